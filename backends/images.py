@@ -1,0 +1,129 @@
+"""Images of a VM that is gone, through qemu-img.
+
+Rules: arguments are a list, never a shell line; a file name comes after ``--`` and must be an absolute
+path, since QEMU's working folder is not ours; qemu-img's own lock keeps it away from an image that
+somebody still has open.
+
+``qemu-img snapshot -d`` deletes the first snapshot of a name in the table's order, which is that of
+``qemu-img info``, and takes no id (seen on 7.2, 10.0 and 11.1).  Where the one that is meant is not the
+first, a QEMU without a guest deletes it by id and name (`backends.images_by_id`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from backends.images_by_id import delete_by_id
+from planner.errors import CannotConnect
+from planner.execute.ports import NoReply
+from planner.model.facts import Snapshot
+from planner.model.image import Image, image_of_chain
+from planner.model.replies import snapshots_of_image
+
+__all__ = ["QemuImages", "run_qemu_img"]
+
+_TIMEOUT_S = 600.0
+_CHECK_ENDS = (0, 2, 3)  # qemu-img check: sound; corrupt; leaking. 1 and 63: it could not look.
+_CHECK_COUNTS = ("corruptions", "check-errors", "leaks")
+
+
+class QemuImages:
+    """A `planner.execute.ports.Images` on this machine's files.
+
+    Args:
+        program: Path or name of qemu-img; by default ``$SNAPPLAN_QEMU_IMG``, else ``qemu-img``.
+    """
+
+    def __init__(self, program: str = "") -> None:
+        self._program = program
+
+    async def snapshots(self, filename: str) -> tuple[Snapshot, ...]:
+        """List an image's snapshots; see `planner.execute.ports.Images.snapshots`."""
+        _check(filename)
+        text = await self._run("info", "--output=json", "-f", "qcow2", "--", filename)
+        try:
+            return snapshots_of_image(json.loads(text))
+        except (ValueError, CannotConnect) as error:
+            raise NoReply(f"qemu-img's answer cannot be read: {error}") from error
+
+    async def delete(self, filename: str, name: str, snapshot_id: str) -> None:
+        """Delete a snapshot; see `planner.execute.ports.Images.delete`."""
+        before = await self.snapshots(filename)
+        named = [snapshot.id for snapshot in before if snapshot.name == name]
+        if snapshot_id not in named:
+            return
+        if named[0] == snapshot_id:
+            await self._run("snapshot", "-d", name, "--", filename)
+        else:
+            await delete_by_id(filename, name, snapshot_id)
+        after = await self.snapshots(filename)
+        if [snapshot for snapshot in before if snapshot.id != snapshot_id] != list(after):
+            raise NoReply(f"{filename} holds other snapshots now than it should")
+
+    async def look(self, filename: str) -> Image:
+        """See an image and what lies under it; see `planner.execute.offline.OfflineImages.look`."""
+        _check(filename)
+        text = await self._run("info", "--output=json", "--backing-chain", "--", filename)
+        try:
+            return image_of_chain(json.loads(text))
+        except (ValueError, CannotConnect) as error:
+            raise NoReply(f"qemu-img's answer cannot be read: {error}") from error
+
+    async def check(self, filename: str) -> str:
+        """Check an image; see `planner.execute.offline.OfflineImages.check`."""
+        _check(filename)
+        text = await self._run("check", "--output=json", "--", filename, ends=_CHECK_ENDS)
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise NoReply(f"qemu-img's answer cannot be read: {error}") from error
+        wrong = [f"{found[what]} {what}" for what in _CHECK_COUNTS if found.get(what)]
+        return ", ".join(wrong)
+
+    async def revert(self, filename: str, snapshot_id: str) -> None:
+        """Revert to a snapshot by id; see `planner.execute.offline.OfflineImages.revert`."""
+        _check(filename)
+        # In one argument, whatever it begins with; qcow2 looks for an id before it looks for a tag.
+        await self._run("snapshot", "-q", f"-a{snapshot_id}", "--", filename)
+
+    async def _run(self, *arguments: str, ends: tuple[int, ...] = (0,)) -> str:
+        return await asyncio.to_thread(run_qemu_img, self._program, *arguments, ends=ends)
+
+
+def run_qemu_img(program: str, *arguments: str, ends: tuple[int, ...] = (0,)) -> str:
+    """Run qemu-img and return what it says.
+
+    Args:
+        program: Its path or name; empty: ``$SNAPPLAN_QEMU_IMG``, else ``qemu-img``.
+        arguments: As a list; nothing is read by a shell.
+        ends: The exit codes that are answers, no failures.
+
+    Raises:
+        NoReply: It cannot be started, failed (in its own words), or did not end.
+    """
+    program = program or os.environ.get("SNAPPLAN_QEMU_IMG") or "qemu-img"
+    try:
+        done = subprocess.run(
+            [program, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NoReply(f"{program} did not end within {_TIMEOUT_S:g} s") from error
+    except OSError as error:
+        raise NoReply(f"{program} cannot be started: {error.strerror}") from error
+    if done.returncode not in ends:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise NoReply(lines[0] if lines else f"{program} failed")
+    return done.stdout.decode(errors="replace")
+
+
+def _check(filename: str) -> None:
+    if not filename.startswith("/") or not Path(filename).is_file():
+        raise NoReply(f"{filename!r} is no absolute path of a file here")

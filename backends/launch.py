@@ -1,0 +1,125 @@
+"""Starts a QEMU that outlives snapplan: from a list of words, in a session of its own, no shell.
+
+What it says goes to a file without a name, so that it can be told where QEMU does not come up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import IO
+
+from attrs import define
+
+from backends.qemu import QemuBackend, connect
+from planner.errors import CannotConnect, Problem, Refused, RunFailed
+
+__all__ = ["Launched", "launch"]
+
+_END_S = 10.0
+_LOOK_EACH_S = 0.02
+_SAID_LIMIT_BYTES = 2000
+
+
+@define
+class Launched:
+    """A QEMU that was started here."""
+
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    def said(self) -> str:
+        """The last of what it wrote to its outputs."""
+        size = self.output.seek(0, os.SEEK_END)
+        self.output.seek(max(0, size - _SAID_LIMIT_BYTES))
+        return self.output.read().decode(errors="replace").strip()
+
+    async def connect(self, socket: str, timeout_s: float) -> QemuBackend:
+        """Connect as soon as it listens.
+
+        Raises:
+            RunFailed: It ended, or did not listen in time (``qemu-not-started``).
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                return await connect(socket)
+            except CannotConnect as error:
+                code = self.process.poll()
+                if code or time.monotonic() > deadline:
+                    how = f"ended with {code}" if code else f"does not listen: {error.message}"
+                    raise _not_started(f"QEMU {how}: {self.said() or 'it said nothing'}") from error
+            await asyncio.sleep(_LOOK_EACH_S)
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.output.close()
+
+    def leave(self) -> None:
+        """Let it go on without us."""
+        self.output.close()
+        # Else Python warns of a child that nobody waits for; that is what is wanted here.
+        self.process.returncode = 0
+
+
+async def launch(words: Sequence[str], socket: str) -> Launched:
+    """Start QEMU.
+
+    Args:
+        words: Program and arguments.
+        socket: Where it is to listen: nobody may listen there yet.
+
+    Raises:
+        Refused: Somebody listens at the socket (``address-in-use``).
+        RunFailed: It cannot be started (``qemu-not-started``).
+    """
+    if await _answers(socket):
+        problem = Problem("address-in-use", socket, "a VM runs there", "end it, or give --qmp PATH")
+        raise Refused(str(problem), problems=(problem,), code=problem.code)
+    return _start(words)
+
+
+def _start(words: Sequence[str]) -> Launched:
+    output = tempfile.TemporaryFile(prefix="snapplan-")  # noqa: SIM115 - it lives as long as QEMU
+    try:
+        process = subprocess.Popen(
+            list(words),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        output.close()
+        raise _not_started(f"{words[0]} cannot be started: {error.strerror}") from error
+    return Launched(process, output)
+
+
+async def _answers(socket: str) -> bool:
+    try:
+        _, writer = await asyncio.open_unix_connection(socket)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def _not_started(why: str) -> RunFailed:
+    problem = Problem("qemu-not-started", "--run", why)
+    return RunFailed(why, problems=(problem,), code=problem.code)

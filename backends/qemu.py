@@ -1,0 +1,256 @@
+"""A running QEMU, through qemu.qmp.  The only module beside the simulator that imports it.
+
+Rules: what qemu.qmp raises is turned here, once, into the ports' three answers: refused, lost, no
+reply.  Events are taken in the order in which they came.  The connection never tells QEMU to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, Message, QMPClient, QMPError
+
+from backends.host import QemuHost
+from backends.images import QemuImages
+from planner.errors import BadInput, CannotConnect, Problem
+from planner.execute.ports import CommandRefused, ConnectionLost, Event, NoReply
+
+__all__ = ["QemuBackend", "connect", "parse_address"]
+
+_REPLY_LIMIT_BYTES = 256 * 1024 * 1024
+_US_PER_S = 1_000_000
+
+Address = str | tuple[str, int]
+
+
+def parse_address(text: str) -> Address:
+    """A unix socket's path, or ``host:port``.
+
+    Raises:
+        BadInput: It is neither.
+    """
+    host, colon, port = text.rpartition(":")
+    if colon and "/" not in text and port.isdecimal() and 0 < int(port) < 65536:
+        return (host.strip("[]") or "localhost", int(port))
+    if not text or "\0" in text:
+        problem = Problem("address-malformed", text, "a socket's path or host:port is wanted")
+        raise BadInput(problem.words, problems=(problem,), code=problem.code)
+    return text
+
+
+async def connect(address: str, timeout_s: float = 10.0) -> QemuBackend:
+    """Connect to a QEMU; the entry point of this backend.
+
+    Args:
+        address: A unix socket's path, or ``host:port``.
+        timeout_s: How long to wait for QEMU's greeting, in seconds.
+
+    Raises:
+        BadInput: The address is malformed.
+        CannotConnect: Nobody listens there (``nobody-listens``), somebody who says nothing
+            (``no-greeting``: QEMU serves one client a socket), or who does not speak QMP.
+    """
+    backend = QemuBackend(parse_address(address))
+    await backend.connect(timeout_s)
+    return backend
+
+
+class _Client(QMPClient):
+    # A reply grows with disks and snapshots; the default limit is too small for thousands.
+    _limit = _REPLY_LIMIT_BYTES
+
+    # As inherited, these write each message out at length, whether anybody keeps the log or not.
+    def _cb_outbound(self, msg: Message) -> Message:
+        self.logger.debug("--> %s", msg)
+        return msg
+
+    def _cb_inbound(self, msg: Message) -> Message:
+        self.logger.debug("<-- %s", msg)
+        return msg
+
+
+class QemuBackend:
+    """A `planner.execute.ports.Backend` on one QMP socket.
+
+    Attributes:
+        address: Where it is.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._client: _Client | None = None
+        self._listener: EventListener | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._events: deque[Event] = deque()
+        self._host: QemuHost | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether QEMU runs on this machine, so that its images are this machine's files."""
+        return isinstance(self.address, str)
+
+    @property
+    def images(self) -> QemuImages | None:
+        """The VM's images, where they are files of this machine."""
+        return QemuImages() if self.is_local else None
+
+    @property
+    def host(self) -> QemuHost | None:
+        """The machine that QEMU runs on, where it is this one."""
+        if not self.is_local:
+            return None
+        if self._host is None:
+            self._host = QemuHost()
+        return self._host
+
+    async def connect(self, timeout_s: float) -> None:
+        """Connect, or connect anew; see `planner.execute.ports.Backend.connect`."""
+        await self.close()
+        self._check_socket()
+        client = _Client("snapplan")
+        listener = EventListener()
+        client.register_listener(listener)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await client.connect(self.address)
+        except TimeoutError as error:
+            await _end(client)
+            raise self._cannot(
+                "no-greeting",
+                "connected, but QEMU says nothing",
+                "QEMU serves one client a socket: give snapplan one of its own",
+            ) from error
+        except (QMPError, OSError) as error:
+            await _end(client)
+            raise self._translate(error) from error
+        self._client, self._listener = client, listener
+        self._ending = asyncio.create_task(_until_lost(client))
+
+    def _check_socket(self) -> None:
+        if not isinstance(self.address, str):
+            return
+        try:
+            mode = Path(self.address).stat().st_mode
+        except OSError as error:
+            raise self._cannot("nobody-listens", f"{error.strerror}", "") from error
+        if not stat.S_ISSOCK(mode):
+            raise self._cannot("no-socket", "it is no socket", "give QEMU's -qmp unix:PATH")
+
+    def _translate(self, error: Exception) -> CannotConnect:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ConnectionRefusedError | FileNotFoundError):
+                return self._cannot("nobody-listens", "connection refused", "is QEMU running?")
+            cause = cause.__cause__ or getattr(cause, "exc", None)
+        return self._cannot("not-qmp", f"{error}", "is it QEMU's QMP socket?")
+
+    def _cannot(self, code: str, message: str, remedy: str) -> CannotConnect:
+        where = self.address if isinstance(self.address, str) else "{}:{}".format(*self.address)
+        problem = Problem(code, where, message, remedy)
+        return CannotConnect(
+            f"cannot connect to {where}: {message}", problems=(problem,), code=code
+        )
+
+    async def execute(
+        self, command: str, arguments: Mapping[str, object], timeout_s: float
+    ) -> object:
+        """Send a command and wait for its reply; see `planner.execute.ports.Backend.execute`."""
+        if self._client is None:
+            raise ConnectionLost("not connected")
+        message = QMPClient.make_execute_msg(command, dict(arguments))
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._client.execute_msg(message)
+        except ExecuteError as refused:
+            raise CommandRefused(refused.error_class, str(refused)) from refused
+        except TimeoutError as error:
+            raise NoReply(f"no reply to {command} within {timeout_s:g} s") from error
+        except (ExecInterruptedError, QMPError, OSError) as error:
+            raise ConnectionLost(f"the connection ended before {command} was answered") from error
+
+    async def execute_with_descriptor(
+        self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float
+    ) -> object:
+        """Send a command with a descriptor; see `planner.execute.ports.Backend`."""
+        if not self.is_local:
+            raise CommandRefused("snapplan", "no descriptor can be passed over TCP")
+        if self._client is None:
+            raise ConnectionLost("not connected")
+        try:
+            self._client.send_fd_scm(descriptor)
+        except (QMPError, OSError) as error:
+            raise ConnectionLost(f"the descriptor could not be passed: {error}") from error
+        return await self.execute(command, arguments, timeout_s)
+
+    async def wait_for_event(self, timeout_s: float) -> None:
+        """Wait for an event; see `planner.execute.ports.Backend.wait_for_event`."""
+        self._take()
+        if self._events:
+            return
+        if self._listener is None or self._ending is None:
+            raise ConnectionLost("not connected")
+        getting = asyncio.create_task(self._listener.get())
+        try:
+            await asyncio.wait(
+                {getting, self._ending},
+                timeout=max(timeout_s, 0.0),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if getting.done():
+                self._events.append(_event(getting.result()))
+            elif self._ending.done():
+                raise ConnectionLost("the connection ended while an event was awaited")
+            else:
+                raise NoReply(f"no event within {max(timeout_s, 0.0):g} s")
+        finally:
+            if getting.cancel():
+                await asyncio.wait({getting})
+
+    def pending_events(self) -> tuple[Event, ...]:
+        """Take what has arrived; see `planner.execute.ports.Backend.pending_events`."""
+        self._take()
+        taken = tuple(self._events)
+        self._events.clear()
+        return taken
+
+    def _take(self) -> None:
+        if self._listener is not None:
+            self._events.extend(_event(message) for message in self._listener.clear())
+
+    async def close(self) -> None:
+        """End the connection; the VM goes on."""
+        self._take()
+        client, self._client, self._listener = self._client, None, None
+        ending, self._ending = self._ending, None
+        if ending is not None:
+            ending.cancel()
+        if client is not None:
+            await _end(client)
+
+
+async def _until_lost(client: QMPClient) -> None:
+    """Return when the client is no longer running."""
+    while client.runstate.name == "RUNNING":
+        await client.runstate_changed()
+
+
+async def _end(client: QMPClient) -> None:
+    try:
+        await client.disconnect()
+    except (QMPError, OSError, EOFError):
+        return  # it ended by itself; that is what was wanted
+
+
+def _event(message: Message) -> Event:
+    stamp = message.get("timestamp")
+    at_us = 0
+    if isinstance(stamp, Mapping):
+        seconds, micros = stamp.get("seconds"), stamp.get("microseconds")
+        if isinstance(seconds, int) and isinstance(micros, int):
+            at_us = seconds * _US_PER_S + micros
+    data = message.get("data")
+    return Event(str(message.get("event")), data if isinstance(data, Mapping) else {}, at_us)

@@ -1,0 +1,1 @@
+"""snapplan: plans, proves and runs snapshots of QEMU virtual machines."""

@@ -1,0 +1,205 @@
+"""What the commands share: options, files, and how an error is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+import sys
+import tempfile
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import click
+from platformdirs import user_state_dir
+
+from planner.errors import BadInput, CannotConnect, InternalError, Problem, SnapplanError
+from planner.execute.ports import Backend, Host, Images
+from planner.execute.pump import ask_facts
+from planner.execute.store import Store
+from planner.model.facts import Facts
+from planner.model.facts_text import read_facts
+from planner.present.words import error_text, error_to_plain
+
+__all__ = [
+    "ConnectedBackend",
+    "connected",
+    "facts_option",
+    "gather_facts",
+    "json_option",
+    "print_json",
+    "read_file",
+    "report_error",
+    "run",
+    "store_option",
+    "vm_option",
+    "write_private",
+]
+
+_FILE_LIMIT_BYTES = 64 * 1024 * 1024
+_Result = TypeVar("_Result")
+
+vm_option = click.option(
+    "--vm",
+    "vm",
+    metavar="ADDR",
+    help="QMP socket of the VM: a unix socket's path or host:port. It must be snapplan's own: QEMU "
+    "serves one client a socket.",
+)
+facts_option = click.option(
+    "--facts",
+    "facts_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="A facts file (from `inspect --facts-out`) in place of a VM.",
+)
+
+
+def _store(_context: click.Context, _parameter: click.Parameter, folder: str | None) -> Store:
+    return Store(Path(folder or user_state_dir("snapplan", appauthor=False)))
+
+
+store_option = click.option(
+    "--store",
+    "store",
+    metavar="DIR",
+    envvar="SNAPPLAN_STORE",
+    type=click.Path(file_okay=False),
+    callback=_store,
+    help="Where manifests and journals are kept; else $SNAPPLAN_STORE, else the user's state folder.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class ConnectedBackend(Backend, Protocol):
+    """A backend that also says whether the VM's images can be reached."""
+
+    @property
+    def images(self) -> Images | None:
+        """The VM's images, where they are files of this machine."""
+        ...
+
+    @property
+    def host(self) -> Host | None:
+        """The machine that QEMU runs on, where it is this one."""
+        ...
+
+
+def report_error(error: Exception, *, as_json: bool) -> int:
+    """Tell an error once: for a person on stderr, for a program as JSON on stdout."""
+    if not isinstance(error, SnapplanError):
+        trace = "".join(traceback.format_exception(error))
+        click.echo(f"{trace}snapplan: this is a bug in snapplan; please report it", err=True)
+        error = InternalError(f"{type(error).__name__}: {error}")
+    if as_json:
+        print_json(error_to_plain(error))
+    click.echo(error_text(error), err=True)
+    return error.exit_code
+
+
+def print_json(value: object) -> None:
+    """Print plain values as JSON on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def read_file(path: str) -> str:
+    """Read a text file, or stdin for ``-``.
+
+    Raises:
+        BadInput: It is not there, no text, or too large.
+    """
+    try:
+        raw = sys.stdin.buffer.read(_FILE_LIMIT_BYTES + 1) if path == "-" else _read_bytes(path)
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    if len(raw) > _FILE_LIMIT_BYTES:
+        raise _unreadable(path, f"it is larger than {_FILE_LIMIT_BYTES} bytes")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, "it is no UTF-8 text") from error
+
+
+def _read_bytes(path: str) -> bytes:
+    with Path(path).open("rb") as file:
+        if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
+            raise IsADirectoryError
+        return file.read(_FILE_LIMIT_BYTES + 1)
+
+
+def _unreadable(path: str, why: str) -> BadInput:
+    problem = Problem("file-unreadable", path, why)
+    return BadInput(f"{path} cannot be read: {why}", problems=(problem,), code=problem.code)
+
+
+def write_private(path: str, text: str) -> None:
+    """Write a file of mode 0600 as a whole or not at all; ``-`` is stdout.
+
+    Raises:
+        BadInput: It cannot be written; what was there before is untouched.
+    """
+    if path == "-":
+        click.echo(text, nl=False)
+        return
+    target = Path(path)
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(target)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        why = error.strerror or str(error)
+        problem = Problem("file-unwritable", path, why)
+        message = f"{path} cannot be written: {why}"
+        raise BadInput(message, problems=(problem,), code=problem.code) from error
+
+
+def run(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run asynchronous work to its end."""
+    return asyncio.run(work)
+
+
+async def _connect(address: str, backend: str) -> ConnectedBackend:
+    found = list(entry_points(group="snapplan.backends", name=backend))
+    if not found:
+        known = ", ".join(sorted(entry_points(group="snapplan.backends").names)) or "none"
+        problem = Problem("backend-unknown", backend, "no backend is called so", f"known: {known}")
+        raise BadInput(problem.words, problems=(problem,), code=problem.code)
+    connect: Callable[[str], Awaitable[ConnectedBackend]] = found[0].load()
+    return await connect(address)
+
+
+async def connected(
+    address: str, use: Callable[[ConnectedBackend], Awaitable[_Result]], backend: str = "qemu"
+) -> _Result:
+    """Connect, use the connection, and end it whatever happens."""
+    link = await _connect(address, backend)
+    try:
+        return await use(link)
+    finally:
+        await link.close()
+
+
+def gather_facts(vm: str | None, facts_file: str | None) -> Facts:
+    """The facts of a VM, or from a file.
+
+    Raises:
+        BadInput: Neither is given, or both, or the file is malformed.
+        CannotConnect: The VM does not answer.
+    """
+    if (vm is None) == (facts_file is None):
+        raise click.UsageError("give either --vm ADDR or --facts FILE")
+    if facts_file is not None:
+        return read_facts(read_file(facts_file), facts_file)
+    if not vm:
+        raise CannotConnect("no address is given")
+    return run(connected(vm, ask_facts))

@@ -1,0 +1,209 @@
+"""`snapplan delete`: take a snapshot's parts away, and its manifest last."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import click
+from attrs import evolve, frozen
+
+from backends.host import QemuHost
+from backends.images import QemuImages
+from planner.cli.common import (
+    ConnectedBackend,
+    connected,
+    json_option,
+    print_json,
+    run,
+    store_option,
+    vm_option,
+)
+from planner.cli.manifests import (
+    Found,
+    OfflineBackend,
+    find_manifest,
+    manifest_argument,
+    offline_option,
+    store_of,
+)
+from planner.cli.reporter import TerminalReporter
+from planner.compile.delete_checks import (
+    DeleteOrder,
+    Overlays,
+    order_delete,
+    order_delete_offline,
+)
+from planner.compile.part_image import images_of_vm
+from planner.compile.restore import restored_problems
+from planner.errors import BadInput, Problem, Refused
+from planner.execute.applying import check_nothing_pending
+from planner.execute.deleting import DeleteMachine
+from planner.execute.driving import MachinePump
+from planner.execute.instance import ask_instance
+from planner.execute.journal_file import JournalFile
+from planner.execute.offline import images_of_files
+from planner.execute.ordering import begin_order, settle_order
+from planner.execute.outcome import Outcome
+from planner.execute.ports import Backend, Host, Images
+from planner.execute.pump import ask_facts
+from planner.execute.recorder import Recorder
+from planner.execute.restoring import names_taken
+from planner.execute.store import Store, VmIdentity, VmStore
+from planner.execute.verifying import ask_images
+from planner.present.delete_view import delete_text, delete_to_plain, intent_text
+
+__all__ = ["command"]
+
+
+@frozen
+class _Wish:
+    """What the command line asks for."""
+
+    source: str
+    address: str
+    store: Store
+    overlays: Overlays | None
+    yes: bool
+
+
+@click.command("delete")
+@manifest_argument
+@vm_option
+@offline_option
+@click.option(
+    "--overlays",
+    type=click.Choice([choice.value for choice in Overlays]),
+    help="Merge overlays back into the frozen images (commit), or leave the chain as it is (keep).",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before anything is deleted.")
+@store_option
+@json_option
+def command(  # noqa: PLR0913 - one parameter an option
+    *,
+    source: str,
+    vm: str | None,
+    offline: bool,
+    overlays: str | None,
+    yes: bool,
+    store: Store,
+    as_json: bool,
+) -> None:
+    """Delete a snapshot: each part by id and name, the manifest last.
+
+    Nothing is deleted that another manifest needs. A delete that was interrupted is finished by
+    another one.
+    """
+    if (not vm) == (not offline):
+        raise click.UsageError("give either --vm ADDR or --offline")
+    wish = _Wish(source, vm or "", store, Overlays(overlays) if overlays else None, yes=yes)
+    with TerminalReporter() as reporter:
+        work = connected(vm, lambda link: _on_vm(link, wish, reporter)) if vm else None
+        order, outcome = run(work or _offline(wish, reporter))
+    outcome.raise_failure()
+    if as_json:
+        print_json(delete_to_plain(order))
+    else:
+        click.echo(delete_text(order))
+
+
+async def _on_vm(
+    backend: ConnectedBackend, wish: _Wish, reporter: TerminalReporter
+) -> tuple[DeleteOrder, Outcome]:
+    identity = VmIdentity.of(await ask_facts(backend), wish.address)
+    vm = wish.store.vm(identity)
+    with vm.locked():
+        check_nothing_pending(vm)
+        facts = await ask_facts(backend)
+        found = find_manifest(wish.source, [vm])
+        images = images_of_vm(facts, await ask_images(backend))
+        others = vm.manifests().found
+        here = backend.host is not None
+        _refuse_restored(found, wish)
+        order = order_delete(found.manifest, facts, images, others, wish.overlays, files_here=here)
+        _confirm(order, wish)
+        order = evolve(order, manifest_file=str(found.path.resolve()))
+        instance = await ask_instance(backend)
+        journal = begin_order(vm, identity, order, facts, instance=instance)
+        hands = _Hands(backend, backend.images, backend.host, journal)
+        return order, await _delete(order, hands, reporter)
+
+
+async def _offline(wish: _Wish, reporter: TerminalReporter) -> tuple[DeleteOrder, Outcome]:
+    found = find_manifest(wish.source, wish.store.vms())
+    vm = store_of(found, wish.store)
+    if vm is None:
+        return await _offline_of(found, None, wish, reporter)
+    with vm.locked():
+        return await _offline_of(find_manifest(wish.source, [vm]), vm, wish, reporter)
+
+
+async def _offline_of(
+    found: Found, vm: VmStore | None, wish: _Wish, reporter: TerminalReporter
+) -> tuple[DeleteOrder, Outcome]:
+    files = QemuImages()
+    images, unreadable = await images_of_files(found.manifest, files)
+    if unreadable:
+        message = "not all images can be looked at"
+        raise Refused(message, problems=unreadable, code=unreadable[0].code)
+    others = () if vm is None else vm.manifests().found
+    _refuse_restored(found, wish)
+    order = order_delete_offline(found.manifest, images, others, wish.overlays)
+    _confirm(order, wish)
+    order = evolve(order, manifest_file=str(found.path.resolve()))
+    hands = _Hands(OfflineBackend(), files, QemuHost())
+    return order, await _delete(order, hands, reporter)
+
+
+def _refuse_restored(found: Found, wish: _Wish) -> None:
+    """What lies on a frozen image must find it as it is: disks that a restore made do."""
+    if wish.overlays is not Overlays.COMMIT:
+        return
+    problems = tuple(restored_problems(found.manifest, names_taken(found.manifest, "")))
+    if problems:
+        message = f"{found.manifest.tag!r} was restored, and its frozen images are in use"
+        raise Refused(message, problems=problems, code="delete-refused")
+
+
+@frozen
+class _Hands:
+    """What a delete is done with."""
+
+    backend: Backend
+    images: Images | None
+    host: Host | None
+    journal: JournalFile | None = None
+
+
+async def _delete(order: DeleteOrder, hands: _Hands, reporter: TerminalReporter) -> Outcome:
+    machine = DeleteMachine.of(order)
+    pump = MachinePump(
+        machine,
+        hands.backend,
+        images=hands.images,
+        host=hands.host,
+        reporter=reporter,
+        recorder=None if hands.journal is None else Recorder(hands.journal),
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, pump.interrupt)
+    try:
+        outcome = await pump.run()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+    settle_order(order, outcome, hands.journal)
+    return outcome
+
+
+def _confirm(order: DeleteOrder, wish: _Wish) -> None:
+    """Snapshots go only with somebody's word for it."""
+    if wish.yes:
+        return
+    what = intent_text(order)
+    if not sys.stdin.isatty():
+        problem = Problem("confirmation-missing", order.tag, what, "add --yes")
+        raise BadInput(str(problem), problems=(problem,), code=problem.code)
+    click.confirm(f"{what}. Go on?", abort=True, err=True)

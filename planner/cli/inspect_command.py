@@ -1,0 +1,52 @@
+"""`snapplan inspect`: a VM's disks, what each can do, and why."""
+
+from __future__ import annotations
+
+import click
+
+from planner.cli.common import (
+    facts_option,
+    gather_facts,
+    json_option,
+    print_json,
+    vm_option,
+    write_private,
+)
+from planner.compile.program import canonical_json
+from planner.model.facts_text import facts_to_plain
+from planner.present.vm_view import draft_request, inspect_text, inspection_to_plain
+
+__all__ = ["command"]
+
+
+@click.command("inspect")
+@vm_option
+@facts_option
+@click.option("--request", "as_request", is_flag=True, help="Draft a request for this VM (YAML).")
+@click.option("--tag", default="my-snapshot", show_default=True, help="The drafted request's tag.")
+@click.option(
+    "--facts-out", metavar="FILE", type=click.Path(dir_okay=False), help="Keep the facts (JSON)."
+)
+@json_option
+def command(  # noqa: PLR0913 - one parameter an option
+    *,
+    vm: str | None,
+    facts_file: str | None,
+    as_request: bool,
+    tag: str,
+    facts_out: str | None,
+    as_json: bool,
+) -> None:
+    """Show a VM's disks, what each can do, and why.
+
+    The VM is asked questions only.
+    """
+    facts = gather_facts(vm, facts_file)
+    if facts_out is not None:
+        write_private(facts_out, canonical_json(facts_to_plain(facts)))
+    if as_request:
+        click.echo(draft_request(facts, tag), nl=False)
+    elif as_json:
+        print_json(inspection_to_plain(facts))
+    elif facts_out != "-":
+        click.echo(inspect_text(facts))

@@ -1,0 +1,126 @@
+"""`snapplan`: finds the command, and turns how it ends into an exit code.
+
+Start-up is part of the contract: a command's module is imported when that command runs, and ``--help``
+imports click and nothing else, so the short texts of the commands stand here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "inspect": "Show a VM's disks, what each can do, and why.",
+    "plan": "Compile a request into a proved plan, and explain it.",
+    "show": "Show a plan as text, JSON, QMP, a script, Mermaid or DOT.",
+    "apply": "Run a request or a plan on a VM.",
+    "explore": "Explore every run of a design: every order, every guest, every fault.",
+    "list": "List a VM's snapshots: recorded, and on its disks.",
+    "verify": "Compare a snapshot with its manifest.",
+    "load": "Go back to a snapshot, on all its disks or none.",
+    "delete": "Delete a snapshot: its parts, and its manifest last.",
+    "gc": "Find what no snapshot needs any more, and remove it.",
+    "recover": "Finish or undo what an interrupted run left.",
+    "check": "Lint any sequence of QMP commands.",
+    "compare": "Compare designs for a request, predicted and measured.",
+    "simulate": "Serve a simulated QEMU that any QMP client can talk to.",
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"planner.cli.{cmd_name}_command")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version  # noqa: PLC0415 - --help must not pay for it
+
+        click.echo(f"snapplan {version('snapplan')}")
+        ctx.exit()
+
+
+@click.command(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SNAPPLAN"},
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+    help="Show the version and exit.",
+)  # fmt: skip
+def cli() -> None:
+    """Plan, prove and run snapshots of QEMU virtual machines.
+
+    A request says what a snapshot is to hold; snapplan compiles it into QMP steps in either design
+    (one snapshot-save job, or a transaction plus a machine-state step), proves their order, runs
+    them, and undoes what fails.
+    """
+
+
+def main() -> None:
+    """Run the command line; never returns.
+
+    Exit codes: see `specs/exit-codes.md`.
+    """
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        result = cli.main(standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.Abort:
+        return _report_stopped()
+    except click.ClickException as error:
+        error.show()
+        return _report_usage(error)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone: there is nobody to tell
+        return 141
+    except Exception as error:  # noqa: BLE001 - the last boundary: all that is left is ours
+        return _report(error)
+
+
+def _report_usage(error: click.ClickException) -> int:
+    if "--json" in sys.argv:
+        from planner.cli.common import print_json  # noqa: PLC0415 - not needed for --help
+        from planner.errors import BadInput  # noqa: PLC0415
+        from planner.present.words import error_to_plain  # noqa: PLC0415
+
+        print_json(error_to_plain(BadInput(error.format_message(), code="usage")))
+    return 2
+
+
+def _report_stopped() -> int:
+    """Ctrl-C, or a No, outside of a run: one that has begun undoes itself and reports its own end."""
+    from planner.errors import Interrupted  # noqa: PLC0415 - not needed for --help
+
+    return _report(Interrupted("stopped", vm_state="No run was cut short."))
+
+
+def _report(error: Exception) -> int:
+    from planner.cli.common import report_error  # noqa: PLC0415 - not needed for --help
+
+    return report_error(error, as_json="--json" in sys.argv)

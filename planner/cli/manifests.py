@@ -1,0 +1,123 @@
+"""Finds the manifest that a command line means, and what else the commands on manifests share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+from attrs import frozen
+
+from planner.cli.common import read_file
+from planner.errors import BadInput, CannotConnect, Problem
+from planner.execute.ports import ConnectionLost, Event
+from planner.execute.store import Store, VmStore
+from planner.model.manifest import Manifest, PartKind
+from planner.model.manifest_text import read_manifest
+
+__all__ = [
+    "Found",
+    "OfflineBackend",
+    "file_sizes",
+    "find_manifest",
+    "manifest_argument",
+    "offline_option",
+    "store_of",
+]
+
+manifest_argument = click.argument("source", metavar="TAG|MANIFEST")
+offline_option = click.option(
+    "--offline",
+    is_flag=True,
+    help="Work on the image files themselves; no VM may have them open.",
+)
+
+
+@frozen
+class Found:
+    """A manifest, and the file that it is in."""
+
+    manifest: Manifest
+    path: Path
+
+
+def find_manifest(source: str, stores: Sequence[VmStore]) -> Found:
+    """The manifest of a tag that a store has, else of a file.
+
+    Args:
+        source: A tag, or a path.
+        stores: Where to look for a tag: the VM's own, or without a VM those of all.
+
+    Raises:
+        BadInput: There is none, there are several, or it cannot be read.
+    """
+    found = [
+        Found(manifest, store.manifest_path(source))
+        for store in stores
+        if (manifest := store.manifest(source)) is not None
+    ]
+    if len(found) > 1:
+        files = ", ".join(str(each.path) for each in found)
+        raise _bad("manifest-ambiguous", source, f"several VMs have one: {files}", "give its file")
+    if found:
+        return found[0]
+    if not Path(source).is_file():
+        known = sorted({each.tag for store in stores for each in store.manifests().found})
+        remedy = f"known: {', '.join(known)}" if known else "the store has none; give its file"
+        raise _bad("manifest-unknown", source, "no manifest has this tag, nor this file", remedy)
+    return Found(read_manifest(read_file(source), source), Path(source))
+
+
+def _bad(code: str, source: str, why: str, remedy: str) -> BadInput:
+    problem = Problem(code, source, why, remedy)
+    return BadInput(str(problem), problems=(problem,), code=code)
+
+
+def store_of(found: Found, store: Store) -> VmStore | None:
+    """The VM's share of the store that keeps a manifest; None for a file elsewhere."""
+    vm = VmStore(found.path.parent.parent)
+    return vm if vm.folder.parent == store.root else None
+
+
+class OfflineBackend:
+    """A `planner.execute.ports.Backend` where no VM is: nothing is ever asked of it."""
+
+    async def connect(self, timeout_s: float) -> None:
+        """Nobody listens."""
+        del timeout_s
+        raise CannotConnect("no VM is used", code="nobody-listens")
+
+    async def execute(
+        self, command: str, arguments: Mapping[str, object], timeout_s: float
+    ) -> object:
+        """Nobody hears."""
+        del command, arguments, timeout_s
+        raise ConnectionLost("no VM is used")
+
+    async def execute_with_descriptor(
+        self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float
+    ) -> object:
+        """Nobody hears."""
+        del command, arguments, descriptor, timeout_s
+        raise ConnectionLost("no VM is used")
+
+    async def wait_for_event(self, timeout_s: float) -> None:
+        """Nobody speaks."""
+        del timeout_s
+        raise ConnectionLost("no VM is used")
+
+    def pending_events(self) -> tuple[Event, ...]:
+        """Nothing was said."""
+        return ()
+
+    async def close(self) -> None:
+        """Nothing is to be ended."""
+
+
+def file_sizes(manifest: Manifest) -> dict[str, int | None]:
+    """Bytes of each stream's file; None for one that is not there."""
+    sizes: dict[str, int | None] = {}
+    for part in manifest.of_kind(PartKind.STREAM):
+        path = Path(part.file)
+        sizes[part.file] = path.stat().st_size if path.is_file() else None
+    return sizes

@@ -1,0 +1,203 @@
+"""`snapplan recover`: finish or undo what an interrupted run left."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+import click
+from attrs import frozen
+
+from backends.guest_agent import GuestAgent
+from backends.host import QemuHost
+from backends.images import QemuImages
+from planner.cli.common import (
+    ConnectedBackend,
+    connected,
+    json_option,
+    print_json,
+    run,
+    store_option,
+    vm_option,
+)
+from planner.cli.reporter import TerminalReporter
+from planner.errors import BadInput, CannotConnect, Problem
+from planner.execute.instance import ask_instance
+from planner.execute.pump import HostClock, ask_facts
+from planner.execute.recovery import (
+    GoneVm,
+    ImagesOfAnother,
+    Link,
+    Pending,
+    Recovered,
+    pending_run,
+    pending_runs,
+    recover_run,
+    same_process,
+)
+from planner.execute.store import Store, VmIdentity, absolute_address
+from planner.model.facts import Facts
+from planner.present.recovery_view import (
+    pending_text,
+    pending_to_plain,
+    recovered_text,
+    recovered_to_plain,
+)
+
+__all__ = ["command"]
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+@click.command("recover")
+@vm_option
+@store_option
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Remove the journals of the VM's unfinished runs, and touch nothing else.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before journals are removed.")
+@json_option
+def command(*, vm: str | None, store: Store, forget: bool, yes: bool, as_json: bool) -> None:
+    """Finish or undo what an interrupted run left.
+
+    Without --vm it says what is pending and touches nothing.  A run is finished where all its steps
+    had been done, else it is undone; where QEMU is gone, in its images.
+    """
+    pending = pending_runs(store)
+    if not vm and forget:
+        raise click.UsageError("give --vm ADDR with --forget")
+    if not vm:
+        _show(pending, as_json=as_json)
+    elif forget:
+        _forget([each for each in pending if each.address == absolute_address(vm)], yes=yes)
+    else:
+        with TerminalReporter() as reporter:
+            recovered = run(_recover(vm, store, pending, reporter))
+        _tell(recovered, as_json=as_json)
+
+
+def _show(pending: Sequence[Pending], *, as_json: bool) -> None:
+    if as_json:
+        print_json(pending_to_plain(pending))
+    else:
+        click.echo(pending_text(pending))
+
+
+def _tell(recovered: Sequence[Recovered], *, as_json: bool) -> None:
+    for each in recovered:
+        if each.outcome.left:
+            each.outcome.raise_failure()
+    if as_json:
+        print_json(recovered_to_plain(recovered))
+    else:
+        click.echo(recovered_text(recovered))
+
+
+def _forget(pending: Sequence[Pending], *, yes: bool) -> None:
+    """Give up recovery: somebody has put the VM in order by hand."""
+    if not pending:
+        click.echo("nothing to forget")
+        return
+    click.echo(pending_text(pending))
+    if not yes and not sys.stdin.isatty():
+        problem = Problem(
+            "confirmation-missing", "recover", "this gives the runs up for good", "add --yes"
+        )
+        raise BadInput(str(problem), problems=(problem,), code=problem.code)
+    if not yes:
+        click.confirm("Give these runs up for good?", abort=True, err=True)
+    for each in pending:
+        with each.vm.locked():
+            each.vm.forget_journal(each.path)
+
+
+async def _recover(
+    address: str, store: Store, pending: Sequence[Pending], reporter: TerminalReporter
+) -> list[Recovered]:
+    """Recover the runs of one VM: those of its identity, and those that were at its address."""
+    there = [each for each in pending if each.address == absolute_address(address)]
+    try:
+        return await connected(
+            address, lambda backend: _alive(backend, address, store, there, reporter)
+        )
+    except CannotConnect as error:
+        if not there:
+            raise
+        if error.code != "nobody-listens" or not there[0].address.startswith("/"):
+            raise _left_alone(error, there) from error
+    gone = Link(GoneVm(), QemuImages(), host=QemuHost())
+    return [done for each in there for done in await _one(each, lambda _: gone, reporter)]
+
+
+def _left_alone(error: CannotConnect, there: Sequence[Pending]) -> CannotConnect:
+    problems = tuple(
+        Problem("recovery-pending", str(each.path), "the VM cannot be asked; nothing was touched")
+        for each in there
+    )
+    return CannotConnect(
+        error.message,
+        problems=(*error.problems, *problems),
+        code=error.code,
+        vm_state="It is as the interrupted run left it, until it can be asked.",
+    )
+
+
+async def _alive(
+    backend: ConnectedBackend,
+    address: str,
+    store: Store,
+    there: Sequence[Pending],
+    reporter: TerminalReporter,
+) -> list[Recovered]:
+    facts = await ask_facts(backend)
+    met = _Met(backend, facts, await ask_instance(backend), VmIdentity.of(facts, address).vm_key)
+    paths = {each.path for each in there}
+    wanted = [
+        each for each in pending_runs(store) if each.path in paths or each.vm.vm_key == met.vm_key
+    ]
+    return [done for each in wanted for done in await _one(each, met.link, reporter)]
+
+
+@frozen
+class _Met:
+    """The VM that answers at the address."""
+
+    backend: ConnectedBackend
+    facts: Facts
+    instance: str
+    vm_key: str
+
+    def link(self, pending: Pending) -> Link:
+        """What it is to a run: the QEMU of the run, or another one."""
+        journal = pending.journal
+        same_vm = pending.vm.vm_key == self.vm_key
+        if journal and same_vm and same_process(journal.header, self.instance, self.facts):
+            images, host = self.backend.images, self.backend.host
+            return Link(self.backend, images, self.facts, host, GuestAgent)
+        others = None if self.backend.images is None else QemuImages()
+        images = ImagesOfAnother(self.backend, self.facts, others)
+        return Link(GoneVm(), images, host=self.backend.host)
+
+
+async def _one(
+    pending: Pending, link: Callable[[Pending], Link], reporter: TerminalReporter
+) -> list[Recovered]:
+    """Recover one run under its VM's lock; none where somebody else just did it."""
+    with pending.vm.locked():
+        now = pending_run(pending.vm, pending.path)
+        if now is None:
+            return []
+        met = link(now)
+        clock = None if met.images is None else HostClock()
+        loop = asyncio.get_running_loop()
+        for number in _STOPS:
+            loop.add_signal_handler(number, reporter.note, "recovery is under way; it ends soon")
+        try:
+            return [await recover_run(now, met, clock=clock, reporter=reporter)]
+        finally:
+            for number in _STOPS:
+                loop.remove_signal_handler(number)

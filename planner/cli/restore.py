@@ -1,0 +1,161 @@
+"""`snapplan load` without a running VM: shows a restore, makes its disks ready, or starts its QEMU."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import click
+from attrs import frozen
+
+from backends.copies import RestoringHost
+from backends.images import QemuImages
+from backends.launch import Launched, launch
+from planner.cli.manifests import Found, file_sizes, store_of
+from planner.compile.command_line import fill_template
+from planner.compile.restore import RestorePlan, plan_restore
+from planner.errors import BadInput, Problem, Refused, SnapplanError
+from planner.execute.ports import Reporter
+from planner.execute.restoring import Disks, look_at_parts, names_taken, run_restored
+from planner.execute.store import Store
+from planner.model.manifest import Manifest, PartKind
+from planner.model.request import RunStateAfter
+from planner.present.restore_view import (
+    restore_text,
+    restore_to_plain,
+    restored_text,
+    restored_to_plain,
+)
+
+__all__ = ["RestoreWish", "is_restore", "restore"]
+
+_START_S = 60.0
+
+
+@frozen
+class RestoreWish:
+    """What the command line asks for.
+
+    Attributes:
+        store: Where manifests are.
+        offline: Whether the disks are made ready, and no more.
+        template: QEMU's command line; empty: none is started.
+        socket: Where the new QEMU is to listen; empty: where the old one did.
+        copies: Folder for copies; empty: images are reverted.
+        yes: Whether content may be lost without a question.
+        run_state_after: Whether the guest runs in the end.
+        deadline_s: How long QEMU may take to read its state.
+    """
+
+    store: Store
+    offline: bool
+    template: str
+    socket: str
+    copies: str
+    yes: bool
+    run_state_after: RunStateAfter
+    deadline_s: float | None
+
+
+def is_restore(manifest: Manifest) -> bool:
+    """Whether a snapshot goes back in a fresh QEMU only."""
+    return bool(manifest.of_kind(PartKind.OVERLAY) or manifest.of_kind(PartKind.STREAM))
+
+
+async def restore(
+    found: Found, wish: RestoreWish, reporter: Reporter
+) -> tuple[dict[str, object], str]:
+    """Do it, or show it; what was done as plain values and as text."""
+    manifest = found.manifest
+    vm = store_of(found, wish.store)
+    changes = bool(wish.offline or wish.template)
+    with vm.locked() if vm is not None and changes else nullcontext():
+        others = vm.manifests().found if vm is not None else ()
+        plan = await _plan(manifest, wish.copies, others)
+        if not changes:
+            return restore_to_plain(plan, ready=False), restore_text(plan, ready=False)
+        socket = _socket(manifest, wish) if wish.template else ""
+        words = _words(plan, wish, socket) if wish.template else ()
+        _confirm(plan, wish)
+        disks = Disks(plan, QemuImages(), RestoringHost(), reporter)
+        if not wish.template:
+            await disks.ready()
+            return restore_to_plain(plan, ready=True), restore_text(plan, ready=True)
+        return await _run(plan, disks, words, socket, wish, reporter)
+
+
+async def _plan(manifest: Manifest, copies: str, others: Sequence[Manifest]) -> RestorePlan:
+    images, unreadable = await look_at_parts(manifest, QemuImages())
+    if unreadable:
+        message = f"snapshot {manifest.tag!r} cannot be restored safely"
+        raise Refused(message, problems=unreadable, code="load-refused")
+    taken = names_taken(manifest, copies)
+    return plan_restore(manifest, images, file_sizes(manifest), others, copies=copies, taken=taken)
+
+
+def _socket(manifest: Manifest, wish: RestoreWish) -> str:
+    socket = wish.socket or manifest.address
+    if not socket or "/" not in socket:
+        raise click.UsageError("give --qmp PATH: the socket at which the new QEMU is to listen")
+    return str(Path(socket).absolute())
+
+
+def _words(plan: RestorePlan, wish: RestoreWish, socket: str) -> tuple[str, ...]:
+    disks = {disk.part.disk: (disk.file, disk.format) for disk in plan.disks}
+    return (*fill_template(wish.template, disks, socket), *plan.arguments)
+
+
+def _confirm(plan: RestorePlan, wish: RestoreWish) -> None:
+    """What a disk holds now goes only with somebody's word for it."""
+    if not plan.loses or wish.yes:
+        return
+    names = ", ".join(disk.part.disk for disk in plan.loses)
+    if not sys.stdin.isatty():
+        words = f"what {names} holds now is lost"
+        remedy = "add --yes, or --copy-to FOLDER, which loses nothing"
+        problem = Problem("confirmation-missing", plan.manifest.tag, words, remedy)
+        raise BadInput(str(problem), problems=(problem,), code=problem.code)
+    click.confirm(f"What {names} holds now is lost. Go on?", abort=True, err=True)
+
+
+async def _run(  # noqa: PLR0913, PLR0917 - all of it is needed
+    plan: RestorePlan,
+    disks: Disks,
+    words: tuple[str, ...],
+    socket: str,
+    wish: RestoreWish,
+    reporter: Reporter,
+) -> tuple[dict[str, object], str]:
+    await disks.ready()
+    started: Launched | None = None
+    try:
+        started = await launch(words, socket)
+        backend = await started.connect(socket, _START_S)
+        try:
+            state = await run_restored(
+                plan, backend, wish.run_state_after, wish.deadline_s, reporter
+            )
+        finally:
+            await backend.close()
+    except BaseException as error:
+        said = started.said() if started is not None else ""
+        if started is not None:
+            started.end()
+        cause = _cause(error, said)
+        failure = await disks.failure(cause, cause.message)
+        if not isinstance(error, SnapplanError):
+            raise  # an interrupt, or a bug: the disks are taken back all the same
+        failure.problems = (*error.problems, *failure.problems)
+        raise failure from error
+    pid = started.pid
+    started.leave()
+    return restored_to_plain(plan, state, pid, socket), restored_text(plan, state, pid, socket)
+
+
+def _cause(error: BaseException, said: str) -> Problem:
+    words = error.message if isinstance(error, SnapplanError) else str(error)
+    code = error.code if isinstance(error, SnapplanError) else "restore-failed"
+    also = f"; QEMU says: {said}" if said and said not in words else ""
+    return Problem(code, "vm", f"{words}{also}")

@@ -1,0 +1,101 @@
+"""`snapplan verify`: whether a snapshot is still what its manifest says."""
+
+from __future__ import annotations
+
+import click
+
+from backends.images import QemuImages
+from planner.cli.common import (
+    ConnectedBackend,
+    connected,
+    json_option,
+    print_json,
+    run,
+    store_option,
+    vm_option,
+)
+from planner.cli.manifests import file_sizes, find_manifest, manifest_argument, offline_option
+from planner.errors import Problem, Refused, Violation
+from planner.execute.offline import check_images, verify_offline
+from planner.execute.pump import ask_facts
+from planner.execute.store import Store, VmIdentity
+from planner.execute.verifying import ask_images, verify_on_vm
+from planner.model.manifest import Manifest, PartKind
+from planner.present.verdict_view import Verdict, verdict_text, verdict_to_plain
+
+__all__ = ["command"]
+
+
+@click.command("verify")
+@manifest_argument
+@vm_option
+@offline_option
+@click.option("--deep", is_flag=True, help="Run `qemu-img check` on each image as well.")
+@store_option
+@json_option
+def command(  # noqa: PLR0913 - one parameter an option
+    *, source: str, vm: str | None, offline: bool, deep: bool, store: Store, as_json: bool
+) -> int:
+    """Compare a snapshot with its manifest: every part, once, of one instant, on the same machine.
+
+    Changes nothing. With --vm the VM is asked; with --offline the image files are looked at. Images
+    that a VM has open cannot be checked by --deep, and that is said.
+    Exit 0: it is whole; 30: findings.
+    """
+    if (vm is None) == (not offline):
+        raise click.UsageError("give either --vm ADDR or --offline")
+    if vm is None:
+        found = find_manifest(source, store.vms())
+        verdict = run(_offline(found.manifest, deep=deep))
+    else:
+        verdict = _on_vm(source, vm, store, deep=deep)
+    if as_json:
+        print_json(verdict_to_plain(verdict))
+    else:
+        click.echo(verdict_text(verdict))
+    return Violation.exit_code if verdict.findings else 0
+
+
+def _on_vm(source: str, vm: str, store: Store, *, deep: bool) -> Verdict:
+    async def work(backend: ConnectedBackend) -> Verdict:
+        facts = await ask_facts(backend)
+        manifest = find_manifest(source, [store.vm(VmIdentity.of(facts, vm))]).manifest
+        below = await ask_images(backend)
+        local = backend.images is not None
+        sizes = file_sizes(manifest) if local else None
+        findings = verify_on_vm(manifest, facts, below, sizes)
+        unchecked = []
+        if not local and manifest.of_kind(PartKind.STREAM):
+            unchecked.append(
+                "the machine state's file: the VM's files are not to be seen from here"
+            )
+        if deep:
+            unchecked.append("the images with qemu-img: the VM has them open; use --offline")
+        return Verdict(manifest, findings, tuple(unchecked))
+
+    return run(connected(vm, work))
+
+
+async def _offline(manifest: Manifest, *, deep: bool) -> Verdict:
+    images = QemuImages()
+    findings = await verify_offline(manifest, images, file_sizes(manifest))
+    _refuse_used(findings)
+    if deep:
+        files = [
+            file
+            for part in manifest.parts
+            if part.kind is not PartKind.STREAM
+            for file in (part.file if part.format != "raw" else "", part.overlay_file)
+            if file  # of a raw image there is nothing that qemu-img could check
+        ]
+        findings = tuple(sorted({*findings, *await check_images(files, images)}))
+        _refuse_used(findings)
+    unchecked = ("the machine and its devices: no VM was asked",)
+    return Verdict(manifest, findings, unchecked)
+
+
+def _refuse_used(findings: tuple[Problem, ...]) -> None:
+    """An image that somebody has open says nothing of a snapshot, good or bad."""
+    used = tuple(problem for problem in findings if problem.code == "image-in-use")
+    if used:
+        raise Refused("a VM has the images open", problems=used, code="image-in-use")

@@ -1,0 +1,88 @@
+"""QEMU's command line from a template of the user's: words with places for files, never a shell line.
+
+The template is split into words as a shell would (quotes and all), and nothing else of a shell is in it.
+Places: ``{disk:NAME}`` a disk's image, ``{format:NAME}`` its format, ``{qmp}`` the QMP socket.  What is
+put there is written as the word wants it: a JSON word gets JSON, a word with options gets its commas
+doubled, as QEMU's option parser wants them, and a word that is nothing but the place gets it as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping
+
+from planner.errors import BadInput, Problem
+
+__all__ = ["fill_template"]
+
+_Place = Callable[[re.Match[str]], str]
+_PLACE = re.compile(r"\{(?:(disk|format):([^{}]+)|(qmp))\}")
+
+
+def fill_template(template: str, disks: Mapping[str, tuple[str, str]], qmp: str) -> tuple[str, ...]:
+    """The words of a command line.
+
+    Args:
+        template: As a user writes it.
+        disks: Image and format of each disk that is restored, by name.
+        qmp: Path of the QMP socket.
+
+    Raises:
+        BadInput: It cannot be split, names an unknown disk, or leaves one or the socket out.
+    """
+    try:
+        words = shlex.split(template)
+    except ValueError as error:
+        raise _bad("template-malformed", f"it cannot be split into words: {error}") from error
+    if not words:
+        raise _bad("template-malformed", "it is empty")
+    used: set[str] = set()
+
+    def place(found: re.Match[str]) -> str:
+        kind, name, socket = found.groups()
+        if socket:
+            used.add(socket)
+            return qmp
+        if name not in disks:
+            known = ", ".join(sorted(disks)) or "none"
+            raise _bad("template-malformed", f"no disk {name!r} is restored (there are: {known})")
+        used.add(f"{kind}:{name}")
+        return disks[name][kind == "format"]
+
+    filled = tuple(_fill(word, place) for word in words)
+    missing = [f"{{disk:{name}}}" for name in sorted(disks) if f"disk:{name}" not in used]
+    if "qmp" not in used:
+        missing.append("{qmp}")
+    if missing:
+        raise _bad("template-incomplete", f"it lacks {', '.join(missing)}")
+    return filled
+
+
+def _fill(word: str, place: _Place) -> str:
+    if _PLACE.fullmatch(word):
+        return _PLACE.sub(place, word)
+    if word.startswith("{"):
+        try:
+            value = json.loads(word)
+        except ValueError:
+            pass
+        else:
+            return json.dumps(_fill_value(value, place))
+    return _PLACE.sub(lambda found: place(found).replace(",", ",,"), word)
+
+
+def _fill_value(value: object, place: _Place) -> object:
+    if isinstance(value, str):
+        return _PLACE.sub(place, value)
+    if isinstance(value, dict):
+        return {key: _fill_value(each, place) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_fill_value(each, place) for each in value]
+    return value
+
+
+def _bad(code: str, why: str) -> BadInput:
+    problem = Problem(code, "--run", why, "see `snapplan load --help`")
+    return BadInput(str(problem), problems=(problem,), code=code)

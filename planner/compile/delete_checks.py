@@ -1,0 +1,364 @@
+"""Whether a snapshot can be deleted, and in which order: nothing that another needs, nothing foreign.
+
+A part is deleted where the VM shows its very id, tag and vm-clock; one that is gone is gone, so that a
+delete that was interrupted is finished by another one.  What looks like a part and is of another instant
+is somebody else's and stops all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+
+from attrs import evolve, frozen
+
+from planner.compile.part_checks import part_of
+from planner.compile.refusals import vm_problems as busy_problems
+from planner.errors import Problem, Refused
+from planner.model.facts import Disk, Facts
+from planner.model.image import Image
+from planner.model.manifest import Manifest, ManifestPart, PartKind
+
+__all__ = [
+    "DeleteOrder",
+    "DeletedPart",
+    "MergedOverlay",
+    "Overlays",
+    "foreign_problems",
+    "needed_problems",
+    "order_delete",
+    "order_delete_offline",
+]
+
+
+class Overlays(StrEnum):
+    """What becomes of the overlays of a snapshot that is deleted."""
+
+    COMMIT = "commit"
+    """What the guest wrote since is merged back into the frozen image, and the overlay goes."""
+    KEEP = "keep"
+    """The chain of images stays as it is; only the record that it is a snapshot goes."""
+
+
+@frozen
+class DeletedPart:
+    """One internal part.
+
+    Attributes:
+        disk: Canonical name.
+        node: Live name of its image node; empty offline.
+        root: What ``blockdev-snapshot-delete-internal-sync`` takes; empty offline.
+        file: Its image.
+        snapshot_id: Its id.
+        vm_clock_ns: Its instant.
+    """
+
+    disk: str
+    node: str
+    root: str
+    file: str
+    snapshot_id: str
+    vm_clock_ns: int
+
+
+@frozen
+class MergedOverlay:
+    """An overlay whose contents are written into the frozen image below, so that both are one again.
+
+    Attributes:
+        disk: Canonical name.
+        device: The root node of the disk, for `block-commit`; empty: it is off the disk already.
+        overlay: Node of the overlay.
+        base: Live node of the frozen image; empty where the overlay is off the disk.
+        overlay_file: The overlay's file.
+        base_file: The frozen image.
+        base_format: Its format.
+        job_id: Of the job that merges it.
+    """
+
+    disk: str
+    device: str
+    overlay: str
+    base: str
+    overlay_file: str
+    base_file: str
+    base_format: str
+    job_id: str
+
+
+@frozen
+class DeleteOrder:
+    """A delete that passed the preflight, with nothing left to decide.
+
+    Attributes:
+        tag: The snapshot's tag.
+        parts: Internal parts that are there, the machine state's first: what is left after a crash
+            can then never be loaded by accident.
+        merges: Overlays that are merged back.
+        streams: Files of machine state that are removed, before any other part.
+        kept: Disks whose overlays stay as they are.
+        gone: Disks whose parts are gone already.
+        offline: Whether image files are worked on, without a VM.
+        manifest_file: The manifest, which goes last.
+    """
+
+    tag: str
+    parts: tuple[DeletedPart, ...]
+    merges: tuple[MergedOverlay, ...] = ()
+    streams: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    offline: bool = False
+    manifest_file: str = ""
+
+
+def needed_problems(manifest: Manifest, others: Sequence[Manifest]) -> Iterator[Problem]:
+    """What of a snapshot another one needs, too; the manifest itself may be among the others."""
+    for other in others:
+        if other.tag == manifest.tag:
+            continue
+        for part in manifest.parts:
+            for theirs in other.parts:
+                yield from _needed(part, theirs, other.tag)
+
+
+def _needed(part: ManifestPart, theirs: ManifestPart, tag: str) -> Iterator[Problem]:
+    subject = part.disk or part.file
+    if part.kind is theirs.kind is PartKind.INTERNAL:
+        if (part.file, part.snapshot_id) == (theirs.file, theirs.snapshot_id):
+            words = f"snapshot {part.snapshot_id} of {part.file} is a part of {tag!r}, too"
+            yield Problem("part-needed", subject, words, f"delete {tag!r} first")
+    elif part.kind is theirs.kind is PartKind.STREAM and part.file == theirs.file:
+        words = f"{part.file} is the machine state of {tag!r}, too"
+        yield Problem("part-needed", subject, words, f"delete {tag!r} first")
+    elif part.kind is PartKind.OVERLAY and part.overlay_file == theirs.file:
+        words = f"{tag!r} has a part in {part.overlay_file}, which lies over {part.file}"
+        yield Problem("part-needed", subject, words, f"delete {tag!r} first")
+
+
+def foreign_problems(
+    manifest: Manifest, images: Mapping[str, Mapping[str, Image]]
+) -> Iterator[Problem]:
+    """Where it cannot be told whether a part is there, or what is there is not the part."""
+    for part in manifest.of_kind(PartKind.INTERNAL):
+        files = images.get(part.disk, {})
+        image = files.get(part.file)
+        if image is None:
+            yield Problem(
+                "part-disk-missing",
+                part.disk,
+                f"its image {part.file} is not there, so its part cannot be looked for",
+                "attach it again, or delete with --offline where it lies",
+            )
+            continue
+        found = part_of(part, manifest.tag, image.snapshots)
+        if found is not None and found.vm_clock_ns != part.vm_clock_ns:
+            yield Problem(
+                "part-differs",
+                part.disk,
+                f"snapshot {part.snapshot_id} {manifest.tag!r} is of another instant than recorded "
+                "(fact 15): it is somebody else's",
+                "delete it by id and name, if it is not wanted; then delete again",
+            )
+        elif found is not None and not image.active:
+            yield Problem(
+                "part-under-overlay",
+                part.disk,
+                f"its part is in {part.file}, and an overlay lies above it since",
+                "delete the later snapshots first, or use --offline",
+            )
+
+
+def _vm_problems(manifest: Manifest, facts: Facts) -> Iterator[Problem]:
+    for problem in busy_problems(facts, machine_state=False):
+        if problem.code != "run-state-unsupported":
+            yield problem
+    own = {part.disk: _merge_job(part) for part in manifest.of_kind(PartKind.OVERLAY)}
+    parts = {part.disk for part in manifest.parts}
+    for disk in facts.disks:
+        if disk.name in parts:
+            yield from _disk_problems(disk, own.get(disk.name, ""))
+
+
+def _disk_problems(disk: Disk, own_job: str) -> Iterator[Problem]:
+    if not disk.active:
+        words = "its node is inactive after a migration, and QEMU would die (fact 35)"
+        yield Problem("node-inactive", disk.name, words, "resume the VM first")
+    if disk.read_only:
+        yield Problem("disk-read-only", disk.name, "it is open for reading only")
+    for user in disk.users:
+        if user != own_job:
+            words = f"block job {user!r} uses it"
+            yield Problem("disk-busy", disk.name, words, "wait for the job, or cancel it")
+
+
+def _choice_problems(
+    manifest: Manifest, overlays: Overlays | None, *, files_here: bool
+) -> Iterator[Problem]:
+    frozen_disks = manifest.of_kind(PartKind.OVERLAY)
+    for part in frozen_disks if overlays is None else ():
+        yield Problem(
+            "overlays-undecided",
+            part.disk,
+            f"{part.overlay_file} lies over its frozen image {part.file}",
+            "say --overlays commit to merge it back, or --overlays keep",
+        )
+    touched = manifest.of_kind(PartKind.STREAM)
+    if overlays is Overlays.COMMIT:
+        touched += frozen_disks
+    for part in () if files_here else touched:
+        words = f"{part.file} is on QEMU's host, which is not known to be this machine"
+        yield Problem("host-not-here", part.disk or part.file, words, "run snapplan there")
+
+
+def _merge_job(part: ManifestPart) -> str:
+    digest = hashlib.sha256(f"{part.overlay}\0{part.overlay_file}".encode()).hexdigest()
+    return f"snapplan-merge-{digest[:16]}"
+
+
+def _merge_problems(
+    manifest: Manifest, images: Mapping[str, Mapping[str, Image]]
+) -> Iterator[Problem]:
+    """Why an overlay cannot be merged back; an overlay that is off its disk already can."""
+    for part in manifest.of_kind(PartKind.OVERLAY):
+        files = images.get(part.disk)
+        if files is None:
+            words = f"it is gone, so {part.overlay_file} cannot be merged back"
+            yield Problem("part-disk-missing", part.disk, words, "attach it, or use --offline")
+            continue
+        base, overlay = files.get(part.file), files.get(part.overlay_file)
+        merged = base is not None and base.active and overlay is None
+        on_top = overlay is not None and overlay.active and overlay.backing[:1] == (part.file,)
+        if not merged and not on_top:
+            words = f"{part.overlay_file} does not lie on {part.file} at the top of its chain"
+            remedy = "delete the later snapshots first, or keep it (--overlays keep)"
+            yield Problem("chain-differs", part.disk, words, remedy)
+
+
+def order_delete(  # noqa: PLR0913 - what a delete is decided on
+    manifest: Manifest,
+    facts: Facts,
+    images: Mapping[str, Mapping[str, Image]],
+    others: Sequence[Manifest],
+    overlays: Overlays | None = None,
+    *,
+    files_here: bool = True,
+) -> DeleteOrder:
+    """Decide a delete on a running VM.
+
+    Args:
+        manifest: The snapshot.
+        facts: The VM now.
+        images: What its disks' images hold.
+        others: The manifests of the VM.
+        overlays: What becomes of overlays; None: nobody said.
+        files_here: Whether the VM's files are this machine's.
+
+    Raises:
+        Refused: With every problem; the VM was asked questions only.
+    """
+    commit = overlays is Overlays.COMMIT
+    problems = [
+        *_choice_problems(manifest, overlays, files_here=files_here),
+        *needed_problems(_touched(manifest, commit=commit), others),
+        *foreign_problems(manifest, images),
+        *(_merge_problems(manifest, images) if commit else ()),
+        *_vm_problems(manifest, facts),
+    ]
+    _refuse(manifest, problems)
+    by_name = {disk.name: disk for disk in facts.disks}
+    parts, gone = [], []
+    for part in _state_first(manifest):
+        disk = by_name[part.disk]
+        if part_of(part, manifest.tag, images[part.disk][part.file].snapshots) is None:
+            gone.append(part.disk)
+            continue
+        node = facts.live_nodes.get(disk.node, disk.node)
+        parts.append(_deleted(part, node, disk.root))
+    merges = []
+    for part in manifest.of_kind(PartKind.OVERLAY) if commit else ():
+        on_top = part.overlay_file in images[part.disk]
+        base = images[part.disk][part.file].node if on_top else ""
+        merges.append(_merged(part, by_name[part.disk].root if on_top else "", base))
+    return _order(manifest, parts, merges, gone, commit=commit)
+
+
+def order_delete_offline(
+    manifest: Manifest,
+    images: Mapping[str, Mapping[str, Image]],
+    others: Sequence[Manifest],
+    overlays: Overlays | None = None,
+) -> DeleteOrder:
+    """Decide a delete on image files that no VM has open; see `order_delete`."""
+    commit = overlays is Overlays.COMMIT
+    problems = [
+        *_choice_problems(manifest, overlays, files_here=True),
+        *needed_problems(_touched(manifest, commit=commit), others),
+        *foreign_problems(manifest, images),
+    ]
+    _refuse(manifest, problems)
+    parts, gone = [], []
+    for part in _state_first(manifest):
+        if part_of(part, manifest.tag, images[part.disk][part.file].snapshots) is None:
+            gone.append(part.disk)
+        else:
+            parts.append(_deleted(part, "", ""))
+    merges = [_merged(part, "", "") for part in manifest.of_kind(PartKind.OVERLAY) if commit]
+    return evolve(_order(manifest, parts, merges, gone, commit=commit), offline=True)
+
+
+def _touched(manifest: Manifest, *, commit: bool) -> Manifest:
+    """The parts that a delete touches: overlays that are kept are left to whoever needs them."""
+    parts = [part for part in manifest.parts if commit or part.kind is not PartKind.OVERLAY]
+    return evolve(manifest, parts=tuple(parts))
+
+
+def _order(
+    manifest: Manifest,
+    parts: Sequence[DeletedPart],
+    merges: Sequence[MergedOverlay],
+    gone: Sequence[str],
+    *,
+    commit: bool,
+) -> DeleteOrder:
+    kept = () if commit else manifest.of_kind(PartKind.OVERLAY)
+    return DeleteOrder(
+        manifest.tag,
+        tuple(parts),
+        merges=tuple(merges),
+        streams=tuple(part.file for part in manifest.of_kind(PartKind.STREAM)),
+        kept=tuple(part.disk for part in kept),
+        gone=tuple(gone),
+    )
+
+
+def _merged(part: ManifestPart, device: str, base: str) -> MergedOverlay:
+    return MergedOverlay(
+        part.disk,
+        device,
+        part.overlay,
+        base,
+        part.overlay_file,
+        part.file,
+        part.format,
+        _merge_job(part),
+    )
+
+
+def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:
+    if problems:
+        raise Refused(
+            f"snapshot {manifest.tag!r} cannot be deleted safely",
+            problems=tuple(sorted(set(problems))),
+            code="delete-refused",
+        )
+
+
+def _state_first(manifest: Manifest) -> list[ManifestPart]:
+    internal = manifest.of_kind(PartKind.INTERNAL)
+    return sorted(internal, key=lambda part: (not part.vm_state_size_bytes, part.disk))
+
+
+def _deleted(part: ManifestPart, node: str, root: str) -> DeletedPart:
+    return DeletedPart(part.disk, node, root, part.file, part.snapshot_id, part.vm_clock_ns)

@@ -1,0 +1,223 @@
+"""What a request for external parts comes to on a VM: how a stream is written, what is under an overlay.
+
+Which way QEMU writes a stream to a file depends on its version (fact 31), which captures it can do as
+well (facts 39 to 42); every choice is made here once, with its reason, or refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.compile.resolution import (
+    Choice,
+    Overlay,
+    Settings,
+    Stream,
+    Transport,
+    overlay_node_name,
+)
+from planner.errors import Problem
+from planner.model.facts import Disk, Facts
+from planner.model.request import Capture, ExternalMachineState, RunStateAfter
+
+__all__ = [
+    "can_be_external",
+    "overlay_of",
+    "path_problems",
+    "stream_choices",
+    "stream_of",
+    "stream_problems",
+]
+
+_FILE_URI_SINCE = (8, 2)
+_BACKGROUND_SINCE = (10, 0)
+_OFFSET_OPTION = ",offset="
+_PATH_LIMIT_BYTES = 4000
+"""The kernel's limit less what a temporary name in the same folder adds."""
+_NAME_LIMIT_BYTES = 240
+
+
+def can_be_external(disk: Disk) -> Iterator[Problem]:
+    """Why a disk cannot get an overlay; nothing where it can."""
+    if disk.read_only:
+        yield Problem("disk-read-only", disk.name, "it is open for reading only", "exclude it")
+    if not disk.filename.startswith("/"):
+        yield Problem(
+            "base-not-a-file",
+            disk.name,
+            f"its image {disk.filename[:80]!r} is no absolute path of a file, which an overlay could "
+            "name as its backing file",
+            "start QEMU with absolute paths, or make the part internal",
+        )
+    if not disk.active:
+        yield Problem(
+            "node-inactive",
+            disk.name,
+            "its node is inactive after a migration (fact 29)",
+            "resume the VM, or activate the node with blockdev-set-active",
+        )
+
+
+def path_problems(user: str, path: str, facts: Facts) -> Iterator[Problem]:
+    """Why no new file can be made at a path, as far as that shows without looking at the disk."""
+    name = path.rpartition("/")[2]
+    if not path.startswith("/") or not name or name in (".", ".."):
+        yield Problem(
+            "path-not-absolute",
+            user,
+            f"{path[:80]!r} is no absolute path of a file; QEMU's working folder is not ours",
+            "write it from / on",
+        )
+    if len(path.encode()) > _PATH_LIMIT_BYTES or len(name.encode()) > _NAME_LIMIT_BYTES:
+        yield Problem("path-too-long", user, "no temporary file fits beside it", "choose a shorter")
+    for disk in facts.disks:
+        layers = (disk.filename, *(layer.filename for layer in disk.backing))
+        if path in layers:
+            yield Problem("path-in-use", user, f"{path} is an image of {disk.name}", "change it")
+
+
+def overlay_of(tag: str, disk: Disk, path: str) -> Overlay:
+    """A disk's overlay, with all that is needed to make it."""
+    return Overlay(
+        disk=disk.name,
+        node=disk.node,
+        root=disk.root,
+        path=path,
+        overlay=overlay_node_name(tag, path),
+        base_file=disk.filename,
+        base_format=disk.driver,
+        size_bytes=disk.virtual_size_bytes,
+    )
+
+
+def stream_problems(
+    state: ExternalMachineState, facts: Facts, after: RunStateAfter
+) -> Iterator[Problem]:
+    """Why this VM cannot write its machine state to a file in the way asked for."""
+    where = "machine-state"
+    if not facts.capabilities:
+        yield Problem(
+            "capabilities-unknown",
+            where,
+            "the facts do not say how the VM's migration is set, so that could not be put back",
+            "make the facts anew with `snapplan inspect`",
+        )
+        return
+    if _OFFSET_OPTION in state.path and _transport(facts) is Transport.FILE:
+        yield Problem(
+            "path-unusable", where, f"QEMU reads {_OFFSET_OPTION!r} as an option", "choose another"
+        )
+    yield from _capture_problems(state.capture, facts)
+    if state.capture is not Capture.LIVE and (state.auto_converge or state.downtime_limit):
+        yield Problem(
+            "option-needs-live",
+            where,
+            "auto-converge and downtime-limit say how a guest that runs on is caught up with",
+            "leave them out, or use `capture: live`",
+        )
+    leaves_inactive = state.capture is not Capture.BACKGROUND
+    if leaves_inactive and after is RunStateAfter.PAUSED:
+        yield Problem(
+            "postmigrate-stays",
+            where,
+            f"after `capture: {state.capture}` QEMU is in postmigrate, and only `cont` leads out of "
+            "that (fact 29): the VM cannot be left paused",
+            "use `capture: background` (QEMU 10.0 and later), or `run-state-after: running`",
+        )
+
+
+def _capture_problems(capture: Capture, facts: Facts) -> Iterator[Problem]:
+    where = "machine-state"
+    if capture is Capture.LIVE and facts.run_state != "running":
+        yield Problem(
+            "capture-needs-a-running-guest",
+            where,
+            "a live capture copies while the guest runs, and it is paused",
+            "use `capture: stopped`",
+        )
+    if capture is Capture.BACKGROUND and _version(facts) < _BACKGROUND_SINCE:
+        yield Problem(
+            "background-unsafe",
+            where,
+            f"QEMU {facts.qemu} resumes a stopped guest by itself during a background capture, and a "
+            "cancelled one freezes the guest for good (fact 41); 10.0 and later do not",
+            "use `capture: live` or `stopped`",
+        )
+    for name in _wanted_capabilities(capture):
+        if name not in facts.capabilities:
+            yield Problem(
+                "capability-lacking",
+                where,
+                f"this QEMU has no migration capability {name!r}",
+                "use another capture",
+            )
+
+
+def stream_of(state: ExternalMachineState, facts: Facts) -> Stream:
+    """External machine state with every choice made; only where `stream_problems` finds none."""
+    transport = _transport(facts)
+    mapped = _mapped(state.capture, facts)
+    return Stream(
+        path=state.path,
+        capture=state.capture,
+        transport=transport,
+        mapped=mapped,
+        settings=_settings(state, facts, mapped=mapped),
+        give_up_after_s=state.give_up_after,
+    )
+
+
+def stream_choices(stream: Stream, facts: Facts) -> Iterator[Choice]:
+    """What was chosen for a stream, and why."""
+    reason = {
+        Transport.FILE: f"QEMU {facts.qemu} writes to a path (8.2 and later)",
+        Transport.DESCRIPTOR: f"QEMU {facts.qemu} knows no file: URI; it gets a descriptor",
+    }[stream.transport]
+    yield Choice("machine-state", f"by {stream.transport}:", reason, default=True)
+    if stream.mapped:
+        why = "each page has a fixed place, so the file does not grow while the guest writes"
+        yield Choice("machine-state", "mapped-ram", why, default=True)
+
+
+def _version(facts: Facts) -> tuple[int, int]:
+    return facts.qemu.major, facts.qemu.minor
+
+
+def _transport(facts: Facts) -> Transport:
+    return Transport.FILE if _version(facts) >= _FILE_URI_SINCE else Transport.DESCRIPTOR
+
+
+def _mapped(capture: Capture, facts: Facts) -> bool:
+    # Fact 42: with background-snapshot it makes a file that cannot be loaded.
+    return capture is not Capture.BACKGROUND and "mapped-ram" in facts.capabilities
+
+
+def _wanted_capabilities(capture: Capture) -> tuple[str, ...]:
+    return {
+        Capture.STOPPED: ("events",),
+        Capture.LIVE: ("events", "pause-before-switchover"),
+        Capture.BACKGROUND: ("events", "background-snapshot"),
+    }[capture]
+
+
+def _settings(state: ExternalMachineState, facts: Facts, *, mapped: bool) -> Settings:
+    # All others off: multifd, postcopy-ram, x-ignore-shared and more make another stream, or none.
+    wanted = {*_wanted_capabilities(state.capture)}
+    wanted |= {"mapped-ram"} if mapped else set()
+    wanted |= {"auto-converge"} if state.auto_converge else set()
+    differing = [
+        name for name in sorted(facts.capabilities) if facts.capabilities[name] != (name in wanted)
+    ]
+    limits = {"max-bandwidth": state.max_bandwidth}  # 0 is no limit (fact 53); QEMU's own is one
+    if state.downtime_limit:
+        limits["downtime-limit"] = state.downtime_limit
+    parameters = [
+        n for n in sorted(limits) if n in facts.parameters and facts.parameters[n] != limits[n]
+    ]
+    return Settings(
+        capabilities=tuple((name, name in wanted) for name in differing),
+        capabilities_before=tuple((name, facts.capabilities[name]) for name in differing),
+        parameters=tuple((name, limits[name]) for name in parameters),
+        parameters_before=tuple((name, facts.parameters[name]) for name in parameters),
+        already_on=tuple(sorted(name for name in wanted if facts.capabilities.get(name))),
+    )

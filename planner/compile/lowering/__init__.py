@@ -1,0 +1,1 @@
+"""The designs that QEMU has today, a file each: which commands cover which operations."""

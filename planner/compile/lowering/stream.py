@@ -1,0 +1,191 @@
+"""Steps that the designs with external machine state share: the file, the settings, the stream.
+
+Around the capture itself stand the same four things in each of them: the VM's migration settings are
+made what the capture needs, the file is made under a temporary name (0600, fact 31); and when the
+guest runs again, the file gets its name and the settings are put back.  None of this is in the pause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.compile.lowering.common import add_overlays, capture_disks, delete_replaced
+from planner.compile.program import DESCRIPTOR_NAME, Step, Target, Undo, UndoKind, WaitsFor
+from planner.compile.resolution import Resolution, Stream, Transport
+from planner.errors import InternalError, Problem
+from planner.model.operations import Kind, Operation
+from planner.model.request import Capture
+
+__all__ = [
+    "begin_and_end",
+    "beside_the_capture",
+    "end_flushing",
+    "migrate",
+    "stream_asked",
+    "stream_problem",
+]
+
+_HOST_TIMEOUT_S = 600
+"""A stream of many gigabytes is written back to its disk before it gets its name."""
+
+
+def stream_problem(design: str, capture: Capture, resolution: Resolution) -> Iterator[Problem]:
+    """Why a design that captures in one way cannot do this request."""
+    stream = resolution.stream
+    if stream is None:
+        yield Problem(
+            "design-cannot",
+            "machine-state",
+            f"design {design} writes machine state to a file, and the request asks for none",
+            "use design transactional",
+        )
+    elif stream.capture is not capture:
+        yield Problem(
+            "design-cannot",
+            "machine-state",
+            f"design {design} captures {capture}, and the request says {stream.capture}",
+            f"use `capture: {capture}`, or another design",
+        )
+
+
+def stream_asked(resolution: Resolution) -> Stream:
+    """The stream of a resolution that asks for one."""
+    if resolution.stream is None:
+        raise InternalError("a design for streams was given a request without one")
+    return resolution.stream
+
+
+def begin_and_end(stream: Stream) -> tuple[Operation, Operation]:
+    """The two operations that a stream is."""
+    return (
+        Operation(Kind.BEGIN_STREAM_VMSTATE, detail=stream.capture),
+        Operation(Kind.END_STREAM_VMSTATE, detail=stream.capture),
+    )
+
+
+def beside_the_capture(resolution: Resolution, stream: Stream) -> Iterator[Step]:
+    """All that is the same in every capture: what prepares, the disks, what tidies up."""
+    yield from delete_replaced(resolution)
+    yield from _around_the_stream(stream)
+    yield from add_overlays(resolution)
+    yield _flush_images(resolution, stream)
+    yield from capture_disks(resolution.tag, resolution.internal, resolution.overlays)
+
+
+def _around_the_stream(stream: Stream) -> Iterator[Step]:
+    """Everything that comes before the capture and after it."""
+    begin, end = begin_and_end(stream)
+    before = (Operation(Kind.PAUSE_GUEST), begin)
+    after = (Operation(Kind.RESUME_GUEST), end)
+    settings = stream.settings
+    yield from _settings(
+        settings.capabilities, settings.parameters, precedes=before, undone_by_putting_back=True
+    )
+    yield Step(
+        execute="create-stream",
+        arguments={"path": stream.path, "temporary": stream.temporary},
+        covers=(),
+        undo=(Undo(UndoKind.REMOVE_FILE),),
+        target=Target.HOST,
+        precedes=before,
+    )
+    if stream.transport is Transport.DESCRIPTOR:
+        yield Step(
+            execute="getfd",
+            arguments={"fdname": DESCRIPTOR_NAME},
+            covers=(),
+            undo=(Undo(UndoKind.CLOSE_DESCRIPTOR),),
+            precedes=before,
+        )
+    yield from _settings(settings.capabilities_before, settings.parameters_before, follows=after)
+    yield Step(
+        execute="keep-stream",
+        arguments={"path": stream.path, "temporary": stream.temporary},
+        covers=(),
+        undo=(Undo(UndoKind.REMOVE_FILE),),
+        timeout_s=_HOST_TIMEOUT_S,
+        target=Target.HOST,
+        follows=after,
+    )
+
+
+def _flush_images(resolution: Resolution, stream: Stream) -> Step:
+    """Have the host write its page cache back, so that QEMU's own flushes in the pause are short.
+
+    `stop`, the transaction and the end of a migration flush every image, and a file system may make
+    them wait for all that it has to write, the stream too (`specs/pause.md`).  Best effort: the guest
+    is the same afterwards, and where it fails nothing but time is lost.
+    """
+    begin, _ = begin_and_end(stream)
+    frozen = [overlay.disk for overlay in resolution.overlays]
+    disks = sorted([*frozen, *(part.disk for part in resolution.internal)])
+    arguments: dict[str, object] = {"disks": disks}
+    live = stream.capture is Capture.LIVE
+    if live:  # the images get dirty again while the stream is written, and so does its file
+        arguments["temporary"] = stream.temporary
+    return Step(
+        execute="flush-while-streaming" if live else "flush-images",
+        arguments=arguments,
+        covers=(),
+        timeout_s=_HOST_TIMEOUT_S,
+        target=Target.HOST,
+        precedes=(Operation(Kind.PAUSE_GUEST), begin),
+        follows=tuple(Operation(Kind.ADD_OVERLAY, disk=disk) for disk in frozen),
+    )
+
+
+def end_flushing(stream: Stream) -> Step:
+    """Have the host stop flushing, once the guest stands: QEMU flushes by itself now."""
+    return Step(
+        execute="end-flushing",
+        arguments={"disks": [], "temporary": stream.temporary},
+        covers=(),
+        target=Target.HOST,
+        precedes=(Operation(Kind.END_STREAM_VMSTATE, detail=stream.capture),),
+        follows=(Operation(Kind.PAUSE_GUEST),),
+    )
+
+
+def _settings(
+    capabilities: tuple[tuple[str, bool], ...],
+    parameters: tuple[tuple[str, int], ...],
+    *,
+    precedes: tuple[Operation, ...] = (),
+    follows: tuple[Operation, ...] = (),
+    undone_by_putting_back: bool = False,
+) -> Iterator[Step]:
+    undo = (Undo(UndoKind.RESTORE_SETTINGS),) if undone_by_putting_back else ()
+    if capabilities:
+        yield Step(
+            execute="migrate-set-capabilities",
+            arguments={
+                "capabilities": [{"capability": name, "state": on} for name, on in capabilities]
+            },
+            covers=(),
+            undo=undo,
+            precedes=precedes,
+            follows=follows,
+        )
+    if parameters:
+        yield Step(
+            execute="migrate-set-parameters",
+            arguments=dict(parameters),
+            covers=(),
+            undo=undo,
+            precedes=precedes,
+            follows=follows,
+        )
+
+
+def migrate(stream: Stream, covers: tuple[Operation, ...], waits_for: WaitsFor) -> Step:
+    """Begin the stream.  The guest runs on, or stands, as the capture says."""
+    to_path = stream.transport is Transport.FILE
+    return Step(
+        execute="migrate",
+        arguments={"uri": f"file:{stream.temporary}" if to_path else f"fd:{DESCRIPTOR_NAME}"},
+        covers=covers,
+        waits_for=waits_for,
+        ordered=True,
+        undo=(Undo(UndoKind.CANCEL_MIGRATION),),
+        timeout_s=stream.give_up_after_s,
+    )

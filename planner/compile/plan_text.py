@@ -1,0 +1,131 @@
+"""Plans to and from their file: canonical JSON, checked and proved on the way in."""
+
+from __future__ import annotations
+
+import cattrs
+from cattrs import Converter
+from cattrs.errors import ClassValidationError
+
+from planner.compile.plan import Plan
+from planner.compile.program import Program, Step, Undo, canonical_json
+from planner.compile.resolution import (
+    Choice,
+    InternalPart,
+    Overlay,
+    Replaced,
+    Resolution,
+    Settings,
+    Stream,
+)
+from planner.compile.verify import verify
+from planner.errors import BadInput, Problem
+from planner.model.operations import THE_VM, Kind, Operation
+from planner.model.request import FreezeFilesystems, Request
+from planner.model.request_text import request_from_plain, request_to_plain
+from planner.model.strict import strict_converter, write_with_hyphens
+from planner.model.text import Document, read_json
+
+__all__ = ["FORMAT", "FORMAT_VERSION", "plan_to_text", "plan_to_plain", "read_plan"]
+
+FORMAT = "snapplan-plan"
+FORMAT_VERSION = 1
+
+
+def _converter() -> Converter:
+    converter = strict_converter()
+    converter.register_unstructure_hook(Request, request_to_plain)
+    converter.register_structure_hook(Request, lambda value, _: _request(value))
+    converter.register_unstructure_hook(Operation, _operation_to_plain)
+    converter.register_structure_hook(Operation, lambda value, _: _operation(value))
+    for kind in (
+        Problem, Choice, InternalPart, Overlay, Replaced, Settings, Stream, FreezeFilesystems,
+        Undo,
+    ):  # fmt: skip
+        write_with_hyphens(converter, kind)
+    write_with_hyphens(converter, Resolution, seldom=("freeze",))
+    write_with_hyphens(converter, Step, seldom=("target", "precedes", "follows"))
+    # They hold what stands above, and are written with its hooks.
+    write_with_hyphens(converter, Program)
+    write_with_hyphens(converter, Plan)
+    return converter
+
+
+def _request(value: object) -> Request:
+    read = request_from_plain(Document(value))
+    if read.problems:
+        raise ValueError(str(read.problems[0]))
+    return read.request
+
+
+def _operation_to_plain(operation: Operation) -> dict[str, str]:
+    plain = {"operation": operation.kind.value}
+    if operation.vm != THE_VM:
+        plain["vm"] = operation.vm
+    if operation.disk:
+        plain["disk"] = operation.disk
+    if operation.detail:
+        plain["detail"] = operation.detail
+    return plain
+
+
+def _operation(value: object) -> Operation:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise TypeError(f"{str(value)[:60]!r} is no operation")
+    known = {"operation", "vm", "disk", "detail"}
+    if "operation" not in value or not set(value) <= known:
+        raise ValueError(f"{str(value)[:60]!r} is no operation")
+    return Operation(
+        Kind(value["operation"]),
+        value.get("vm", THE_VM),
+        value.get("disk", ""),
+        value.get("detail", ""),
+    )
+
+
+_CONVERTER = _converter()
+
+
+def plan_to_plain(plan: Plan) -> dict[str, object]:
+    """Write a plan as plain values."""
+    body: dict[str, object] = _CONVERTER.unstructure(plan)
+    return {"format": FORMAT, "format-version": FORMAT_VERSION, **body}
+
+
+def plan_to_text(plan: Plan) -> str:
+    """Write a plan as its file's text: the same bytes for the same plan, always."""
+    return canonical_json(plan_to_plain(plan))
+
+
+def read_plan(text: str, source: str = "plan") -> Plan:
+    """Read a plan file's text, and prove its program.
+
+    Args:
+        text: JSON.
+        source: The file's name, for messages.
+
+    Raises:
+        BadInput: It is no plan file, or of another format version, or malformed.
+        Violation: Its program breaks a rule, whoever wrote it.
+    """
+    document = read_json(text, source)
+    if document.problems:
+        raise BadInput(f"{source} is malformed", problems=document.problems, code="plan-malformed")
+    value = document.value
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise _malformed(source, f"it does not say `format: {FORMAT}`")
+    if value.get("format-version") != FORMAT_VERSION:
+        raise _malformed(source, f"its format-version is not {FORMAT_VERSION}")
+    body = {k: v for k, v in value.items() if k not in ("format", "format-version")}
+    try:
+        plan = _CONVERTER.structure(body, Plan)
+    except ClassValidationError as error:
+        raise _malformed(source, "; ".join(cattrs.transform_error(error)[:3])) from error
+    except RecursionError as error:
+        raise _malformed(source, "it nests too deeply") from error
+    verify(plan.program)
+    return plan
+
+
+def _malformed(source: str, why: str) -> BadInput:
+    problem = Problem("plan-malformed", source, why, "make it anew with `snapplan plan`")
+    return BadInput(f"{source} is no plan file: {why}", problems=(problem,), code=problem.code)

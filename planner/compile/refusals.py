@@ -1,0 +1,111 @@
+"""Why a disk or a VM cannot be snapshotted as asked: one small function per reason.
+
+Each check answers with problems that have a stable code, the disk, and what to do about it.  QEMU
+itself says most of these things late (after the command was accepted: fact 1), in misleading words
+(facts 6 and 29), or not at all (facts 7, 10 and 20).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.errors import Problem
+from planner.model.facts import Disk, Facts
+from planner.model.request import ExistingTag
+
+__all__ = ["RUN_STATES", "can_be_internal", "disk_problems", "tag_taken", "vm_problems"]
+
+RUN_STATES = ("running", "paused")
+"""The run states from which real QEMU has been shown to do right."""
+
+_FINISHED_MIGRATION = ("", "none", "completed", "failed", "cancelled")
+_SNAPSHOT_JOBS = ("snapshot-save", "snapshot-load", "snapshot-delete")
+_ENDED_JOB = ("concluded", "null")
+
+
+def can_be_internal(disk: Disk) -> Iterator[Problem]:
+    """Why a disk cannot hold an internal snapshot; nothing where it can."""
+    name = disk.name
+    if disk.driver != "qcow2":
+        yield Problem(
+            "format-without-snapshots",
+            name,
+            f"a {disk.driver} image holds no internal snapshots; only qcow2 does (fact 6)",
+            "exclude it, or make its part external",
+        )
+    if disk.read_only:
+        yield Problem("disk-read-only", name, "it is open for reading only (fact 6)", "exclude it")
+    if disk.data_file:
+        yield Problem(
+            "external-data-file",
+            name,
+            "its data is in a file beside the qcow2 image: the snapshot would fail after the guest "
+            "was stopped (fact 10)",
+            "exclude it, or make its part external",
+        )
+    if not disk.active:
+        yield Problem(
+            "node-inactive",
+            name,
+            "its node is inactive after a migration (fact 29)",
+            "resume the VM, or activate the node with blockdev-set-active",
+        )
+
+
+def disk_problems(disk: Disk) -> Iterator[Problem]:
+    """Why a disk cannot be part of any snapshot now; nothing where it can."""
+    for user in disk.users:
+        yield Problem(
+            "disk-busy",
+            disk.name,
+            f"block job {user!r} uses it; a transaction is refused meanwhile (fact 28)",
+            "wait for the job, or cancel it",
+        )
+
+
+def tag_taken(disk: Disk, tag: str, policy: ExistingTag) -> Iterator[Problem]:
+    """Whether the disk already holds a snapshot of this tag, where that is not to be replaced."""
+    held = disk.holding(tag)
+    if held and policy is ExistingTag.REFUSE:
+        ids = ", ".join(snapshot.id for snapshot in held)
+        yield Problem(
+            "tag-taken",
+            disk.name,
+            f"it already holds {tag!r} (id {ids}); QEMU would make a second one of that name where "
+            "only some disks have it (fact 7)",
+            "choose another tag, delete the old one, or say `existing-tag: replace`",
+        )
+
+
+def vm_problems(facts: Facts, *, machine_state: bool) -> Iterator[Problem]:
+    """Why the VM as a whole cannot be snapshotted now; nothing where it can."""
+    if facts.run_state not in RUN_STATES:
+        yield Problem(
+            "run-state-unsupported",
+            "vm",
+            f"its run state is {facts.run_state!r}; only running and paused are known to be right",
+            "bring it to running or paused",
+        )
+    if facts.migration not in _FINISHED_MIGRATION:
+        yield Problem(
+            "migration-active",
+            "vm",
+            f"a migration is {facts.migration!r}, and snapshot-save is refused meanwhile (fact 34)",
+            "wait for it, or cancel it",
+        )
+    for job in facts.jobs:
+        if job.type in _SNAPSHOT_JOBS and job.status not in _ENDED_JOB:
+            yield Problem(
+                "snapshot-job-active",
+                "vm",
+                f"job {job.id!r} ({job.type}) is {job.status}",
+                "wait for it",
+            )
+    if machine_state:
+        for reason in facts.blocked_reasons:
+            yield Problem(
+                "migration-blocked",
+                "vm",
+                f"its machine state cannot be saved: {reason} (fact 33)",
+                "remove the device, or ask for `machine-state: none`",
+            )

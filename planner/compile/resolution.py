@@ -1,0 +1,238 @@
+"""A resolved request: every choice made, each with its reason; what the graph is built from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from enum import StrEnum
+
+from attrs import field, frozen
+
+from planner.model.facts import OVERLAY_NODE_PREFIX
+from planner.model.operations import THE_VM, Kind, Operation
+from planner.model.request import Capture, FreezeFilesystems, RunStateAfter
+
+__all__ = [
+    "Choice",
+    "InternalPart",
+    "Overlay",
+    "Replaced",
+    "Resolution",
+    "Settings",
+    "Stream",
+    "Transport",
+    "operations_of",
+    "overlay_node_name",
+    "temporary_path",
+]
+
+
+@frozen
+class Choice:
+    """One thing that was decided, and why.
+
+    Attributes:
+        subject: A disk or a key of the request.
+        value: What was chosen.
+        reason: Why, in one clause.
+        default: Whether the request left it open.
+    """
+
+    subject: str
+    value: str
+    reason: str
+    default: bool = False
+
+
+@frozen
+class InternalPart:
+    """A disk whose part is an internal snapshot.
+
+    Attributes:
+        disk: Canonical name.
+        node: Image node, or a reference where QEMU made its name up.
+        root: What ``blockdev-snapshot-internal-sync`` takes.
+    """
+
+    disk: str
+    node: str
+    root: str
+
+
+@frozen
+class Overlay:
+    """A disk whose part is its present image, frozen under a new overlay.
+
+    Attributes:
+        disk: Canonical name.
+        node: Image node, or a reference where QEMU made its name up; the overlay goes on it.
+        root: The root node's name, or the ``-drive`` id.
+        path: Where the overlay is made.
+        overlay: Node name that the overlay gets.
+        base_file: The image that is frozen.
+        base_format: Its format.
+        size_bytes: Virtual size of both.
+    """
+
+    disk: str
+    node: str
+    root: str
+    path: str
+    overlay: str
+    base_file: str
+    base_format: str
+    size_bytes: int
+
+
+class Transport(StrEnum):
+    """How a stream gets into its file (fact 31)."""
+
+    FILE = "file"
+    """QEMU writes to a path: 8.2 and later."""
+    DESCRIPTOR = "fd"
+    """QEMU writes to a descriptor that is passed over the socket: up to 10."""
+
+
+@frozen
+class Settings:
+    """Migration capabilities and parameters: what a run needs, and what it finds and puts back.
+
+    Attributes:
+        capabilities: Name and value, those alone that are to differ from what is found.
+        capabilities_before: The same names, as they were.
+        parameters: Name and value, likewise.
+        parameters_before: The same names, as they were.
+        already_on: Capabilities that are needed and found on; they are left alone.
+    """
+
+    capabilities: tuple[tuple[str, bool], ...] = ()
+    capabilities_before: tuple[tuple[str, bool], ...] = ()
+    parameters: tuple[tuple[str, int], ...] = ()
+    parameters_before: tuple[tuple[str, int], ...] = ()
+    already_on: tuple[str, ...] = ()
+
+
+@frozen
+class Stream:
+    """Machine state in a file of its own.
+
+    Attributes:
+        path: Where the file is in the end.
+        capture: Which instant of the stream is the snapshot's.
+        transport: How QEMU writes it.
+        mapped: Whether each page has a fixed place in the file (`mapped-ram`).
+        settings: What the VM's migration settings are to be meanwhile.
+        give_up_after_s: After how many seconds an unfinished stream is given up.
+    """
+
+    path: str
+    capture: Capture
+    transport: Transport
+    mapped: bool = False
+    settings: Settings = field(factory=Settings)
+    give_up_after_s: int = 1800
+
+    @property
+    def temporary(self) -> str:
+        """Where the file is until it is complete."""
+        return temporary_path(self.path)
+
+
+def temporary_path(path: str) -> str:
+    """The name, in the same folder, of a file that is not complete yet."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/.{name}.snapplan"
+
+
+def overlay_node_name(tag: str, path: str) -> str:
+    """A node name that QEMU takes (31 bytes at most), and the same for the same request."""
+    digest = hashlib.sha256(f"{tag}\0{path}".encode()).hexdigest()
+    return f"{OVERLAY_NODE_PREFIX}{digest[:12]}"
+
+
+@frozen
+class Replaced:
+    """A snapshot that the request gives up for the new one of the same tag."""
+
+    disk: str
+    root: str
+    id: str
+
+
+@frozen
+class Resolution:
+    """A request with nothing left open, on one VM.
+
+    Attributes:
+        tag: The snapshot's name.
+        vmstate: Canonical name of the disk that holds the machine state; empty where none does.
+        stream: External machine state, where asked for.
+        internal: Disks with internal parts, by name.
+        overlays: Disks with external parts, by name.
+        excluded: Canonical names of the disks that are no part, by name.
+        replaced: Snapshots to delete first, by disk and id.
+        run_state_before: ``running`` or ``paused``.
+        run_state_after: ``running`` or ``paused``.
+        choices: What was decided and why, for the reader.
+        warnings: What the reader should know although it stops nothing.
+        freeze: How the guest's file systems are frozen around the capture; None: they are not.
+    """
+
+    tag: str
+    vmstate: str
+    stream: Stream | None
+    internal: tuple[InternalPart, ...]
+    overlays: tuple[Overlay, ...]
+    excluded: tuple[str, ...]
+    replaced: tuple[Replaced, ...]
+    run_state_before: RunStateAfter
+    run_state_after: RunStateAfter
+    choices: tuple[Choice, ...] = ()
+    warnings: tuple[str, ...] = ()
+    freeze: FreezeFilesystems | None = None
+
+    @property
+    def has_machine_state(self) -> bool:
+        """Whether memory and devices are part of the snapshot."""
+        return bool(self.vmstate) or self.stream is not None
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the guest, running now, has to be paused on the way."""
+        running = self.run_state_before is RunStateAfter.RUNNING
+        return running and (self.has_machine_state or not self._ends_running)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the guest has to be resumed on the way."""
+        was_paused = self.run_state_before is RunStateAfter.PAUSED
+        return self._ends_running and (self.pauses or was_paused)
+
+    @property
+    def _ends_running(self) -> bool:
+        return self.run_state_after is RunStateAfter.RUNNING
+
+
+def operations_of(resolution: Resolution) -> Iterator[Operation]:
+    """The operations of a resolved request, each once."""
+    for old in resolution.replaced:
+        yield Operation(Kind.DELETE_DISK_SNAPSHOT, disk=old.disk, detail=old.id)
+    for overlay in resolution.overlays:
+        yield Operation(Kind.ADD_OVERLAY, disk=overlay.disk)
+        yield Operation(Kind.SWITCH_TO_OVERLAY, disk=overlay.disk)
+    for part in resolution.internal:
+        yield Operation(Kind.SNAPSHOT_DISK, THE_VM, part.disk)
+    if resolution.vmstate:
+        yield Operation(Kind.WRITE_VMSTATE, disk=resolution.vmstate)
+        yield Operation(Kind.DISCARD_VMSTATE, disk=resolution.vmstate)
+    if resolution.stream is not None:
+        capture = resolution.stream.capture
+        yield Operation(Kind.BEGIN_STREAM_VMSTATE, detail=capture)
+        yield Operation(Kind.END_STREAM_VMSTATE, detail=capture)
+    if resolution.freeze is not None:
+        yield Operation(Kind.FREEZE_FILESYSTEMS)
+        yield Operation(Kind.THAW_FILESYSTEMS)
+    if resolution.pauses:
+        yield Operation(Kind.PAUSE_GUEST)
+    if resolution.resumes:
+        yield Operation(Kind.RESUME_GUEST)

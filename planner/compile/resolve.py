@@ -1,0 +1,344 @@
+"""Request and facts into a resolution, or into all the refusals at once.
+
+Resolving makes every choice explicit and gives its reason: which disk a name means, what happens to
+the disks that are not named, what run state the VM is left in.  Nothing is chosen silently, and
+nothing stops at the first problem: a user who fixes what is reported need not come back for more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import field, frozen
+
+from planner.compile.external import (
+    can_be_external,
+    overlay_of,
+    path_problems,
+    stream_choices,
+    stream_of,
+    stream_problems,
+)
+from planner.compile.freezing import freeze_choices, freeze_problems
+from planner.compile.refusals import can_be_internal, disk_problems, tag_taken, vm_problems
+from planner.compile.resolution import Choice, InternalPart, Overlay, Replaced, Resolution
+from planner.errors import BadInput, Problem, Refused
+from planner.model.facts import Disk, Facts
+from planner.model.request import (
+    Exclude,
+    ExistingTag,
+    External,
+    ExternalMachineState,
+    Internal,
+    InternalMachineState,
+    NoMachineState,
+    Others,
+    RunStateAfter,
+    Unreadable,
+    Wish,
+)
+from planner.model.request_text import ReadRequest
+
+__all__ = ["resolve"]
+
+_MAKES_PART = (Internal, External)
+
+
+def resolve(read: ReadRequest, facts: Facts) -> Resolution:
+    """Decide everything that a request leaves open.
+
+    Args:
+        read: The request with what is wrong with the file itself.
+        facts: The VM.
+
+    Raises:
+        BadInput: The file has problems; those against the facts are reported with them.
+        Refused: The file is fine, and the VM cannot do it safely.
+    """
+    work = _Work(read, facts)
+    work.name_disks()
+    work.decide_others()
+    work.check_disks()
+    work.check_machine_state()
+    work.problems.extend(vm_problems(facts, machine_state=work.wants_machine_state))
+    work.check_freezing()
+    work.check_something_is_asked()
+    _raise_problems(read.problems, work.problems)
+    return work.resolution()
+
+
+def _raise_problems(of_file: tuple[Problem, ...], of_vm: list[Problem]) -> None:
+    problems = (*of_file, *sorted(set(of_vm)))
+    if not problems:
+        return
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    if of_file:
+        raise BadInput(f"the request has {count}", problems=problems, code="request-malformed")
+    raise Refused(f"the request is refused: {count}", problems=problems, code="request-refused")
+
+
+@frozen
+class _Work:
+    """What is known half way; every method adds to it."""
+
+    read: ReadRequest
+    facts: Facts
+    wishes: dict[str, Wish] = field(factory=dict)
+    named_as: dict[str, str] = field(factory=dict)
+    choices: list[Choice] = field(factory=list)
+    warnings: list[str] = field(factory=list)
+    problems: list[Problem] = field(factory=list)
+    disks: dict[str, Disk] = field(init=False)
+    table: dict[str, tuple[Disk, ...]] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "disks", {disk.name: disk for disk in self.facts.disks})
+        object.__setattr__(self, "table", self.facts.by_name())
+
+    @property
+    def wants_machine_state(self) -> bool:
+        return not isinstance(self.read.request.machine_state, NoMachineState)
+
+    def find(self, name: str, code: str = "disk-unknown") -> Disk | None:
+        """The disk that a name means; reports a name that means none or several."""
+        found = self.table.get(name, ())
+        if len(found) == 1:
+            return found[0]
+        if found:
+            means = ", ".join(sorted(disk.name for disk in found))
+            self.problems.append(
+                Problem("disk-ambiguous", name, f"this name means several disks: {means}", "")
+            )
+            return None
+        self.problems.append(self._unknown(name, code))
+        return None
+
+    def _unknown(self, name: str, code: str) -> Problem:
+        for disk in self.facts.disks:
+            if name in disk.below or any(layer.node == name for layer in disk.backing):
+                return Problem(
+                    "node-below-disk",
+                    name,
+                    f"this node lies below disk {disk.name!r} and is no disk of its own (fact 6)",
+                    f"name {disk.name!r}",
+                )
+        known = ", ".join(sorted(self.disks)[:8]) or "none"
+        return Problem(code, name, "the VM has no such disk", f"it has: {known}")
+
+    def name_disks(self) -> None:
+        """Find what each name of the request means."""
+        for name, wish in self.read.request.disks:
+            disk = self.find(name)
+            if disk is None:
+                continue
+            if disk.name in self.wishes:
+                self.problems.append(_named_twice(disk, self.named_as[disk.name], name))
+                continue
+            self.wishes[disk.name] = wish
+            self.named_as[disk.name] = name
+            self.choices.append(_asked_for(disk, wish))
+
+    def decide_others(self) -> None:
+        """Decide about the disks that the request does not name."""
+        others = self.read.request.others
+        for disk in self.facts.disks:
+            if disk.name in self.wishes:
+                continue
+            if disk.read_only or not disk.attached:
+                reason = "read-only" if disk.read_only else "no device of the guest uses it"
+                self._default(disk, Exclude(), reason)
+            elif others is Others.EXCLUDE:
+                self._default(disk, Exclude(), "not named, and `others: exclude`")
+            elif others is Others.INTERNAL:
+                self._default(disk, Internal(), "not named, and `others: internal`")
+            else:
+                self.problems.append(_not_mentioned(disk))
+
+    def _default(self, disk: Disk, wish: Wish, reason: str) -> None:
+        self.wishes[disk.name] = wish
+        value = "internal" if isinstance(wish, Internal) else "exclude"
+        self.choices.append(Choice(disk.name, value, reason, default=True))
+
+    def check_disks(self) -> None:
+        """Report every disk that cannot be what it is to be."""
+        request = self.read.request
+        paths: dict[str, str] = {}
+        for name, wish in self.wishes.items():
+            disk = self.disks[name]
+            if isinstance(wish, Internal):
+                self.problems.extend(can_be_internal(disk))
+                self.problems.extend(tag_taken(disk, request.tag, request.existing_tag))
+                self._warn_of_bitmaps(disk)
+            if isinstance(wish, _MAKES_PART):
+                self.problems.extend(disk_problems(disk))
+            if isinstance(wish, External):
+                self.problems.extend(can_be_external(disk))
+                self._check_path(paths, wish.path, name)
+            if isinstance(wish, Exclude) and disk.holding(request.tag):
+                self.warnings.append(
+                    f"{name} is left out, yet holds an older snapshot of this tag: a load of that "
+                    "tag over all disks would take it (fact 19)"
+                )
+        state = request.machine_state
+        if isinstance(state, ExternalMachineState):
+            self._check_path(paths, state.path, "machine-state")
+
+    def _warn_of_bitmaps(self, disk: Disk) -> None:
+        if any(bitmap.persistent for bitmap in disk.bitmaps):
+            self.warnings.append(
+                f"{disk.name} has a persistent dirty bitmap: saving works, but loading will fail "
+                "there until it is removed (fact 20)"
+            )
+
+    def _check_path(self, paths: dict[str, str], path: str, user: str) -> None:
+        self.problems.extend(path_problems(user, path, self.facts))
+        if path in paths:
+            self.problems.append(
+                Problem(
+                    "path-used-twice", user, f"{path} is also meant for {paths[path]}", "change one"
+                )
+            )
+        paths[path] = user
+
+    def check_machine_state(self) -> None:
+        """Report a vmstate disk that is not among the internal ones (fact 5)."""
+        state = self.read.request.machine_state
+        if isinstance(state, ExternalMachineState):
+            after = self._run_state_after()
+            self.problems.extend(stream_problems(state, self.facts, after))
+        if not isinstance(state, InternalMachineState):
+            return
+        disk = self.find(state.disk, "vmstate-disk-unknown")
+        if disk is None:
+            return
+        wish = self.wishes.get(disk.name)
+        if wish is not None and not isinstance(wish, Internal | Unreadable):
+            self.problems.append(
+                Problem(
+                    "vmstate-not-internal",
+                    disk.name,
+                    "it is to hold the machine state, and is not among the internal disks (fact 5)",
+                    f"write `{state.disk}: internal` under `disks`",
+                )
+            )
+
+    def _run_state_after(self) -> RunStateAfter:
+        after = self.read.request.run_state_after
+        if after is not RunStateAfter.AS_BEFORE:
+            return after
+        paused = self.facts.run_state == "paused"
+        return RunStateAfter.PAUSED if paused else RunStateAfter.RUNNING
+
+    def check_freezing(self) -> None:
+        """Report file systems that are to be frozen and cannot be."""
+        after = self._run_state_after()
+        self.problems.extend(freeze_problems(self.read.request, self.facts, after))
+
+    def check_something_is_asked(self) -> None:
+        """Report a request for nothing."""
+        parts = any(not isinstance(wish, Exclude) for wish in self.wishes.values())
+        if not parts and not self.wants_machine_state and not self.problems:
+            self.problems.append(
+                Problem("nothing-to-snapshot", "disks", "no disk and no machine state is asked for")
+            )
+
+    def resolution(self) -> Resolution:
+        """Put it together; only without problems."""
+        request = self.read.request
+        state = request.machine_state
+        vmstate = self.table[state.disk][0].name if isinstance(state, InternalMachineState) else ""
+        before = RunStateAfter(self.facts.run_state)
+        stream = stream_of(state, self.facts) if isinstance(state, ExternalMachineState) else None
+        self._explain_defaults(before)
+        if stream is not None:
+            self.choices.extend(stream_choices(stream, self.facts))
+        self.choices.extend(freeze_choices(request))
+        return Resolution(
+            tag=request.tag,
+            vmstate=vmstate,
+            stream=stream,
+            internal=tuple(self._internal_parts()),
+            overlays=tuple(self._overlays()),
+            excluded=tuple(sorted(n for n, w in self.wishes.items() if isinstance(w, Exclude))),
+            replaced=tuple(self._replaced()),
+            run_state_before=before,
+            run_state_after=self._run_state_after(),
+            choices=tuple(sorted(self.choices, key=lambda choice: choice.subject)),
+            warnings=tuple(sorted(self.warnings)),
+            freeze=request.freeze,
+        )
+
+    def _explain_defaults(self, before: RunStateAfter) -> None:
+        request = self.read.request
+        self.choices.append(
+            Choice(
+                "run-state-after",
+                str(request.run_state_after),
+                f"the VM is {before}",
+                default="run-state-after" not in request.given,
+            )
+        )
+        for key, value in (("others", request.others), ("existing-tag", request.existing_tag)):
+            if key not in request.given:
+                self.choices.append(
+                    Choice(key, str(value), "not said in the request", default=True)
+                )
+
+    def _internal_parts(self) -> Iterator[InternalPart]:
+        for name in sorted(self.wishes):
+            if isinstance(self.wishes[name], Internal):
+                disk = self.disks[name]
+                yield InternalPart(name, disk.node, disk.root)
+
+    def _overlays(self) -> Iterator[Overlay]:
+        for name in sorted(self.wishes):
+            wish = self.wishes[name]
+            if isinstance(wish, External):
+                yield overlay_of(self.read.request.tag, self.disks[name], wish.path)
+
+    def _replaced(self) -> Iterator[Replaced]:
+        if self.read.request.existing_tag is not ExistingTag.REPLACE:
+            return
+        for name in sorted(self.wishes):
+            if isinstance(self.wishes[name], Internal):
+                disk = self.disks[name]
+                for old in disk.holding(self.read.request.tag):
+                    yield Replaced(name, disk.root, old.id)
+
+
+def _asked_for(disk: Disk, wish: Wish) -> Choice:
+    if isinstance(wish, Internal):
+        return Choice(disk.name, "internal", "asked for")
+    if isinstance(wish, External):
+        return Choice(disk.name, f"external: {wish.path}", "asked for")
+    why_not = next(can_be_internal(disk), None)
+    reason = (
+        "asked for" if why_not is None else f"asked for; internal is impossible: {why_not.message}"
+    )
+    return Choice(disk.name, "exclude", reason)
+
+
+def _named_twice(disk: Disk, first: str, second: str) -> Problem:
+    filters = {layer.node for layer in disk.filters if layer.node}
+    if (first in filters) != (second in filters):
+        return Problem(
+            "filter-and-child",
+            disk.name,
+            f"{first!r} and {second!r} are a filter and the node under it: it would be "
+            "snapshotted twice (fact 11)",
+            "name one of them",
+        )
+    return Problem(
+        "disk-named-twice", disk.name, f"{first!r} and {second!r} are one disk", "name it once"
+    )
+
+
+def _not_mentioned(disk: Disk) -> Problem:
+    why_not = next(can_be_internal(disk), None)
+    can = "internal or exclude" if why_not is None else "exclude"
+    return Problem(
+        "disk-not-mentioned",
+        disk.name,
+        "the guest can write to it, and the request does not say what becomes of it",
+        f"name it ({can}), or set `others`",
+    )

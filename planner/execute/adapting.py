@@ -1,0 +1,138 @@
+"""A request as each design can do it: where machine state goes is made to fit, and that is said.
+
+To compare designs side by side, one request has to do for all of them, though one design writes the
+machine state into an image and another into a file.  So the machine state is put where the design can
+put it; the disks and all else stay as asked for.  A request without machine state stays without: else
+another snapshot would be compared.
+
+Rules: no I/O.  Nothing is adapted that fits already, and nothing without a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import evolve, frozen
+
+from planner.compile.lowering import background, external, live, monolithic, transactional
+from planner.model.facts import Disk, Facts
+from planner.model.request import (
+    Capture,
+    ExternalMachineState,
+    Internal,
+    InternalMachineState,
+    MachineState,
+    NoMachineState,
+    Others,
+    Request,
+    Unreadable,
+)
+from planner.model.request_text import ReadRequest
+
+__all__ = ["Adapted", "adapt", "folder_for_streams", "stream_name"]
+
+_CAPTURES = {
+    external.NAME: Capture.STOPPED,
+    live.NAME: Capture.LIVE,
+    background.NAME: Capture.BACKGROUND,
+}
+_INTERNAL = (monolithic.NAME, transactional.NAME)
+
+
+@frozen
+class Adapted:
+    """A request as a design gets it.
+
+    Attributes:
+        read: The request.
+        notes: What is not as it was asked for, a clause each; empty: it is as it was.
+    """
+
+    read: ReadRequest
+    notes: tuple[str, ...] = ()
+
+
+def adapt(read: ReadRequest, facts: Facts, design: str) -> Adapted:
+    """Put a request's machine state where a design can put it.
+
+    Args:
+        read: The request.
+        facts: The VM.
+        design: A design's name; with any but the five compiled ones the request stays as it is.
+    """
+    state = read.request.machine_state
+    if isinstance(state, NoMachineState | Unreadable):
+        return Adapted(read)
+    if design in _INTERNAL and isinstance(state, ExternalMachineState):
+        return _internal(read, facts, state)
+    capture = _CAPTURES.get(design)
+    if capture is None:
+        return Adapted(read)
+    if isinstance(state, InternalMachineState):
+        return _external(read, facts, design, capture)
+    if state.capture is not capture:
+        return _captured(read, state, capture)
+    return Adapted(read)
+
+
+def stream_name(design: str) -> str:
+    """The name of a made-up file for a stream."""
+    return f"snapplan-compare-{design}.state"
+
+
+def folder_for_streams(request: Request, facts: Facts) -> str:
+    """Where a stream goes: beside the one that is asked for, else beside the first disk's image."""
+    if isinstance(request.machine_state, ExternalMachineState):
+        return request.machine_state.path.rpartition("/")[0]
+    files = (disk.filename for disk in _as_asked(request, facts) if disk.filename.startswith("/"))
+    return next(files, "").rpartition("/")[0]
+
+
+def _internal(read: ReadRequest, facts: Facts, state: ExternalMachineState) -> Adapted:
+    holder = next(_internal_disks(read.request, facts), None)
+    if holder is None:
+        return Adapted(read)  # the design says itself why it cannot
+    note = f"machine state is internal on {holder}, instead of {state.capture} in {state.path}"
+    return Adapted(_with_state(read, InternalMachineState(holder)), (note,))
+
+
+def _external(read: ReadRequest, facts: Facts, design: str, capture: Capture) -> Adapted:
+    path = f"{folder_for_streams(read.request, facts)}/{stream_name(design)}"
+    note = f"machine state is external in {path}, `capture: {capture}`, instead of internal"
+    return Adapted(_with_state(read, ExternalMachineState(path, capture)), (note,))
+
+
+def _captured(read: ReadRequest, state: ExternalMachineState, capture: Capture) -> Adapted:
+    notes = [f"`capture: {capture}` instead of {state.capture}"]
+    wanted = evolve(state, capture=capture)
+    if capture is not Capture.LIVE and (state.auto_converge or state.downtime_limit):
+        wanted = evolve(wanted, auto_converge=False, downtime_limit=0)
+        notes.append("without auto-converge and downtime-limit, which only a live capture knows")
+    return Adapted(_with_state(read, wanted), tuple(notes))
+
+
+def _with_state(read: ReadRequest, state: MachineState) -> ReadRequest:
+    return evolve(read, request=evolve(read.request, machine_state=state))
+
+
+def _internal_disks(request: Request, facts: Facts) -> Iterator[str]:
+    """Disks whose part is internal: those named, in the request's order, then the others."""
+    for name, wish in request.disks:
+        if isinstance(wish, Internal):
+            yield name
+    if request.others is Others.INTERNAL:
+        named = {disk.name for disk in _named(request, facts)}
+        for disk in facts.disks:
+            if disk.name not in named and disk.attached and not disk.read_only:
+                yield disk.name
+
+
+def _as_asked(request: Request, facts: Facts) -> Iterator[Disk]:
+    yield from _named(request, facts)
+    yield from facts.disks
+
+
+def _named(request: Request, facts: Facts) -> Iterator[Disk]:
+    table = facts.by_name()
+    for name, _ in request.disks:
+        yield from table.get(name, ())

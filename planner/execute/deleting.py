@@ -1,0 +1,212 @@
+"""Deletes a snapshot's parts, without I/O: the machine of `snapplan delete`.
+
+Nothing undoes a deletion, so it can only be finished: parts go one by one, by id and name, and what
+became of a deletion whose answer was lost is looked at before it is sent again.  Killed at any point it
+leaves parts that are whole or gone, and another delete of the same manifest goes on from there.  The
+manifest goes last, and not by this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+from attrs import define, field, frozen
+
+from planner.compile.delete_checks import DeletedPart, DeleteOrder, MergedOverlay
+from planner.errors import Problem, SnapplanError
+from planner.execute.actions import (
+    HostDo,
+    ListImage,
+    NoAnswer,
+    RepairImage,
+    Response,
+    Returned,
+    Send,
+    Tell,
+    Turned,
+)
+from planner.execute.driven import GRACE_S, ROUNDS, Driven, Flow, Gone, Silent
+from planner.execute.look import Baseline
+from planner.execute.merging import MERGE_TIMEOUT_S, merge_on_vm
+from planner.execute.outcome import Failure, Outcome
+from planner.execute.phases import Phase
+from planner.execute.visit import StepFailed, Visit
+from planner.model.facts import Snapshot
+from planner.model.replies import snapshots_of
+
+__all__ = ["DeleteMachine", "DeleteOutcome"]
+
+_SAID = "QEMU says: "
+_DELETE = "blockdev-snapshot-delete-internal-sync"
+
+
+@frozen
+class DeleteOutcome(Outcome):
+    """The end of a delete.
+
+    Attributes:
+        deleted: Disks whose parts are gone by this run.
+    """
+
+    deleted: tuple[str, ...] = ()
+
+    def _vm_state(self) -> str:
+        state = f"The VM is {self.run_state}. " if self.run_state else ""
+        if self.deleted:
+            return (
+                f"{state}Deleted on {', '.join(self.deleted)}; the snapshot cannot be loaded any more. "
+                "Delete it again to finish."
+            )
+        return f"{state}Nothing was deleted."
+
+
+def _visit_of(order: DeleteOrder) -> Visit:
+    baseline = Baseline(
+        nodes={part.disk: part.node for part in order.parts},
+        roots={part.disk: part.root for part in order.parts},
+        filenames={part.disk: part.file for part in order.parts},
+        ids={},
+        run_state="",
+    )
+    return Visit(baseline, connected=not order.offline)
+
+
+@define
+class DeleteMachine(Driven):
+    """One delete.
+
+    Attributes:
+        order: What to delete; it passed the preflight.
+    """
+
+    order: DeleteOrder = field(kw_only=True)
+    _deleted: list[str] = field(init=False, factory=list)
+
+    @classmethod
+    def of(cls, order: DeleteOrder) -> DeleteMachine:
+        """A delete of this order."""
+        return cls(_visit_of(order), order=order)
+
+    def _run(self) -> Flow[Outcome]:
+        self.visit.go(Phase.STEPPING)
+        if not (self.order.parts or self.order.merges or self.order.streams):
+            yield Tell("all its parts are gone already")
+        failure = yield from self._delete_all()
+        run_state = ""
+        if failure is None:
+            self.visit.go(Phase.CONFIRMING)
+            self.visit.go(Phase.DONE)
+        else:
+            yield Tell(f"failed: {failure.where}: {failure.message}")
+            self.visit.go(Phase.INSPECTING)
+            self.visit.go(Phase.UNDOING)
+            self.visit.go(Phase.RESTORING)
+            self.visit.go(Phase.INCOMPLETE if self._deleted else Phase.UNDONE)
+        left = () if failure is None else self._left()
+        return DeleteOutcome(
+            self.visit.phase, run_state, failure=failure, left=left, deleted=tuple(self._deleted)
+        )
+
+    def _delete_all(self) -> Flow[Failure | None]:
+        steps: list[tuple[str, str, Callable[[], Flow[None]]]] = [
+            *((file, f"remove {file}", partial(self._remove, file)) for file in self.order.streams),
+            *((p.disk, f"delete on {p.disk}", partial(self._delete, p)) for p in self.order.parts),
+            *((m.disk, f"merge on {m.disk}", partial(self._merge, m)) for m in self.order.merges),
+        ]
+        try:
+            for number, (subject, what, step) in enumerate(steps, start=1):
+                yield Tell(what, number, len(steps))
+                self.visit.where = f"step {number} of {len(steps)} ({what})"
+                self.visit.check_wishes()
+                yield from step()
+                self._deleted.append(subject)
+        except StepFailed as failed:
+            return failed.failure
+        except SnapplanError as error:
+            return Failure(error.code, self.visit.where, error.message)
+        except Gone:
+            words = "QEMU is gone; delete again with --offline"
+            return Failure("vm-gone", self.visit.where, words)
+        except Silent as silent:
+            return Failure("vm-silent", self.visit.where, silent.why)
+        return None
+
+    def _host(self, instruction: str, arguments: dict[str, object]) -> Flow[None]:
+        """Something with files; each of them may be done twice."""
+        response = yield HostDo(instruction, arguments, MERGE_TIMEOUT_S)
+        if isinstance(response, Turned):
+            raise self.visit.failed("file-left", response.description)
+        if isinstance(response, NoAnswer):
+            raise self.visit.failed("file-left", f"it may still be there: {response.why}")
+
+    def _remove(self, file: str) -> Flow[None]:
+        folder, _, name = file.rpartition("/")
+        temporary = f"{folder}/.{name}.snapplan"
+        yield from self._host(
+            "remove-stream", {"path": file, "temporary": temporary, "named": True}
+        )
+
+    def _merge(self, merge: MergedOverlay) -> Flow[None]:
+        files: dict[str, object] = {"path": merge.overlay_file, "base": merge.base_file}
+        if self.order.offline:
+            format_of_base = {"base-format": merge.base_format}
+            yield from self._host("merge-overlay", {**files, **format_of_base})
+            return
+        yield from merge_on_vm(merge, self.visit, self._ask)
+        yield from self._host("remove-overlay", files)
+
+    def _delete(self, part: DeletedPart) -> Flow[None]:
+        """Delete until the part is seen to be gone; what was not answered is looked at first."""
+        why = ""
+        for _ in range(ROUNDS + 1):
+            held = yield from self._held(part)
+            if not self._is_there(part, held):
+                return
+            if why.startswith(_SAID):
+                raise self.visit.failed("command-refused", why)
+            response = yield self._deletion(part)
+            if isinstance(response, Turned):
+                why = _SAID + response.description
+            elif isinstance(response, NoAnswer):
+                why = response.why
+                self.visit.connected = not response.lost
+        raise self.visit.failed("part-left", f"it is still there: {why or 'nobody says why'}")
+
+    def _held(self, part: DeletedPart) -> Flow[tuple[Snapshot, ...]]:
+        if not self.order.offline:
+            nodes = yield from self._ask("query-named-block-nodes", {"flat": True})
+            return snapshots_of(nodes).get(part.node, ())
+        response: Response = yield ListImage(part.file)
+        if isinstance(response, Returned):
+            return cast("tuple[Snapshot, ...]", response.value)
+        why = response.why if isinstance(response, NoAnswer) else response.description
+        raise self.visit.failed("image-unreadable", f"{part.file} cannot be looked at: {why}")
+
+    def _is_there(self, part: DeletedPart, held: tuple[Snapshot, ...]) -> bool:
+        # qcow2 gives ids again: of another instant, it is another client's, and ours is gone.
+        wanted = (part.snapshot_id, self.order.tag, part.vm_clock_ns)
+        return any((found.id, found.name, found.vm_clock_ns) == wanted for found in held)
+
+    def _deletion(self, part: DeletedPart) -> Send | RepairImage:
+        if not self.order.offline:
+            ident = {"id": part.snapshot_id, "name": self.order.tag}
+            return Send(_DELETE, {"device": part.root, **ident}, GRACE_S)
+        return RepairImage(part.file, self.order.tag, part.snapshot_id)
+
+    def _left(self) -> tuple[Problem, ...]:
+        again = "delete the snapshot again"
+        left = [
+            *((file, "it may still be there") for file in self.order.streams),
+            *(
+                (part.disk, f"snapshot {part.snapshot_id} {self.order.tag!r} may still be there")
+                for part in self.order.parts
+            ),
+            *((m.disk, f"{m.overlay_file} may still be there") for m in self.order.merges),
+        ]
+        return tuple(
+            Problem("part-left", subject, words, again)
+            for subject, words in left
+            if subject not in self._deleted
+        )

@@ -1,0 +1,175 @@
+"""What the machines of `load` and `delete` share: a flow of actions, and questions that survive a loss.
+
+As `planner.execute.machine.Machine`, each takes values in and gives actions and an outcome out, and
+nothing else: from the same order, responses and events it asks for the same actions again, so that a
+journal of them can be replayed.
+
+A question changes nothing, so it may be asked again: after a lost connection on a new one.  A command
+that changes something is sent once; what became of it is asked, never assumed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from typing import TypeVar
+
+from attrs import define, field
+
+from planner.errors import InternalError, Problem
+from planner.execute.actions import (
+    Action,
+    NoAnswer,
+    Reconnect,
+    Response,
+    Returned,
+    Send,
+    Turned,
+)
+from planner.execute.outcome import Outcome
+from planner.execute.phases import ENDS
+from planner.execute.ports import Event
+from planner.execute.visit import Visit
+from planner.model.replies import run_state_of
+
+__all__ = ["Driven", "Flow", "Gone", "Silent"]
+
+RECONNECT_S = 10.0
+ROUNDS = 3
+GRACE_S = 60.0
+
+_Value = TypeVar("_Value")
+Flow = Generator[Action, Response, _Value]
+
+
+class Gone(Exception):
+    """Nobody listens at the VM's address any more."""
+
+
+class Silent(Exception):
+    """The VM does not answer."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def problem(self) -> Problem:
+        """The same as data."""
+        return Problem("vm-silent", "vm", self.why, "ask it again later")
+
+
+@define
+class Driven(ABC):
+    """A machine without I/O.
+
+    Attributes:
+        visit: What it knows of the VM, and its phase.
+    """
+
+    visit: Visit
+    _flow: Flow[Outcome] | None = field(init=False, default=None)
+
+    def start(self) -> Action:
+        """Begin; the first thing to do."""
+        if self._flow is not None:
+            raise InternalError("a run starts once", code="illegal-transition")
+        self._flow = self._run()
+        return next(self._flow)
+
+    def tell(self, response: Response, events: Sequence[Event] = ()) -> Action | Outcome:
+        """Say what came of the last action; the next thing to do, or the end.
+
+        Args:
+            response: What came of it.
+            events: What QEMU said meanwhile, in order.
+        """
+        told = isinstance(response, Returned | Turned | NoAnswer)
+        if self._flow is None or self.visit.phase in ENDS or not told:
+            raise InternalError("nothing was asked for", code="illegal-transition")
+        for event in events:
+            self.visit.note_event(event)
+        try:
+            return self._flow.send(response)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+
+    def interrupt(self) -> None:
+        """The user wants it stopped: before the next thing that changes the VM."""
+        self.visit.interrupted = True
+
+    def again(self) -> Action | Outcome:
+        """Begin anew what ended unknown; what to do next.
+
+        Raises:
+            InternalError: It did not end so.
+        """
+        raise InternalError("there is nothing to do again", code="illegal-transition")
+
+    @abstractmethod
+    def _run(self) -> Flow[Outcome]:
+        """The whole of it."""
+
+    def _ask(self, command: str, arguments: dict[str, object] | None = None) -> Flow[object]:
+        """Ask a question, on a new connection where the old one is lost.
+
+        Raises:
+            StepFailed: QEMU refuses to answer it.
+            Gone: Nobody listens any more.
+            Silent: No answer came.
+        """
+        why = ""
+        for _ in range(ROUNDS):
+            if not self.visit.connected:
+                yield from self._reconnect()
+            response = yield Send(command, arguments or {}, GRACE_S)
+            if isinstance(response, Returned):
+                return response.value
+            if isinstance(response, Turned):
+                raise self.visit.failed("command-refused", f"QEMU says: {response.description}")
+            why = response.why
+            self.visit.connected = not response.lost
+        raise Silent(why)
+
+    def _reconnect(self) -> Flow[None]:
+        response = yield Reconnect(RECONNECT_S)
+        if isinstance(response, Returned):
+            self.visit.connected = True
+        elif isinstance(response, NoAnswer) and response.dead:
+            raise Gone
+        else:
+            raise Silent("the connection cannot be made again")
+
+    def _run_state(self) -> Flow[str]:
+        return run_state_of((yield from self._ask("query-status")))
+
+    def _bring_to(self, command: str, wanted: str) -> Flow[str]:
+        """Stop or continue the guest, and see that it is; the run state then.
+
+        Both commands may be sent twice, so one of unknown outcome is looked at and sent again.
+
+        Raises:
+            StepFailed: QEMU refuses, or the VM is in another run state.
+        """
+        found = ""
+        for _ in range(ROUNDS):
+            if not self.visit.connected:
+                yield from self._reconnect()
+            if command == "cont":
+                self.visit.holds_pause = False
+                self.visit.sent_cont = True
+            else:
+                self.visit.sent_stop = True
+            response = yield Send(command, {}, GRACE_S)
+            if isinstance(response, Turned):
+                raise self.visit.failed("command-refused", f"QEMU says: {response.description}")
+            if isinstance(response, NoAnswer):
+                self.visit.connected = not response.lost
+            found = yield from self._run_state()
+            if found == wanted or isinstance(response, Returned):
+                break
+        if found != wanted:
+            raise self.visit.failed(
+                "run-state-unexpected", f"the VM is {found!r} and should be {wanted!r}"
+            )
+        return found

@@ -1,0 +1,77 @@
+"""The snapshot of what is there before a load, so that there is a way back.
+
+It is a snapshot like any other: compiled from a request, proved, journaled, with a manifest.  It leaves
+the guest stopped, so that nothing happens between it and the load.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from planner.compile.load_checks import LoadOrder
+from planner.compile.plan import Plan, compile_request
+from planner.execute.applying import JournaledRun
+from planner.execute.ports import Backend, Host, Images, Reporter
+from planner.execute.pump import HostClock, Pump
+from planner.model.facts import Facts
+from planner.model.manifest import Manifest, PartKind
+from planner.model.request import (
+    Internal,
+    InternalMachineState,
+    NoMachineState,
+    Others,
+    Request,
+    RunStateAfter,
+)
+from planner.model.request_text import ReadRequest
+from planner.model.tag import tag_problems
+
+__all__ = ["after_keeping", "keeping_plan", "keeping_pump"]
+
+
+def keeping_plan(tag: str, manifest: Manifest, facts: Facts) -> Plan:
+    """A plan that saves all that a load of this snapshot would revert.
+
+    Raises:
+        Refused: It cannot be saved; nothing was sent.
+    """
+    holder = manifest.vmstate
+    request = Request(
+        tag=tag,
+        machine_state=NoMachineState() if holder is None else InternalMachineState(holder.disk),
+        disks=tuple((part.disk, Internal()) for part in manifest.of_kind(PartKind.INTERNAL)),
+        others=Others.EXCLUDE,
+        run_state_after=RunStateAfter.PAUSED,
+    )
+    return compile_request(ReadRequest(request, tag_problems(tag)), facts)
+
+
+def keeping_pump(
+    run: JournaledRun,
+    backend: Backend,
+    *,
+    images: Images | None,
+    host: Host | None,
+    reporter: Reporter | None,
+) -> Pump:
+    """Runs that plan, with its journal."""
+    return Pump(
+        run.plan.program,
+        run.facts,
+        backend,
+        images=images,
+        host=host,
+        clock=None if images is None else HostClock(),
+        reporter=reporter,
+        recorder=run.recorder(),
+    )
+
+
+def after_keeping(order: LoadOrder, tag: str) -> LoadOrder:
+    """The load on the VM that the snapshot of what was there has stopped.
+
+    Args:
+        order: Decided before that; a part that has changed since is noticed when the load begins.
+        tag: Of the snapshot of what was there.
+    """
+    return evolve(order, stopped=order.run_state_before == "running", way_back=tag)

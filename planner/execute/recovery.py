@@ -1,0 +1,372 @@
+"""Goes on with a run whose snapplan died: finishes it, or undoes it.
+
+The journal is replayed, so that the machine knows all that the run knew.  What had been begun and not
+answered is told to it as unknown, and it asks the VM.  What had not been sent is never sent: the run
+goes on to its end only where every step had been applied, else it is undone.  Whatever recovery does it
+records in the same journal, so one that is killed is gone on with in the same way.
+
+Three VMs can be met (`Link`): the very QEMU of the run; another QEMU with the same disks, which holds
+the parts but neither the pause nor the jobs of the run; and none, whose images are repaired.  A VM that
+cannot be reached for another reason is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+from planner.errors import BadInput, CannotConnect, Problem, SnapplanError, VmChanged
+from planner.execute.actions import (
+    Action,
+    AwaitEvent,
+    NoAnswer,
+    Poll,
+    RepairImage,
+    Response,
+    Send,
+    Withheld,
+)
+from planner.execute.applying import JournaledRun, settle
+from planner.execute.instance import boot_id
+from planner.execute.journal import Header, Journal, changes_something, read_journal
+from planner.execute.journal_file import JournalFile
+from planner.execute.machine import Machine
+from planner.execute.ordering import recover_order
+from planner.execute.outcome import Outcome
+from planner.execute.phases import Phase
+from planner.execute.ports import (
+    Agent,
+    Backend,
+    Clock,
+    CommandRefused,
+    ConnectionLost,
+    Event,
+    Host,
+    Images,
+    JournalFailed,
+    NoReply,
+    Reporter,
+)
+from planner.execute.pump import Pump
+from planner.execute.recorder import Recorder
+from planner.execute.replay import Replayed, ReplayedOrder, replay
+from planner.execute.store import Store, VmStore
+from planner.model.facts import Facts, Snapshot
+
+__all__ = [
+    "GoneVm",
+    "ImagesOfAnother",
+    "Link",
+    "Pending",
+    "Recovered",
+    "pending_run",
+    "pending_runs",
+    "recover_run",
+    "same_process",
+]
+
+_TIMEOUT_S = 60.0
+_WHY = "snapplan ended before the answer was there"
+
+
+@frozen
+class Pending:
+    """A run that has not ended.
+
+    Attributes:
+        vm: The VM's share of the store.
+        path: The journal.
+        journal: What it says; None: it cannot be used.
+        replayed: Where the run stands; None: it cannot be replayed.
+        problems: Why not.
+    """
+
+    vm: VmStore
+    path: Path
+    journal: Journal | None = None
+    replayed: Replayed | ReplayedOrder | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """Where the VM's socket was; empty where the journal cannot be used."""
+        return "" if self.journal is None else self.journal.header.address
+
+
+def pending_runs(store: Store) -> tuple[Pending, ...]:
+    """Every run that has not ended, in order of VM and run."""
+    found = (pending_run(vm, path) for vm in store.vms() for path in vm.journal_files())
+    return tuple(each for each in found if each is not None)
+
+
+def pending_run(vm: VmStore, path: Path) -> Pending | None:
+    """The run of a journal; None: the journal is gone, so the run has ended."""
+    journal = None
+    if not path.exists():
+        return None
+    try:
+        journal = read_journal(_read(path), str(path))
+        return Pending(vm, path, journal, replay(journal, str(path)))
+    except SnapplanError as error:
+        return Pending(vm, path, journal, problems=error.problems)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        why = error.strerror or str(error)
+        problem = Problem("store-unreadable", str(path), why)
+        raise BadInput(str(problem), problems=(problem,), code=problem.code) from error
+
+
+@frozen
+class Link:
+    """The VM as recovery meets it.
+
+    Attributes:
+        backend: Connected to the QEMU of the run; else a `GoneVm`.
+        images: The run's images; None: they cannot be reached.
+        facts: Of the QEMU of the run; None where it is gone.
+        host: The run's files beside the images; None: they cannot be reached.
+        agent: Reaches the guest agent at an address; None: the run's guest is gone.
+    """
+
+    backend: Backend
+    images: Images | None
+    facts: Facts | None = None
+    host: Host | None = None
+    agent: Callable[[str], Agent] | None = None
+
+
+@frozen
+class Recovered:
+    """What became of a run.
+
+    Attributes:
+        replayed: The run.
+        outcome: How it has ended now.
+        manifest: Its manifest, where it is done.
+    """
+
+    replayed: Replayed | ReplayedOrder
+    outcome: Outcome
+    manifest: Path | None
+
+
+def same_process(header: Header, instance: str, facts: Facts) -> bool:
+    """Whether a QEMU is the very process that a run was on.
+
+    Where QEMU does not say which process it is, every node that the run knew must be there.
+    """
+    if header.boot != boot_id():
+        return False
+    if header.instance or instance:
+        return header.instance == instance
+    live = {facts.live_nodes.get(disk.node, disk.node) for disk in facts.disks}
+    return set(header.baseline.nodes.values()) <= live
+
+
+class GoneVm:
+    """A `planner.execute.ports.Backend` for a QEMU that is not there any more."""
+
+    async def connect(self, timeout_s: float) -> None:
+        """Nobody listens."""
+        del timeout_s
+        raise CannotConnect("the QEMU of the run is gone", code="nobody-listens")
+
+    async def execute(
+        self, command: str, arguments: Mapping[str, object], timeout_s: float
+    ) -> object:
+        """Nobody hears."""
+        del command, arguments, timeout_s
+        raise ConnectionLost("the QEMU of the run is gone")
+
+    async def execute_with_descriptor(
+        self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float
+    ) -> object:
+        """Nobody hears."""
+        del descriptor
+        return await self.execute(command, arguments, timeout_s)
+
+    async def wait_for_event(self, timeout_s: float) -> None:
+        """Nobody speaks."""
+        del timeout_s
+        raise ConnectionLost("the QEMU of the run is gone")
+
+    def pending_events(self) -> tuple[Event, ...]:
+        """Nothing was said."""
+        return ()
+
+    async def close(self) -> None:
+        """Nothing is to be ended."""
+
+
+@frozen
+class ImagesOfAnother:
+    """Images of a run that another QEMU has open now, looked at and repaired through that one.
+
+    Attributes:
+        backend: Connected to it.
+        facts: Just asked from it.
+        others: For the images that it does not have open; None: they cannot be reached.
+    """
+
+    backend: Backend
+    facts: Facts
+    others: Images | None
+
+    async def snapshots(self, filename: str) -> tuple[Snapshot, ...]:
+        """See `planner.execute.ports.Images.snapshots`."""
+        for disk in self.facts.disks:
+            if disk.filename == filename:
+                return disk.snapshots
+        if self.others is None:
+            raise NoReply("the VM has no disk on that image now")
+        return await self.others.snapshots(filename)
+
+    async def delete(self, filename: str, name: str, snapshot_id: str) -> None:
+        """See `planner.execute.ports.Images.delete`."""
+        for disk in self.facts.disks:
+            if disk.filename == filename:
+                await self._delete(disk.root, name, snapshot_id)
+                return
+        if self.others is None:
+            raise NoReply("the VM has no disk on that image now")
+        await self.others.delete(filename, name, snapshot_id)
+
+    async def _delete(self, root: str, name: str, snapshot_id: str) -> None:
+        which = {"device": root, "id": snapshot_id, "name": name}
+        try:
+            await self.backend.execute("blockdev-snapshot-delete-internal-sync", which, _TIMEOUT_S)
+        except CommandRefused as refused:
+            raise NoReply(f"QEMU says: {refused.description}") from refused
+        except ConnectionLost as lost:
+            raise NoReply(str(lost)) from lost
+
+
+class _Resuming(Pump):
+    """Goes on with a run that somebody else began: no step is sent that had not been."""
+
+    async def _do(self, action: Action) -> Response:
+        if self._machine.visit.phase is Phase.STEPPING and not _ends_a_job(action):
+            if changes_something(action):
+                return Withheld("run-killed", "snapplan ended before this was sent")
+            if isinstance(action, AwaitEvent | Poll):
+                return NoAnswer("what QEMU said meanwhile was not heard", lost=False)
+        return await super()._do(action)
+
+
+def _ends_a_job(action: Action) -> bool:
+    return isinstance(action, Send) and action.command == "job-dismiss"
+
+
+async def recover_run(
+    pending: Pending,
+    link: Link,
+    *,
+    clock: Clock | None = None,
+    reporter: Reporter | None = None,
+) -> Recovered:
+    """Finish a run, or undo it; the VM's lock is held.
+
+    Raises:
+        BadInput: The journal cannot be used; nothing was sent but questions.
+        VmChanged: A disk of the run is gone from its VM, so that its part cannot be looked for.
+        UndoIncomplete: The snapshot is whole, and its manifest cannot be written.
+    """
+    journal, replayed = pending.journal, pending.replayed
+    if journal is None or replayed is None:
+        text = f"{pending.path} cannot be used"
+        raise BadInput(text, problems=pending.problems, code="journal-unusable")
+    if isinstance(replayed, ReplayedOrder):
+        file = _reopen(pending.path, journal)
+        number = len(journal.records) + 1
+        outcome = await recover_order(
+            *(replayed, file, number),
+            backend=link.backend,
+            images=link.images,
+            reporter=reporter,
+            host=link.host,
+        )
+        return Recovered(replayed, outcome, None)
+    if link.facts is not None:
+        _check_disks(replayed, link.facts)
+    file = _reopen(pending.path, journal)
+    recorder = Recorder(file, len(journal.records) + 1)
+    freeze = replayed.plan.program.resolution.freeze
+    agent = None if freeze is None or link.agent is None else link.agent(freeze.agent)
+    pump = _Resuming(
+        replayed.plan.program,
+        replayed.facts,
+        link.backend,
+        images=link.images,
+        host=link.host,
+        agent=agent,
+        clock=clock,
+        reporter=reporter,
+        recorder=recorder,
+        machine=replayed.machine,
+    )
+    try:
+        outcome = await _go_on(replayed, pump, recorder)
+        header = journal.header
+        run = JournaledRun(
+            pending.vm, replayed.plan, replayed.facts, file, header.address, header.started_ns
+        )
+        return Recovered(replayed, outcome, settle(run, outcome))
+    finally:
+        file.close()
+        if agent is not None:
+            await agent.close()
+
+
+async def _go_on(replayed: Replayed, pump: Pump, recorder: Recorder) -> Outcome:
+    machine, action = replayed.machine, replayed.action
+    if replayed.unknown and not isinstance(action, Outcome) and not _may_be_repeated(action):
+        response = NoAnswer(_WHY, lost=True)
+        recorder.after(action, response, (), interrupted=False)
+        action = machine.tell(response)
+    if isinstance(action, Outcome) and action.left:
+        return await _undo_again(machine, pump, recorder)
+    outcome = await pump.go_on(action)
+    if outcome.left and replayed.unknown:  # what is left may be just what had not been answered
+        return await _undo_again(machine, pump, recorder)
+    return outcome
+
+
+async def _undo_again(machine: Machine, pump: Pump, recorder: Recorder) -> Outcome:
+    recorder.again()
+    return await pump.go_on(machine.again())
+
+
+def _may_be_repeated(action: Action) -> bool:
+    """Whether it names what it does so exactly that doing it twice is doing it once."""
+    return isinstance(action, RepairImage) or _ends_a_job(action)
+
+
+def _check_disks(replayed: Replayed, facts: Facts) -> None:
+    live = {facts.live_nodes.get(disk.node, disk.node) for disk in facts.disks}
+    nodes = replayed.machine.baseline.nodes
+    resolution = replayed.plan.program.resolution
+    problems = tuple(
+        Problem("vm-changed", disk, f"its node {nodes[disk]} is gone", "put it back")
+        for disk in (
+            *(part.disk for part in resolution.internal),
+            *(overlay.disk for overlay in resolution.overlays),
+        )
+        if nodes[disk] not in live
+    )
+    if problems:
+        message = "a disk of the run is gone from its VM, so its part cannot be looked for"
+        raise VmChanged(message, problems=problems)
+
+
+def _reopen(path: Path, journal: Journal) -> JournalFile:
+    try:
+        return JournalFile.reopen(path, journal.size_bytes)
+    except JournalFailed as failed:
+        problem = Problem("journal-unwritable", str(path), str(failed))
+        raise BadInput(str(problem), problems=(problem,), code=problem.code) from failed

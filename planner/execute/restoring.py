@@ -1,0 +1,278 @@
+"""Does what `planner.compile.restore` decided: the disks first, then what the fresh QEMU is told.
+
+New files come before anything that gives up what is there, so that most failures leave nothing behind
+and nothing lost.  The guest runs only when QEMU has read all of its state, on the disks that were made
+ready; until then the QEMU is ours, and may be ended at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from planner.compile.load_checks import order_load
+from planner.compile.part_checks import vm_problems
+from planner.compile.part_image import images_of_vm
+from planner.compile.restore import (
+    LOSING,
+    Readied,
+    RestoredDisk,
+    RestorePlan,
+    expected,
+    qmp_steps,
+)
+from planner.errors import Problem, Refused, RunFailed, UndoIncomplete
+from planner.execute.driving import MachinePump
+from planner.execute.loading import LoadMachine
+from planner.execute.offline import OfflineImages
+from planner.execute.ports import (
+    Backend,
+    CommandRefused,
+    ConnectionLost,
+    Host,
+    HostRefused,
+    NoReply,
+    Reporter,
+)
+from planner.execute.pump import ask_facts
+from planner.execute.verifying import ask_images
+from planner.model.facts import Facts
+from planner.model.image import Image
+from planner.model.manifest import Manifest, PartKind
+from planner.model.request import RunStateAfter
+
+__all__ = ["RESTORE_TIMEOUT_S", "Disks", "look_at_parts", "names_taken", "run_restored"]
+
+RESTORE_TIMEOUT_S = 3600.0
+"""How long QEMU may take to read a machine state; it may be large."""
+
+_HOST_TIMEOUT_S = 3600.0
+_COMMAND_TIMEOUT_S = 60.0
+_LOOK_EACH_S = 0.05
+
+
+async def look_at_parts(
+    manifest: Manifest, images: OfflineImages
+) -> tuple[dict[str, dict[str, Image]], tuple[Problem, ...]]:
+    """The images that hold the parts, by disk and file, and which cannot be looked at.
+
+    What the VM wrote to since, overlays above frozen images, is nobody's business here.
+    """
+    found: dict[str, dict[str, Image]] = {}
+    problems = []
+    for part in manifest.parts:
+        if part.kind is PartKind.STREAM:
+            continue
+        try:
+            found.setdefault(part.disk, {})[part.file] = await images.look(part.file)
+        except NoReply as silent:
+            used = "lock" in str(silent)
+            code = "image-in-use" if used else "image-unreadable"
+            remedy = "end the VM first" if used else ""
+            problems.append(Problem(code, part.disk, f"{part.file}: {silent}", remedy))
+    return found, tuple(problems)
+
+
+def names_taken(manifest: Manifest, copies: str) -> set[str]:
+    """Every path in the folders where new files may be made."""
+    folders = {copies} if copies else set()
+    folders |= {part.overlay_file.rpartition("/")[0] for part in manifest.of_kind(PartKind.OVERLAY)}
+    return {
+        str(path)
+        for folder in folders
+        if Path(folder or "/").is_dir()
+        for path in Path(folder or "/").iterdir()
+    }
+
+
+class Disks:
+    """Makes the disks of a restore ready, and takes back what can be taken back."""
+
+    def __init__(
+        self,
+        plan: RestorePlan,
+        images: OfflineImages,
+        host: Host,
+        reporter: Reporter | None = None,
+    ) -> None:
+        self._plan = plan
+        self._images = images
+        self._host = host
+        self._reporter = reporter
+        self._made: list[RestoredDisk] = []
+        self.reverted: list[RestoredDisk] = []
+
+    async def ready(self) -> None:
+        """Make them ready.
+
+        Raises:
+            RunFailed: Not done, and nothing is left of it (`UndoIncomplete`: disks were reverted).
+        """
+        order = sorted(self._plan.disks, key=lambda disk: disk.how in LOSING)
+        for number, disk in enumerate(order, start=1):
+            if self._reporter is not None:
+                self._reporter.step(number, len(order), f"{disk.how} {disk.part.disk}")
+            try:
+                await self._ready(disk)
+            except (HostRefused, NoReply) as failed:
+                code = failed.code if isinstance(failed, HostRefused) else "revert-failed"
+                words = f"{disk.part.disk}: {failed}"
+                raise await self.failure(
+                    Problem(code, disk.part.disk, str(failed)), words
+                ) from failed
+
+    async def _ready(self, disk: RestoredDisk) -> None:
+        part = disk.part
+        if disk.how is Readied.REVERT:
+            await self._images.revert(part.file, part.snapshot_id)
+            self.reverted.append(disk)
+        elif disk.how is not Readied.AS_IT_IS:
+            instruction, arguments = _instruction(disk)
+            await self._host.do(instruction, arguments, _HOST_TIMEOUT_S)
+            self._made.append(disk)
+
+    async def failure(self, cause: Problem, words: str) -> RunFailed:
+        """Take back what can be taken back, and say what cannot."""
+        left = [cause]
+        for disk in reversed(self._made):
+            undo = "remove-overlay" if disk.how is Readied.NEW_OVERLAY else "remove-copy"
+            arguments = {"path": disk.file, "base": disk.part.file}
+            try:
+                await self._host.do(undo, arguments, _HOST_TIMEOUT_S)
+            except (HostRefused, NoReply) as failed:
+                left.append(Problem("file-left", disk.part.disk, f"{disk.file}: {failed}"))
+        self._made.clear()
+        tag = self._plan.manifest.tag
+        left += [
+            Problem("disk-reverted", disk.part.disk, f"it was reverted to {tag!r}")
+            for disk in self.reverted
+        ]
+        if len(left) == 1:
+            state = "No QEMU runs; no new file is left, and no disk was reverted."
+            return RunFailed(words, problems=(cause,), code=cause.code, vm_state=state)
+        state = (
+            "No QEMU runs; do not start one on these disks before another restore has succeeded."
+        )
+        return UndoIncomplete(words, problems=tuple(left), code=cause.code, vm_state=state)
+
+
+def _instruction(disk: RestoredDisk) -> tuple[str, dict[str, object]]:
+    part = disk.part
+    if disk.how is Readied.NEW_OVERLAY:
+        size = part.virtual_size_bytes
+        more = {"base": part.file, "base-format": part.format, "size": size}
+        return "create-overlay", {"path": disk.file, **more}
+    if disk.how is Readied.CONVERT:
+        more = {"source": part.file, "snapshot-id": part.snapshot_id}
+        return "convert-snapshot", {"path": disk.file, **more}
+    return "copy-image", {"path": disk.file, "source": part.file}
+
+
+async def run_restored(
+    plan: RestorePlan,
+    backend: Backend,
+    run_state_after: RunStateAfter,
+    deadline_s: float | None = None,
+    reporter: Reporter | None = None,
+) -> str:
+    """Give a fresh QEMU its machine state, and let the guest run unless it is to stay paused.
+
+    Returns:
+        The run state.
+
+    Raises:
+        Refused: It is not the VM that was saved; nothing was loaded.
+        RunFailed: QEMU did not take the state (``restore-failed``).
+    """
+    facts = await ask_facts(backend)
+    problems = tuple(_started_problems(plan, facts))
+    if problems:
+        message = "the QEMU that was started is not the VM that was saved"
+        raise Refused(message, problems=problems, code="load-refused")
+    wanted = RunStateAfter.PAUSED
+    if run_state_after is not RunStateAfter.PAUSED:
+        wanted = RunStateAfter.RUNNING
+    if plan.loads:
+        return await _load(plan, backend, facts, wanted, deadline_s, reporter)
+    try:
+        return await _read_stream(plan, backend, facts, wanted, deadline_s or RESTORE_TIMEOUT_S)
+    except (CommandRefused, ConnectionLost, NoReply) as failed:
+        words = f"QEMU did not take the machine state: {failed}"
+        problem = Problem("restore-failed", plan.manifest.tag, str(failed))
+        raise RunFailed(words, problems=(problem,), code=problem.code) from failed
+
+
+def _started_problems(plan: RestorePlan, facts: Facts) -> Iterator[Problem]:
+    wanted = "inmigrate" if plan.stream else "prelaunch"
+    if facts.run_state != wanted:
+        words = f"it is {facts.run_state!r} and should be {wanted!r}"
+        remedy = f"let the command line have {' '.join(plan.arguments)}, and nothing against it"
+        yield Problem("run-state-unexpected", "vm", words, remedy)
+    by_name = {disk.name: disk for disk in facts.disks}
+    for disk in plan.disks:
+        found = by_name.get(disk.part.disk)
+        if found is None:
+            words = "QEMU was started without this disk"
+            yield Problem("part-disk-missing", disk.part.disk, words, "name its node as it was")
+        elif found.filename != disk.file:
+            words = f"its image should be {disk.file} and is {found.filename}"
+            yield Problem("part-file-differs", disk.part.disk, words)
+    yield from vm_problems(plan.manifest, facts)
+
+
+async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
+    plan: RestorePlan,
+    backend: Backend,
+    facts: Facts,
+    wanted: RunStateAfter,
+    deadline_s: float | None,
+    reporter: Reporter | None,
+) -> str:
+    images = images_of_vm(facts, await ask_images(backend))
+    order = order_load(expected(plan), facts, images, wanted)
+    machine = LoadMachine.of(order, deadline_s)
+    outcome = await MachinePump(machine, backend, reporter=reporter).run()
+    outcome.raise_failure()
+    return outcome.run_state
+
+
+async def _read_stream(
+    plan: RestorePlan, backend: Backend, facts: Facts, wanted: RunStateAfter, deadline_s: float
+) -> str:
+    for command, arguments in qmp_steps(plan, facts.qemu):
+        if command == "getfd" and plan.stream is not None:
+            await _pass(backend, command, arguments, plan.stream.file)
+        else:
+            await backend.execute(command, arguments, deadline_s)
+    deadline = time.monotonic() + deadline_s
+    while (status := await _status(backend)) == "inmigrate":
+        if time.monotonic() > deadline:
+            raise NoReply(f"it is not read after {deadline_s:g} s")
+        await asyncio.sleep(_LOOK_EACH_S)
+    if wanted is RunStateAfter.RUNNING:
+        await backend.execute("cont", {}, _COMMAND_TIMEOUT_S)
+        status = await _status(backend)
+        if status != "running":
+            raise NoReply(f"after `cont` it is {status!r}")
+    return status
+
+
+async def _pass(
+    backend: Backend, command: str, arguments: dict[str, object], filename: str
+) -> None:
+    try:
+        descriptor = os.open(filename, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NoReply(f"{filename}: {error.strerror}") from error
+    try:
+        await backend.execute_with_descriptor(command, arguments, descriptor, _COMMAND_TIMEOUT_S)
+    finally:
+        os.close(descriptor)
+
+
+async def _status(backend: Backend) -> str:
+    reply = await backend.execute("query-status", {}, _COMMAND_TIMEOUT_S)
+    return str(reply.get("status")) if isinstance(reply, dict) else ""

@@ -1,0 +1,59 @@
+"""Compares a snapshot with its manifest on a running VM.  Changes nothing."""
+
+from __future__ import annotations
+
+from planner.compile.part_checks import (
+    internal_problems,
+    manifest_problems,
+    overlay_problems,
+    stream_problems,
+    vm_problems,
+)
+from planner.compile.part_image import images_of_vm
+from planner.errors import CannotConnect, Problem
+from planner.execute.ports import Backend, CommandRefused, ConnectionLost, NoReply
+from planner.model.facts import Facts
+from planner.model.image import Image, images_of_nodes
+from planner.model.manifest import Manifest
+
+__all__ = ["ask_images", "verify_on_vm"]
+
+_TIMEOUT_S = 60.0
+
+
+async def ask_images(backend: Backend) -> dict[str, Image]:
+    """Every image that a VM has open, by file: those under an overlay too.
+
+    Raises:
+        CannotConnect: The VM does not answer, or not in the shape that QMP says.
+    """
+    command = "query-named-block-nodes"
+    try:
+        return images_of_nodes(await backend.execute(command, {"flat": True}, _TIMEOUT_S))
+    except (CommandRefused, ConnectionLost, NoReply) as error:
+        raise CannotConnect(f"no answer to {command}: {error}", code="query-failed") from error
+
+
+def verify_on_vm(
+    manifest: Manifest,
+    facts: Facts,
+    below: dict[str, Image],
+    sizes: dict[str, int | None] | None,
+) -> tuple[Problem, ...]:
+    """Everything that is wrong with a snapshot, in canonical order; empty: it is whole.
+
+    Args:
+        manifest: What was recorded.
+        facts: The VM now.
+        below: Every image that it has open, by file.
+        sizes: Bytes of each stream's file; None where this machine cannot see the VM's files.
+    """
+    images = images_of_vm(facts, below)
+    problems = [
+        *manifest_problems(manifest),
+        *internal_problems(manifest, images),
+        *overlay_problems(manifest, images),
+        *vm_problems(manifest, facts),
+        *(() if sizes is None else stream_problems(manifest, sizes)),
+    ]
+    return tuple(sorted(set(problems)))

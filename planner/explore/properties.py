@@ -1,0 +1,332 @@
+"""What must hold at the end of every run, each with an id, and how a violation is told.
+
+An end is one of: done (the client says that the snapshot is there), undone (it says that nothing is),
+incomplete (it says what is left).  Properties of the snapshot are asked of the first kind, those of
+undo of the others.  What an end honestly reports as left is no violation: it is counted apart.
+
+Rules: a property is a function from an end to the reason why it does not hold, or to nothing.  It
+sees the whole VM, not only what QMP shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from attrs import field, frozen
+
+from planner.explore.layers import TAG, Layers, is_own, own_parts
+from planner.explore.state import KILLED, Phase, Setting, State, Stream
+from planner.semantics import Layer, LayerSnapshot, qcow2
+
+__all__ = ["PROPERTIES", "PROPERTY_IDS", "End", "Property", "noticed"]
+
+
+@frozen
+class End:
+    """The end of a run.
+
+    Attributes:
+        setting: What was explored.
+        state: The last state.
+        images: The disks' images, the active layers.
+        bases: By disk, the image below a new overlay; only where there is one.
+    """
+
+    setting: Setting
+    state: State
+    images: tuple[Layer, ...]
+    bases: Mapping[int, Layer] = field(factory=dict, hash=False)
+
+    @classmethod
+    def of(cls, setting: Setting, state: State, layers: Layers) -> End:
+        """The end that a state is."""
+        bases = {d: layers[n] for d, n in enumerate(state.outside.frozen) if n >= 0}
+        return cls(setting, state, tuple(layers[number] for number in state.layers), bases)
+
+    @property
+    def done(self) -> bool:
+        """Whether the client says that the snapshot is there."""
+        return self.state.phase == Phase.DONE
+
+    def internal(self) -> list[int]:
+        """The disks whose parts are internal."""
+        return [d for d in range(len(self.images)) if not self.setting.overlays >> d & 1]
+
+    def external(self) -> list[int]:
+        """The disks whose parts are images below new overlays."""
+        return [d for d in range(len(self.images)) if self.setting.overlays >> d & 1]
+
+    @property
+    def streamed(self) -> int | None:
+        """The instant of the machine state in the stream's file, where that is complete."""
+        outside = self.state.outside
+        return outside.streamed if outside.stream == Stream.COMPLETE else None
+
+    def left(self, number: int) -> bool:
+        """Whether undo reports something as left."""
+        return bool(self.state.left >> number & 1)
+
+    def parts(self) -> list[tuple[int, LayerSnapshot]]:
+        """What the run made, by disk."""
+        return [(d, part) for d, image in enumerate(self.images) for part in own_parts(image)]
+
+    def name(self, disk: int) -> str:
+        """A disk's name."""
+        return self.setting.disks[disk]
+
+    def names(self, disks: Iterable[int]) -> str:
+        """Disks' names in a row."""
+        return ", ".join(self.name(disk) for disk in disks)
+
+    def current_until(self, disk: int, content: int) -> int:
+        """The instant at which a disk's content was written over; far off where it never was."""
+        for version in range(content + 1, self.state.version + 1):
+            if (disk, version) not in self.state.skipped:
+                return version
+        return self.state.version + 1
+
+    def one_instant(self, machine: int | None, contents: Iterable[tuple[int, int]]) -> bool:
+        """Whether contents, and perhaps machine state, were there together at some instant."""
+        starts, ends = [0], [self.state.version + 1]
+        for disk, content in contents:
+            starts.append(content)
+            ends.append(self.current_until(disk, content))
+        if machine is not None:
+            starts.append(machine)
+            ends.append(machine + 1)
+        return max(starts) < min(ends)
+
+
+def _one_instant(end: End) -> str:
+    parts = end.parts()
+    contents = [(disk, part.content) for disk, part in parts]
+    contents += [(disk, base.content) for disk, base in end.bases.items()]
+    if not end.done or not contents:
+        return ""
+    saved = [p.vmstate.machine for _, p in parts if p.vmstate is not None and p.vmstate.machine > 0]
+    machine = saved[0] if saved else end.streamed
+    if end.one_instant(machine, contents):
+        return ""
+    instants = ", ".join(f"{end.name(disk)} of instant {content}" for disk, content in contents)
+    of_machine = f"machine state of instant {machine}, " if machine is not None else ""
+    return f"the parts belong to different instants: {of_machine}{instants}"
+
+
+def _complete(end: End) -> str:
+    unstruck = end.state.budget == end.setting.faults
+    if not end.done:
+        return "nothing went wrong outside, and the run failed all the same" if unstruck else ""
+    wrong = [disk for disk in end.internal() if len(own_parts(end.images[disk])) != 1]
+    wrong += [disk for disk in end.external() if disk not in end.bases]
+    if wrong:
+        return f"not exactly one part on {end.names(wrong)}"
+    if end.setting.capture and end.streamed is None:
+        return "the stream of machine state is not complete"
+    for disk, snapshot_id in end.setting.replaced:
+        if any(s.id == snapshot_id and not is_own(s) for s in end.images[disk].snapshots):
+            return f"snapshot {snapshot_id} of {end.name(disk)} was to be replaced, and is there"
+    return ""
+
+
+def _no_vmstate_left(end: End) -> str:
+    left = [disk for disk, image in enumerate(end.images) if image.vmstate is not None]
+    if not left:
+        return ""
+    return (
+        f"the active layer of {end.names(left)} still holds vmstate (or a piece of it): it costs "
+        "space, and a disk-only snapshot would take it along"
+    )
+
+
+def _holds_machine_state(end: End) -> str:
+    if not end.done:
+        return ""
+    if end.setting.capture and end.streamed is None:
+        return "the stream is not complete, so the snapshot holds no machine state"
+    wanted = [end.setting.vmstate] if end.setting.vmstate >= 0 else []
+    whole = [d for d, p in end.parts() if p.vmstate is not None and p.vmstate.machine > 0]
+    broken = [d for d, p in end.parts() if p.vmstate is not None and p.vmstate.machine <= 0]
+    if whole == wanted and not broken:
+        return ""
+    if not whole and wanted:
+        return (
+            f"the snapshot on {end.names(wanted)} holds no machine state: loading it says "
+            '"This is a disk-only snapshot" (fact 21), or reads clusters that are gone'
+        )
+    return f"machine state is held by {end.names(whole + broken) or 'no disk'}"
+
+
+def _atomic(end: End) -> str:
+    if end.done:
+        return ""
+    left = [disk for disk, _ in end.parts() if not end.left(disk)]
+    if left:
+        return f"the run says that it was undone, and its part is still on {end.names(left)}"
+    return _outside_left(end)
+
+
+def _outside_left(end: End) -> str:
+    outside = end.state.outside
+    said = "the run says that it was undone, and"
+    over = [d for d in end.external() if outside.added >> d & 1 and not end.left(d)]
+    if over:
+        return f"{said} its overlay is still there for {end.names(over)}"
+    files = outside.files & ~end.state.left
+    if files:
+        of = "the stream" if files >> end.setting.stream_file else "an overlay"
+        return f"{said} a file of {of} is still there"
+    if Stream(outside.stream).under_way and not end.state.dead:
+        return f"{said} its stream is still under way"
+    return ""
+
+
+def _run_state_restored(end: End) -> str:
+    state, setting = end.state, end.setting
+    if state.dead or state.left_paused:
+        return ""
+    if state.outside.inactive:
+        return "the guest is left stopped, and its nodes are inactive (fact 29)"
+    wanted = setting.runs_after if end.done else setting.runs_before
+    if state.running is wanted:
+        return ""
+    return "the guest runs and should not" if state.running else "the guest is left paused"
+
+
+def _settings_restored(end: End) -> str:
+    if not end.state.outside.changed or end.state.dead or end.left(end.setting.settings_left):
+        return ""
+    return "the VM's migration settings are not as they were"
+
+
+def _pause_short(end: End) -> str:
+    if not end.state.outside.slow:
+        return ""
+    return "an overlay was made, or a background stream waited for, while the guest stood still"
+
+
+def _qemu_lives(end: End) -> str:
+    if end.state.dead != KILLED:
+        return ""
+    return "QEMU aborts at what snapplan sends to an inactive node (fact 35)"
+
+
+def _written_last(end: End, disk: int) -> int:
+    """The instant at which the guest last wrote to a disk."""
+    versions = range(end.state.version, 0, -1)
+    return next((v for v in versions if (disk, v) not in end.state.skipped), 0)
+
+
+def _old_intact(end: End) -> str:
+    for disk, image in enumerate(end.images):
+        if image.content != _written_last(end, disk):
+            return f"what the guest wrote to {end.name(disk)} is lost"
+    return _snapshots_intact(end)
+
+
+def _snapshots_intact(end: End) -> str:
+    for disk, before in enumerate(end.setting.images):
+        now = end.bases.get(disk, end.images[disk])
+        given_up = {(d, i) for d, i in end.setting.replaced}
+        for snapshot in before.snapshots:
+            if (disk, snapshot.id) not in given_up and snapshot not in now.snapshots:
+                return f"snapshot {snapshot.id} of {end.name(disk)}, there before, is gone"
+        held = (*now.snapshots, *end.images[disk].snapshots)
+        if end.state.foreign >> disk & 1 and not any(s.date_ns % 2 for s in held):
+            return f"the snapshot that another client made on {end.name(disk)} is gone"
+    return ""
+
+
+def _loadable(end: End) -> str:
+    if not end.done:
+        return ""
+    loaded = {d: qcow2.goto_snapshot(end.images[d], TAG) for d in end.internal()}
+    loaded |= {disk: end.bases.get(disk) for disk in end.external()}
+    missing = [disk for disk, layer in loaded.items() if layer is None]
+    if missing:
+        return f"a load finds no snapshot on {end.names(missing)}"
+    contents = [(d, layer.content) for d, layer in loaded.items() if layer is not None]
+    machine = end.streamed
+    if end.setting.capture and machine is None:
+        return "a load finds no complete stream of machine state"
+    if end.setting.vmstate >= 0:
+        layer = loaded[end.setting.vmstate]
+        found = layer.vmstate if layer is not None else None
+        if found is None or found.machine <= 0:
+            return f"a load finds no machine state on {end.name(end.setting.vmstate)}"
+        machine = found.machine
+    if end.one_instant(machine, contents):
+        return ""
+    return "a load puts together what was never there at one instant"
+
+
+@frozen
+class Property:
+    """A property.
+
+    Attributes:
+        id: Stable identifier.
+        means: What holds, in a clause.
+        broken: From an end to why it does not hold there; empty where it does.
+    """
+
+    id: str
+    means: str
+    broken: Callable[[End], str]
+
+
+PROPERTIES: tuple[Property, ...] = (
+    Property("one-instant", "all parts are of one instant", _one_instant),
+    Property("complete", "every part is there, once; an unstruck run succeeds", _complete),
+    Property(
+        "no-vmstate-left", "no active layer keeps vmstate, whatever happened", _no_vmstate_left
+    ),
+    Property(
+        "holds-machine-state",
+        "the snapshot holds its machine state, where it should and nowhere else",
+        _holds_machine_state,
+    ),
+    Property("atomic", "a run that is not done leaves no part, or says which", _atomic),
+    Property(
+        "run-state-restored", "the guest runs, or not, as it should afterwards", _run_state_restored
+    ),
+    Property(
+        "old-intact",
+        "what existed before is still there and loads as before, what the guest wrote included",
+        _old_intact,
+    ),
+    Property("settings-restored", "the VM's migration settings are as before", _settings_restored),
+    Property(
+        "pause-short",
+        "no overlay is made, and no background stream waited for, while the guest stands still",
+        _pause_short,
+    ),
+    Property("qemu-lives", "QEMU does not abort at what is sent", _qemu_lives),
+    Property("loadable", "a load of the result reproduces the saved instant", _loadable),
+)
+
+PROPERTY_IDS = tuple(found.id for found in PROPERTIES)
+
+
+def noticed(end: End) -> str:
+    """What snapplan's own last look would say of a snapshot that a run calls done; empty: nothing.
+
+    The look is that of `planner.execute.confirm`: what QEMU's lists show, and no more.
+    """
+    if not end.done:
+        return ""
+    fresh = [
+        [s for s in end.images[disk].snapshots if s.name == TAG and s.date_ns > 0]
+        for disk in end.internal()
+    ]
+    if any(len(found) != 1 for found in fresh):
+        return "part-count"
+    saved = end.setting.vmstate >= 0 or bool(end.setting.capture)
+    stopped = saved or not end.setting.runs_before
+    if stopped and len({found[0].vm_clock_ns for found in fresh}) > 1:
+        return "parts-differ"
+    for disk, found in enumerate(fresh):
+        if (found[0].vm_state_size_bytes > 0) != (disk == end.setting.vmstate):
+            return "vmstate-misplaced"
+    if end.state.running is not end.setting.runs_after:
+        return "run-state-unexpected"
+    return ""

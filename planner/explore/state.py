@@ -1,0 +1,291 @@
+"""What a run, its VM and its images are at one moment of an exploration, and what may happen next.
+
+A state is a tuple of numbers, so that it is small, hashes fast, and hashes the same in every process.
+Two states that are equal have the same future.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from attrs import frozen
+
+from planner.explore.instruction import Instruction
+from planner.semantics import Layer
+
+__all__ = [
+    "KILLED",
+    "UNDO_STEPS",
+    "Act",
+    "Action",
+    "Attempt",
+    "Outside",
+    "Phase",
+    "React",
+    "Setting",
+    "State",
+    "Stream",
+]
+
+KILLED = 2
+"""`State.dead` of a QEMU that died of what the client sent; 1: of a fault."""
+
+UNDO_STEPS = (
+    "remember-what-was-made",
+    "delete-parts",
+    "by-id",
+    "resume-guest",
+    "repair-images",
+    "cancel-stream",
+    "active-before-undo",
+    "commit-overlays",
+    "remove-files",
+    "restore-settings",
+)
+"""The steps of undo; leaving one out is how the tests show that it is needed."""
+
+
+class Phase(IntEnum):
+    """Where a run is."""
+
+    STEPPING = 0
+    LOOKING = 1
+    UNDOING = 2
+    OFFLINE = 3
+    DONE = 4
+    UNDONE = 5
+    INCOMPLETE = 6
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens."""
+        return self >= Phase.DONE
+
+
+class Attempt(IntEnum):
+    """What the client knows of an instruction."""
+
+    NOT_SENT = 0
+    UNKNOWN = 1
+    APPLIED = 2
+    FAILED = 3
+
+
+class React(IntEnum):
+    """What QEMU does by itself when an instruction has failed."""
+
+    ABORT = 0
+    """Take back one operation; its number follows."""
+    CLEAN = 1
+    """Delete the first snapshot of the tag on a disk; its number follows."""
+    RESUME = 2
+    """Let the guest run again that the instruction stopped."""
+
+
+class Stream(IntEnum):
+    """Where the stream of external machine state is."""
+
+    NONE = 0
+    BEGUN = 1
+    """Under way; of a background one, write tracking is not on yet."""
+    HELD = 2
+    """A live one in pre-switchover: QEMU has stopped the guest and waits (fact 30)."""
+    TRACKED = 3
+    """A background one: write tracking is on (fact 39)."""
+    COMPLETE = 4
+    BROKEN = 5
+
+    @property
+    def under_way(self) -> bool:
+        """Whether QEMU still works on it."""
+        return Stream.BEGUN <= self <= Stream.TRACKED
+
+
+class Act(IntEnum):
+    """What can happen; the comment says what the two numbers of an `Action` mean."""
+
+    GUEST = 0  # mask of the disks written
+    SEND = 1  # instruction
+    OPERATE = 2  # instruction, operation
+    ANSWER = 3  # instruction
+    REACT = 4  # React, operation or disk
+    REPORT_FAILURE = 5  # instruction
+    LOOK = 6
+    DELETE = 7  # disk, whether a stream ends just before
+    RESTORE = 8
+    END = 9
+    REPAIR = 10  # disk
+    CANCEL = 11
+    ACTIVATE = 12
+    COMMIT = 13  # disk, whether a stream ends just before
+    REMOVE_FILE = 14  # disk, or the number after the last for the stream's
+    PUT_BACK = 15
+    TRACK = 16
+    GO_ON = 17
+    # faults
+    REFUSE = 20  # instruction
+    FAIL = 21  # instruction, operation
+    CUT_BEFORE = 22  # instruction
+    CUT_AFTER = 23  # instruction
+    DIE = 24
+    DELETE_REFUSED = 25  # disk
+    DELETE_CUT = 26  # disk, whether it took effect
+    RESTORE_REFUSED = 27
+    CUT_INSIDE = 28  # instruction
+    UNDO_REFUSED = 29  # Act that is refused, disk or file
+    # other clients
+    FOREIGN_RESUME = 30
+    FOREIGN_TAG = 31  # disk
+    # a fault again
+    COMMIT_CUT = 32  # disk, whether it took effect
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether it counts as a fault."""
+        return self >= Act.REFUSE
+
+
+class Action(NamedTuple):
+    """One thing that happens."""
+
+    act: Act
+    first: int = 0
+    second: int = 0
+
+
+class Outside(NamedTuple):
+    """What there is beside the images that the VM began with: overlays, a stream, settings.
+
+    Attributes:
+        frozen: For each disk the number of the image below its overlay; -1: no overlay is on it.  Empty
+            where no part is external.
+        added: Mask of the disks whose overlay is a node of QEMU's.
+        files: Mask of the files that the run made: by disk its overlay's, then the stream's.
+        stream: Where the stream is.
+        streamed: The instant of the machine state in it; 0: none yet.
+        inactive: Whether the nodes are inactive, as after a migration (fact 29).
+        changed: Which of the VM's migration settings are not as they were: 1 capabilities, 2 parameters.
+        slow: Whether something was done while the guest stood still that need not be: an overlay made,
+            the end of a background stream waited for.
+    """
+
+    frozen: tuple[int, ...] = ()
+    added: int = 0
+    files: int = 0
+    stream: int = Stream.NONE
+    streamed: int = 0
+    inactive: bool = False
+    changed: int = 0
+    slow: bool = False
+
+
+class State(NamedTuple):
+    """One moment.
+
+    Attributes:
+        layers: Each disk's image, by number.
+        version: The guest's instant: it grows when the guest has worked.
+        captured: Whether anything was captured at this instant.  The guest's next work is then
+            another instant; else it is the same story with other numbers.
+        skipped: (disk, instant) of writes that the guest did not do, or could not.
+        running: Whether the guest runs.
+        held: The instant of the last pause.
+        phase: Where the run is.
+        at: The instruction in hand, or next.
+        sent: Whether it was sent.
+        done: Mask of its operations that are done.
+        failing: Whether it has failed.
+        stopped: Whether it stopped the guest itself.
+        queue: What QEMU does by itself about the failure.
+        attempts: What the client knows of each instruction.
+        clean: Mask of disks whose part undo has deleted.
+        left: Mask of disks whose part undo reports as left.
+        left_paused: Whether undo reports that the run state could not be restored.
+        dead: Whether QEMU is gone, and of what; 0: it lives.
+        sent_stop: Whether something was sent that pauses the guest.
+        sent_cont: Whether something was sent that resumes it.
+        holds: Whether the client relies on the pause.
+        woken: Whether another client resumed the guest in that pause.
+        foreign: Mask of disks on which another client made a snapshot of the tag.
+        budget: How many faults may still strike.
+        outside: Overlays, stream and settings.
+    """
+
+    layers: tuple[int, ...]
+    version: int
+    captured: bool
+    skipped: tuple[tuple[int, int], ...]
+    running: bool
+    held: int
+    phase: int
+    at: int
+    sent: bool
+    done: int
+    failing: bool
+    stopped: bool
+    queue: tuple[tuple[int, int], ...]
+    attempts: tuple[int, ...]
+    clean: int
+    left: int
+    left_paused: bool
+    dead: int
+    sent_stop: bool
+    sent_cont: bool
+    holds: bool
+    woken: bool
+    foreign: int
+    budget: int
+    outside: Outside = Outside()
+
+
+@frozen
+class Setting:
+    """What an exploration is about: it does not change.
+
+    Attributes:
+        design: Name of the design.
+        tag: What the request calls the snapshot.
+        disks: Names of the disks that are parts.
+        vmstate: Number of the disk that is to hold the machine state; -1: none.
+        instructions: In the order in which the client sends them.
+        images: The images before the run.
+        replaced: (disk, id) of the snapshots that the request gives up.
+        runs_before: Whether the guest runs before.
+        runs_after: Whether it is to run afterwards.
+        faults: How many faults may strike.
+        other_clients: Whether other QMP clients act too; what they do counts as a fault.
+        undo: The steps of undo that are taken.
+        overlays: Mask of the disks whose part is the image below a new overlay.
+        capture: How external machine state is captured; empty: there is none.
+    """
+
+    design: str
+    tag: str
+    disks: tuple[str, ...]
+    vmstate: int
+    instructions: tuple[Instruction, ...]
+    images: tuple[Layer, ...]
+    replaced: tuple[tuple[int, str], ...] = ()
+    runs_before: bool = True
+    runs_after: bool = True
+    faults: int = 0
+    other_clients: bool = False
+    undo: frozenset[str] = frozenset(UNDO_STEPS)
+    overlays: int = 0
+    capture: str = ""
+
+    @property
+    def whole(self) -> int:
+        """Mask of all disks."""
+        return (1 << len(self.disks)) - 1
+
+    @property
+    def stream_file(self) -> int:
+        """Number of the stream's file among `Outside.files`, and in what undo leaves."""
+        return len(self.disks)
+
+    @property
+    def settings_left(self) -> int:
+        """Number of the migration settings in what undo leaves."""
+        return len(self.disks) + 1

@@ -1,0 +1,198 @@
+"""The lines of a story that are about external parts: overlays, streams, settings, files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from planner.explore.instruction import Effect, Instruction
+from planner.explore.line import CLIENT, GUEST, IMAGES, QEMU, Line
+from planner.explore.search import Taken
+from planner.explore.state import KILLED, Act, Setting, State, Stream
+from planner.model.operations import Kind
+from planner.model.request import Capture
+
+__all__ = ["OUTSIDE_TELLERS", "aborts", "effect_words", "operate_outside", "struck_outside"]
+
+_EFFECTS = {
+    Effect.NONE: "",
+    Effect.START_STREAM: "; the stream is to begin, and write tracking is not on yet",
+    Effect.KEEP_STREAM: "; the file has its name now",
+    Effect.CREATE_STREAM: "; the file has a temporary name until it is complete",
+    Effect.CREATE_OVERLAY: "; QEMU knows nothing of it yet",
+    Effect.CHANGE_SETTINGS: "; the VM's migration settings are what the capture needs",
+    Effect.RESTORE_SETTINGS: "; the VM's migration settings are as before",
+}
+
+
+def effect_words(instruction: Instruction) -> str:
+    """What sending an instruction without operations does."""
+    of = f" for {instruction.effect_disk}" if instruction.effect_disk else ""
+    return of + _EFFECTS[instruction.effect]
+
+
+def operate_outside(setting: Setting, move: Taken, kind: Kind, disk: int) -> Line:
+    """QEMU does an operation on an external part, or refuses it."""
+    name = setting.disks[disk] if disk >= 0 else IMAGES
+    if move.after.failing:
+        return _refused(kind, name)
+    if kind is Kind.ADD_OVERLAY:
+        return Line(QEMU, name, f"QEMU has a node of the new overlay for {name}", "add overlay")
+    if kind is Kind.SWITCH_TO_OVERLAY:
+        text = (
+            f"QEMU puts the overlay on {name}: its image is frozen at instant {move.after.version}"
+        )
+        return Line(QEMU, name, text, "switch to overlay")
+    if kind is Kind.BEGIN_STREAM_VMSTATE:
+        return _begun(setting, move.after)
+    return _ended(setting, move.after)
+
+
+def _refused(kind: Kind, name: str) -> Line:
+    words = {
+        Kind.ADD_OVERLAY: f"QEMU has no node for the overlay of {name}: it fails",
+        Kind.SWITCH_TO_OVERLAY: f"QEMU knows no overlay for {name} yet: it fails",
+        Kind.BEGIN_STREAM_VMSTATE: "a migration is under way, or was completed: it fails (fact 36)",
+    }
+    return Line(QEMU, CLIENT, words.get(kind, "no stream is under way: it fails"), "error")
+
+
+def _begun(setting: Setting, state: State) -> Line:
+    if state.outside.stream == Stream.TRACKED:
+        text = f"the stream begins; write tracking is seen to be on, at instant {state.outside.streamed}"
+    elif setting.capture == Capture.BACKGROUND:
+        text = "the stream is to begin; write tracking is not on yet"
+    elif setting.capture == Capture.LIVE:
+        text = "the stream begins while the guest runs"
+    else:
+        text = "the stream begins"
+    return Line(QEMU, IMAGES, text, "stream begins")
+
+
+def _ended(setting: Setting, state: State) -> Line:
+    text = f"the stream is complete, with the machine state of instant {state.outside.streamed}"
+    if setting.capture != Capture.BACKGROUND:
+        text += "; the nodes are inactive now (fact 29)"
+    return Line(QEMU, IMAGES, text, "stream complete")
+
+
+def struck_outside(setting: Setting, kind: Kind, disk: int) -> Line:
+    """An error strikes an operation on an external part."""
+    if kind is Kind.ADD_OVERLAY:
+        name = setting.disks[disk]
+        return Line(QEMU, name, f"the overlay of {name} cannot be added", "add: error", fault=True)
+    if kind is Kind.SWITCH_TO_OVERLAY:
+        name = setting.disks[disk]
+        text = f"an error strikes while QEMU puts the overlay on {name}"
+        return Line(QEMU, name, text, "switch: error", fault=True)
+    text = "a write error strikes the stream: what is in the file cannot be loaded"
+    return Line(QEMU, IMAGES, text, "stream: error", fault=True)
+
+
+def _file(setting: Setting, number: int) -> str:
+    if number == setting.stream_file:
+        return "the stream's file"
+    return f"the overlay's file of {setting.disks[number]}"
+
+
+def _cancel(_: Setting, move: Taken) -> Line:
+    text = "snapplan cancels the stream, which is still under way"
+    if move.after.running and not move.before.running:
+        text += "; QEMU resumes the guest that it had stopped for it"
+    return Line(CLIENT, QEMU, text, "migrate_cancel")
+
+
+def _activate(_: Setting, __: Taken) -> Line:
+    text = (
+        "snapplan sends `cont`, so that the nodes are active before anything touches them (fact 35)"
+    )
+    return Line(CLIENT, QEMU, text, "cont")
+
+
+def aborts(doing: str, move: Taken) -> Line:
+    """QEMU dies of what is sent to an inactive node."""
+    late = move.action.second
+    why = "but the stream has just ended, and the nodes are" if late else "whose nodes are"
+    text = f"snapplan {doing}, {why} inactive: QEMU aborts (fact 35)"
+    return Line(CLIENT, QEMU, text, "aborts")
+
+
+def _commit(setting: Setting, move: Taken) -> Line:
+    disk = move.action.first
+    name = setting.disks[disk]
+    if move.after.dead == KILLED and not move.before.dead:
+        return aborts(f"merges the overlay of {name}", move)
+    if move.before.outside.frozen[disk] < 0:
+        text = f"snapplan removes the node of the overlay for {name}, which is on no disk"
+    elif "commit-overlays" in setting.undo:
+        text = f"snapplan merges the overlay of {name} into its base, and takes it off"
+    else:
+        text = f"snapplan takes the overlay of {name} off, with what the guest wrote into it"
+    return Line(CLIENT, name, text, "take overlay off")
+
+
+def _commit_cut(setting: Setting, move: Taken) -> Line:
+    name = setting.disks[move.action.first]
+    when = "after" if move.action.second else "before"
+    text = f"the connection ends {when} QEMU has merged the overlay of {name}"
+    return Line(CLIENT, name, text, f"merge: connection lost {when}", fault=True)
+
+
+def _remove_file(setting: Setting, move: Taken) -> Line:
+    text = f"snapplan removes {_file(setting, move.action.first)}"
+    return Line(CLIENT, IMAGES, text, "remove file")
+
+
+def _put_back(_: Setting, __: Taken) -> Line:
+    return Line(CLIENT, QEMU, "snapplan puts the migration settings back", "settings back")
+
+
+def _track(_: Setting, move: Taken) -> Line:
+    text = f"write tracking comes on: QEMU saves the machine state of instant {move.after.version}"
+    if move.after.running:
+        text += ", for which it stops the guest a moment, and says nothing of it (fact 40)"
+    return Line(QEMU, GUEST, text, "tracking on")
+
+
+def _go_on(_: Setting, move: Taken) -> Line:
+    if move.after.outside.stream == Stream.HELD:
+        text = "the stream, which goes on alone, reaches pre-switchover: QEMU stops the guest"
+    elif move.after.outside.stream == Stream.TRACKED:
+        text = "write tracking of the stream, which goes on alone, comes on"
+    else:
+        text = "the stream, which goes on alone, is complete"
+        text += "; the nodes are inactive now" if move.after.outside.inactive else ""
+    return Line(QEMU, IMAGES, text, "stream goes on")
+
+
+def _cut_inside(setting: Setting, move: Taken) -> Line:
+    name = setting.instructions[move.action.first].name
+    text = f"the connection ends while QEMU works on `{name}`, which goes on without it"
+    return Line(QEMU, CLIENT, text, f"{name}: connection lost inside", fault=True)
+
+
+def _undo_refused(setting: Setting, move: Taken) -> Line:
+    act, number = move.action.first, move.action.second
+    what = {
+        Act.ACTIVATE: "`cont` is refused; snapplan sends it again",
+        Act.PUT_BACK: "QEMU refuses the settings; snapplan will report it",
+        Act.REMOVE_FILE: f"{_file(setting, number)} cannot be removed; snapplan will report it",
+    }
+    if act in what:
+        return Line(CLIENT, QEMU, what[Act(act)], "refused", fault=True)
+    name = setting.disks[number]
+    text = f"QEMU cannot merge the overlay of {name}; snapplan will report it"
+    return Line(CLIENT, name, text, "merge: refused", fault=True)
+
+
+OUTSIDE_TELLERS: dict[Act, Callable[[Setting, Taken], Line]] = {
+    Act.CANCEL: _cancel,
+    Act.ACTIVATE: _activate,
+    Act.COMMIT: _commit,
+    Act.COMMIT_CUT: _commit_cut,
+    Act.REMOVE_FILE: _remove_file,
+    Act.PUT_BACK: _put_back,
+    Act.TRACK: _track,
+    Act.GO_ON: _go_on,
+    Act.CUT_INSIDE: _cut_inside,
+    Act.UNDO_REFUSED: _undo_refused,
+}

@@ -1,0 +1,1 @@
+"""The vocabulary: requests, facts and operations as frozen values that know no I/O."""

@@ -1,0 +1,240 @@
+"""What a VM is: everything that planning needs to know, and nothing that lives only while it runs.
+
+Facts are asked from a VM (`planner.execute.survey`) or read from a file, so that planning needs no
+VM.  A file of facts is kept, so no name in it may be one that QEMU made up for this run: automatic
+node names (``#blockNNN``) change at every start.  A node without a name of the user's own is called
+by its disk (``@disk0``); `Facts.live_nodes` says what that is right now, and is never written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+__all__ = [
+    "AUTOMATIC_NODE_PREFIX",
+    "FACTS_FORMAT_VERSION",
+    "Bitmap",
+    "Disk",
+    "Facts",
+    "Job",
+    "Layer",
+    "QemuVersion",
+    "Snapshot",
+    "OVERLAY_NODE_PREFIX",
+    "node_reference",
+]
+
+FACTS_FORMAT_VERSION = 1
+AUTOMATIC_NODE_PREFIX = "#"
+"""QEMU starts the node names that it makes up with this; a user's name starts with a letter."""
+
+OVERLAY_NODE_PREFIX = "snapplan-"
+"""Nodes of overlays that snapplan made start with this: the disk keeps the name that it had before."""
+
+_REFERENCE_PREFIX = "@"
+
+
+def node_reference(disk: str) -> str:
+    """The name, in kept files, of a disk's automatically named image node; no node can be so called."""
+    return _REFERENCE_PREFIX + disk
+
+
+@frozen(order=True)
+class QemuVersion:
+    """QEMU's version as `query-version` says it."""
+
+    major: int
+    minor: int
+    micro: int
+    package: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.micro}"
+
+
+@frozen(order=True)
+class Snapshot:
+    """One internal snapshot of one image, as `query-named-block-nodes` shows it.
+
+    Attributes:
+        id: QEMU's identifier within the image.
+        name: The tag.
+        vm_clock_ns: The guest's virtual clock at the instant of the snapshot.
+        vm_state_size_bytes: Size of the machine state in it; 0 for a part without machine state.
+        date_ns: Host wall clock when it was taken, since the epoch.
+    """
+
+    id: str
+    name: str
+    vm_clock_ns: int = 0
+    vm_state_size_bytes: int = 0
+    date_ns: int = 0
+
+
+@frozen(order=True)
+class Bitmap:
+    """A dirty bitmap on a node; a persistent one makes `snapshot-load` fail half way (fact 20)."""
+
+    name: str
+    persistent: bool = False
+
+
+@frozen
+class Layer:
+    """A node between a device and its image (a filter), or below the image (a backing file).
+
+    Attributes:
+        node: Its name where the user gave one, else empty.
+        driver: QEMU's block driver.
+        filename: The file behind it, where it has one.
+    """
+
+    node: str
+    driver: str
+    filename: str = ""
+
+
+@frozen
+class Disk:
+    """One disk: what the guest's device is attached to, down to the image that can be snapshotted.
+
+    Attributes:
+        name: The canonical name: the image's or a filter's node name, else the ``-drive`` id, else
+            the qdev id.
+        node: The image's node name, or a reference (``@name``) where QEMU made the name up.
+        root: What ``blockdev-snapshot-internal-sync`` takes: the root node's name or the
+            ``-drive`` id (fact 11).
+        driver: Block driver of the image node.
+        read_only: Whether QEMU has it open for reading only.
+        drive_id: ``-drive`` id, or empty.
+        qdev: What QEMU calls the device: a qdev id or a QOM path; empty when nothing is attached.
+        active: Whether the node is active; nodes go inactive when a migration completes (fact 29).
+        filters: Nodes between the device and the image, from the device down.
+        backing: The backing chain below the image, from the top down.
+        below: Names of nodes below the image that are no backing files (protocol nodes).
+        filename: The image's file.
+        virtual_size_bytes: Size of the disk that the guest sees.
+        data_file: Whether the qcow2 image keeps its data in a file of its own (fact 10).
+        encrypted: Whether QEMU says that the image is encrypted.
+        snapshots: The internal snapshots, in QEMU's order.
+        bitmaps: The dirty bitmaps.
+        users: Block jobs that use the disk or a node below it.
+    """
+
+    name: str
+    node: str
+    root: str
+    driver: str
+    read_only: bool = False
+    drive_id: str = ""
+    qdev: str = ""
+    active: bool = True
+    filters: tuple[Layer, ...] = ()
+    backing: tuple[Layer, ...] = ()
+    below: tuple[str, ...] = ()
+    filename: str = ""
+    virtual_size_bytes: int = 0
+    data_file: bool = False
+    encrypted: bool = False
+    snapshots: tuple[Snapshot, ...] = ()
+    bitmaps: tuple[Bitmap, ...] = ()
+    users: tuple[str, ...] = ()
+
+    @property
+    def attached(self) -> bool:
+        """Whether a guest device uses the disk."""
+        return bool(self.qdev or self.drive_id)
+
+    @property
+    def qdev_id(self) -> str:
+        """The id that the user gave the device, or empty."""
+        prefix = "/machine/peripheral/"
+        if self.qdev.startswith(prefix):
+            return self.qdev[len(prefix) :].split("/", 1)[0]
+        return "" if self.qdev.startswith("/") else self.qdev
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name by which a request may mean this disk."""
+        filters = [layer.node for layer in self.filters]
+        frozen = self._frozen_names()
+        candidates = (
+            *(self.name, *filters, self.node, *frozen),
+            *(self.drive_id, self.qdev_id, self.qdev),
+        )
+        usable = [name for name in candidates if name and not name.startswith(_REFERENCE_PREFIX)]
+        return tuple(dict.fromkeys(usable))
+
+    def _frozen_names(self) -> list[str]:
+        """Names that the disk had before snapplan put overlays on it."""
+        names = []
+        above = self.node
+        for layer in self.backing:
+            if not above.startswith(OVERLAY_NODE_PREFIX):
+                break
+            names.append(layer.node)
+            above = layer.node
+        return names
+
+    def holding(self, tag: str) -> tuple[Snapshot, ...]:
+        """The snapshots of this tag."""
+        return tuple([snapshot for snapshot in self.snapshots if snapshot.name == tag])
+
+
+@frozen(order=True)
+class Job:
+    """A background job of the VM, as `query-jobs` shows it."""
+
+    id: str
+    type: str
+    status: str
+
+
+@frozen
+class Facts:
+    """What a VM is, at one moment.
+
+    Attributes:
+        qemu: Version of QEMU.
+        machine: Machine type.
+        target: Guest architecture.
+        run_state: QEMU's run state.
+        disks: In canonical order (by name).
+        jobs: Jobs that exist, also concluded ones that nobody has dismissed.
+        migration: Status of a migration, or empty when there was none.
+        blocked_reasons: What stops both `migrate` and `snapshot-save` (fact 33).
+        capabilities: What `query-migrate-capabilities` says; empty: not asked.
+        parameters: Of `query-migrate-parameters`, those that a run may set.
+        schema: Entries of `query-qmp-schema` that describe the commands snapplan may send.
+        vm_name: `query-name`'s answer, or empty.
+        vm_uuid: `query-uuid`'s answer, or empty.
+        memory_bytes: The guest's memory, plugged memory included; 0: not known.
+        live_nodes: Present names of automatically named nodes, by reference; never written.
+    """
+
+    qemu: QemuVersion
+    machine: str
+    run_state: str
+    disks: tuple[Disk, ...]
+    target: str = ""
+    jobs: tuple[Job, ...] = ()
+    migration: str = ""
+    blocked_reasons: tuple[str, ...] = ()
+    capabilities: Mapping[str, bool] = field(factory=dict, hash=False)
+    parameters: Mapping[str, int] = field(factory=dict, hash=False)
+    schema: tuple[Mapping[str, object], ...] = field(default=(), repr=False, hash=False)
+    vm_name: str = ""
+    vm_uuid: str = ""
+    memory_bytes: int = 0
+    live_nodes: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
+
+    def by_name(self) -> dict[str, tuple[Disk, ...]]:
+        """Every name that means a disk, with the disks that it means (more than one: ambiguous)."""
+        table: dict[str, tuple[Disk, ...]] = {}
+        for disk in self.disks:
+            alone = (disk,)
+            for name in disk.names:
+                table[name] = table[name] + alone if name in table else alone
+        return table

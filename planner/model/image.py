@@ -1,0 +1,127 @@
+"""Images, as a running VM or qemu-img shows them: where the parts of a snapshot lie now.
+
+A manifest says where a part was put; an `Image` says what is found there.  The same values come from
+QMP and from files that no VM holds, so that one set of checks judges both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import evolve, frozen
+
+from planner.errors import CannotConnect, Problem
+from planner.model.facts import Snapshot
+from planner.model.replies import FILTERS, snapshots_of_image
+
+__all__ = ["Image", "bitmaps_of_nodes", "image_of_chain", "images_of_nodes"]
+
+
+@frozen
+class Image:
+    """One image.
+
+    Attributes:
+        file: Its file, as QEMU names it.
+        format: QEMU's block driver.
+        virtual_size_bytes: Size of the disk that a guest sees.
+        snapshots: The internal snapshots that it holds.
+        backing: The files under it, from the top down.
+        active: Whether the guest writes to it; False where an overlay lies above it.
+        bitmaps: Names of its dirty bitmaps, where they are known.
+        node: Live name of its node in a VM; empty elsewhere.
+    """
+
+    file: str
+    format: str
+    virtual_size_bytes: int = 0
+    snapshots: tuple[Snapshot, ...] = ()
+    backing: tuple[str, ...] = ()
+    active: bool = True
+    bitmaps: tuple[str, ...] = ()
+    node: str = ""
+
+    def holding(self, tag: str) -> tuple[Snapshot, ...]:
+        """The snapshots of this tag."""
+        return tuple(snapshot for snapshot in self.snapshots if snapshot.name == tag)
+
+
+def images_of_nodes(reply: object) -> dict[str, Image]:
+    """Every image that QEMU has open, by file, from an answer to `query-named-block-nodes`.
+
+    Raises:
+        CannotConnect: The answer is not in QMP's shape.
+    """
+    found: dict[str, Image] = {}
+    for node in _nodes(reply):
+        image = node.get("image")
+        driver = node.get("drv")
+        if driver in FILTERS or not isinstance(image, Mapping):
+            continue
+        made = _image(image)
+        # The protocol node under an image has its file name too, and knows nothing of its snapshots.
+        if driver != "file" or made.file not in found:
+            found[made.file] = evolve(made, node=str(node.get("node-name", "")))
+    return found
+
+
+def bitmaps_of_nodes(reply: object) -> dict[str, tuple[str, ...]]:
+    """The names of the dirty bitmaps of each node in an answer to `query-named-block-nodes`."""
+    found = {}
+    for node in _nodes(reply):
+        entries = node.get("dirty-bitmaps", [])
+        if not isinstance(entries, list) or not all(isinstance(e, Mapping) for e in entries):
+            raise _bad("query-named-block-nodes", "dirty-bitmaps is no list of objects")
+        found[str(node.get("node-name"))] = tuple(str(e.get("name", "")) for e in entries)
+    return found
+
+
+def image_of_chain(reply: object) -> Image:
+    """An image with what lies under it, from ``qemu-img info --backing-chain --output=json``.
+
+    Raises:
+        CannotConnect: The answer is not in qemu-img's shape.
+    """
+    if not isinstance(reply, list) or not reply or not all(isinstance(i, Mapping) for i in reply):
+        raise _bad("qemu-img info", "it is no list of objects")
+    top = _image(reply[0])
+    backing = tuple(_image(info).file for info in reply[1:])
+    return Image(
+        top.file,
+        top.format,
+        top.virtual_size_bytes,
+        top.snapshots,
+        backing,
+        bitmaps=_kept_bitmaps(reply[0]),
+    )
+
+
+def _nodes(reply: object) -> Sequence[Mapping[str, object]]:
+    if not isinstance(reply, list) or not all(isinstance(node, Mapping) for node in reply):
+        raise _bad("query-named-block-nodes", "it is no list of objects")
+    return reply
+
+
+def _image(info: Mapping[str, object]) -> Image:
+    file, driver, size = info.get("filename"), info.get("format"), info.get("virtual-size")
+    if not isinstance(file, str) or not isinstance(driver, str) or type(size) is not int:
+        raise _bad("the image's information", "it lacks filename, format or virtual-size")
+    return Image(file, driver, size, snapshots_of_image(info))
+
+
+def _kept_bitmaps(info: Mapping[str, object]) -> tuple[str, ...]:
+    specific = info.get("format-specific")
+    data = specific.get("data") if isinstance(specific, Mapping) else None
+    entries = data.get("bitmaps", []) if isinstance(data, Mapping) else []
+    if not isinstance(entries, list):
+        return ()
+    return tuple(str(entry.get("name", "")) for entry in entries if isinstance(entry, Mapping))
+
+
+def _bad(what: str, why: str) -> CannotConnect:
+    problem = Problem("reply-malformed", what, why)
+    return CannotConnect(
+        f"the answer to {what} is not what was expected: {why}",
+        problems=(problem,),
+        code=problem.code,
+    )

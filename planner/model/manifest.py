@@ -1,0 +1,113 @@
+"""What ties the parts of one snapshot together: QEMU itself keeps no such record.
+
+A manifest is written once, whole, after the VM has shown every part.  It names each part by what
+tells it from all others (file, snapshot id, tag, vm-clock), so that a missing, an extra or a swapped
+part is noticed before anything is loaded (facts 9, 19 and 20).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from attrs import frozen
+
+from planner.model.facts import QemuVersion
+
+__all__ = ["MANIFEST_FORMAT_VERSION", "Manifest", "ManifestPart", "PartKind"]
+
+MANIFEST_FORMAT_VERSION = 1
+
+
+class PartKind(StrEnum):
+    """How a part is kept."""
+
+    INTERNAL = "internal"
+    """A snapshot inside a qcow2 image; it may hold the machine state as well."""
+    OVERLAY = "overlay"
+    """A disk's image as it was, frozen under an overlay that the guest writes to since."""
+    STREAM = "stream"
+    """The machine state in a file of its own, as `migrate` writes it."""
+
+
+@frozen(order=True)
+class ManifestPart:
+    """One part.
+
+    Attributes:
+        kind: How it is kept.
+        disk: The disk's canonical name; empty for a stream.
+        qdev: What QEMU calls the device; empty when nothing was attached.
+        node: Image node that holds the part, or a reference (``@disk``); empty for a stream.
+        root: What ``blockdev-snapshot-internal-sync`` takes; empty for a stream.
+        file: The image, or for an overlay the frozen base, or the stream's file.
+        format: The image's format; for a stream ``stream`` or ``mapped-ram``.
+        snapshot_id: QEMU's id of an internal part; else empty.
+        vm_clock_ns: The guest's clock in an internal part; else 0.
+        vm_state_size_bytes: Machine state in an internal part, or a stream's length; else 0.
+        overlay: Node name of the overlay above a frozen base; else empty.
+        overlay_file: Its file; else empty.
+        virtual_size_bytes: Size of the disk that the guest sees; 0 for a stream.
+    """
+
+    kind: PartKind
+    disk: str = ""
+    qdev: str = ""
+    node: str = ""
+    root: str = ""
+    file: str = ""
+    format: str = ""
+    snapshot_id: str = ""
+    vm_clock_ns: int = 0
+    vm_state_size_bytes: int = 0
+    overlay: str = ""
+    overlay_file: str = ""
+    virtual_size_bytes: int = 0
+
+
+@frozen
+class Manifest:
+    """A whole snapshot.
+
+    Attributes:
+        tag: The snapshot's name; every internal part carries it.
+        design: The design that made it.
+        program_digest: SHA-256 of the program's canonical JSON, in hexadecimal.
+        qemu: The QEMU that made it.
+        machine: Machine type.
+        target: Guest architecture.
+        vm: The VM's UUID, else its name, else empty.
+        address: Where its QMP socket was.
+        devices: The guest's devices that disks hang on: (disk, qdev), by disk.
+        started_ns: Host's wall clock when the run began, since the epoch.
+        ended_ns: The same when the VM had shown the last part.
+        parts: In order of kind and disk.
+        excluded: Writable disks that are no part.
+        memory_bytes: The guest's memory; 0: not known.
+    """
+
+    tag: str
+    design: str
+    program_digest: str
+    qemu: QemuVersion
+    machine: str
+    parts: tuple[ManifestPart, ...]
+    target: str = ""
+    vm: str = ""
+    address: str = ""
+    devices: tuple[tuple[str, str], ...] = ()
+    started_ns: int = 0
+    ended_ns: int = 0
+    excluded: tuple[str, ...] = ()
+    memory_bytes: int = 0
+
+    def of_kind(self, kind: PartKind) -> tuple[ManifestPart, ...]:
+        """The parts of a kind."""
+        return tuple(part for part in self.parts if part.kind is kind)
+
+    @property
+    def vmstate(self) -> ManifestPart | None:
+        """The part that holds the machine state; None: disks only."""
+        for part in self.parts:
+            if part.kind is PartKind.STREAM or part.vm_state_size_bytes:
+                return part
+        return None

@@ -1,0 +1,70 @@
+"""Manifests to and from their file (JSON), checked strictly on the way in."""
+
+from __future__ import annotations
+
+import cattrs
+from cattrs import Converter
+from cattrs.errors import ClassValidationError
+
+from planner.errors import BadInput, Problem
+from planner.model.facts import QemuVersion
+from planner.model.manifest import MANIFEST_FORMAT_VERSION, Manifest, ManifestPart
+from planner.model.strict import strict_converter, write_with_hyphens
+from planner.model.text import read_json
+
+__all__ = ["FORMAT", "manifest_to_plain", "read_manifest"]
+
+FORMAT = "snapplan-manifest"
+
+
+def _converter() -> Converter:
+    converter = strict_converter()
+    for kind in (QemuVersion, ManifestPart, Manifest):
+        write_with_hyphens(converter, kind)
+    return converter
+
+
+_CONVERTER = _converter()
+
+
+def manifest_to_plain(manifest: Manifest) -> dict[str, object]:
+    """Write a manifest as plain values."""
+    body: dict[str, object] = _CONVERTER.unstructure(manifest)
+    return {"format": FORMAT, "format-version": MANIFEST_FORMAT_VERSION, **body}
+
+
+def read_manifest(text: str, source: str = "manifest") -> Manifest:
+    """Read a manifest file's text.
+
+    Args:
+        text: JSON.
+        source: The file's name, for messages.
+
+    Raises:
+        BadInput: It is no manifest, or of another format version, or malformed.
+    """
+    document = read_json(text, source)
+    if document.problems:
+        raise BadInput(
+            f"{source} is malformed", problems=document.problems, code="manifest-malformed"
+        )
+    value = document.value
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise _malformed(source, f"it does not say `format: {FORMAT}`")
+    if value.get("format-version") != MANIFEST_FORMAT_VERSION:
+        raise _malformed(source, f"its format-version is not {MANIFEST_FORMAT_VERSION}")
+    body = {k: v for k, v in value.items() if k not in ("format", "format-version")}
+    try:
+        return _CONVERTER.structure(body, Manifest)
+    except (ClassValidationError, RecursionError) as error:
+        words = (
+            "; ".join(cattrs.transform_error(error)[:3])
+            if isinstance(error, ClassValidationError)
+            else "it nests too deeply"
+        )
+        raise _malformed(source, words) from error
+
+
+def _malformed(source: str, why: str) -> BadInput:
+    problem = Problem("manifest-malformed", source, why, "it is written by `snapplan apply` only")
+    return BadInput(f"{source} is no manifest: {why}", problems=(problem,), code=problem.code)

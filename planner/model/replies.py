@@ -1,0 +1,454 @@
+"""QMP replies into facts, believing nothing that was not checked.
+
+Every value is looked at before it is used: a peer that answers in another shape gets one clear error,
+never a traceback and never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from attrs import frozen
+
+from planner.errors import CannotConnect, Problem
+from planner.model.facts import (
+    AUTOMATIC_NODE_PREFIX,
+    OVERLAY_NODE_PREFIX,
+    Bitmap,
+    Disk,
+    Facts,
+    Job,
+    Layer,
+    QemuVersion,
+    Snapshot,
+    node_reference,
+)
+
+__all__ = [
+    "FILTERS",
+    "PARAMETERS",
+    "Migration",
+    "Replies",
+    "disks_of",
+    "facts_from_replies",
+    "jobs_of",
+    "migration_of",
+    "run_state_of",
+    "snapshots_of",
+    "snapshots_of_image",
+]
+
+FILTERS = frozenset(
+    {
+        "backup-top",
+        "blkdebug",
+        "blklogwrites",
+        "blkreplay",
+        "commit_top",
+        "compress",
+        "copy-before-write",
+        "copy-on-read",
+        "mirror_top",
+        "preallocate",
+        "throttle",
+    }
+)
+"""Block drivers that hold no data of their own and pass everything to the one node below."""
+
+PARAMETERS = ("downtime-limit", "max-bandwidth")
+"""The migration parameters that a run may set, and so has to put back: whole numbers, all of them."""
+
+_NS_PER_S = 1_000_000_000
+
+
+@frozen
+class Replies:
+    """What a VM answered to the questions of a survey, each as it came.
+
+    Attributes are named after the QMP commands; ``block_graph`` is None where no block job ran.
+    """
+
+    version: object
+    status: object
+    block: object
+    named_block_nodes: object
+    blockstats: object
+    jobs: object
+    block_jobs: object
+    migrate: object
+    schema: tuple[Mapping[str, object], ...]
+    machine: object = ""
+    target: object = None
+    name: object = None
+    uuid: object = None
+    block_graph: object = None
+    capabilities: object = None
+    parameters: object = None
+    memory: object = None
+
+
+def _bad(what: str, why: str) -> CannotConnect:
+    problem = Problem("reply-malformed", what, why)
+    return CannotConnect(
+        f"the peer's answer to {what} is not what QMP says: {why}",
+        problems=(problem,),
+        code=problem.code,
+    )
+
+
+@frozen
+class _Object:
+    """A JSON object of a reply, read member by member with the type that each must have."""
+
+    value: Mapping[str, object]
+    what: str
+
+    @classmethod
+    def of(cls, value: object, what: str) -> _Object:
+        if not isinstance(value, Mapping):
+            raise _bad(what, f"{str(value)[:40]!r} is no object")
+        return cls(value, what)
+
+    def text(self, key: str, default: str | None = None) -> str:
+        return cast("str", self._typed(key, str, default))
+
+    def number(self, key: str, default: int | None = None) -> int:
+        return cast("int", self._typed(key, int, default))
+
+    def flag(self, key: str, *, default: bool | None = None) -> bool:
+        return cast("bool", self._typed(key, bool, default))
+
+    def member(self, key: str) -> _Object:
+        return _Object.of(self.value.get(key, {}), f"{self.what}: {key}")
+
+    def members(self, key: str) -> list[_Object]:
+        return _objects(self.value.get(key, []), f"{self.what}: {key}")
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self.value.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise _bad(self.what, f"{key} is no list of texts")
+        return tuple(value)
+
+    def _typed(self, key: str, kind: type, default: object) -> object:
+        value = self.value.get(key, default)
+        if type(value) is not kind:
+            raise _bad(self.what, f"{key} is {str(value)[:40]!r}")
+        return value
+
+
+def _objects(value: object, what: str) -> list[_Object]:
+    if not isinstance(value, list):
+        raise _bad(what, f"{str(value)[:40]!r} is no list")
+    return [_Object.of(item, what) for item in value]
+
+
+def run_state_of(reply: object) -> str:
+    """The run state in an answer to `query-status`."""
+    return _Object.of(reply, "query-status").text("status")
+
+
+def jobs_of(reply: object) -> tuple[tuple[Job, str], ...]:
+    """The jobs in an answer to `query-jobs`, each with its error (empty: none)."""
+    found = []
+    for entry in _objects(reply, "query-jobs"):
+        job = Job(entry.text("id"), entry.text("type"), entry.text("status"))
+        found.append((job, entry.text("error", "")))
+    return tuple(found)
+
+
+@frozen
+class Migration:
+    """What `query-migrate` says of a migration.
+
+    Attributes:
+        status: QEMU's word; empty: there was none.
+        pages: Pages in the stream: more than 0 only once memory is being written (fact 39).
+        remaining_bytes: What is still to be written.
+        error: QEMU's words on a failure; empty: none.
+    """
+
+    status: str
+    pages: int = 0
+    remaining_bytes: int = 0
+    error: str = ""
+
+
+def migration_of(reply: object) -> Migration:
+    """The migration in an answer to `query-migrate`."""
+    top = _Object.of(reply, "query-migrate")
+    ram = top.member("ram")
+    return Migration(
+        status=top.text("status", ""),
+        pages=ram.number("normal", 0) + ram.number("duplicate", 0),
+        remaining_bytes=ram.number("remaining", 0),
+        error=top.text("error-desc", ""),
+    )
+
+
+def snapshots_of(reply: object) -> dict[str, tuple[Snapshot, ...]]:
+    """The snapshots of each node in an answer to `query-named-block-nodes`."""
+    what = "query-named-block-nodes"
+    nodes = _objects(reply, what)
+    return {node.text("node-name"): _snapshots(node.member("image")) for node in nodes}
+
+
+def snapshots_of_image(info: object) -> tuple[Snapshot, ...]:
+    """The snapshots in an image's information, as QMP and ``qemu-img info`` give it."""
+    return _snapshots(_Object.of(info, "the image's information"))
+
+
+def _snapshots(image: _Object) -> tuple[Snapshot, ...]:
+    return tuple(
+        Snapshot(
+            id=entry.text("id"),
+            name=entry.text("name"),
+            vm_clock_ns=entry.number("vm-clock-sec") * _NS_PER_S + entry.number("vm-clock-nsec"),
+            vm_state_size_bytes=entry.number("vm-state-size"),
+            date_ns=entry.number("date-sec") * _NS_PER_S + entry.number("date-nsec"),
+        )
+        for entry in image.members("snapshots")
+    )
+
+
+def facts_from_replies(replies: Replies) -> Facts:
+    """Put the answers together.
+
+    Raises:
+        CannotConnect: An answer has another shape than QMP says (code ``reply-malformed``).
+    """
+    disks, live_nodes = disks_of(replies)
+    migrate = _Object.of(replies.migrate, "query-migrate")
+    return Facts(
+        qemu=_version(replies.version),
+        machine=_machine(replies.machine),
+        run_state=run_state_of(replies.status),
+        disks=disks,
+        target=_optional_text(replies.target, "query-target", "arch"),
+        jobs=tuple(sorted(job for job, _ in jobs_of(replies.jobs))),
+        migration=migrate.text("status", ""),
+        blocked_reasons=migrate.texts("blocked-reasons"),
+        capabilities=_capabilities(replies.capabilities),
+        parameters=_parameters(replies.parameters),
+        schema=replies.schema,
+        vm_name=_optional_text(replies.name, "query-name", "name"),
+        vm_uuid=_known_uuid(_optional_text(replies.uuid, "query-uuid", "UUID")),
+        memory_bytes=_memory_bytes(replies.memory),
+        live_nodes=live_nodes,
+    )
+
+
+def disks_of(replies: Replies) -> tuple[tuple[Disk, ...], dict[str, str]]:
+    """The disks of a VM in canonical order, and the live names of automatically named nodes."""
+    return _Disks(replies).all()
+
+
+def _memory_bytes(reply: object) -> int:
+    if reply is None:
+        return 0
+    top = _Object.of(reply, "query-memory-size-summary")
+    return top.number("base-memory") + top.number("plugged-memory", 0)
+
+
+def _capabilities(reply: object) -> dict[str, bool]:
+    entries = [] if reply is None else _objects(reply, "query-migrate-capabilities")
+    found = {entry.text("capability"): entry.flag("state") for entry in entries}
+    return dict(sorted(found.items()))
+
+
+def _parameters(reply: object) -> dict[str, int]:
+    if reply is None:
+        return {}
+    top = _Object.of(reply, "query-migrate-parameters")
+    return {name: top.number(name) for name in PARAMETERS if name in top.value}
+
+
+def _version(reply: object) -> QemuVersion:
+    top = _Object.of(reply, "query-version")
+    qemu = top.member("qemu")
+    return QemuVersion(
+        qemu.number("major"), qemu.number("minor"), qemu.number("micro"), top.text("package", "")
+    )
+
+
+def _machine(reply: object) -> str:
+    if not isinstance(reply, str):
+        raise _bad("qom-get", f"the machine type is {str(reply)[:40]!r}")
+    return reply.removesuffix("-machine")
+
+
+def _optional_text(reply: object, what: str, key: str) -> str:
+    return "" if reply is None else _Object.of(reply, what).text(key, "")
+
+
+def _known_uuid(text: str) -> str:
+    return "" if not text.strip("0-") else text
+
+
+class _Disks:
+    """Finds the disks of a VM: devices, what they are attached to, and what lies below."""
+
+    def __init__(self, replies: Replies) -> None:
+        what = "query-named-block-nodes"
+        nodes = _objects(replies.named_block_nodes, what)
+        self._nodes = {node.text("node-name"): node for node in nodes}
+        self._devices = _objects(replies.block, "query-block")
+        stats = _objects(replies.blockstats, "query-blockstats")
+        self._stats = {stat.text("node-name", ""): stat for stat in stats}
+        self._users = _block_job_users(replies)
+        self._live: dict[str, str] = {}
+        self._below_some_disk: set[str] = set()
+
+    def all(self) -> tuple[tuple[Disk, ...], dict[str, str]]:
+        attached = [disk for entry in self._devices if (disk := self._attached(entry)) is not None]
+        unattached = list(self._unattached({disk.name for disk in attached}))
+        # An image that several devices share is one disk, known by the first of them.
+        disks = {disk.name: disk for disk in reversed([*attached, *unattached])}
+        return tuple(disks[name] for name in sorted(disks)), self._live
+
+    def _attached(self, entry: _Object) -> Disk | None:
+        if "inserted" not in entry.value:
+            return None  # a drive without a medium
+        root = entry.member("inserted").text("node-name")
+        return self._disk(root, entry.text("device", ""), entry.text("qdev", ""))
+
+    def _unattached(self, taken: set[str]) -> Iterable[Disk]:
+        # A node that no device uses may still hold the machine state, if the user gave it a name.
+        for name, node in self._nodes.items():
+            has_format = node.text("drv") == "qcow2"
+            known = name in taken or name in self._below_some_disk
+            if has_format and not known and not _is_automatic(name):
+                yield self._disk(name, "", "")
+
+    def _disk(self, root: str, drive_id: str, qdev: str) -> Disk:
+        filters, image, stat = self._walk(root)
+        below = [] if stat is None else _nodes_under(stat)
+        backing = tuple(self._backing(stat))
+        # An overlay of snapplan's gives no name: a disk whose image has none keeps its -drive id.
+        passing = (AUTOMATIC_NODE_PREFIX, OVERLAY_NODE_PREFIX)
+        named = [name for name in (image, *reversed(filters)) if not name.startswith(passing)]
+        named = [*_name_under_overlays(image, backing), *named]
+        qdev_id = Disk("", "", "", "", qdev=qdev).qdev_id
+        name = next(iter([*named, *filter(None, (drive_id, qdev_id, qdev))]), image)
+        node = self._nodes[image]
+        info = node.member("image")
+        specific = info.member("format-specific").member("data")
+        users = {user for part in (*filters, image, *below) for user in self._users.get(part, ())}
+        self._below_some_disk.update(filters, [image], below)
+        return Disk(
+            name=name,
+            node=self._lasting(image, name),
+            root=root if not _is_automatic(root) else drive_id or node_reference(name),
+            driver=node.text("drv"),
+            read_only=node.flag("ro"),
+            drive_id=drive_id,
+            qdev=qdev,
+            active=node.flag("active", default=True),
+            filters=tuple(self._layer(part) for part in filters),
+            backing=backing,
+            below=tuple(sorted(part for part in below if not _is_automatic(part))),
+            filename=info.text("filename", ""),
+            virtual_size_bytes=info.number("virtual-size", 0),
+            data_file="data-file" in specific.value,
+            encrypted=node.flag("encrypted", default=False),
+            snapshots=_snapshots(info),
+            bitmaps=tuple(sorted(_bitmap(entry) for entry in node.members("dirty-bitmaps"))),
+            users=tuple(sorted(users)),
+        )
+
+    def _lasting(self, node: str, disk: str) -> str:
+        """A node's name for files that are kept; automatic names last only as long as this QEMU."""
+        if not _is_automatic(node):
+            return node
+        reference = node_reference(disk)
+        self._live[reference] = node
+        return reference
+
+    def _layer(self, node: str) -> Layer:
+        entry = self._nodes[node]
+        lasting = "" if _is_automatic(node) else node
+        return Layer(lasting, entry.text("drv"), entry.member("image").text("filename", ""))
+
+    def _walk(self, root: str) -> tuple[list[str], str, _Object | None]:
+        """From a root node down: the filters, the image node, and what is known of its children."""
+        filters: list[str] = []
+        node = self._known(root)
+        stat = self._stats.get(root)
+        while self._nodes[node].text("drv") in FILTERS and stat is not None:
+            child = stat.member("parent")
+            if not child.value:
+                break
+            filters.append(node)
+            stat = child
+            node = self._known(child.text("node-name"))
+        return filters, node, stat
+
+    def _backing(self, stat: _Object | None) -> Iterable[Layer]:
+        while stat is not None and "backing" in stat.value:
+            stat = stat.member("backing")
+            name = self._known(stat.text("node-name"))
+            yield self._layer(name)
+
+    def _known(self, node: str) -> str:
+        if node not in self._nodes:
+            raise _bad("query-named-block-nodes", f"node {node!r} is missing")
+        return node
+
+
+def _nodes_under(stat: _Object) -> list[str]:
+    """Every node under one of `query-blockstats`' entries (a filter's child stands there twice)."""
+    below: list[str] = []
+    todo = [stat.member(key) for key in ("parent", "backing") if key in stat.value]
+    while todo:
+        entry = todo.pop()
+        below.append(entry.text("node-name", ""))
+        todo.extend(entry.member(key) for key in ("parent", "backing") if key in entry.value)
+    return below
+
+
+def _name_under_overlays(image: str, backing: tuple[Layer, ...]) -> list[str]:
+    """The name that a disk had before overlays of snapplan came on it, where it had one."""
+    above = image
+    for layer in backing:
+        if not above.startswith(OVERLAY_NODE_PREFIX):
+            break
+        above = layer.node
+    under = above != image and above and not above.startswith(OVERLAY_NODE_PREFIX)
+    return [above] if under else []
+
+
+def _bitmap(entry: _Object) -> Bitmap:
+    return Bitmap(entry.text("name", ""), entry.flag("persistent", default=False))
+
+
+def _is_automatic(node: str) -> bool:
+    return node.startswith(AUTOMATIC_NODE_PREFIX)
+
+
+def _block_job_users(replies: Replies) -> dict[str, set[str]]:
+    """Which block jobs use which nodes; a job that cannot be placed is taken to use every node."""
+    jobs = _objects(replies.block_jobs, "query-block-jobs")
+    names = {job.text("device") for job in jobs}
+    if not names:
+        return {}
+    users: dict[str, set[str]] = {}
+    placed: set[str] = set()
+    for job, node in _job_edges(replies.block_graph):
+        users.setdefault(node, set()).add(job)
+        placed.add(job)
+    lost = names - placed
+    for entry in _objects(replies.named_block_nodes, "query-named-block-nodes"):
+        users.setdefault(entry.text("node-name"), set()).update(lost)
+    return users
+
+
+def _job_edges(reply: object) -> Iterable[tuple[str, str]]:
+    if reply is None:
+        return
+    graph = _Object.of(reply, "x-debug-query-block-graph")
+    nodes = {node.number("id"): node for node in graph.members("nodes")}
+    for edge in graph.members("edges"):
+        parent, child = nodes.get(edge.number("parent")), nodes.get(edge.number("child"))
+        if parent is not None and child is not None and parent.text("type") == "block-job":
+            yield parent.text("name"), child.text("name")

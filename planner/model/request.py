@@ -1,0 +1,179 @@
+"""What a user asks for: one system snapshot, in frozen classes.
+
+A request names disks as the user knows them (node name, ``-drive`` id or qdev id); what these mean
+on a VM is decided by `planner.compile.resolve`, with the facts.  Reading a file into these classes
+is `planner.model.request_text`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from attrs import field, frozen
+
+__all__ = [
+    "FREEZE_AT_MOST_S",
+    "STREAM_GIVE_UP_S",
+    "Capture",
+    "Exclude",
+    "ExistingTag",
+    "External",
+    "ExternalMachineState",
+    "FreezeFilesystems",
+    "Internal",
+    "InternalMachineState",
+    "MachineState",
+    "NoMachineState",
+    "Others",
+    "Request",
+    "RunStateAfter",
+    "Unreadable",
+    "Wish",
+]
+
+
+STREAM_GIVE_UP_S = 1800
+"""Half an hour: longer than any stream of a guest that converges took here, and an end all the same."""
+
+
+FREEZE_AT_MOST_S = 10
+"""So long a Windows guest's own service holds file systems frozen; a Linux guest holds them for ever."""
+
+
+class Capture(StrEnum):
+    """How external machine state is captured: which instant of its stream is the snapshot's."""
+
+    STOPPED = "stopped"
+    LIVE = "live"
+    BACKGROUND = "background"
+
+
+class Others(StrEnum):
+    """What happens to a writable disk that the request does not name."""
+
+    REFUSE = "refuse"
+    EXCLUDE = "exclude"
+    INTERNAL = "internal"
+
+
+class ExistingTag(StrEnum):
+    """What happens when a requested disk already holds a snapshot of this tag."""
+
+    REFUSE = "refuse"
+    REPLACE = "replace"
+
+
+class RunStateAfter(StrEnum):
+    """The run state that the VM is left in."""
+
+    AS_BEFORE = "as-before"
+    RUNNING = "running"
+    PAUSED = "paused"
+
+
+@frozen
+class Internal:
+    """The disk's part is a snapshot inside its own qcow2 image."""
+
+
+@frozen
+class External:
+    """The disk's part is its present image, frozen under a new overlay.
+
+    Attributes:
+        path: Where the overlay is to be made.
+    """
+
+    path: str
+
+
+@frozen
+class Exclude:
+    """The disk is no part of the snapshot."""
+
+
+@frozen
+class Unreadable:
+    """The request says something about the disk that cannot be read; the reader has reported it."""
+
+
+Wish = Internal | External | Exclude | Unreadable
+
+
+@frozen
+class NoMachineState:
+    """Disks only: the guest sees a power cut at the instant of the snapshot."""
+
+
+@frozen
+class InternalMachineState:
+    """Memory and devices go into the qcow2 image of one of the internal disks.
+
+    Attributes:
+        disk: The disk that holds the vmstate, by any of its names.
+    """
+
+    disk: str
+
+
+@frozen
+class ExternalMachineState:
+    """Memory and devices go to a file of their own.
+
+    Attributes:
+        path: Where the file is to be made.
+        capture: Which instant of the stream is the snapshot's.
+        max_bandwidth: Most bytes a second that QEMU may write; 0: as fast as it can.
+        downtime_limit: Milliseconds that a live capture may stand still to write its rest; 0: as the
+            VM is set.
+        auto_converge: Whether a guest that writes memory faster than it is saved may be slowed down.
+        give_up_after: Seconds after which an unfinished stream is given up, and all of it undone.
+    """
+
+    path: str
+    capture: Capture
+    max_bandwidth: int = 0
+    downtime_limit: int = 0
+    auto_converge: bool = False
+    give_up_after: int = STREAM_GIVE_UP_S
+
+
+@frozen
+class FreezeFilesystems:
+    """The guest agent freezes the guest's file systems around the capture of its disks.
+
+    Attributes:
+        agent: The unix socket of the agent's channel; empty: it could not be read.
+        at_most_s: For how long they may be frozen, in seconds.
+    """
+
+    agent: str
+    at_most_s: int = FREEZE_AT_MOST_S
+
+
+MachineState = NoMachineState | InternalMachineState | ExternalMachineState | Unreadable
+
+
+@frozen
+class Request:
+    """One system snapshot, as asked for.
+
+    Attributes:
+        tag: The snapshot's name.
+        machine_state: Where memory and devices go.
+        disks: What each named disk is to be, in the order of the file.
+        others: What happens to writable disks that are not named.
+        existing_tag: What happens when the tag is taken.
+        run_state_after: The run state that the VM is left in.
+        freeze: Whether and how the guest's file systems are frozen meanwhile.
+        given: The keys that the file set; every other value is a default.
+    """
+
+    tag: str
+    machine_state: MachineState
+    disks: tuple[tuple[str, Wish], ...]
+    others: Others = Others.REFUSE
+    existing_tag: ExistingTag = ExistingTag.REFUSE
+    run_state_after: RunStateAfter = RunStateAfter.AS_BEFORE
+    freeze: FreezeFilesystems | None = None
+    given: frozenset[str] = field(default=frozenset(), eq=False)

@@ -1,0 +1,57 @@
+"""Plain values into attrs classes, strictly: no unknown key, no type turned into another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from attrs import fields
+from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+__all__ = ["strict_converter", "write_with_hyphens"]
+
+
+def strict_converter() -> Converter:
+    """A converter that takes no unknown key and turns no type into another."""
+    converter = Converter(forbid_extra_keys=True, detailed_validation=True)
+    for kind in (str, int, bool):
+        # By class, not by a predicate: cattrs asks no predicate about these.
+        converter.register_structure_hook(kind, _exactly(kind))
+    converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
+    return converter
+
+
+def _exactly(kind: type) -> Callable[[object, type], object]:
+    def check(value: object, wanted: type) -> object:
+        if issubclass(wanted, Enum):  # an enum of strings is a subclass of str, and comes here too
+            return wanted(value)
+        if type(value) is not kind:
+            raise TypeError(f"{str(value)[:60]!r} is no {kind.__name__}")
+        return value
+
+    return check
+
+
+def write_with_hyphens(
+    converter: Converter, kind: type, skip: tuple[str, ...] = (), seldom: tuple[str, ...] = ()
+) -> None:
+    """Write attribute names with hyphens, as QMP does.
+
+    Args:
+        converter: What writes and reads.
+        kind: The attrs class.
+        skip: Attributes that are never written.
+        seldom: Attributes that are written only where they are not as by default.
+    """
+    renames: dict[str, Any] = {
+        attribute.name: override(rename=attribute.name.replace("_", "-"))
+        for attribute in fields(kind)
+    }
+    renames |= {name: override(omit=True) for name in skip}
+    renames |= {
+        name: override(rename=name.replace("_", "-"), omit_if_default=True) for name in seldom
+    }
+    converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter, **renames))
+    converter.register_structure_hook(kind, make_dict_structure_fn(kind, converter, **renames))

@@ -1,0 +1,267 @@
+"""Designs side by side, for a person and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from planner.execute.comparison import PROPERTIES, DesignReport, Explored, Measurement
+from planner.present.words import FORMAT_VERSION, bytes_text, problem_to_plain, table
+
+__all__ = ["comparison_text", "comparison_to_plain"]
+
+_SHOWN = 8
+_MODEL = (
+    "predicted: memory at 800 MiB/s, 1 ms a disk in a job, 2 ms in a transaction, 0.2 ms a round trip "
+    "in the pause (facts 16 and 43); an estimate, no measurement: figures differ by machine"
+)
+_MEASURED = (
+    "measured: one run each. On one connection nobody can ask while QEMU is busy: the longest round "
+    "trip and the longest wait for an event stand for the time in which the monitor is silent. An "
+    "image that an earlier run let grow grows less in a later one"
+)
+_SIMULATED = (
+    "simulated: the VM was a simulated one, so times are the simulator's and say nothing of QEMU; what "
+    "is sent, in which order, and what is inside the pause are as on QEMU"
+)
+
+
+def comparison_text(reports: Sequence[DesignReport], *, simulated: bool = False) -> str:
+    """A table with a column a design, then what a column is too narrow for.
+
+    Args:
+        reports: The designs.
+        simulated: Whether what was measured was measured on a simulated VM.
+    """
+    return "\n".join(_lines(reports, simulated=simulated))
+
+
+def _lines(reports: Sequence[DesignReport], *, simulated: bool) -> Iterator[str]:
+    yield table(list(_rows(reports)))
+    for report in reports:
+        yield ""
+        yield from _details(report)
+    yield ""
+    if any(report.prediction is not None for report in reports):
+        yield _MODEL
+    if any(report.measured is not None for report in reports):
+        yield _MEASURED
+        if simulated:
+            yield _SIMULATED
+
+
+def _rows(reports: Sequence[DesignReport]) -> Iterator[tuple[str, ...]]:
+    yield ("DESIGN", *(report.design for report in reports))
+    yield ("possible on this VM", *map(_possible, reports))
+    for name, cell in _CELLS:
+        yield (name, *(cell(report) if report.program else "-" for report in reports))
+        if name == "QMP commands" and any(report.proposed for report in reports):
+            yield (
+                "proposed commands",
+                *(str(len(r.proposed)) if r.proposed else "-" for r in reports),
+            )
+    if any(report.explored for report in reports):
+        yield ("every run, one fault", *map(_explored, reports))
+    if any(report.measured for report in reports):
+        for name, figure in _FIGURES:
+            cells = (figure(report.measured) if report.measured else "-" for report in reports)
+            yield (name, *cells)
+
+
+def _possible(report: DesignReport) -> str:
+    if report.problems:
+        return "no"
+    return "a proposal" if report.proposed else "yes"
+
+
+def _explored(report: DesignReport) -> str:
+    explored = report.explored
+    if explored is None:
+        return "-"
+    if explored.stops_short:
+        return "not explored"
+    verdict = "violates " + ", ".join(explored.violated) if explored.violated else "holds"
+    return verdict if explored.finished else f"{verdict}, so far"
+
+
+def _round_trips(report: DesignReport) -> str:
+    return str(len(report.rehearsal.spans)) if report.rehearsal else "-"
+
+
+def _prediction(report: DesignReport) -> str:
+    if report.prediction is None:
+        return "none"
+    besides = f"{report.prediction.besides_ms:g} ms"
+    state = report.prediction.machine_state_ms
+    if state is None:
+        return f"machine state + {besides}"
+    return f"up to {state:.0f} + {besides}" if state else besides
+
+
+def _ends(report: DesignReport) -> str:
+    bad = sorted({fault.end for fault in report.faults} - {"undone", "done"})
+    undone = sum(fault.end in ("undone", "done") for fault in report.faults)
+    return f"{undone} of {len(report.faults)} undone" + (f" ({', '.join(bad)})" if bad else "")
+
+
+def _versions(report: DesignReport) -> str:
+    return ", ".join(v.version for v in report.versions if not v.problems) or "none"
+
+
+def _commands(report: DesignReport) -> str:
+    files = len(report.on_host)
+    return f"{len(report.commands)}" + (f", {files} on the host" if files else "")
+
+
+_CELLS: tuple[tuple[str, Callable[[DesignReport], str]], ...] = (
+    ("machine state", lambda r: r.machine_state + (" (adapted)" if r.adapted else "")),
+    ("QMP commands", _commands),
+    ("round trips", _round_trips),
+    ("sent inside the pause", lambda r: str(r.sent_in_pause)),
+    ("predicted pause", _prediction),
+    ("properties proved", lambda r: f"{len(r.proved)} of {len(PROPERTIES)}"),
+    ("faults", _ends),
+    ("QEMU versions", _versions),
+)
+
+
+def _ms(microseconds: int | None) -> str:
+    return "none" if microseconds is None else f"{microseconds / 1000:.1f} ms"
+
+
+_FIGURES: tuple[tuple[str, Callable[[Measurement], str]], ...] = (
+    ("measured pause", lambda m: _ms(m.pause_us)),
+    ("longest round trip", lambda m: f"{_ms(m.longest_us)} ({m.longest_command})"),
+    ("longest wait for an event", lambda m: _ms(m.silence_us)),
+    ("total time", lambda m: _ms(m.total_us)),
+    ("machine state written", lambda m: bytes_text(m.vm_state_bytes)),
+    ("image files grew by", lambda m: bytes_text(max(m.grown_bytes, 0))),
+)
+
+
+def _details(report: DesignReport) -> Iterator[str]:
+    yield report.design
+    for note in report.adapted:
+        yield f"  adapted: {note}"
+    for problem in report.problems:
+        yield f"  not possible: {problem}"
+    if report.explored is not None and report.explored.stops_short:
+        yield f"  not explored: {report.explored.stops_short}"
+    if report.proposed:
+        yield f"  it is a file, and cannot be sent: {_few(list(report.proposed))}"
+    if report.program is None:
+        return
+    yield from _program_details(report)
+
+
+def _program_details(report: DesignReport) -> Iterator[str]:
+    yield f"  inside the pause: {_few(list(report.inside_pause)) or 'nothing'}"
+    for problem in report.broken:
+        yield f"  breaks {problem}"
+    rows = [
+        (
+            f"  step {f.step}",
+            f.command,
+            f.fault,
+            f"{f.end}: {_few(list(f.undone)) or 'nothing made'}",
+        )
+        for f in report.faults
+    ]
+    yield table(rows)
+    for fault in report.faults:
+        for problem in fault.left:
+            yield f"  step {fault.step}, {fault.fault}, leaves: {problem}"
+    for version in report.versions:
+        for problem in version.problems:
+            yield f"  not on QEMU {version.version}: {problem}"
+
+
+def _few(words: list[str]) -> str:
+    more = len(words) - _SHOWN
+    return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def comparison_to_plain(
+    reports: Sequence[DesignReport], *, simulated: bool = False
+) -> dict[str, object]:
+    """What `comparison_text` says, as plain values."""
+    return {
+        "format-version": FORMAT_VERSION,
+        "simulated": simulated,
+        "prediction-model": _MODEL,
+        "designs": [_report_to_plain(report) for report in reports],
+    }
+
+
+def _report_to_plain(report: DesignReport) -> dict[str, object]:
+    plain: dict[str, object] = {
+        "design": report.design,
+        "possible": not report.problems,
+        "problems": [problem_to_plain(problem) for problem in report.problems],
+        "adapted": list(report.adapted),
+        "explored": None if report.explored is None else _explored_to_plain(report.explored),
+    }
+    if report.proposed:
+        plain["proposed-commands"] = list(report.proposed)
+    if report.program is None or report.rehearsal is None:
+        return plain
+    prediction = report.prediction
+    return plain | {
+        "machine-state": report.machine_state,
+        "qmp-commands": list(report.commands),
+        "host-steps": list(report.on_host),
+        "round-trips": [span.command for span in report.rehearsal.spans],
+        "sent-inside-pause": report.sent_in_pause,
+        "inside-pause": list(report.inside_pause),
+        "predicted-pause": prediction
+        and {
+            "besides-ms": prediction.besides_ms,
+            "machine-state-ms": prediction.machine_state_ms,
+        },
+        "proved": list(report.proved),
+        "broken": [problem_to_plain(problem) for problem in report.broken],
+        "faults": [
+            {
+                "step": fault.step,
+                "command": fault.command,
+                "fault": fault.fault,
+                "end": fault.end,
+                "undone": list(fault.undone),
+                "left": [problem_to_plain(problem) for problem in fault.left],
+            }
+            for fault in report.faults
+        ],
+        "qemu-versions": {
+            version.version: [problem_to_plain(problem) for problem in version.problems]
+            for version in report.versions
+        },
+        "measured": None if report.measured is None else _measured_to_plain(report.measured),
+    }
+
+
+def _explored_to_plain(explored: Explored) -> dict[str, object]:
+    return {
+        "faults": 1,
+        "violated": list(explored.violated),
+        "finished": explored.finished,
+        "not-explored": explored.stops_short or None,
+    }
+
+
+def _measured_to_plain(measured: Measurement) -> dict[str, object]:
+    return {
+        "pause-us": measured.pause_us,
+        "total-us": measured.total_us,
+        "longest-round-trip-us": measured.longest_us,
+        "longest-round-trip-command": measured.longest_command,
+        "longest-event-wait-us": measured.silence_us,
+        "vm-state-bytes": measured.vm_state_bytes,
+        "files-grown-bytes": measured.grown_bytes,
+        "spans": [
+            {"command": span.command, "begin-us": span.begin, "end-us": span.end}
+            for span in measured.spans
+        ],
+        "pauses": [{"event": name, "at-us": at} for name, at in measured.pauses],
+    }

@@ -1,0 +1,50 @@
+"""A delete, before and after, for a person and for programs."""
+
+from __future__ import annotations
+
+from planner.compile.delete_checks import DeleteOrder
+from planner.present.words import FORMAT_VERSION
+
+__all__ = ["delete_text", "delete_to_plain", "intent_text"]
+
+
+def intent_text(order: DeleteOrder) -> str:
+    """What a delete is about to do, in a sentence without its full stop."""
+    what = []
+    if order.parts:
+        parts = ", ".join(f"{part.disk} (id {part.snapshot_id})" for part in order.parts)
+        what.append(f"this deletes snapshot {order.tag!r} of {parts}")
+    what += [f"this removes {file}" for file in order.streams]
+    what += [f"this merges {each.overlay_file} into {each.base_file}" for each in order.merges]
+    what += [f"the overlay of {disk} stays" for disk in order.kept]
+    if order.gone:
+        what.append(f"gone already: {', '.join(order.gone)}")
+    return "; ".join(what) or "no part is left of it"
+
+
+def delete_text(order: DeleteOrder) -> str:
+    """What was deleted."""
+    lines = [f"Snapshot {order.tag!r} is deleted."]
+    lines += [f"  {part.disk}: snapshot {part.snapshot_id} of {part.file}" for part in order.parts]
+    lines += [f"  removed {file}" for file in order.streams]
+    lines += [f"  {m.disk}: {m.overlay_file} merged into {m.base_file}" for m in order.merges]
+    lines += [f"  {disk}: its overlay stays" for disk in order.kept]
+    lines += [f"  {disk}: it was gone already" for disk in order.gone]
+    return "\n".join(lines)
+
+
+def delete_to_plain(order: DeleteOrder) -> dict[str, object]:
+    """What `delete_text` says, as plain values."""
+    return {
+        "format-version": FORMAT_VERSION,
+        "tag": order.tag,
+        "deleted": [
+            {"disk": part.disk, "id": part.snapshot_id, "file": part.file} for part in order.parts
+        ],
+        "removed": list(order.streams),
+        "merged": [
+            {"disk": m.disk, "overlay": m.overlay_file, "into": m.base_file} for m in order.merges
+        ],
+        "kept": list(order.kept),
+        "gone-already": list(order.gone),
+    }

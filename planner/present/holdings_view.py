@@ -1,0 +1,115 @@
+"""Snapshots as manifests record them and disks hold them, for a person and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from planner.compile.holdings import Holding
+from planner.errors import Problem
+from planner.model.facts import Disk, Snapshot
+from planner.model.manifest import ManifestPart, PartKind
+from planner.present.words import FORMAT_VERSION, bytes_text, problem_to_plain, table
+
+__all__ = ["holdings_text", "holdings_to_plain"]
+
+
+def holdings_text(holdings: Sequence[Holding], problems: Sequence[Problem] = ()) -> str:
+    """One block a tag; damaged manifests at the end."""
+    lines = [line for holding in holdings for line in _lines(holding)]
+    lines += [f"not read: {problem}" for problem in problems]
+    return "\n".join(lines) or "no snapshots"
+
+
+def _lines(holding: Holding) -> Iterator[str]:
+    yield f"{holding.tag}  ({_words(holding)})"
+    rows = [("DISK", "ID", "VM CLOCK", "MACHINE STATE", "")]
+    rows += [_row(holding, *each) for each in holding.held]
+    rows += [_external(part) for part in _external_parts(holding)]
+    rows += [
+        (part.disk, part.snapshot_id, _clock(part.vm_clock_ns), "", f"missing from {part.file}")
+        for part in holding.missing
+        if part.kind is PartKind.INTERNAL
+    ]
+    yield table(rows, "  ")
+
+
+def _words(holding: Holding) -> str:
+    words = [holding.standing.value]
+    words += [f"{len(holding.missing)} missing"] if holding.missing else []
+    words += [f"{len(holding.extra)} extra"] if holding.extra else []
+    words.append(_instants(holding))
+    return ", ".join(words)
+
+
+def _instants(holding: Holding) -> str:
+    """What the disks alone show."""
+    disks = [disk.name for disk, _ in holding.held]
+    holders = [disk for disk, snapshot in holding.held if snapshot.vm_state_size_bytes]
+    if len(set(disks)) != len(disks):
+        return "several of that tag on one disk"
+    if len(holders) > 1:
+        return "machine state on several disks"
+    stream = any(part.kind is PartKind.STREAM for part in _external_parts(holding))
+    if not holders and not stream:
+        return "disks only"
+    one = len({snapshot.vm_clock_ns for _, snapshot in holding.held}) <= 1
+    return "one instant" if one else "parts of different instants"
+
+
+def _external_parts(holding: Holding) -> list[ManifestPart]:
+    parts = () if holding.manifest is None else holding.manifest.parts
+    return [part for part in parts if part.kind is not PartKind.INTERNAL]
+
+
+def _row(holding: Holding, disk: Disk, snapshot: Snapshot) -> tuple[str, str, str, str, str]:
+    size = snapshot.vm_state_size_bytes
+    extra = "extra" if (disk, snapshot) in holding.extra else ""
+    state = bytes_text(size) if size else "-"
+    return disk.name, snapshot.id, _clock(snapshot.vm_clock_ns), state, extra
+
+
+def _external(part: ManifestPart) -> tuple[str, str, str, str, str]:
+    size = part.vm_state_size_bytes
+    return part.disk or "-", "-", "-", bytes_text(size) if size else "-", f"{part.kind} {part.file}"
+
+
+def _clock(vm_clock_ns: int) -> str:
+    return f"{vm_clock_ns / 1e9:.9f} s"
+
+
+def holdings_to_plain(
+    holdings: Sequence[Holding], problems: Sequence[Problem] = ()
+) -> dict[str, object]:
+    """What `holdings_text` says, as plain values."""
+    return {
+        "format-version": FORMAT_VERSION,
+        "snapshots": [_plain(holding) for holding in holdings],
+        "problems": [problem_to_plain(problem) for problem in problems],
+    }
+
+
+def _plain(holding: Holding) -> dict[str, object]:
+    return {
+        "tag": holding.tag,
+        "standing": holding.standing.value,
+        "finding": _instants(holding),
+        "parts": [
+            {
+                "disk": disk.name,
+                "id": snapshot.id,
+                "vm-clock-ns": snapshot.vm_clock_ns,
+                "vm-state-size": snapshot.vm_state_size_bytes,
+                "date-ns": snapshot.date_ns,
+                "extra": (disk, snapshot) in holding.extra,
+            }
+            for disk, snapshot in holding.held
+        ],
+        "external": [
+            {"kind": part.kind.value, "disk": part.disk, "file": part.file}
+            for part in _external_parts(holding)
+        ],
+        "missing": [
+            {"kind": p.kind.value, "disk": p.disk, "file": p.file, "id": p.snapshot_id}
+            for p in holding.missing
+        ],
+    }

@@ -1,0 +1,54 @@
+"""A finished load, for a person and for programs."""
+
+from __future__ import annotations
+
+from planner.compile.load_checks import LoadOrder
+from planner.execute.outcome import Outcome
+from planner.model.manifest import Manifest, ManifestPart
+from planner.present.words import FORMAT_VERSION, table
+
+__all__ = ["load_text", "load_to_plain", "reverted_text", "reverted_to_plain"]
+
+
+def load_text(order: LoadOrder, outcome: Outcome) -> str:
+    """What was loaded, and how the VM is now."""
+    parts = [(p.disk, p.snapshot_id, f"{p.vm_clock_ns / 1e9:.9f} s") for p in order.parts]
+    lines = [
+        f"Snapshot {order.tag!r} is loaded; the VM is {outcome.run_state}.",
+        table([("DISK", "ID", "VM CLOCK"), *parts], "  "),
+    ]
+    if order.way_back:
+        lines.append(f"What was there before is snapshot {order.way_back!r}.")
+    return "\n".join(lines)
+
+
+def load_to_plain(order: LoadOrder, outcome: Outcome) -> dict[str, object]:
+    """What `load_text` says, as plain values."""
+    return {
+        "format-version": FORMAT_VERSION,
+        "tag": order.tag,
+        "run-state": outcome.run_state,
+        "way-back": order.way_back,
+        "parts": [
+            {"disk": part.disk, "id": part.snapshot_id, "vm-clock-ns": part.vm_clock_ns}
+            for part in order.parts
+        ],
+    }
+
+
+def reverted_text(manifest: Manifest, parts: tuple[ManifestPart, ...]) -> str:
+    """What was reverted offline."""
+    rows = [("DISK", "ID", "FILE"), *[(part.disk, part.snapshot_id, part.file) for part in parts]]
+    return f"Snapshot {manifest.tag!r} is loaded.\n{table(rows, '  ')}"
+
+
+def reverted_to_plain(manifest: Manifest, parts: tuple[ManifestPart, ...]) -> dict[str, object]:
+    """What `reverted_text` says, as plain values."""
+    return {
+        "format-version": FORMAT_VERSION,
+        "tag": manifest.tag,
+        "parts": [
+            {"disk": part.disk, "id": part.snapshot_id, "vm-clock-ns": part.vm_clock_ns}
+            for part in parts
+        ],
+    }

@@ -1,0 +1,78 @@
+"""A finished run for a person and for programs: every part as the VM itself shows it."""
+
+from __future__ import annotations
+
+from planner.compile.program import Program
+from planner.execute.outcome import Outcome
+from planner.present.words import FORMAT_VERSION, bytes_text, table
+
+__all__ = ["outcome_text", "outcome_to_plain"]
+
+
+def outcome_text(program: Program, outcome: Outcome) -> str:
+    """What a finished run made."""
+    rows = [("DISK", "ID", "VM CLOCK", "MACHINE STATE", "FILE")]
+    for part in outcome.parts:
+        size = part.snapshot.vm_state_size_bytes
+        clock = f"{part.snapshot.vm_clock_ns / 1e9:.9f} s"
+        state = bytes_text(size) if size else "-"
+        rows.append((part.disk, part.snapshot.id, clock, state, part.filename))
+    lines = [table(rows, "  ")] if outcome.parts else []
+    lines += [
+        f"  {part.disk}: {part.filename} is frozen; the guest writes to {part.overlay_file}"
+        for part in outcome.frozen
+    ]
+    if outcome.stream is not None:
+        stream = outcome.stream
+        lines.append(f"  machine state: {bytes_text(stream.size_bytes)} in {stream.filename}")
+    pause = outcome.pause_us
+    paused = "" if pause is None else f"; the guest was paused for {pause / 1000:.1f} ms"
+    tag = program.resolution.tag
+    return "\n".join(
+        [
+            f"Snapshot {tag!r} is complete ({program.design}); the VM is {outcome.run_state}{paused}.",
+            *lines,
+        ]
+    )
+
+
+def outcome_to_plain(program: Program, outcome: Outcome) -> dict[str, object]:
+    """What `outcome_text` says, as plain values."""
+    return {
+        "format-version": FORMAT_VERSION,
+        "tag": program.resolution.tag,
+        "design": program.design,
+        "run-state": outcome.run_state,
+        "pause-us": outcome.pause_us,
+        "parts": [
+            {
+                "disk": part.disk,
+                "node": part.node,
+                "file": part.filename,
+                "id": part.snapshot.id,
+                "tag": part.snapshot.name,
+                "vm-clock-ns": part.snapshot.vm_clock_ns,
+                "vm-state-size": part.snapshot.vm_state_size_bytes,
+            }
+            for part in outcome.parts
+        ],
+        "frozen": [
+            {
+                "disk": part.disk,
+                "node": part.node,
+                "file": part.filename,
+                "format": part.format,
+                "virtual-size": part.size_bytes,
+                "overlay": part.overlay,
+                "overlay-file": part.overlay_file,
+            }
+            for part in outcome.frozen
+        ],
+        "stream": None
+        if outcome.stream is None
+        else {
+            "file": outcome.stream.filename,
+            "size": outcome.stream.size_bytes,
+            "mapped-ram": outcome.stream.mapped,
+        },
+    }

@@ -1,0 +1,157 @@
+"""A plan for a person: what will happen, in which order, and why; on one screen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+from planner.compile.plan import Plan
+from planner.compile.program import Step, Target, UndoKind
+from planner.compile.resolution import Choice, Resolution
+from planner.model.operations import Kind
+from planner.present.words import table
+
+__all__ = ["plan_text", "qmp_lines"]
+
+_SHOWN = 6
+"""How many disks or operations of one kind are named before the rest is counted."""
+_WHO = {Target.AGENT: "  (by the guest agent)"}
+
+
+def plan_text(plan: Plan) -> str:
+    """Explain a plan."""
+    return "\n".join([*_head(plan), "", *_choices(plan), "", *_steps(plan), "", *_foot(plan)])
+
+
+def _head(plan: Plan) -> Iterator[str]:
+    program, resolution = plan.program, plan.program.resolution
+    yield f"Snapshot {resolution.tag!r}"
+    yield f"  machine state  {_where(resolution)}"
+    yield f"  disks          {_names([part.disk for part in resolution.internal])}"
+    if resolution.overlays:
+        yield f"  under overlays {_names([overlay.disk for overlay in resolution.overlays])}"
+    if resolution.excluded:
+        yield f"  left out       {_names(list(resolution.excluded))}"
+    yield f"  design         {program.design}"
+    for problem in program.not_chosen:
+        yield f"                 not {problem.message}"
+    yield f"  run state      {resolution.run_state_before} -> {resolution.run_state_after}"
+
+
+def _where(resolution: Resolution) -> str:
+    if resolution.vmstate:
+        return f"internal, in {resolution.vmstate}"
+    if resolution.stream is not None:
+        return f"external, to {resolution.stream.path}, captured {resolution.stream.capture}"
+    return "none (disks only)"
+
+
+def _choices(plan: Plan) -> Iterator[str]:
+    yield "Why"
+    alike: dict[tuple[str, str], list[Choice]] = {}
+    for choice in plan.program.resolution.choices:
+        alike.setdefault((choice.value, choice.reason), []).append(choice)
+    shown = [choice for group in alike.values() for choice in group[:_SHOWN]]
+    yield table([_choice_row(c) for c in sorted(shown, key=lambda c: c.subject)], "  ")
+    for (value, reason), group in alike.items():
+        if len(group) > _SHOWN:
+            yield f"  and {len(group) - _SHOWN} more: {value}, {reason}"
+    for warning in plan.program.resolution.warnings:
+        yield f"  warning: {warning}"
+
+
+def _choice_row(choice: Choice) -> tuple[str, str, str]:
+    reason = f"default: {choice.reason}" if choice.default else choice.reason
+    return (choice.subject, choice.value, reason)
+
+
+def _steps(plan: Plan) -> Iterator[str]:
+    yield "Steps"
+    for number, step in enumerate(plan.program.steps, start=1):
+        yield f"  {number}. {step.execute}{_promise(step)}{_WHO.get(step.target, '')}"
+        yield f"       does    {_operations(step) or _prepares(step)}"
+        yield f"       undo    {_undo(step)}"
+
+
+def _promise(step: Step) -> str:
+    words = []
+    if step.ordered and len(step.covers) > 1:
+        words.append("in this order")
+    if step.atomic:
+        words.append("all or nothing")
+    return f"  ({', '.join(words)})" if words else ""
+
+
+def _operations(step: Step) -> str:
+    snapshots = [op.disk for op in step.covers if op.kind is Kind.SNAPSHOT_DISK]
+    words: list[str] = []
+    for operation in step.covers:
+        if operation.kind is not Kind.SNAPSHOT_DISK:
+            words.append(str(operation))
+        elif operation.disk == snapshots[0]:
+            words.append(f"{Kind.SNAPSHOT_DISK.value}({_names(snapshots)})")
+    return " -> ".join(words) if step.ordered else ", ".join(words)
+
+
+def _prepares(step: Step) -> str:
+    """What a step is for that covers no operation."""
+    if step.target is Target.HOST:
+        if "disks" in step.arguments:
+            disks = cast("list[str]", step.arguments["disks"])
+            if not disks:
+                return "on the host: flushes no longer"
+            return f"on the host: writes back what it holds of {_names(list(disks))}"
+        return f"on the host: {step.arguments['path']}"
+    if step.execute == "migrate-set-capabilities":
+        changes = cast("list[Mapping[str, object]]", step.arguments["capabilities"])
+        return ", ".join(f"{c['capability']} {'on' if c['state'] else 'off'}" for c in changes)
+    return ", ".join(f"{name} {value}" for name, value in step.arguments.items())
+
+
+_UNDO_OF_DISKS = {
+    UndoKind.DELETE_PART: "delete the new snapshot of {}, by id and name",
+    UndoKind.REMOVE_OVERLAY: "take the overlay off {}, merged into its base",
+    UndoKind.REMOVE_FILE: "remove the new image of {}",
+}
+
+
+def _undo(step: Step) -> str:
+    words = [undo.kind.value for undo in step.undo if not undo.disk]
+    for kind, text in _UNDO_OF_DISKS.items():
+        disks = [undo.disk for undo in step.undo if undo.disk and undo.kind is kind]
+        if disks:
+            words.append(text.format(_names(disks)))
+    if not words:
+        return "nothing undoes this" if step.covers else "none needed"
+    return ", ".join(words)
+
+
+def _foot(plan: Plan) -> Iterator[str]:
+    pause = "the guest is paused meanwhile" if plan.program.resolution.pauses else "no pause"
+    freeze = plan.program.resolution.freeze
+    if freeze is not None:
+        pause += f"; file systems are frozen for {freeze.at_most_s} s at the most"
+    yield f"Proved against every rule of specs/invariants.md; {pause}."
+
+
+def _names(names: list[str]) -> str:
+    if len(names) <= _SHOWN:
+        return ", ".join(names) or "none"
+    return f"{', '.join(names[:_SHOWN])} and {len(names) - _SHOWN} more"
+
+
+def qmp_lines(plan: Plan) -> str:
+    """The plan's commands as QMP: one JSON object a line, as a client would send them.
+
+    What is done with files on the host is no QMP, and stands in the plan only.
+    """
+    lines = []
+    for step in plan.program.steps:
+        if step.target is not Target.QMP:
+            continue
+        command: dict[str, object] = {"execute": step.execute}
+        if step.arguments:
+            command["arguments"] = step.arguments
+        lines.append(json.dumps(command))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,109 @@
+"""Runs that have not ended, and what recovery made of them, for a person and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from planner.execute.actions import Action, Send
+from planner.execute.outcome import Outcome
+from planner.execute.phases import Phase
+from planner.execute.recovery import Pending, Recovered
+from planner.execute.replay import ReplayedOrder
+from planner.present.words import FORMAT_VERSION, problem_to_plain
+
+__all__ = ["pending_text", "pending_to_plain", "recovered_text", "recovered_to_plain"]
+
+
+def pending_text(pending: Sequence[Pending]) -> str:
+    """What is pending, and what to do about it."""
+    return "\n".join(map(_pending_line, pending)) or "nothing is pending"
+
+
+def _pending_line(pending: Pending) -> str:
+    if pending.replayed is None or pending.journal is None:
+        return "\n".join(f"{pending.path}: cannot be used: {p.message}" for p in pending.problems)
+    header = pending.journal.header
+    return (
+        f"{header.run}  {pending.replayed.what} on {header.address}: "
+        f"{_standing(pending)}; snapplan recover --vm {header.address}"
+    )
+
+
+def _standing(pending: Pending) -> str:
+    replayed = pending.replayed
+    if replayed is None:
+        return "not known"
+    action = replayed.action
+    if isinstance(action, Outcome):
+        return {
+            Phase.DONE: "whole, and only its record is missing",
+            Phase.UNDONE: "undone",
+        }.get(action.phase, "undone in part")
+    doing = _words(action)
+    if replayed.unknown:
+        return f"what became of {doing} is not known"
+    return f"stopped before {doing} ({replayed.machine.visit.phase})"
+
+
+def _words(action: Action) -> str:
+    return action.command if isinstance(action, Send) else type(action).__name__
+
+
+def pending_to_plain(pending: Sequence[Pending]) -> dict[str, object]:
+    """What `pending_text` says, as plain values."""
+    return {"format-version": FORMAT_VERSION, "pending": [_plain(each) for each in pending]}
+
+
+def _plain(pending: Pending) -> dict[str, object]:
+    found: dict[str, object] = {"journal": str(pending.path), "vm-key": pending.vm.vm_key}
+    if pending.journal is not None:
+        header = pending.journal.header
+        found |= {"run": header.run, "address": header.address, "started-ns": header.started_ns}
+    if pending.replayed is not None:
+        found |= {
+            "tag": pending.replayed.tag,
+            "what": pending.replayed.what,
+            "standing": _standing(pending),
+        }
+    found["problems"] = [problem_to_plain(problem) for problem in pending.problems]
+    return found
+
+
+def recovered_text(recovered: Sequence[Recovered]) -> str:
+    """What became of each run."""
+    return "\n".join(map(_recovered_line, recovered)) or "nothing was pending"
+
+
+def _recovered_line(recovered: Recovered) -> str:
+    tag, outcome = recovered.replayed.tag, recovered.outcome
+    if isinstance(recovered.replayed, ReplayedOrder):
+        return _order_line(recovered.replayed, outcome)
+    if outcome.phase is Phase.DONE:
+        return f"Snapshot {tag!r} is complete. Manifest: {recovered.manifest}"
+    undone = "; ".join(outcome.undone) or "there was nothing to undo"
+    return f"Snapshot {tag!r} is undone: {undone}. The VM is {outcome.run_state}."
+
+
+def _order_line(replayed: ReplayedOrder, outcome: Outcome) -> str:
+    state = f" The VM is {outcome.run_state}." if outcome.run_state else ""
+    if outcome.phase is Phase.DONE:
+        done = "loaded" if replayed.what.startswith("load") else "deleted"
+        return f"Snapshot {replayed.tag!r} is {done}.{state}"
+    return f"{replayed.what}: nothing of it was done.{state}"
+
+
+def recovered_to_plain(recovered: Sequence[Recovered]) -> dict[str, object]:
+    """What `recovered_text` says, as plain values."""
+    return {
+        "format-version": FORMAT_VERSION,
+        "recovered": [
+            {
+                "tag": each.replayed.tag,
+                "end": each.outcome.phase.value,
+                "run-state": each.outcome.run_state,
+                "undone": list(each.outcome.undone),
+                "manifest": None if each.manifest is None else str(each.manifest),
+            }
+            for each in recovered
+        ],
+    }

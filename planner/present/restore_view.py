@@ -1,0 +1,129 @@
+"""A restore in a fresh QEMU, for a person and for programs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from planner.compile.restore import Readied, RestoredDisk, RestorePlan, qmp_steps
+from planner.present.words import FORMAT_VERSION, table
+
+__all__ = ["restore_text", "restore_to_plain", "restored_text", "restored_to_plain"]
+
+_WAIT = "query-status"
+
+
+def restore_text(plan: RestorePlan, *, ready: bool) -> str:
+    """What there is to do; where the disks are ready, what is left of it."""
+    tag = plan.manifest.tag
+    lines = [f"Snapshot {tag!r} goes back into a fresh QEMU; no VM may have its disks open."]
+    if not ready:
+        lines += ["1. The disks:", *(f"   {line}" for line in _disk_lines(plan))]
+    arguments = " ".join(plan.arguments)
+    lines.append(f"2. QEMU, as it was started before, with {arguments} and these images:")
+    rows = [(disk.part.disk, disk.format, disk.file) for disk in plan.disks]
+    lines += [table([("DISK", "FORMAT", "FILE"), *rows], "   "), "3. QMP:"]
+    lines += [f"   {line}" for line in _qmp_lines(plan)]
+    if not ready:
+        lines.append("`snapplan load --offline` does 1; `--run TEMPLATE` does all of it.")
+    return "\n".join(lines)
+
+
+def _disk_lines(plan: RestorePlan) -> list[str]:
+    lines = []
+    for disk in plan.disks:
+        command = _command(disk)
+        if disk in plan.loses:
+            lines.append(f"# what {disk.part.disk} holds now is lost; --copy-to FOLDER keeps it")
+        lines.append(shlex.join(command) if command else f"# {disk.part.disk}: nothing; see 3")
+    return lines
+
+
+def _command(disk: RestoredDisk) -> list[str]:
+    part = disk.part
+    if disk.how is Readied.NEW_OVERLAY:
+        size = str(part.virtual_size_bytes)
+        over = ["-F", part.format, "-b", part.file]
+        return ["qemu-img", "create", "-q", "-f", "qcow2", *over, "--", disk.file, size]
+    if disk.how is Readied.REVERT:
+        return ["qemu-img", "snapshot", f"-a{part.snapshot_id}", "--", part.file]
+    if disk.how is Readied.CONVERT:
+        wanted = ["-l", f"snapshot.id={part.snapshot_id}"]
+        formats = ["-f", "qcow2", "-O", "qcow2"]
+        return ["qemu-img", "convert", *formats, *wanted, "--", part.file, disk.file]
+    if disk.how is Readied.COPY:
+        return ["cp", "--no-clobber", "--", part.file, disk.file]
+    return []
+
+
+def _qmp(plan: RestorePlan) -> list[dict[str, object]]:
+    qemu = plan.manifest.qemu
+    commands: list[dict[str, object]] = [
+        {"execute": c, "arguments": a} for c, a in qmp_steps(plan, qemu)
+    ]
+    if plan.loads:
+        devices = [d.part.node for d in plan.disks if d.how is not Readied.NEW_OVERLAY]
+        vmstate = next(p.node for p in plan.manifest.parts if p.vm_state_size_bytes)
+        arguments = {"job-id": "load", "tag": plan.manifest.tag}
+        more = {"vmstate": vmstate, "devices": devices}
+        commands.append({"execute": "snapshot-load", "arguments": {**arguments, **more}})
+    return commands
+
+
+def _qmp_lines(plan: RestorePlan) -> list[str]:
+    lines = [json.dumps(command) for command in _qmp(plan)]
+    if plan.stream is not None:
+        file = plan.stream.file
+        if any('"getfd"' in line for line in lines):
+            lines.insert(
+                0, f"# with getfd goes a descriptor (SCM_RIGHTS) of {file}, open for reading;"
+            )
+            lines.insert(
+                1, "# or: no QMP, and `-incoming fd:3` with that descriptor inherited as 3"
+            )
+        lines.append(f"# wait until {_WAIT} says something else than inmigrate: paused")
+    if plan.loads:
+        if any(disk.part.node.startswith("@") for disk in plan.disks):
+            lines.insert(
+                0, "# @NAME stands for the node of disk NAME: query-named-block-nodes shows it"
+            )
+        lines.append("# wait until query-jobs shows the job concluded, without an error")
+    return [*lines, '{"execute": "cont"}']
+
+
+def restore_to_plain(plan: RestorePlan, *, ready: bool) -> dict[str, object]:
+    """What `restore_text` says, as plain values."""
+    return {
+        "format-version": FORMAT_VERSION,
+        "tag": plan.manifest.tag,
+        "ready": ready,
+        "disks": [
+            {
+                "disk": disk.part.disk,
+                "how": disk.how.value,
+                "loses": disk in plan.loses,
+                "file": disk.file,
+                "format": disk.format,
+                "command": _command(disk),
+            }
+            for disk in plan.disks
+        ],
+        "arguments": list(plan.arguments),
+        "stream": plan.stream.file if plan.stream else None,
+        "qmp": [*_qmp(plan), {"execute": "cont"}],
+    }
+
+
+def restored_text(plan: RestorePlan, run_state: str, pid: int, socket: str) -> str:
+    """What was restored, and where its VM is."""
+    rows = [(disk.part.disk, disk.how.value, disk.file) for disk in plan.disks]
+    head = f"Snapshot {plan.manifest.tag!r} is restored; its QEMU (pid {pid}) is {run_state}"
+    return f"{head} at {socket}.\n{table([('DISK', 'HOW', 'FILE'), *rows], '  ')}"
+
+
+def restored_to_plain(
+    plan: RestorePlan, run_state: str, pid: int, socket: str
+) -> dict[str, object]:
+    """What `restored_text` says, as plain values."""
+    more = {"run-state": run_state, "pid": pid, "qmp-socket": socket}
+    return {**restore_to_plain(plan, ready=True), **more}

@@ -1,0 +1,259 @@
+"""An exploration for a person: verdicts, the shortest counterexample as a story, and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from planner.errors import Problem
+from planner.explore.layers import Layers
+from planner.explore.line import CLIENT, GUEST, QEMU, Line
+from planner.explore.properties import PROPERTIES
+from planner.explore.search import Counterexample, Report
+from planner.explore.state import Setting
+from planner.explore.story import tell
+from planner.present.words import FORMAT_VERSION, problem_to_plain, table
+
+__all__ = [
+    "report_text",
+    "report_to_plain",
+    "story_lines",
+    "trace_mermaid",
+    "trace_svg",
+    "verdict_line",
+]
+
+_FAULT_WORDS = {0: "none", 1: "one", 2: "two"}
+_SHOWN = 6
+
+
+def story_lines(report: Report, layers: Layers, found: Counterexample | None) -> tuple[Line, ...]:
+    """The run of a counterexample; without one, a run that is done."""
+    moves = report.example if found is None else found.moves
+    return tell(report.setting, layers, moves)
+
+
+def verdict_line(report: Report) -> str:
+    """The verdict in one line."""
+    setting = report.setting
+    faults = _FAULT_WORDS.get(setting.faults, str(setting.faults))
+    others = ", other clients" if setting.other_clients else ""
+    verdict = "violates " + ", ".join(report.violated) if report.violated else _unbroken(report)
+    return f"{setting.design}, {len(setting.disks)} disks, faults {faults}{others}: {verdict}"
+
+
+def report_text(
+    report: Report,
+    layers: Layers,
+    found: Counterexample | None,
+    rules: Sequence[Problem] = (),
+    elapsed_s: float | None = None,
+) -> str:
+    """Verdicts, and the story of one counterexample."""
+    lines = [*_head(report.setting, rules), "", *_verdicts(report), "", _effort(report, elapsed_s)]
+    if found is not None:
+        lines += ["", *_story(report, layers, found)]
+    return "\n".join(lines)
+
+
+def _head(setting: Setting, rules: Sequence[Problem]) -> Iterator[str]:
+    state = "none"
+    if setting.vmstate >= 0:
+        state = f"machine state in {setting.disks[setting.vmstate]}"
+    elif setting.capture:
+        state = f"in a file of its own, captured {setting.capture}"
+    over = tuple(name for n, name in enumerate(setting.disks) if setting.overlays >> n & 1)
+    others = ", and other QMP clients act" if setting.other_clients else ""
+    yield f"Design {setting.design}: every run, with every order, every guest and every fault"
+    yield f"  disks          {len(setting.disks)}: {_names(setting.disks)}"
+    if over:
+        yield f"  overlays       {len(over)}: {_names(over)}"
+    yield f"  machine state  {state}"
+    yield f"  faults         {_FAULT_WORDS.get(setting.faults, str(setting.faults))}{others}"
+    for number, problem in enumerate(rules):
+        yield f"  {'rules say' if number == 0 else '':<13}  {problem}"
+    if not rules:
+        yield "  rules say      the order is right"
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+def _verdicts(report: Report) -> Iterator[str]:
+    by_id = {found.property_id: found for found in report.violations}
+    rows = []
+    for wanted in PROPERTIES:
+        found = by_id.get(wanted.id)
+        if found is not None:
+            rows.append((wanted.id, "VIOLATED", found.why))
+        else:
+            rows.append((wanted.id, _unbroken(report), wanted.means))
+    yield table(rows, "  ")
+
+
+def _unbroken(report: Report) -> str:
+    if report.finished:
+        return "holds"
+    return f"holds to depth {report.depth}"
+
+
+def _effort(report: Report, elapsed_s: float | None) -> str:
+    time = "" if elapsed_s is None else f", {elapsed_s:.2f} s"
+    ends = ", ".join(f"{count} {kind}" for kind, count in report.ends) or "none"
+    stopped = "" if report.finished else f"; stopped: {report.stopped}"
+    return (
+        f"{report.states} states, {report.transitions} transitions, depth {report.depth}{time}"
+        f"{stopped}; ends: {ends}"
+    )
+
+
+def _story(report: Report, layers: Layers, found: Counterexample) -> Iterator[str]:
+    yield f"Shortest run that violates {found.property_id}"
+    lines = story_lines(report, layers, found)
+    width = len(str(len(lines)))
+    for number, line in enumerate(lines, start=1):
+        mark = "! " if line.fault else "  "
+        yield f"  {mark}{number:>{width}}. {_sentence(line.text)}"
+    yield f"  => {_sentence(found.why)}"
+    if found.done:
+        seen = f"would see it ({found.noticed})" if found.noticed else "would see nothing of it"
+        yield f"     snapplan's own last look at the VM {seen}."
+
+
+def _sentence(text: str) -> str:
+    head = text if text.startswith(CLIENT) else text[:1].upper() + text[1:]
+    return f"{head}."
+
+
+def report_to_plain(
+    report: Report,
+    layers: Layers,
+    rules: Sequence[Problem] = (),
+    elapsed_s: float | None = None,
+) -> dict[str, object]:
+    """A report as plain values."""
+    setting = report.setting
+    by_id = {found.property_id: found for found in report.violations}
+    plain: dict[str, object] = {
+        "format-version": FORMAT_VERSION,
+        "design": setting.design,
+        "disks": list(setting.disks),
+        "faults": setting.faults,
+        "other-clients": setting.other_clients,
+        "rules": [problem_to_plain(problem) for problem in rules],
+        "properties": [
+            {"id": wanted.id, "means": wanted.means, "verdict": _verdict(report, by_id, wanted.id)}
+            for wanted in PROPERTIES
+        ],
+        "states": report.states,
+        "transitions": report.transitions,
+        "depth": report.depth,
+        "finished": report.finished,
+        "ends": dict(report.ends),
+        "counterexamples": [
+            {
+                "property": found.property_id,
+                "why": found.why,
+                "noticed": found.noticed,
+                "story": [_line_to_plain(line) for line in story_lines(report, layers, found)],
+            }
+            for found in report.violations
+        ],
+    }
+    if elapsed_s is not None:
+        plain["elapsed-s"] = round(elapsed_s, 3)
+    return plain
+
+
+def _verdict(report: Report, by_id: dict[str, Counterexample], wanted: str) -> str:
+    if wanted in by_id:
+        return "violated"
+    return "holds" if report.finished else "not-violated-yet"
+
+
+def _line_to_plain(line: Line) -> dict[str, object]:
+    return {"from": line.source, "to": line.target, "text": line.text, "fault": line.fault}
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def _actors(lines: Sequence[Line]) -> list[str]:
+    met = list(dict.fromkeys(name for line in lines for name in (line.source, line.target)))
+    fixed = [name for name in (GUEST, CLIENT, QEMU) if name in met]
+    return [*fixed, *sorted(name for name in met if name not in fixed)]
+
+
+def trace_mermaid(report: Report, layers: Layers, found: Counterexample | None) -> str:
+    """A run as a Mermaid sequence diagram."""
+    lines = story_lines(report, layers, found)
+    actors = _actors(lines)
+    ids = {name: f"p{number}" for number, name in enumerate(actors)}
+    out = ["sequenceDiagram", "  autonumber"]
+    out += [f"  participant {ids[name]} as {_mermaid(name)}" for name in actors]
+    for line in lines:
+        arrow = "-x" if line.fault else "->>"
+        out.append(f"  {ids[line.source]}{arrow}{ids[line.target]}: {_mermaid(line.brief)}")
+    if found is not None:
+        note = _mermaid(f"{found.property_id}: {found.why}")
+        out.append(f"  Note over {ids[actors[0]]},{ids[actors[-1]]}: {note}")
+    return "\n".join(out) + "\n"
+
+
+def _mermaid(text: str) -> str:
+    return text.replace("#", "#35;").replace(";", "#59;").replace('"', "#quot;")
+
+
+_COLUMN, _ROW, _TOP, _MARGIN = 170, 34, 50, 90
+
+
+def trace_svg(report: Report, layers: Layers, found: Counterexample | None) -> str:
+    """A run as an SVG sequence diagram; it needs nothing beside itself."""
+    lines = story_lines(report, layers, found)
+    actors = _actors(lines)
+    at = {name: _MARGIN + number * _COLUMN for number, name in enumerate(actors)}
+    width = 2 * _MARGIN + max(len(actors) - 1, 2) * _COLUMN
+    height = _TOP + (len(lines) + 2) * _ROW
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">',
+        "<style>text { font: 12px sans-serif }</style>",
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    for name in actors:
+        out.append(_svg_text(at[name], 20, name, bold=True))
+        bottom = height - _ROW
+        out.append(f'<path d="M{at[name]} 30V{bottom}" stroke="#999" stroke-dasharray="4 3"/>')
+    for number, line in enumerate(lines, start=1):
+        out += _svg_line(number, line, at[line.source], at[line.target])
+    if found is not None:
+        out.append(
+            _svg_text(width // 2, height - 12, f"{found.property_id}: {found.why}", red=True)
+        )
+    return "\n".join([*out, "</svg>"]) + "\n"
+
+
+def _svg_line(number: int, line: Line, start: int, end: int) -> list[str]:
+    y = _TOP + number * _ROW
+    colour = "#b00" if line.fault else "#036"
+    label = f"{number}. {line.brief}"
+    if start == end:
+        return [
+            f'<path d="M{start} {y}h30v10h-24" fill="none" stroke="{colour}"/>',
+            _svg_text(start + 36, y + 8, label, red=line.fault, anchor="start"),
+        ]
+    tip = end - 6 if end > start else end + 6
+    return [
+        f'<path d="M{start} {y}H{tip}" stroke="{colour}"/>',
+        f'<path d="M{tip} {y - 4}L{end} {y}L{tip} {y + 4}Z" fill="{colour}"/>',
+        _svg_text((start + end) // 2, y - 6, label, red=line.fault),
+    ]
+
+
+def _svg_text(  # noqa: PLR0913 - what a text in a picture needs
+    x: int, y: int, text: str, *, bold: bool = False, red: bool = False, anchor: str = "middle"
+) -> str:
+    weight = ' font-weight="bold"' if bold else ""
+    colour = ' fill="#b00"' if red else ""
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{weight}{colour}>{escape(text)}</text>'

@@ -1,0 +1,104 @@
+"""A VM for a person: its disks and what each can do."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+
+from planner.compile.refusals import can_be_internal, disk_problems
+from planner.model.facts import Disk, Facts
+from planner.present.words import FORMAT_VERSION, bytes_text, table
+
+__all__ = [
+    "draft_request",
+    "inspection_to_plain",
+    "inspect_text",
+]
+
+
+def _why_not(disk: Disk) -> str:
+    problem = next(chain(can_be_internal(disk), disk_problems(disk)), None)
+    return "" if problem is None else problem.message
+
+
+def inspect_text(facts: Facts) -> str:
+    """What the VM is, and for each disk whether it can hold an internal snapshot, or why not."""
+    rows = [("DISK", "FORMAT", "SIZE", "DEVICE", "INTERNAL SNAPSHOT")]
+    for disk in facts.disks:
+        device = disk.drive_id or disk.qdev_id or disk.qdev or "(no device)"
+        why_not = _why_not(disk)
+        rows.append(
+            (
+                disk.name,
+                disk.driver,
+                bytes_text(disk.virtual_size_bytes),
+                device,
+                f"no: {why_not}" if why_not else f"yes ({len(disk.snapshots)} held)",
+            )
+        )
+    lines = [f"QEMU {facts.qemu}, machine {facts.machine}, {facts.run_state}", table(rows)]
+    lines += [f"machine state cannot be saved: {reason}" for reason in facts.blocked_reasons]
+    return "\n".join(lines)
+
+
+def inspection_to_plain(facts: Facts) -> dict[str, object]:
+    """What `inspect_text` says, as plain values."""
+    return {
+        "format-version": FORMAT_VERSION,
+        "qemu": str(facts.qemu),
+        "machine": facts.machine,
+        "run-state": facts.run_state,
+        "blocked-reasons": list(facts.blocked_reasons),
+        "disks": [
+            {
+                "name": disk.name,
+                "names": list(disk.names),
+                "driver": disk.driver,
+                "virtual-size": disk.virtual_size_bytes,
+                "read-only": disk.read_only,
+                "attached": disk.attached,
+                "internal": not _why_not(disk),
+                "why-not": _why_not(disk),
+                "snapshots": len(disk.snapshots),
+            }
+            for disk in facts.disks
+        ],
+    }
+
+
+def draft_request(facts: Facts, tag: str) -> str:
+    """A request for everything that can be internal, as YAML with a reason beside each disk."""
+    able = [disk for disk in facts.disks if disk.attached and not _why_not(disk)]
+    state = "none" if not able else f"{{internal: {_scalar(able[0].name)}}}"
+    return "\n".join(
+        [
+            f"tag: {_scalar(tag)}",
+            f"machine-state: {state}",
+            f"disks:{_draft_disks(facts)}",
+            "others: refuse                # refuse | exclude | internal",
+            "existing-tag: refuse          # refuse | replace",
+            "run-state-after: as-before    # as-before | running | paused",
+            "",
+        ]
+    )
+
+
+def _draft_disks(facts: Facts) -> str:
+    lines = []
+    for disk in facts.disks:
+        if not disk.attached:
+            continue
+        why_not = _why_not(disk)
+        wish, comment = ("exclude", f"  # {why_not}") if why_not else ("internal", "")
+        lines.append(f"\n  {_scalar(disk.name)}: {wish}{comment}")
+    return "".join(lines) or " {}"
+
+
+def _scalar(text: str) -> str:
+    """A YAML scalar; quoted as JSON does wherever a plain one could be read otherwise."""
+    simple = text.isascii() and text.replace("-", "").replace("_", "").isalnum()
+    words = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
+    if simple and text[0].isalpha() and text.lower() not in words:
+        return text
+    # YAML takes JSON's escapes, but not a character that JSON writes as two halves.
+    return json.dumps(text, ensure_ascii=not text.isprintable())

@@ -1,0 +1,84 @@
+"""Small pieces of text that several views share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from planner.errors import Problem, SnapplanError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "bytes_text",
+    "error_text",
+    "error_to_plain",
+    "problem_to_plain",
+    "table",
+]
+
+FORMAT_VERSION = 1
+"""Of every JSON object that a command prints."""
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def bytes_text(count: int) -> str:
+    """A number of bytes with a binary unit."""
+    value = float(count)
+    for unit in _UNITS[:-1]:
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} {_UNITS[-1]}"
+
+
+def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
+    """Rows as aligned columns; the last column is as long as it likes."""
+    if not rows:
+        return ""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        lines.append((indent + "  ".join([*cells, row[-1]])).rstrip())
+    return "\n".join(lines)
+
+
+def problem_to_plain(problem: Problem) -> dict[str, str]:
+    """A problem as plain values."""
+    return {
+        "code": problem.code,
+        "subject": problem.subject,
+        "message": problem.message,
+        "remedy": problem.remedy,
+    }
+
+
+def error_to_plain(error: SnapplanError) -> dict[str, object]:
+    """An error as plain values, for ``--json``."""
+    return {
+        "format-version": FORMAT_VERSION,
+        "error": {
+            "code": error.code,
+            "message": error.message,
+            "exit-code": error.exit_code,
+            "vm-state": error.vm_state,
+            "problems": [problem_to_plain(problem) for problem in error.problems],
+        },
+    }
+
+
+def error_text(error: SnapplanError) -> str:
+    """An error for a person: what happened, each cause, and the state that the VM is in."""
+    lines = [f"snapplan: {error.message} [{error.code}]"]
+    lines += [f"  - {line}" for line in _unrepeated(error)]
+    lines.append(f"  {error.vm_state}")
+    return "\n".join(lines)
+
+
+def _unrepeated(error: SnapplanError) -> Iterable[str]:
+    """The causes that say more than the error itself does."""
+    return (
+        str(problem)
+        for problem in error.problems
+        if problem.remedy or problem.message not in error.message
+    )

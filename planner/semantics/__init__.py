@@ -1,0 +1,116 @@
+"""What each QMP snapshot command does to a VM, as pure functions.
+
+One model, used by the explorer and, behind a QMP socket, by the simulator; real QEMU judges it
+(`tests/model/test_lockstep.py`).  Where to look: `state` what a VM is; `qcow2` and `block` images and
+nodes; `runstate`, `jobs`, `transaction`, `overlay`, `block_commit`, `migrate` what the commands
+do; `commands` the
+two grains at which they can be run; `quirks` and `versions` which QEMU does what; `construct` and
+`recorded` how to get a state.
+
+    >>> from planner.semantics import execute, vm_state
+    >>> vm = vm_state("7.2", ["disk0", "disk1"])
+    >>> save = {"job-id": "j", "tag": "t", "vmstate": "disk0", "devices": ["disk0", "disk1"]}
+    >>> done = execute(vm, "snapshot-save", save)
+    >>> [event.name for event in done.events][2:4]
+    ['STOP', 'RESUME']
+    >>> {part.instant for node in done.state.graph.nodes for part in node.layer.snapshots}
+    {1}
+"""
+
+from planner.semantics.block import content_node, find_node, lookup, snapshot_node
+from planner.semantics.commands import (
+    COMMANDS,
+    advance,
+    advance_background,
+    check_command,
+    execute,
+    micro_steps,
+    next_in_background,
+    run_background,
+    start,
+)
+from planner.semantics.construct import DISK_KINDS, DiskDescription, state_from_facts, vm_state
+from planner.semantics.guest import advance_host, drained_nodes, guest_can_run, guest_step
+from planner.semantics.migrate import waits_for_continue
+from planner.semantics.migration_settings import capability_names
+from planner.semantics.qcow2 import Layer, LayerSnapshot, Vmstate
+from planner.semantics.quirks import Quirk
+from planner.semantics.recorded import state_from_queries
+from planner.semantics.result import (
+    Event,
+    Failure,
+    MicroStep,
+    Progress,
+    QmpError,
+    Result,
+    StepTrace,
+)
+from planner.semantics.state import (
+    BlockGraph,
+    Commit,
+    Device,
+    Job,
+    Machine,
+    Migration,
+    Node,
+    Stream,
+    VmState,
+)
+from planner.semantics.versions import PROFILES, Profile, profile_of, schema_of
+
+__all__ = [
+    # what a VM is
+    "VmState",
+    "BlockGraph",
+    "Commit",
+    "Device",
+    "Job",
+    "Layer",
+    "LayerSnapshot",
+    "Machine",
+    "Migration",
+    "Node",
+    "Stream",
+    "Vmstate",
+    # how to get one
+    "DISK_KINDS",
+    "DiskDescription",
+    "state_from_facts",
+    "state_from_queries",
+    "vm_state",
+    # what happens to it
+    "COMMANDS",
+    "advance",
+    "advance_background",
+    "advance_host",
+    "check_command",
+    "execute",
+    "guest_step",
+    "micro_steps",
+    "next_in_background",
+    "run_background",
+    "start",
+    # what comes of it
+    "Event",
+    "Failure",
+    "MicroStep",
+    "Progress",
+    "QmpError",
+    "Result",
+    "StepTrace",
+    # questions about it
+    "content_node",
+    "drained_nodes",
+    "find_node",
+    "guest_can_run",
+    "lookup",
+    "snapshot_node",
+    "waits_for_continue",
+    # which QEMU does what
+    "PROFILES",
+    "Profile",
+    "Quirk",
+    "capability_names",
+    "profile_of",
+    "schema_of",
+]

@@ -1,0 +1,336 @@
+"""From a command's name to what it does, at two grains.
+
+Theory: `start` does what a command does at once and leaves the rest as micro-steps in the state;
+`advance` takes the next one.  `execute` is nothing but the fold of the two, so whoever explores
+the micro-steps explores exactly what the simulator runs.  While `state.pending` holds something,
+QEMU's main loop is busy and QMP answers nothing (fact 2).  What a migration does beside the main
+loop waits in `state.background`, and what block jobs do in `state.block_work`;
+`advance_background` takes one step of either.
+
+Rules: pure and deterministic.  A command that this QEMU does not have is refused as QEMU refuses it;
+one that it has and this model does not is refused honestly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import cast
+
+from attrs import evolve
+
+from planner.errors import InternalError
+from planner.semantics import (
+    bitmaps,
+    block_commit,
+    migrate,
+    migration_settings,
+    overlay,
+    replies,
+    runstate,
+    transaction,
+)
+from planner.semantics.block_commit import BLOCK_COMMIT_STEPS
+from planner.semantics.jobs import JOB_STEPS, job_dismiss, job_verb, start_job
+from planner.semantics.migrate import MIGRATION_STEPS
+from planner.semantics.result import (
+    Event,
+    Failure,
+    MicroStep,
+    Progress,
+    QmpError,
+    Result,
+    StepTrace,
+    generic,
+)
+from planner.semantics.state import VmState
+from planner.semantics.transaction import TRANSACTION_STEPS
+from planner.semantics.versions import schema_of
+
+__all__ = [
+    "COMMANDS",
+    "advance",
+    "advance_background",
+    "check_command",
+    "execute",
+    "micro_steps",
+    "next_in_background",
+    "run_background",
+    "start",
+]
+
+Arguments = Mapping[str, object]
+Handler = Callable[[VmState, Arguments], Result]
+StepHandler = Callable[[VmState, MicroStep, Failure | None], Progress]
+
+STEPS: dict[str, StepHandler] = {
+    **JOB_STEPS,
+    **TRANSACTION_STEPS,
+    **MIGRATION_STEPS,
+    **BLOCK_COMMIT_STEPS,
+}
+
+
+# --- queries ----------------------------------------
+
+
+def _query(build: Callable[[VmState, Arguments], object]) -> Handler:
+    return lambda state, arguments: Result(state, build(state, arguments))
+
+
+def _version(state: VmState, _arguments: Arguments) -> object:
+    major, minor, micro = state.profile.version
+    version = {"micro": micro, "minor": minor, "major": major}
+    return {"qemu": version, "package": state.profile.package}
+
+
+def _status(state: VmState, _arguments: Arguments) -> object:
+    reply: dict[str, object] = {"status": state.run_state, "running": state.running}
+    if state.profile.has_singlestep:
+        reply["singlestep"] = False
+    return reply
+
+
+def _jobs(state: VmState, _arguments: Arguments) -> object:
+    found = []
+    for job in reversed(state.jobs):  # newest first
+        ended = job.status == "concluded"
+        entry: dict[str, object] = {
+            "current-progress": job.commit.offset_bytes if job.commit else int(ended),
+            "status": job.status,
+            "total-progress": job.commit.length_bytes if job.commit else 1,
+            "type": job.type,
+            "id": job.id,
+        }
+        if job.error:
+            entry["error"] = job.error
+        found.append(entry)
+    return found
+
+
+def _commands(state: VmState, _arguments: Arguments) -> object:
+    return [{"name": name} for name in schema_of(state.profile.name).commands]
+
+
+def _blockstats(state: VmState, arguments: Arguments) -> object:
+    return replies.query_blockstats(state, query_nodes=bool(arguments.get("query-nodes")))
+
+
+def _named_nodes(state: VmState, arguments: Arguments) -> object:
+    return replies.query_named_block_nodes(state, flat=bool(arguments.get("flat")))
+
+
+def _machines(state: VmState, _arguments: Arguments) -> object:
+    name = state.machine.type.removesuffix("-machine")
+    return [{"name": name, "cpu-max": 255, "is-default": True, "hotpluggable-cpus": True}]
+
+
+def _qom_get(state: VmState, arguments: Arguments) -> Result:
+    path, name = cast("str", arguments["path"]), cast("str", arguments["property"])
+    if path not in {"/machine", "machine"}:
+        return Result(state, error=QmpError("DeviceNotFound", f"Device '{path}' not found"))
+    if name != "type":
+        text = f"Property '{state.machine.type}.{name}' not found"
+        return Result(state, error=generic(text))
+    return Result(state, state.machine.type)
+
+
+def _hmp(state: VmState, arguments: Arguments) -> Result:
+    word = (cast("str", arguments["command-line"]).split() or [""])[0]
+    text = f"the simulator does not model the HMP command '{word}'"
+    return Result(state, error=generic(text))
+
+
+def _plug(state: VmState, name: str) -> Result:
+    if state.migration.under_way:
+        return Result(state, error=generic(f"{name} not allowed while migrating"))
+    return Result(state, error=generic(f"the simulator does not model the command '{name}'"))
+
+
+def _negotiated(state: VmState, _arguments: Arguments) -> Result:
+    text = "Capabilities negotiation is already complete, command ignored"
+    return Result(state, error=QmpError("CommandNotFound", text))
+
+
+COMMANDS: dict[str, Handler] = {
+    "qmp_capabilities": _negotiated,
+    "query-version": _query(_version),
+    "query-status": _query(_status),
+    "query-name": _query(lambda s, _: {"name": s.machine.name} if s.machine.name else {}),
+    "query-uuid": _query(lambda s, _: {"UUID": s.machine.uuid}),
+    "query-target": _query(lambda s, _: {"arch": s.machine.target}),
+    "query-kvm": _query(lambda _s, _: {"enabled": True, "present": True}),
+    "query-machines": _query(_machines),
+    "query-block": _query(lambda s, _: replies.query_block(s)),
+    "query-named-block-nodes": _query(_named_nodes),
+    "query-blockstats": _query(_blockstats),
+    "x-debug-query-block-graph": _query(lambda s, _: replies.query_block_graph(s)),
+    "query-jobs": _query(_jobs),
+    "query-block-jobs": _query(lambda s, _: block_commit.query_block_jobs(s)),
+    "query-migrate": _query(lambda s, _: migration_settings.query_migrate(s)),
+    "query-migrate-capabilities": _query(lambda s, _: migration_settings.query_capabilities(s)),
+    "query-migrate-parameters": _query(lambda s, _: migration_settings.query_parameters(s)),
+    "query-qmp-schema": _query(lambda s, _: list(schema_of(s.profile.name).entries)),
+    "query-commands": _query(_commands),
+    "qom-get": _qom_get,
+    "stop": lambda state, _: runstate.stop(state),
+    "cont": lambda state, _: runstate.cont(state),
+    "quit": lambda state, _: runstate.quit_qemu(state),
+    "snapshot-save": lambda state, a: start_job(state, "snapshot-save", a),
+    "snapshot-load": lambda state, a: start_job(state, "snapshot-load", a),
+    "snapshot-delete": lambda state, a: start_job(state, "snapshot-delete", a),
+    "job-dismiss": job_dismiss,
+    "job-cancel": lambda state, a: block_commit.verb(state, a, "cancel"),
+    "job-pause": lambda state, a: job_verb(state, a, "pause"),
+    "job-resume": lambda state, a: job_verb(state, a, "resume"),
+    "job-complete": lambda state, a: block_commit.verb(state, a, "complete"),
+    "job-finalize": lambda state, a: block_commit.verb(state, a, "finalize"),
+    "block-commit": block_commit.block_commit,
+    "block-job-cancel": lambda state, a: block_commit.block_job_verb(state, a, "cancel"),
+    "block-job-complete": lambda state, a: block_commit.block_job_verb(state, a, "complete"),
+    "block-job-finalize": lambda state, a: block_commit.block_job_verb(state, a, "finalize"),
+    "transaction": transaction.start_transaction,
+    "blockdev-snapshot-internal-sync": lambda state, a: transaction.single_action(
+        state, "blockdev-snapshot-internal-sync", a
+    ),
+    "blockdev-snapshot": lambda state, a: transaction.single_action(state, "blockdev-snapshot", a),
+    "blockdev-snapshot-delete-internal-sync": transaction.delete_internal_snapshot,
+    "blockdev-add": overlay.blockdev_add,
+    "blockdev-del": overlay.blockdev_del,
+    "blockdev-set-active": overlay.blockdev_set_active,
+    "block-dirty-bitmap-add": bitmaps.bitmap_add,
+    "block-dirty-bitmap-remove": bitmaps.bitmap_remove,
+    "device_add": lambda state, _: _plug(state, "device_add"),
+    "device_del": lambda state, _: _plug(state, "device_del"),
+    "migrate": migrate.migrate,
+    "migrate_cancel": lambda state, _: migrate.migrate_cancel(state),
+    "migrate-continue": migrate.migrate_continue,
+    "migrate-set-capabilities": migration_settings.set_capabilities,
+    "migrate-set-parameters": migration_settings.set_parameters,
+    "getfd": migration_settings.getfd,
+    "closefd": migration_settings.closefd,
+    "human-monitor-command": _hmp,
+}
+
+
+# --- the two grains ----------------------------------------
+
+
+def check_command(state: VmState, name: str, arguments: Arguments) -> QmpError | None:
+    """Why this QEMU refuses a command before it looks at what it asks for, if it does."""
+    schema = schema_of(state.profile.name)
+    if not schema.has_command(name):
+        return QmpError("CommandNotFound", f"The command {name} has not been found")
+    # device_add takes the properties of any device, which introspection cannot tell
+    problem = None if name == "device_add" else schema.check(name, arguments)
+    if problem:
+        return generic(problem)
+    if name not in COMMANDS:
+        return generic(f"the simulator does not model the command '{name}'")
+    return None
+
+
+def start(state: VmState, name: str, arguments: Arguments | None = None) -> Result:
+    """Do what a command does at once; what it does after that is then pending.
+
+    A result with neither reply nor error means that the answer comes from a pending step.
+
+    Raises:
+        InternalError: QEMU is dead, or its main loop is busy: it would answer nothing.
+    """
+    if state.died:
+        raise InternalError(f"the simulated QEMU is gone ({state.died}); it takes no {name}")
+    if state.pending:
+        raise InternalError(f"the main loop is busy with {state.pending[0]}; it takes no {name}")
+    given = arguments or {}
+    refusal = check_command(state, name, given)
+    if refusal:
+        return Result(state, error=refusal)
+    return COMMANDS[name](state, given)
+
+
+def advance(state: VmState, failure: Failure | None = None) -> Progress:
+    """Take the next micro-step of the main loop.
+
+    Args:
+        state: A state with something pending.
+        failure: If given, the step fails as it would in QEMU.
+
+    Raises:
+        InternalError: Nothing is pending.
+    """
+    if not state.pending:
+        raise InternalError("nothing is pending in the main loop")
+    step = state.pending[0]
+    return STEPS[step.op](evolve(state, pending=state.pending[1:]), step, failure)
+
+
+def next_in_background(state: VmState) -> MicroStep | None:
+    """What goes on beside the main loop: a block job's step, else a migration's.
+
+    None where nothing does, or where the migration waits for `migrate-continue`.
+    """
+    if state.block_work:
+        return state.block_work[0]
+    if not state.background or migrate.waits_for_continue(state):
+        return None
+    return state.background[0]
+
+
+def advance_background(state: VmState, failure: Failure | None = None) -> Progress:
+    """Take the next micro-step of a block job, else of a migration.
+
+    In pre-switchover a migration's step changes nothing.
+
+    Raises:
+        InternalError: Neither is under way.
+    """
+    if state.block_work:
+        step = state.block_work[0]
+        return STEPS[step.op](evolve(state, block_work=state.block_work[1:]), step, failure)
+    if not state.background:
+        raise InternalError("no migration and no block job is under way")
+    step = state.background[0]
+    return STEPS[step.op](evolve(state, background=state.background[1:]), step, failure)
+
+
+def run_background(state: VmState) -> Progress:
+    """Take micro-steps of block jobs and of a migration until nothing goes on by itself.
+
+    That is, until the migration ends or waits for `migrate-continue`, and block jobs are ready.
+    """
+    events: tuple[Event, ...] = ()
+    while next_in_background(state):
+        done = advance_background(state)
+        state, events = done.state, events + done.events
+    return Progress(state, events)
+
+
+def execute(state: VmState, name: str, arguments: Arguments | None = None) -> Result:
+    """Run a command until the main loop is quiet again."""
+    result = start(state, name, arguments)
+    before = result.events_before_reply
+    state, reply, error, events = result.state, result.reply, result.error, result.events
+    while state.pending:
+        done = advance(state)
+        state, events = done.state, events + done.events
+        reply = done.reply if reply is None else reply
+        error = error or done.error
+    return Result(state, reply, error, events, before)
+
+
+def micro_steps(
+    state: VmState, name: str, arguments: Arguments | None = None
+) -> Iterator[StepTrace]:
+    """The micro-steps of a command, one after the other, each with the state after it.
+
+    The first is the command itself, under its own name.  Whoever wants to put a fault, a crash or a
+    guest's step between two of them takes the state from there on with `advance`.
+    """
+    result = start(state, name, arguments)
+    yield StepTrace(MicroStep(name), result.state, result.events, result.reply, result.error)
+    state = result.state
+    while state.pending:
+        step = state.pending[0]
+        done = advance(state)
+        yield StepTrace(step, done.state, done.events, done.reply, done.error)
+        state = done.state

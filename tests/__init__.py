@@ -1,0 +1,1 @@
+"""Tests of snapplan; a package, so that its parts can import `tests.support`."""

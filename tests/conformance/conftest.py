@@ -1,0 +1,67 @@
+"""What the conformance tests run on.
+
+A conformance test states one fact of `specs/qemu-facts.md` and runs on every target: the one suite
+that each backend passes. `SNAPPLAN_TARGETS` (names with commas) chooses; default is all of them.
+"""
+
+import os
+
+import pytest
+
+from tests.model.target import SimulatorTarget
+from tests.support.fixtures import VERSIONS_MARKER, deselect_other_versions, qemu
+from tests.support.qemu import QemuTarget, qemu_version
+
+__all__ = ["qemu"]
+
+# ================================================================================================
+# THE REGISTRY OF TARGETS: the only place to change when another one is added.
+# A target is a class with `version()`, `start(topology) -> Vm` and `close()`; its marks say what
+# it needs. Its name is the test's parameter id: `test_fact_05_...[qemu]`.
+TARGETS = {
+    "qemu": (QemuTarget, (pytest.mark.real_qemu,)),
+    "simulator": (SimulatorTarget, ()),
+}
+# What a target does not model (specs/simulator.md says why): these facts are not run on it.
+NOT_MODELLED = {"simulator": {"test_fact_28_block_job_stops_a_transaction_but_no_save"}}
+# ================================================================================================
+
+
+def chosen_targets() -> list[str]:
+    names = os.environ.get("SNAPPLAN_TARGETS", ",".join(TARGETS)).split(",")
+    unknown = set(names) - set(TARGETS)
+    if unknown:
+        raise pytest.UsageError(f"SNAPPLAN_TARGETS names no target: {sorted(unknown)}")
+    return names
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", VERSIONS_MARKER)
+
+
+def pytest_generate_tests(metafunc):
+    if "target" in metafunc.fixturenames:
+        names = [
+            pytest.param(name, marks=TARGETS[name][1])
+            for name in chosen_targets()
+            if metafunc.function.__name__ not in NOT_MODELLED.get(name, ())
+        ]
+        metafunc.parametrize("target", names, indirect=True)
+
+
+@pytest.fixture
+def target(request):
+    """Starts VMs of the parameter's kind, and ends them after the test."""
+    made = TARGETS[request.param][0]()
+    yield made
+    made.close()
+
+
+def version_of(item):
+    name = item.callspec.params.get("target") if hasattr(item, "callspec") else None
+    return TARGETS[name][0].version() if name else qemu_version()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    deselect_other_versions(config, items, version_of)

@@ -1,0 +1,27 @@
+"""What holds for every test: nothing is written outside of temporary folders.
+
+Tests marked `long` are for campaigns: without SNAPPLAN_LONG=1 they are deselected, so that the whole
+stays within its time.  Each has a sibling that always runs.
+"""
+
+import os
+
+import pytest
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("SNAPPLAN_LONG"):
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def store_of_the_session(tmp_path_factory):
+    """The store that a snapplan of the tests uses where a test names none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SNAPPLAN_STORE", str(tmp_path_factory.mktemp("store")))
+        yield

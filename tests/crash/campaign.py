@@ -1,0 +1,128 @@
+"""The crash campaign: what is too slow for every test run; see script/crash-campaign."""
+
+import contextlib
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.crash import test_kills as kills
+from tests.crash.killing import Moments
+from tests.live import test_recover as live
+from tests.property import test_fuzz
+from tests.support.qemu import QemuTarget, qemu_version
+
+SHARES = {"pairs": 0.4, "real": 0.4, "bytes": 0.2}
+PLACES = {
+    "monolithic": ("snapshot-save", "job-dismiss"),
+    "transactional": ("stop", "snapshot-save", "job-dismiss", "transaction", "cont"),
+}
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def pairs(until):
+    """Every moment of every case, and every moment of its recovery, QEMU alive and dead."""
+    done = {False: 0, True: 0}
+    for number, case in enumerate(kills.CASES):
+        with tempfile.TemporaryDirectory() as folder:
+            planned = kills.planned_for(case)
+            length = kills.moments_of(planned, Path(folder))
+        for first in range(length):
+            for dies in (False, True):
+                for second in range(recovery_length(case, first, dies=dies)):
+                    if time.monotonic() > until:
+                        say(f"  stopped by time at case {number}, moment {first} of {length}")
+                        return done
+                    with tempfile.TemporaryDirectory() as folder:
+                        kills.pair(case, first, second, Path(folder), qemu_dies=dies)
+                    done[dies] += 1
+    return done
+
+
+def recovery_length(case, first, *, dies):
+    planned, moments = kills.planned_for(case), Moments()
+    vm = planned.vm()
+    with tempfile.TemporaryDirectory() as folder:
+        kills.run_and_kill(vm, planned, Path(folder), Moments(first))
+        if dies:
+            kills.die(vm)
+        kills.run_recovery(vm, planned, Path(folder), moments)
+    return len(moments.seen)
+
+
+def real(until):
+    """Each point of each design once on a real QEMU, alive and dead."""
+    done = {False: 0, True: 0}
+    points = [
+        (design, command, after, dies)
+        for design, commands in PLACES.items()
+        for command in commands
+        for after in (False, True)
+        for dies in (False, True)
+    ]
+    for number, (design, command, after, dies) in enumerate(points):
+        if time.monotonic() > until:
+            say(f"  stopped by time after {number} of {len(points)} points")
+            break
+        with contextlib.closing(QemuTarget()) as qemu, tempfile.TemporaryDirectory() as folder:
+            if dies:
+                live.both_die(qemu, Path(folder), design, command, after=after)
+            else:
+                live.killed_and_recovered(qemu, Path(folder), design, command, after=after)
+        done[dies] += 1
+    return done
+
+
+def write_seeds(folder):
+    """A file of each kind, with the number of its reader in front."""
+    kinds = ("request", "facts", "transactional", "manifest")
+    seeds = [json.dumps(test_fuzz.FILES[kind]).encode() for kind in kinds]
+    seeds += [test_fuzz.JOURNALS["transactional"], b'[{"node-name": "a", "image": {}}]']
+    for number, seed in enumerate(seeds):
+        (folder / str(number)).write_bytes(bytes([number]) + seed)
+
+
+def readers(seconds):
+    """Arbitrary bytes for every reader, by atheris."""
+    if importlib.util.find_spec("atheris") is None:
+        say("  atheris is not installed; left out")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_seeds(Path(folder))
+        work = ["-m", "tests.crash.arbitrary_bytes", f"-max_total_time={int(seconds)}", folder]
+        done = subprocess.run(
+            [sys.executable, *work], capture_output=True, text=True, errors="replace", check=False
+        )
+    if done.returncode:
+        raise SystemExit(done.stderr[-4000:])
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Done ")]
+    say(f"  {lines[-1]}")
+
+
+def main():
+    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
+    begun = time.monotonic()
+
+    def end_of(*parts):
+        return begun + 60 * minutes * sum(SHARES[part] for part in parts)
+
+    say("1. on the semantics: a kill at every moment, and a kill of its recovery at every moment")
+    found = pairs(end_of("pairs"))
+    say(f"  {sum(found.values())} pairs recovered ({found[True]} of them with a dead QEMU)")
+    version = ".".join(map(str, qemu_version()))
+    say(f"2. on QEMU {version}: every command of every design")
+    found = real(end_of("pairs", "real"))
+    say(f"  {sum(found.values())} points recovered ({found[True]} of them with a dead QEMU)")
+    say("3. arbitrary bytes for every reader")
+    readers(max(end_of("pairs", "real", "bytes") - time.monotonic(), 10))
+    say(f"done in {(time.monotonic() - begun) / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""Tests on a real QEMU with a real guest; `qemu` starts them."""
+
+import pytest
+
+from tests.support.fixtures import VERSIONS_MARKER, deselect_other_versions, qemu
+from tests.support.qemu import qemu_version
+
+__all__ = ["qemu"]
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", VERSIONS_MARKER)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    deselect_other_versions(config, items, lambda _item: qemu_version())

@@ -1,0 +1,107 @@
+"""A relay between snapplan and QEMU's socket that holds one command back until it is let pass.
+
+With it a test reaches a step of a snapplan that runs as a program of its own, and keeps it there
+for as long as it likes, without any guess at times. A command that is still held when the gate is
+left is dropped: QEMU never has it.
+"""
+
+import contextlib
+import json
+import socket
+import threading
+from pathlib import Path
+
+__all__ = ["Gate"]
+
+DEADLINE_S = 60.0
+
+
+class Gate:
+    """Listens at `path`, relays to a VM's tool socket; the first command of a name waits.
+
+    Args:
+        vm: The VM.
+        held: QMP's name of the command that is held.
+    """
+
+    def __init__(self, vm, held: str) -> None:
+        self.path: Path = vm.directory / "gate"
+        self._upstream: Path = vm.qmp_path
+        self._held = held
+        self._arrived = threading.Event()
+        self._released = threading.Event()
+        self._left = threading.Event()
+        self._answered = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._sockets: list[socket.socket] = []
+        self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listening.bind(str(self.path))
+        self._listening.listen()
+        self._start(self._serve)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error) -> None:
+        if not self._released.is_set():
+            self._left.set()
+        self._released.set()
+        for each in (self._listening, *self._sockets):
+            _shut(each)
+        for thread in self._threads:
+            thread.join(DEADLINE_S)
+        for each in (self._listening, *self._sockets):
+            each.close()
+        self.path.unlink()
+
+    def wait_arrived(self) -> None:
+        """Wait until the command is here; nothing of it has reached QEMU."""
+        assert self._arrived.wait(DEADLINE_S), f"snapplan never sent {self._held}"
+
+    def release(self) -> None:
+        """Let it pass."""
+        self._released.set()
+
+    def wait_answered(self) -> None:
+        """Wait until QEMU has answered it."""
+        assert self._answered.wait(DEADLINE_S), f"QEMU never answered {self._held}"
+
+    def _start(self, work, *arguments) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                upstream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                self._sockets += [client, upstream]
+                upstream.connect(str(self._upstream))
+                self._start(self._relay, client, upstream, self._hold)
+                self._start(self._relay, upstream, client, self._note_answer)
+
+    def _relay(self, source: socket.socket, target: socket.socket, before) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(1 << 16):
+                before(chunk)
+                target.sendall(chunk)
+        _shut(target)
+
+    def _hold(self, chunk: bytes) -> None:
+        # snapplan sends a command only when the one before is answered, so none is in two chunks
+        # together with another; and none of those that are held is longer than a chunk.
+        if json.loads(chunk).get("execute") == self._held and not self._arrived.is_set():
+            self._arrived.set()
+            if not self._released.wait(DEADLINE_S) or self._left.is_set():
+                raise ConnectionAbortedError(f"{self._held} was never let pass")
+
+    def _note_answer(self, chunk: bytes) -> None:
+        # A line that begins so is a reply; while the held command is out there is no other.
+        if self._released.is_set() and (b'{"return"' in chunk or b'{"error"' in chunk):
+            self._answered.set()
+
+
+def _shut(each: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,87 @@
+"""Requests, designs and searches for the tests of the explorer."""
+
+from functools import cache
+
+from planner.cli.design_files import built_in_designs, find_design
+from planner.compile.resolve import resolve
+from planner.explore.design import instructions_for
+from planner.explore.search import explore
+from planner.explore.setting_of import setting_of
+from planner.model.request_text import read_request
+from planner.semantics import vm_state
+from planner.semantics.construct import DiskDescription
+
+__all__ = [
+    "DESIGNS",
+    "EXTERNAL_DESIGNS",
+    "case",
+    "explored",
+    "facts_of",
+    "request_text",
+    "resolution_of",
+    "setting_for",
+]
+
+DESIGNS = tuple(built_in_designs())
+EXTERNAL_DESIGNS = tuple(name for name in DESIGNS if find_design(name).capture)
+
+
+def facts_of(disks=2, *, run_state="running", snapshots=(), version="7.2"):
+    """Facts of a VM with qcow2 disks disk0, disk1 …, as snapplan would ask them."""
+    import asyncio
+
+    from planner.execute.pump import ask_facts
+    from tests.crash.faulty_vm import FaultyVm
+
+    described = [DiskDescription(f"disk{n}", snapshots=tuple(snapshots)) for n in range(disks)]
+    return asyncio.run(ask_facts(FaultyVm(vm_state(version, described, run_state=run_state), "t")))
+
+
+def request_text(disks, *, machine_state="{internal: disk0}", overlays=0, more=""):
+    """A request for all disks; the last ones get overlays."""
+    words = [
+        f"disk{n}: internal" if n < disks - overlays else f"disk{n}: {{external: /overlays/{n}}}"
+        for n in range(disks)
+    ]
+    return f"tag: new\nmachine-state: {machine_state}\ndisks: {{{', '.join(words)}}}\n{more}"
+
+
+def resolution_of(facts, *, machine_state="{internal: disk0}", overlays=0, more=""):
+    """A resolved request for all disks of a VM."""
+    disks = len(facts.disks)
+    text = request_text(disks, machine_state=machine_state, overlays=overlays, more=more)
+    return resolve(read_request(text), facts)
+
+
+@cache
+def case(design, disks=2):
+    """Facts and a resolved request that a design is for: its own capture, and then one overlay."""
+    capture = find_design(design).capture
+    if not capture:
+        facts = _shared_facts(disks, "7.2")
+        return {"facts": facts, "resolution": resolution_of(facts)}
+    facts = _shared_facts(disks, "11.1")
+    stream = f"{{external: /state, capture: {capture}}}"
+    overlays = 1 if disks > 1 else 0
+    resolution = resolution_of(facts, machine_state=stream, overlays=overlays)
+    return {"facts": facts, "resolution": resolution}
+
+
+@cache
+def _shared_facts(disks, version):
+    return facts_of(disks, version=version)
+
+
+def setting_for(design, disks=2, *, facts=None, resolution=None, **more):
+    """What is explored: a built-in design over a request for all disks."""
+    if facts is None and resolution is None:
+        facts, resolution = case(design, disks).values()
+    facts = facts or facts_of(disks)
+    resolution = resolution or resolution_of(facts)
+    instructions = instructions_for(find_design(design), resolution)
+    return setting_of(resolution, instructions, design, facts, **more)
+
+
+def explored(design, disks=2, *, reductions=None, bound=0, **more):
+    """A search to its end."""
+    return explore(setting_for(design, disks, **more), reductions, bound)

@@ -1,0 +1,39 @@
+"""SPIN as an outside witness: which properties it finds violated in a model."""
+
+import re
+import shutil
+import subprocess
+
+from planner.explore.promela import SPIN_PROPERTIES, promela
+
+__all__ = ["SPIN_MISSING", "asked_of_spin", "spin_and_explorer"]
+
+SPIN_MISSING = [tool for tool in ("spin", "gcc") if shutil.which(tool) is None]
+_VIOLATED = re.compile(r"assertion violated\s+!\(bad_(\w+)\)")
+_STATES = re.compile(r"(\d+(?:\.\d+e\+\d+)?) states, stored")
+
+
+def asked_of_spin(setting, directory, timeout_s=600):
+    """The properties that SPIN finds violated, and how many states it stored."""
+    (directory / "model.pml").write_text(promela(setting))
+    _run(["spin", "-a", "model.pml"], directory, timeout_s)
+    _run(["gcc", "-DSAFETY", "-O1", "-w", "-o", "pan", "pan.c"], directory, timeout_s)
+    out = _run(["./pan", "-c0", "-E", "-n", "-m100000"], directory, timeout_s)
+    assert "max search depth too small" not in out, "SPIN did not search everything"
+    violated = {word.replace("_", "-") for word in _VIOLATED.findall(out)}
+    assert violated <= set(SPIN_PROPERTIES)
+    return violated, int(float(_STATES.search(out)[1]))
+
+
+def _run(command, directory, timeout_s):
+    done = subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def spin_and_explorer(setting, report, directory):
+    """SPIN's verdict and the explorer's, on what both know."""
+    violated, states = asked_of_spin(setting, directory)
+    return violated, set(report.violated) & set(SPIN_PROPERTIES), states

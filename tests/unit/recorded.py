@@ -1,0 +1,35 @@
+"""What real QEMUs answered to a survey (tests/data/replies-*.json), and answers like it.
+
+Recorded from Debian's 7.2.22, 10.0 and 11.1.3 with `-S` and these disks: `disk0` (qcow2, a snapshot, a
+persistent bitmap), `vars0` (raw), `disk1` (throttle over `disk1-format`), `disk2` (over `disk2-base`),
+`drive0` and `drive1` (`-drive`, the latter with `throttling.iops-total`), `disk4` (external data
+file), `disk5` (mirrored to `target`), `spare` (no device), `ro0` (read-only), and an empty CD drive.
+"""
+
+import json
+
+from planner.execute.actions import NoAnswer, Returned, Send, Turned
+from planner.execute.survey import survey
+from tests.unit.build import ROOT, SCHEMAS
+
+VERSIONS = tuple(SCHEMAS)
+
+
+def replies(version="7.2"):
+    """A new copy of the recorded replies, by command; the schema is the one kept for tests."""
+    found = json.loads((ROOT / f"tests/data/replies-{version}.json").read_text())
+    return {**found, "query-qmp-schema": json.loads(json.dumps(SCHEMAS[version]))}
+
+
+def ask(answers):
+    """Run a survey against these answers; a command that has none is refused as unknown."""
+    asking = survey()
+    send = next(asking)
+    while True:
+        assert isinstance(send, Send)
+        answer = answers.get(send.command, Turned("CommandNotFound", "no such command"))
+        told = answer if isinstance(answer, Turned | NoAnswer) else Returned(answer)
+        try:
+            send = asking.send(told)
+        except StopIteration as end:
+            return end.value

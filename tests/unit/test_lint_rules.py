@@ -1,0 +1,359 @@
+"""Each trap is found at its line by its rule, and the right sequence beside it is clean.
+
+A case is a sequence as one would type it, and the (line, rule) pairs that must be found: no more and
+no fewer.  `USUAL` says what the VM of the facts is.
+"""
+
+import pytest
+from attrs import evolve
+
+from planner.compile.lint import RULE_IDS, lint, read_listing
+from planner.model.facts import Disk, Facts, Job, Layer, QemuVersion, Snapshot
+
+SEE = "query-jobs\njob-dismiss id=j"
+ALONE = 'snapshot-save job-id=j tag=t vmstate=disk0 devices=["disk0"]\n' + SEE
+BOTH = 'snapshot-save job-id=j tag=t vmstate=disk0 devices=["disk0","disk1"]\n' + SEE
+SNAP = "blockdev-snapshot-internal-sync device={} name=t"
+TRANSACTION = "transaction(\n" + SNAP.format("disk1") + "\n)"
+DELETE = "blockdev-snapshot-delete-internal-sync device={} id='1' name=old"
+POLL = """{"execute": "query-migrate", "id": 1}
+{"return": {"status": "active", "ram": {"normal": 0, "duplicate": 0}}, "id": 1}"""
+GROUPED = (
+    'transaction properties={"completion-mode":"grouped"} actions='
+    '[{"type":"blockdev-snapshot-internal-sync","data":{"device":"disk0","name":"t"}}]'
+)
+BACKGROUND = (
+    'migrate-set-capabilities capabilities=[{"capability":"background-snapshot","state":true}'
+)
+MIGRATE = "migrate uri=file:/s"
+LIVE = (
+    'migrate-set-capabilities capabilities=[{"capability":"pause-before-switchover","state":true}]'
+)
+CONTINUE = "migrate-continue state=pre-switchover"
+OVERLAY = 'blockdev-add node-name=ov driver=qcow2 backing=null file={"driver":"null-co"}'.replace(
+    "backing=null ", ""
+)
+SWITCH = "blockdev-snapshot node=disk0 overlay=ov"
+SAVED = Snapshot("1", "t", 5, 100)
+
+
+def disk(name, **more):
+    return Disk(name, name, name, "qcow2", qdev=f"/machine/peripheral/dev-{name}/x", **more)
+
+
+USUAL = Facts(QemuVersion(7, 2, 22), "pc", "running", (disk("disk0"), disk("disk1")))
+NEW = evolve(USUAL, qemu=QemuVersion(11, 1, 3))
+
+
+def with_disks(*disks):
+    return evolve(USUAL, disks=disks)
+
+
+CASES = {
+    "monolithic": (USUAL, BOTH, []),
+    "transactional": (USUAL, f"stop\n{ALONE}\n{TRANSACTION}\ncont", []),
+    "without facts": (None, f"stop\n{ALONE}\n{TRANSACTION}\ncont", []),
+    # one instant
+    "guest runs between": (None, f"{ALONE}\n{TRANSACTION}", [(4, "one-instant")]),
+    "two pauses": (
+        None,
+        f"stop\n{ALONE}\ncont\nstop\n{TRANSACTION}\ncont",
+        [(7, "one-instant")],
+    ),
+    "disks one by one": (
+        None,
+        f"{SNAP.format('disk0')}\n{SNAP.format('disk1')}",
+        [(2, "one-instant")],
+    ),
+    "disks one by one, paused": (
+        None,
+        f"stop\n{SNAP.format('disk0')}\n{SNAP.format('disk1')}\ncont",
+        [],
+    ),
+    "load of parts of two instants": (
+        with_disks(
+            disk("disk0", snapshots=(SAVED,)), disk("disk1", snapshots=(Snapshot("1", "t", 6),))
+        ),
+        "query-block\n" + BOTH.replace("save", "load"),
+        [(2, "one-instant")],
+    ),
+    # order
+    "snapshot before its vmstate": (
+        None,
+        f"stop\n{SNAP.format('disk0')}\n{ALONE}\ncont",
+        [(3, "vmstate-before-snapshot")],
+    ),
+    "left paused": (None, f"stop\n{ALONE}\n{TRANSACTION}", [(1, "run-state-restored")]),
+    "old deleted first": (
+        None,
+        f"{DELETE.format('disk0')}\n{ALONE}",
+        [(1, "old-until-new")],
+    ),
+    "old deleted last": (None, f"{ALONE}\n{DELETE.format('disk0')}", []),
+    "overlay added in the pause": (
+        NEW,
+        f"stop\n{OVERLAY}\n{SWITCH}\ncont",
+        [(2, "overlay-ready")],
+    ),
+    "overlay added before": (NEW, f"{OVERLAY}\nstop\n{SWITCH}\ncont", []),
+    # migration
+    "snapshot after migrate": (
+        NEW,
+        f"stop\n{SNAP.format('disk0')}\n{MIGRATE}\nquery-migrate\n{SNAP.format('disk1')}\ncont",
+        [(5, "nodes-active")],
+    ),
+    "undo while inactive": (
+        evolve(NEW, disks=(disk("disk0", snapshots=(Snapshot("1", "old", 5),)), disk("disk1"))),
+        f"stop\n{SNAP.format('disk0')}\n{MIGRATE}\nquery-migrate\n{DELETE.format('disk0')}",
+        [(5, "active-before-undo")],
+    ),
+    "stopped stream, transaction first": (
+        NEW,
+        f"stop\n{SNAP.format('disk0')}\n{MIGRATE}\nquery-migrate\ncont",
+        [],
+    ),
+    "stream alone": (
+        NEW,
+        f"{MIGRATE}\nquery-migrate\ncont",
+        [(1, "one-instant")],
+    ),
+    "resumed before tracking": (
+        NEW,
+        f"{BACKGROUND}]\n{OVERLAY}\nstop\n{MIGRATE}\n{SWITCH}\ncont\nquery-migrate",
+        [(5, "one-instant"), (6, "tracking-before-resume")],
+    ),
+    "resumed after tracking": (
+        NEW,
+        f"{BACKGROUND}]\n{OVERLAY}\nstop\n{MIGRATE}\nquery-migrate\n{SWITCH}\ncont",
+        [],
+    ),
+    "a poll that showed nothing": (
+        NEW,
+        f"{BACKGROUND}]\n{OVERLAY}\nstop\n{MIGRATE}\n{POLL}\n{SWITCH}\ncont",
+        [(7, "one-instant"), (8, "tracking-before-resume")],
+    ),
+    "background on 7.2": (USUAL, f"{BACKGROUND}]", [(1, "background-unsafe")]),
+    "background with mapped-ram": (
+        NEW,
+        BACKGROUND + ',{"capability":"mapped-ram","state":true}]',
+        [(1, "background-incompatible")],
+    ),
+    "fd: on 11": (
+        NEW,
+        f"getfd fdname=f\nstop\n{SNAP.format('disk0')}\nmigrate uri=fd:f\nquery-migrate\ncont",
+        [(4, "fd-takes-no-file")],
+    ),
+    "exec: with a redirection": (
+        NEW,
+        f"stop\n{SNAP.format('disk0')}\nmigrate uri='exec:cat > /s'\nquery-migrate\ncont",
+        [(3, "stream-readable")],
+    ),
+    "a migration nobody looks at": (
+        NEW,
+        f"stop\n{SNAP.format('disk0')}\n{MIGRATE}\ncont",
+        [(3, "outcome-seen")],
+    ),
+    "disks before the switch-over is seen": (
+        NEW,
+        f"{LIVE}\n{MIGRATE}\n{SNAP.format('disk0')}\n{CONTINUE}\nquery-migrate\ncont",
+        [(3, "outcome-seen")],
+    ),
+    "disks once the switch-over is seen": (
+        NEW,
+        f"{LIVE}\n{MIGRATE}\nquery-migrate\n{SNAP.format('disk0')}\n{CONTINUE}\nquery-migrate\ncont",
+        [],
+    ),
+    # jobs
+    "a job nobody waits for": (
+        USUAL,
+        BOTH.split("\n", maxsplit=1)[0],
+        [(1, "job-not-dismissed"), (1, "outcome-seen")],
+    ),
+    "dismissed unseen": (
+        USUAL,
+        BOTH.replace("query-jobs\n", ""),
+        [(2, "outcome-seen")],
+    ),
+    "too early": (
+        USUAL,
+        f"stop\n{BOTH.replace(SEE, 'cont')}\n{SEE}",
+        [(3, "outcome-seen")],
+    ),
+    "malformed job id": (USUAL, BOTH.replace("=j", "=7up"), [(1, "job-id-malformed")]),
+    "malformed job id, text": (USUAL, BOTH.replace("=j", "=_j"), [(1, "job-id-malformed")]),
+    "job id used again": (
+        USUAL,
+        BOTH.replace("\njob-dismiss id=j", "") + "\n" + BOTH.replace("tag=t", "tag=u"),
+        [(3, "job-id-reused")],
+    ),
+    "job id of the VM's": (
+        evolve(USUAL, jobs=(Job("j", "snapshot-save", "concluded"),)),
+        BOTH,
+        [(1, "job-id-reused")],
+    ),
+    "vmstate not in devices": (
+        USUAL,
+        BOTH.replace('["disk0",', "["),
+        [(1, "tag-on-some-disks"), (1, "vmstate-not-in-devices")],
+    ),
+    # tags
+    "numeric tag": (USUAL, BOTH.replace("tag=t", "tag='12'"), [(1, "tag-all-digits")]),
+    "empty tag": (USUAL, BOTH.replace("tag=t", "tag=''"), [(1, "tag-empty")]),
+    "long tag": (USUAL, BOTH.replace("tag=t", "tag=" + "t" * 256), [(1, "tag-too-long")]),
+    "tag on one of two": (
+        with_disks(disk("disk0", snapshots=(SAVED,)), disk("disk1")),
+        BOTH,
+        [(1, "tag-on-some-disks")],
+    ),
+    "tag taken": (
+        with_disks(disk("disk0", snapshots=(SAVED,)), disk("disk1", snapshots=(SAVED,))),
+        BOTH,
+        [(1, "tag-taken")],
+    ),
+    "a disk left out": (USUAL, ALONE, [(1, "tag-on-some-disks")]),
+    "a disk in two commands": (
+        None,
+        f"stop\n{SNAP.format('disk1')}\n{BOTH}\ncont",
+        [(3, "device-twice")],
+    ),
+    # names and disks
+    "a disk twice": (USUAL, BOTH.replace('"disk1"', '"disk1","disk1"'), [(1, "device-twice")]),
+    "filter and child": (
+        with_disks(disk("disk0"), disk("disk1", filters=(Layer("top", "throttle"),))),
+        BOTH.replace('"disk1"', '"disk1","top"'),
+        [(1, "filter-and-child")],
+    ),
+    "the node under a filter": (
+        with_disks(
+            disk("disk0"), evolve(disk("disk1", filters=(Layer("top", "throttle"),)), root="top")
+        ),
+        f"stop\n{ALONE}\n{TRANSACTION}\ncont",
+        [(5, "name-not-root")],
+    ),
+    "qdev id": (
+        USUAL,
+        BOTH.replace('"disk1"', '"dev-disk1"'),
+        [(1, "name-not-node")],
+    ),
+    "-drive id": (
+        with_disks(disk("disk0"), Disk("disk1", "@disk1", "disk1", "qcow2", drive_id="disk1")),
+        BOTH,
+        [(1, "name-not-node")],
+    ),
+    "-drive id in a transaction": (
+        with_disks(disk("disk0"), Disk("disk1", "@disk1", "disk1", "qcow2", drive_id="disk1")),
+        f"stop\n{ALONE}\n{TRANSACTION}\ncont",
+        [],
+    ),
+    "unknown disk": (
+        with_disks(disk("disk0")),
+        BOTH,
+        [(1, "disk-unknown")],
+    ),
+    "raw": (
+        with_disks(disk("disk0"), evolve(disk("disk1"), driver="raw")),
+        BOTH,
+        [(1, "format-without-snapshots")],
+    ),
+    "read-only": (
+        with_disks(disk("disk0"), evolve(disk("disk1"), read_only=True)),
+        BOTH,
+        [(1, "disk-read-only")],
+    ),
+    "data file": (
+        with_disks(disk("disk0"), disk("disk1", data_file=True)),
+        BOTH,
+        [(1, "external-data-file")],
+    ),
+    "a block job": (
+        with_disks(disk("disk0"), disk("disk1", users=("mirror0",))),
+        f"stop\n{ALONE}\n{TRANSACTION}\ncont",
+        [(5, "disk-busy")],
+    ),
+    # loading and deleting
+    "load unchecked": (
+        with_disks(disk("disk0", snapshots=(SAVED,))),
+        ALONE.replace("save", "load"),
+        [(1, "load-unchecked")],
+    ),
+    "load checked": (
+        with_disks(disk("disk0", snapshots=(SAVED,))),
+        "query-named-block-nodes\n" + ALONE.replace("save", "load"),
+        [],
+    ),
+    "load without one of its disks": (
+        with_disks(disk("disk0", snapshots=(SAVED,)), disk("disk1", snapshots=(SAVED,))),
+        "query-named-block-nodes\n" + ALONE.replace("save", "load"),
+        [(2, "tag-on-some-disks")],
+    ),
+    "cont after a failed load": (
+        with_disks(disk("disk0", snapshots=(Snapshot("1", "t", 5),))),
+        "query-block\n" + ALONE.replace("save", "load") + "\ncont",
+        [(2, "job-failed"), (5, "cont-after-failed-load")],
+    ),
+    "delete by name": (
+        None,
+        'snapshot-delete job-id=j tag=t devices=["disk0"]\n' + SEE,
+        [(1, "delete-by-name")],
+    ),
+    "delete without id": (
+        None,
+        DELETE.format("disk0").replace("id='1' ", ""),
+        [(1, "delete-by-name")],
+    ),
+    # instructions
+    "stop in a transaction": (
+        None,
+        'transaction actions=[{"type":"stop","data":{}}]',
+        [(1, "action-unknown")],
+    ),
+    "the proposed action": (
+        NEW,
+        "transaction(\nmachine-snapshot-internal-sync name=t device=disk0\n)",
+        [(1, "action-unknown")],
+    ),
+    "no such command": (None, "machine-snapshot-internal-sync tag=t", [(1, "command-lacking")]),
+    "no such argument": (None, "stop hard=true", [(1, "arguments-malformed")]),
+    "snapshot-sync": (
+        None,
+        "blockdev-snapshot-sync node-name=disk0 snapshot-file=/o snapshot-node-name=ov",
+        [(1, "snapshot-sync-overwrites")],
+    ),
+    "grouped": (
+        None,
+        GROUPED,
+        [(1, "completion-mode-grouped")],
+    ),
+    "savevm": (None, 'human-monitor-command command-line="savevm t"', [(1, "hmp-snapshot")]),
+}
+
+
+def found(facts, text):
+    report = lint(read_listing(text), facts)
+    return [(finding.line, finding.rule) for finding in report.findings]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_trap_is_found_at_its_line_and_nothing_else(name):
+    """Exactly the expected findings, no more and no fewer."""
+    facts, text, expected = CASES[name]
+    assert found(facts, text) == expected
+
+
+def test_every_rule_has_a_case():
+    """No rule can be lost without a test failing."""
+    shown = {rule for _, _, expected in CASES.values() for _, rule in expected}
+    assert set(RULE_IDS) - {"qemu-aborts", "command-refused", "node-below-disk"} <= shown
+
+
+def test_what_needs_facts_is_said_to_be_unchecked():
+    """Without facts the report says what it took for granted; with facts it need not."""
+    assert "which disks the VM has" in lint(read_listing(BOTH)).unchecked[0]
+    assert lint(read_listing(BOTH), USUAL).unchecked == ()
+
+
+def test_a_recorded_refusal_is_believed():
+    """A command that QEMU refused did nothing, whatever the model says."""
+    text = '{"execute": "stop"}\n{"error": {"desc": "no"}}\n{"execute": "query-status"}'
+    assert found(None, text) == []
+    assert found(None, "stop\nquery-status") == [(1, "run-state-restored")]

@@ -1,0 +1,289 @@
+"""Views of tiny plans, VMs, runs and errors."""
+
+import json
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planner.compile.holdings import holdings
+from planner.compile.plan import compile_request
+from planner.errors import BadInput, Problem, Refused
+from planner.execute.outcome import Outcome
+from planner.execute.phases import Phase
+from planner.model.facts import Snapshot
+from planner.model.manifest import Manifest, ManifestPart, PartKind
+from planner.model.request_text import read_request
+from planner.present.graph_view import dot, mermaid
+from planner.present.holdings_view import holdings_text, holdings_to_plain
+from planner.present.outcome_view import outcome_text, outcome_to_plain
+from planner.present.plan_view import plan_text, qmp_lines
+from planner.present.vm_view import (
+    draft_request,
+    inspect_text,
+    inspection_to_plain,
+)
+from planner.present.words import bytes_text, error_text, error_to_plain, table
+from tests.property.worlds import machines
+from tests.unit.build import drive, facts, held, plan, qcow2, raw, request, two_disks, whole
+from tests.unit.fake_vm import run
+
+TINY = plan("monolithic", facts(qcow2("disk0")), whole("disk0"))
+
+
+def test_mermaid_of_a_tiny_plan():
+    """Steps are boxes around operations, edges carry their rules."""
+    assert (
+        mermaid(TINY)
+        == """\
+flowchart TD
+  subgraph s1["1. snapshot-save"]
+    n0["PauseGuest()"]
+    n1["WriteVmstate(disk0)"]
+    n2["SnapshotDisk(disk0)"]
+    n4["DiscardVmstate(disk0)"]
+    n3["ResumeGuest()"]
+  end
+  n0 -- "one-instant" --> n1
+  n0 -- "one-instant" --> n2
+  n0 -- "one-instant" --> n3
+  n1 -- "vmstate-before-snapshot" --> n2
+  n1 -- "one-instant" --> n3
+  n1 -- "snapshot-before-discard" --> n4
+  n2 -- "one-instant" --> n3
+  n2 -- "snapshot-before-discard" --> n4
+"""
+    )
+
+
+def test_dot_of_a_tiny_plan():
+    """The same graph in Graphviz' language."""
+    lines = dot(TINY).splitlines()
+    assert lines[0] == "digraph snapshot {"
+    assert lines[-1] == "}"
+    assert '    n1 [label="WriteVmstate(disk0)"];' in lines
+    assert '  n1 -> n2 [label="vmstate-before-snapshot"];' in lines
+    assert sum("->" in line for line in lines) == 8
+
+
+def test_qmp_of_a_tiny_plan():
+    """One JSON object a line, as a client would send it."""
+    (line,) = qmp_lines(TINY).splitlines()
+    command = json.loads(line)
+    assert command["execute"] == "snapshot-save"
+    assert command["arguments"]["devices"] == ["disk0"]
+    only = request("t", "none", {"disk0": "internal"}, run_state_after="paused")
+    stop = qmp_lines(plan("auto", facts(qcow2("disk0")), only)).splitlines()[0]
+    assert json.loads(stop) == {"execute": "stop"}
+
+
+def test_text_of_a_plan_names_the_parts_the_reasons_and_the_undo():
+    """What, why, in which order, and how it is undone."""
+    text = plan_text(plan("transactional"))
+    for words in (
+        "machine state  internal, in disk0",
+        "run state      running -> running",
+        "default: not said in the request",
+        "1. stop",
+        "3. transaction  (all or nothing)",
+        "delete the new snapshot of disk1, by id and name",
+        "the guest is paused meanwhile",
+    ):
+        assert words in text
+
+
+def test_many_disks_are_counted_not_listed():
+    """A plan of two hundred disks still fits on a screen."""
+    names = [f"disk{number:03}" for number in range(200)]
+    vm = facts(*map(qcow2, names))
+    text = plan_text(plan("transactional", vm, whole(names[0], others="internal")))
+    assert "and 194 more" in text
+    assert len(text.splitlines()) < 40
+    assert max(map(len, text.splitlines())) < 250
+
+
+def test_a_finished_run_shows_each_part():
+    """In words and as plain values: disk, id, clock, size, and how long the guest was paused."""
+    the_plan = plan("transactional")
+    outcome, _ = run(the_plan.program, two_disks())
+    text = outcome_text(the_plan.program, outcome)
+    assert text.startswith("Snapshot 't' is complete (transactional); the VM is running; the guest")
+    plain = outcome_to_plain(the_plan.program, outcome)
+    assert [part["disk"] for part in plain["parts"]] == ["disk0", "disk1"]
+    assert [part["vm-state-size"] for part in plain["parts"]] == [99, 0]
+    assert plain["pause-us"] == outcome.pause_us
+    assert json.loads(json.dumps(plain)) == plain
+    quiet = outcome_text(the_plan.program, Outcome(Phase.DONE, "paused"))
+    assert "paused for" not in quiet
+
+
+def test_inspecting_says_for_each_disk_whether_and_why_not():
+    """Each disk once, with the first reason against it."""
+    vm = facts(
+        qcow2("disk0", snapshots=(held("t"),)), raw("vars0"), drive("sys"),
+        qcow2("spare", qdev=""), qcow2("busy", users=("mirror0",)), blocked_reasons=("vfio",),
+    )  # fmt: skip
+    text = inspect_text(vm)
+    assert "QEMU 7.2.22, machine pc-i440fx-7.2, running" in text
+    assert "yes (1 held)" in text
+    assert "no: a raw image holds no internal snapshots" in text
+    assert "(no device)" in text
+    assert "machine state cannot be saved: vfio" in text
+    plain = inspection_to_plain(vm)
+    assert {d["name"]: d["internal"] for d in plain["disks"]} == {
+        "disk0": True, "vars0": False, "sys": True, "spare": True, "busy": False,
+    }  # fmt: skip
+    assert all(bool(d["why-not"]) is not d["internal"] for d in plain["disks"])
+    assert json.loads(json.dumps(plain)) == plain
+
+
+@settings(max_examples=40, deadline=None)
+@given(vm=machines(able=False), tag=st.sampled_from(["t", "12", "ja: nein", "#x", "ü 🎉", 'a"b']))
+def test_a_drafted_request_is_a_request_that_the_vm_can_do(vm, tag):
+    """The draft reads back with its tag, and is refused for nothing that it could have known."""
+    read = read_request(draft_request(vm, tag))
+    assert {problem.code for problem in read.problems} <= {"tag-all-digits"}
+    assert read.request.tag == tag
+    if read.problems:
+        return
+    allowed = {
+        "tag-taken", "run-state-unsupported", "migration-active", "migration-blocked",
+        "snapshot-job-active", "nothing-to-snapshot",
+    }  # fmt: skip
+    try:
+        compile_request(read, vm)
+    except Refused as error:
+        found = {problem.code for problem in error.problems}
+        assert found <= allowed
+
+
+@pytest.mark.parametrize("name", ["on", "12", "1e3", "a: b", "-", "null", "é", "🎉", "a#b", "~"])
+def test_a_name_survives_the_draft_whatever_yaml_makes_of_it(name):
+    """A disk called `on` stays text."""
+    read = read_request(draft_request(facts(qcow2(name)), "t"))
+    assert read.problems == ()
+    assert [disk for disk, _ in read.request.disks] == [name]
+    assert yaml.safe_load(draft_request(facts(qcow2(name)), "t"))["disks"] == {name: "internal"}
+
+
+def snapshots_of(*snapshots, other=()):
+    return facts(qcow2("a", snapshots=snapshots), qcow2("b", snapshots=other))
+
+
+@pytest.mark.parametrize(
+    ("vm", "finding"),
+    [
+        (snapshots_of(Snapshot("1", "t", 5, 9), other=(Snapshot("1", "t", 5),)), "one instant"),
+        (
+            snapshots_of(Snapshot("1", "t", 5, 9), other=(Snapshot("1", "t", 6),)),
+            "parts of different instants",
+        ),
+        (
+            snapshots_of(Snapshot("1", "t", 5, 9), other=(Snapshot("1", "t", 5, 9),)),
+            "machine state on several disks",
+        ),
+        (snapshots_of(Snapshot("1", "t", 5), Snapshot("2", "t", 5)), "several of that tag on one disk"),
+        (snapshots_of(Snapshot("1", "t", 5)), "disks only"),
+    ],
+)  # fmt: skip
+def test_a_listed_tag_says_what_its_parts_show(vm, finding):
+    """Torn, doubled and disk-only snapshots are told from whole ones."""
+    found = holdings((), vm)
+    assert f"t  (foreign, {finding})" in holdings_text(found)
+    (entry,) = holdings_to_plain(found)["snapshots"]
+    assert entry["finding"] == finding
+
+
+def test_a_vm_without_snapshots_says_so():
+    """No table without rows."""
+    assert holdings_text(holdings((), two_disks())) == "no snapshots"
+    assert holdings_to_plain(holdings((), two_disks()))["snapshots"] == []
+
+
+def recorded(vm, *files):
+    """A manifest of what the disks hold as `t`, and of a stream and an overlay."""
+    parts = [
+        ManifestPart(
+            PartKind.INTERNAL, disk.name, file=disk.filename, snapshot_id=s.id,
+            vm_clock_ns=s.vm_clock_ns, vm_state_size_bytes=s.vm_state_size_bytes,
+        )
+        for disk in vm.disks
+        for s in disk.snapshots
+    ]  # fmt: skip
+    parts += [ManifestPart(PartKind.STREAM, file=file, vm_state_size_bytes=7) for file in files]
+    return Manifest("t", "monolithic", "", vm.qemu, vm.machine, tuple(parts))
+
+
+WHOLE = snapshots_of(Snapshot("1", "t", 5, 9), other=(Snapshot("1", "t", 5),))
+
+
+def test_a_recorded_snapshot_is_complete_while_every_part_is_there():
+    """A missing part, a crept-in one and one of another instant are each told, and by disk."""
+    manifest = recorded(WHOLE)
+    (whole,) = holdings((manifest,), WHOLE)
+    assert (whole.standing, whole.missing, whole.extra) == ("complete", (), ())
+    (lost,) = holdings((manifest,), snapshots_of(Snapshot("1", "t", 5, 9)))
+    assert [part.disk for part in lost.missing] == ["b"]
+    assert "missing from" in holdings_text((lost,))
+    swapped = snapshots_of(Snapshot("1", "t", 5, 9), other=(Snapshot("1", "t", 6),))
+    (other,) = holdings((manifest,), swapped)
+    assert other.standing == "incomplete"
+    assert [disk.name for disk, _ in other.extra] == ["b"]
+    assert "t  (incomplete, 1 missing, 1 extra, parts of different instants)" in holdings_text(
+        (other,)
+    )
+    (plain,) = holdings_to_plain((other,))["snapshots"]
+    assert [part["extra"] for part in plain["parts"]] == [False, True]
+
+
+def test_a_file_that_is_gone_is_a_missing_part():
+    """Of external parts their files are looked for."""
+    manifest = recorded(WHOLE, "/state")
+    (there,) = holdings((manifest,), WHOLE)
+    assert there.standing == "complete"
+    assert "stream /state" in holdings_text((there,))
+    (gone,) = holdings((manifest,), WHOLE, {"/state"})
+    assert [part.file for part in gone.missing] == ["/state"]
+
+
+def test_a_record_without_any_part_left_is_listed():
+    """Nothing on the disks, and a manifest: incomplete, not silent."""
+    (lost,) = holdings((recorded(WHOLE),), two_disks())
+    assert (lost.standing, len(lost.missing)) == ("incomplete", 2)
+
+
+def test_an_error_says_what_why_and_in_what_state_the_vm_is():
+    """In words, and as plain values with the same codes."""
+    error = BadInput(
+        "it is wrong", problems=(Problem("key-twice", "tag", "the key stands twice", "drop one"),)
+    )
+    assert error_text(error).splitlines() == [
+        "snapplan: it is wrong [bad-input]",
+        "  - [key-twice] tag: the key stands twice (drop one)",
+        "  The VM was not touched.",
+    ]
+    plain = error_to_plain(error)["error"]
+    assert plain["exit-code"] == 2
+    assert plain["problems"][0]["code"] == "key-twice"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (3 << 29, "1.5 GiB"),
+        (5 << 50, "5120.0 TiB"),
+    ],
+)
+def test_bytes_have_binary_units(count, text):
+    """The largest unit that leaves at least one, TiB at most."""
+    assert bytes_text(count) == text
+
+
+def test_a_table_is_aligned_and_not_padded_at_the_end():
+    """Columns line up; the last is as long as it likes."""
+    assert table([("a", "b", "c"), ("aaa", "b", "")]) == "a    b  c\naaa  b"
+    assert table([]) == ""

@@ -1,0 +1,122 @@
+"""The published JSON schemas and the code agree on what a request, a plan and a manifest are."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.compile.plan import compile_request
+from planner.compile.plan_text import plan_to_plain
+from planner.errors import BadInput
+from planner.model.facts_text import read_facts
+from planner.model.manifest_text import read_manifest
+from planner.model.request_text import read_request, request_from_plain, request_to_plain
+from planner.model.text import Document, read_text
+
+SCHEMAS = Path("specs/schemas")
+EXAMPLES = sorted(Path("specs/examples").glob("*.yaml"))
+
+
+def validator(name):
+    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+REQUEST = validator("request")
+PLAN = validator("plan")
+MANIFEST = validator("manifest")
+
+names = st.sampled_from(["disk0", "disk1", "", "a b", 7, None])
+paths = st.sampled_from(["/srv/x", "", 3, None])
+wishes = st.one_of(
+    st.sampled_from(["internal", "exclude", "maybe", 1, None, []]),
+    st.fixed_dictionaries({"external": paths}),
+    st.fixed_dictionaries({"external": paths, "more": st.just(1)}),
+)
+states = st.one_of(
+    st.sampled_from(["none", "some", None, 5, {}]),
+    st.fixed_dictionaries({"internal": names}),
+    st.fixed_dictionaries(
+        {"external": paths}, optional={"capture": st.sampled_from(["live", "later", None])}
+    ),
+    st.fixed_dictionaries({"internal": names, "external": paths}),
+)
+requests = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "tag": st.sampled_from(["ok", "", "12", "a" * 256, 12, True, None]),
+            "machine-state": states,
+            "disks": st.one_of(
+                st.dictionaries(names.filter(lambda name: isinstance(name, str)), wishes),
+                st.sampled_from(["internal", None, []]),
+            ),
+        },
+        optional={
+            "others": st.sampled_from(["refuse", "exclude", "internal", "all", None]),
+            "existing-tag": st.sampled_from(["refuse", "replace", "keep"]),
+            "run-state-after": st.sampled_from(["as-before", "running", "paused", "off"]),
+            "unknown": st.just(1),
+        },
+    ),
+    st.sampled_from([{}, [], None, "text", {"tag": "ok"}]),
+)
+
+
+@given(requests)
+def test_a_request_is_valid_by_the_schema_just_when_the_reader_takes_it(value):
+    """Schema and reader give the same verdict on a request's shape."""
+    assert REQUEST.is_valid(value) == (not request_from_plain(Document(value)).problems)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_a_valid_request_and_makes_a_valid_plan(path):
+    """Examples keep to the request schema, and their plans, in each design, to the plan schema."""
+    REQUEST.validate(read_text(path.read_text(), path.name).value)
+    facts = read_facts(path.with_suffix("").with_suffix(".facts.json").read_text())
+    read = read_request(path.read_text())
+    for design in ("monolithic", "transactional"):
+        plan = plan_to_plain(compile_request(read, facts, design))
+        PLAN.validate(json.loads(json.dumps(plan)))
+        REQUEST.validate(request_to_plain(read.request))
+
+
+texts = st.sampled_from(["", "a", "disk0", 3, None])
+numbers = st.sampled_from([0, 7, "7", None, True])
+manifest_parts = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["internal", "overlay", "stream", "raw", None])},
+    optional={"disk": texts, "snapshot-id": texts, "vm-clock-ns": numbers, "more": st.just(1)},
+)
+manifests = st.fixed_dictionaries(
+    {
+        "format": st.just("snapplan-manifest"),
+        "format-version": st.just(1),
+        "tag": texts,
+        "design": st.just("monolithic"),
+        "program-digest": st.just(""),
+        "qemu": st.sampled_from([{"major": 7, "minor": 2, "micro": 0}, {"major": 7}, None, []]),
+        "machine": texts,
+        "parts": st.lists(manifest_parts, max_size=2),
+    },
+    optional={
+        "started-ns": numbers,
+        "devices": st.sampled_from([[], [["disk0", "a"]], [["disk0"]], [["a", "b", "c"]], None]),
+        "excluded": st.sampled_from([[], ["a"], [1], None]),
+        "more": st.just(1),
+    },
+)
+
+
+@given(manifests)
+def test_a_manifest_is_valid_by_the_schema_just_when_the_reader_takes_it(value):
+    """Schema and reader give the same verdict on a manifest."""
+    try:
+        read_manifest(json.dumps(value))
+    except BadInput:
+        taken = False
+    else:
+        taken = True
+    assert MANIFEST.is_valid(value) == taken

@@ -1,0 +1,97 @@
+"""Undo of external parts keeps its hands off what it must not touch."""
+
+from planner.execute.actions import AwaitEvent, HostDo, NoAnswer, Poll, Returned, Send, Tell, Turned
+from planner.execute.look import baseline_of
+from planner.execute.machine import Machine
+from planner.execute.outcome import Outcome
+from planner.execute.phases import Phase
+from planner.execute.ports import Event
+from tests.unit.build import facts, plan, qcow2, raw, streamed
+
+VM = facts(qcow2("disk0"), raw("vars0"), version="10.0")
+PROGRAM = plan("auto", VM, streamed("stopped", "disk0", overlays=["vars0"])).program
+SHOWN = {"id": "1", "name": "t", "vm-state-size": 0, "vm-clock-sec": 0, "vm-clock-nsec": 0,
+         "date-sec": 9, "date-nsec": 0}  # fmt: skip
+TOUCHES = {"blockdev-snapshot-delete-internal-sync", "block-commit", "blockdev-del"}
+
+
+def drive(answers):
+    """Run the program; `answers` says what some commands come to, the others are done.
+
+    Returns:
+        The outcome, and the commands sent, in order.
+    """
+    sent = []
+    machine = Machine(PROGRAM, baseline_of(VM))
+    action = machine.start()
+    for _ in range(5000):
+        if isinstance(action, Outcome):
+            return action, sent
+        events = ()
+        response = Returned({"size": 1, "removed": True} if isinstance(action, HostDo) else 0)
+        if isinstance(action, Send):
+            sent.append(action.command)
+            found = answers.get(action.command, {})
+            found = found(sent) if callable(found) else found
+            response = found if isinstance(found, Turned | NoAnswer) else Returned(found)
+            events = (Event("STOP", {}),) if action.command == "stop" else ()
+        assert isinstance(action, Send | HostDo | Poll | AwaitEvent | Tell)
+        action = machine.tell(response, events)
+    raise AssertionError("the run does not end")
+
+
+def nodes(*overlay_snapshots):
+    """What `query-named-block-nodes` says once the disks are captured."""
+    overlay = PROGRAM.resolution.overlays[0].overlay
+    return [
+        {"node-name": "disk0", "image": {"snapshots": [SHOWN]}},
+        {"node-name": overlay, "image": {"snapshots": list(overlay_snapshots)}},
+    ]
+
+
+def state(sent):
+    """The run state as the commands have left it."""
+    if "migrate" in sent:
+        return {"status": "postmigrate"}
+    return {"status": "paused" if "stop" in sent else "running"}
+
+
+def test_nothing_touches_nodes_that_stay_inactive():
+    """A `cont` that QEMU keeps refusing ends the undo: exit 21, and no command that would abort QEMU."""
+    outcome, sent = drive(
+        {
+            "query-migrate": {"status": "completed"},
+            "query-status": state,
+            "cont": Turned("GenericError", "not now"),
+            "query-named-block-nodes": nodes(),
+            "query-jobs": [],
+        }
+    )
+    assert outcome.phase is Phase.INCOMPLETE
+    assert [problem.code for problem in outcome.left] == ["nodes-inactive"]
+    assert "not now" in outcome.left[0].message
+    assert not TOUCHES & set(sent)
+
+
+def test_an_overlay_with_somebody_elses_snapshot_is_not_merged():
+    """Merging would lose it: the overlay stays on its disk, and is reported."""
+    other = {**SHOWN, "name": "theirs"}
+    outcome, sent = drive(
+        {
+            "migrate": Turned("GenericError", "no"),
+            "query-migrate": {"status": "none"},
+            "query-status": lambda sent: (
+                {"status": "running" if "cont" in sent else "paused"}
+                if "stop" in sent
+                else {"status": "running"}
+            ),
+            "blockdev-del": Turned("GenericError", "Node is in use"),
+            "query-named-block-nodes": lambda sent: (
+                nodes(other) if "blockdev-snapshot-delete-internal-sync" in sent else nodes()
+            ),
+            "query-jobs": [],
+        }
+    )
+    assert outcome.phase is Phase.INCOMPLETE
+    assert "overlay-left" in {problem.code for problem in outcome.left}
+    assert "block-commit" not in sent
