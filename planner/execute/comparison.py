@@ -89,7 +89,9 @@ class FaultReport:
 
 @frozen
 class Measurement:
-    """What one real run took; times in microseconds.
+    """What one run took; times in microseconds, the pause by the VM's clock and the others by snapplan's.
+
+    A simulated VM's clock is virtual: its pause compares with no other time.
 
     Attributes:
         pause_us: From STOP to RESUME by QEMU's clock; None: the guest was not paused.

@@ -20,8 +20,9 @@ _MEASURED = (
     "image that an earlier run let grow grows less in a later one"
 )
 _SIMULATED = (
-    "simulated: the VM was a simulated one, so times are the simulator's and say nothing of QEMU; what "
-    "is sent, in which order, and what is inside the pause are as on QEMU"
+    "simulated: the VM was a simulated one, so times are the simulator's and say nothing of QEMU: the "
+    "pause by its virtual clock, the others by snapplan's, so that a pause may be longer than its whole "
+    "run; what is sent, in which order, and what is inside the pause are as on QEMU"
 )
 
 

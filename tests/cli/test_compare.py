@@ -98,7 +98,7 @@ def test_simulated_runs_are_measured_and_called_simulated(snapplan):
     for design in found["designs"]:
         measured = design["measured"]
         assert [span["command"] for span in measured["spans"]] == design["round-trips"]
-        assert measured["pause-us"] <= measured["total-us"]
+        assert measured["pause-us"] > 0  # by the simulator's clock; snapplan's own runs beside it
     _, text, _ = snapplan("compare", REQUEST, "--facts", FACTS, "--simulate", *able)
     assert "times are the simulator's" in text
 
