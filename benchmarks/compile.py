@@ -3,18 +3,16 @@
     .venv/bin/python -m benchmarks.compile
 
 Measured is `compile_request`: request and facts, prepared outside, into a plan: resolve, graph,
-lowering,
-proof, schema check, expectations; nothing is left out.  Beside it networkx alone builds the graph
-of that
-very plan (`add_nodes_from`, `add_edges_from` with the rules' attribute) and sorts it
-(`lexicographical_topological_sort`), once with the plan's own operations as nodes, and once, stricter,
-with bare integers, whose hashing costs nothing.
+lowering, proof, schema check, expectations; nothing is left out.  Beside it networkx alone builds
+the graph of that very plan (`add_nodes_from`, `add_edges_from` with the rules' attribute) and sorts
+it (`lexicographical_topological_sort`), once with the plan's own operations as nodes, and once,
+stricter, with bare integers, whose hashing costs nothing.
 
-All figures are CPU time of one process, the smallest of repeats that are interleaved with one another:
-what disturbs a repeat only ever adds to it.  The garbage collector is on, as for any caller; a
-second set
-without it shows its share.  Memory is tracemalloc's peak over what there was before, in a process of its
-own for each figure.
+All figures are CPU time of one process, the smallest of repeats that are interleaved with one
+another: what disturbs a repeat only ever adds to it.  The garbage collector is on, as for any caller,
+and `compile_request` holds it off itself; a second set, with it off for all, compares with networkx
+on equal terms.  Memory is tracemalloc's peak over what there was before, in a process of its own for
+each figure.
 """
 
 from __future__ import annotations
@@ -247,16 +245,24 @@ def report(
     for design in DESIGNS:
         ratio = times[FEW][design] / times[FEW]["networkx"]
         strict = times[FEW][design] / times[FEW]["networkx, integers"]
+        equal = times[FEW][f"{design}, no gc"] / times[FEW]["networkx, no gc"]
         growth = times[MANY][design] / times[FEW][design]
         per_disk = (memory[design][MANY] / MANY) / (memory[design][FEW] / FEW)
         targets += [
             verdict(f"{design}: {FEW} disks / networkx", ratio, TIMES_NETWORKX),
             (f"{design}: {FEW} disks / networkx on integers", f"{strict:.2f}", "-", "(stricter)"),
+            (
+                f"{design}: {FEW} disks / networkx, no gc in either",
+                f"{equal:.2f}",
+                "-",
+                "(stricter)",
+            ),
             verdict(f"{design}: {MANY} / {FEW} disks", growth, TIMES_FEW),
             verdict(f"{design}: peak bytes a disk, {MANY} / {FEW}", per_disk, MEMORY_GROWTH),
         ]
-    alone = times[MANY]["networkx"] / times[FEW]["networkx"]
-    targets.append((f"networkx alone: {MANY} / {FEW} disks", f"{alone:.2f}", "-", "(for scale)"))
+    for name in ("networkx", "networkx, no gc"):
+        alone = times[MANY][name] / times[FEW][name]
+        targets.append((f"{name}: {MANY} / {FEW} disks", f"{alone:.2f}", "-", "(for scale)"))
     parts.append(table(("ratio", "measured", "target", ""), targets))
     names = list(times[FEW])
     parts.append(

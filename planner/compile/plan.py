@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import evolve, field, frozen
 
+from planner.compile.collector import collector_held_off
 from planner.compile.designs import AUTO, choose_design
 from planner.compile.graph import build_graph
 from planner.compile.lower import lower
@@ -52,10 +53,11 @@ class Plan:
     expects: Mapping[str, str] = field(hash=False)
 
 
+@collector_held_off()
 def compile_request(
     read: ReadRequest, facts: Facts, design: str = AUTO, rules: Sequence[Rule] = RULES
 ) -> Plan:
-    """Compile a request into a proved plan.
+    """Compile a request into a proved plan; without a VM, and with the collector held off.
 
     Args:
         read: The request as read.

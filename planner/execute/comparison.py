@@ -89,7 +89,7 @@ class FaultReport:
 
 @frozen
 class Measurement:
-    """What one run took; times in microseconds, the pause by the VM's clock and the others by snapplan's.
+    """What one run took; times in microseconds: the pause by the VM's clock, the others by snapplan's.
 
     A simulated VM's clock is virtual: its pause compares with no other time.
 
