@@ -13,7 +13,9 @@ from planner.cli.common import (
     write_private,
 )
 from planner.compile.program import canonical_json
+from planner.errors import BadInput
 from planner.model.facts_text import facts_to_plain
+from planner.model.tag import tag_problems
 from planner.present.vm_view import draft_request, inspect_text, inspection_to_plain
 
 __all__ = ["command"]
@@ -41,6 +43,9 @@ def command(  # noqa: PLR0913 - one parameter an option
 
     The VM is asked questions only.
     """
+    problems = tag_problems(tag) if as_request else ()
+    if problems:
+        raise BadInput("no request is drafted with this tag", problems=problems, code="usage")
     facts = gather_facts(vm, facts_file)
     if facts_out is not None:
         write_private(facts_out, canonical_json(facts_to_plain(facts)))

@@ -17,8 +17,9 @@ TAG_LIMIT_BYTES = 255
 
 def tag_problems(tag: str) -> tuple[Problem, ...]:
     """Say everything that is wrong with a tag; an empty answer means that it is fine."""
-    if not tag:
-        return (Problem("tag-empty", "tag", "the tag is empty", "name the snapshot"),)
+    if not tag.strip():
+        what = "is nothing but spaces" if tag else "is empty"
+        return (Problem("tag-empty", "tag", f"the tag {what}", "name the snapshot"),)
     problems = []
     try:
         length = len(tag.encode())

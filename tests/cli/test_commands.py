@@ -188,6 +188,15 @@ def test_a_drafted_request_is_taken_as_it_is():
         assert done.returncode == 0, done.stderr
 
 
+def test_a_request_that_no_plan_would_take_is_not_drafted():
+    """The tag is looked at before the draft is written; without a draft it says nothing."""
+    facts = example(NAMES[0])[1]
+    done = snapplan("inspect", "--facts", facts, "--request", "--tag", "123")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "tag-all-digits" in done.stderr
+    assert snapplan("inspect", "--facts", facts, "--tag", "123").returncode == 0
+
+
 def test_shell_completion_is_there():
     """click's completion script is printed for bash."""
     done = snapplan(_SNAPPLAN_COMPLETE="bash_source")

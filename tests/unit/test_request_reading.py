@@ -279,6 +279,8 @@ def test_problems_can_be_printed_whatever_they_quote():
     ("tag", "expected"),
     [
         ("", ["tag-empty"]),
+        (" \u2003", ["tag-empty"]),
+        (" a ", []),
         ("a", []),
         ("a" * 255, []),
         ("a" * 256, ["tag-too-long"]),
