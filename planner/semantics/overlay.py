@@ -55,7 +55,7 @@ def blockdev_add(state: VmState, arguments: Mapping[str, object]) -> Result:
     """`blockdev-add` of a file, a format over a file, or a filter over either.
 
     The simulated host has every file that is named, of `DEFAULT_OVERLAY_BYTES` or the size of what
-    it is put on later.
+    it is put on later; a file that was open before has the snapshots that it had then.
     """
     problem = _add_problem(state, arguments)
     if problem:
@@ -146,6 +146,8 @@ def _add_tree(state: VmState, options: Mapping[str, Any], *, owned: bool) -> tup
         file=below.name if below else "",
         owned=owned,
     )
+    if node.driver == "qcow2":
+        node = evolve(node, layer=dict(state.images).get(node.filename, node.layer))
     return evolve(state, graph=BlockGraph((*state.graph.nodes, node))), node
 
 
@@ -202,7 +204,10 @@ def _without(state: VmState, names: set[str]) -> VmState:
                 gone.add(child)
                 waiting.append(child)
     left = tuple(node for node in graph.nodes if node.name not in gone)
-    return evolve(state, graph=BlockGraph(left))
+    closed = {n.filename: n.layer for n in graph.nodes if n.name in gone and n.driver == "qcow2"}
+    images = dict(state.images) | closed
+    kept = tuple((file, images[file]) for file in sorted(images) if images[file].snapshots)
+    return evolve(state, graph=BlockGraph(left), images=kept)
 
 
 # --- blockdev-snapshot ----------------------------------------
@@ -221,7 +226,7 @@ def overlay_problem(state: VmState, node: Node, overlay_name: str) -> str:
         return f"Cannot find device='{overlay_name}' nor node-name='{overlay_name}'"
     job = committing(state, overlay)
     is_base = job is not None and job.commit is not None and overlay.name == job.commit.target
-    if device_of(state, overlay) or is_base:
+    if _read_by_device(state, overlay) or is_base:
         return "The overlay is already in use"
     if overlay.backing:
         return "The overlay already has a backing image"
@@ -232,6 +237,19 @@ def overlay_problem(state: VmState, node: Node, overlay_name: str) -> str:
     if overlay.name == node.name:
         return f"Making '{node.name}' a backing child of '{node.name}' would create a cycle"
     return ""
+
+
+def _read_by_device(state: VmState, node: Node) -> bool:
+    """Whether a block backend reads a node, itself or through those above it."""
+    waiting, seen = [node], {node.name}
+    while waiting:
+        one = waiting.pop()
+        if device_of(state, one):
+            return True
+        above = {parent for parent, _ in state.graph.parents.get(one.name, ())} - seen
+        seen |= above
+        waiting += [state.graph.node(parent) for parent in above]
+    return False
 
 
 def append_overlay(state: VmState, overlay: Node, node: Node) -> VmState:

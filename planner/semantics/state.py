@@ -281,6 +281,7 @@ class VmState:
         frozen: The guest's memory is write-protected for good (fact 41).
         died: Why QEMU is gone; empty while it lives.
         automatic_nodes: How many node names QEMU has made up.
+        images: Closed images that hold snapshots, by file: whoever opens them finds those again.
     """
 
     profile: Profile
@@ -304,6 +305,7 @@ class VmState:
     frozen: bool = False
     died: str = ""
     automatic_nodes: int = 0
+    images: tuple[tuple[str, Layer], ...] = ()
 
     @property
     def running(self) -> bool:

@@ -17,9 +17,11 @@ def asked_of_spin(setting, directory, timeout_s=600):
     """The properties that SPIN finds violated, and how many states it stored."""
     (directory / "model.pml").write_text(promela(setting))
     _run(["spin", "-a", "model.pml"], directory, timeout_s)
-    _run(["gcc", "-DSAFETY", "-O1", "-w", "-o", "pan", "pan.c"], directory, timeout_s)
+    # Unoptimised: the search takes a second at most, while optimising so large a source takes twenty.
+    _run(["gcc", "-DSAFETY", "-O0", "-w", "-o", "pan", "pan.c"], directory, timeout_s)
     out = _run(["./pan", "-c0", "-E", "-n", "-m100000"], directory, timeout_s)
-    assert "max search depth too small" not in out, "SPIN did not search everything"
+    for cut_short in ("max search depth too small", "Search not completed"):
+        assert cut_short not in out, "SPIN did not search everything"
     violated = {word.replace("_", "-") for word in _VIOLATED.findall(out)}
     assert violated <= set(SPIN_PROPERTIES)
     return violated, int(float(_STATES.search(out)[1]))

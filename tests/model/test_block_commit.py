@@ -163,3 +163,25 @@ def test_descriptors_come_over_a_unix_socket(tmp_path):
                 assert refused in await talk(client, getfd)
 
     asyncio.run(main())
+
+
+def test_an_image_that_is_opened_again_has_the_snapshots_that_it_had():
+    """A deleted node takes its image's snapshots with it, and its next node brings them back."""
+    saved = done(overlaid(), "blockdev-snapshot-internal-sync", device="over", name="kept")
+    ended = run_background(done(saved, "block-commit", job_id="undo", device="over")).state
+    ended = run_background(done(ended, "job-complete", id="undo")).state
+    gone = done(ended, "blockdev-del", node_name="over")
+    assert gone.graph.get("over") is None
+    again = execute(gone, "blockdev-add", ADD).state
+    assert [snapshot.name for snapshot in again.graph.node("over").layer.snapshots] == ["kept"]
+    other = execute(gone, "blockdev-add", ADD | {"file": FILE | {"filename": "/other"}}).state
+    assert other.graph.node("over").layer.snapshots == ()
+
+
+def test_an_overlay_that_a_device_reads_through_another_is_in_use():
+    """QEMU asks whether anyone reads it before it looks at what backs it."""
+    more = ADD | {"node-name": "upper", "file": FILE | {"filename": "/upper.qcow2"}}
+    state = execute(overlaid(), "blockdev-add", more).state
+    state = done(state, "blockdev-snapshot", node="over", overlay="upper")
+    found = execute(state, "blockdev-snapshot", {"node": "disk0", "overlay": "over"})
+    assert found.error.desc == "The overlay is already in use"
