@@ -18,7 +18,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from backends.flush import Flusher, flush
+from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
 from planner.execute.ports import HostRefused, NoReply
 
@@ -42,7 +42,7 @@ class QemuHost:
     - ``is-there`` (path): whether something of that name is ``there``.
     - ``flush-images`` (paths): writes back what the kernel holds of these images; best effort.
     - ``flush-while-streaming`` (paths, temporary): the same again and again, and of the open stream,
-      until that is named or removed.
+      once that is large (`backends.flush`), until it is named or removed.
     - ``end-flushing`` (temporary): ends that, without waiting for a flush under way.
     - ``remove-stream`` (path, temporary, named): removes it, by the name that it has.
     """
@@ -50,6 +50,7 @@ class QemuHost:
     program: str = ""
     _open: dict[str, int] = field(factory=dict)
     _flushing: dict[str, Flusher] = field(factory=dict)
+    _reopening: dict[str, Reopener] = field(factory=dict)
 
     async def do(
         self, instruction: str, arguments: Mapping[str, object], timeout_s: float
@@ -116,7 +117,7 @@ class QemuHost:
         if temporary is None:
             flush(images)
         elif isinstance(temporary, str) and temporary not in self._flushing:
-            self._flushing[temporary] = Flusher([temporary, *images])
+            self._flushing[temporary] = Flusher(temporary, images, kernel_begins_at_bytes())
         return {}
 
     def _stop_flusher(self, temporary: str) -> None:
@@ -178,7 +179,9 @@ class QemuHost:
     def _create_stream(self, path: Path, temporary: Path) -> _Told:
         _must_be_absent(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._open[str(temporary)] = os.open(temporary, flags, 0o600)
+        descriptor = os.open(temporary, flags, 0o600)
+        self._open[str(temporary)] = descriptor
+        self._reopening[str(temporary)] = Reopener(descriptor, str(temporary))
         return {}
 
     def _keep_stream(self, path: Path, temporary: Path) -> _Told:
@@ -209,9 +212,10 @@ class QemuHost:
         return {"removed": removed}
 
     def _close(self, temporary: Path) -> None:
-        flusher = self._flushing.pop(str(temporary), None)
-        if flusher is not None:
-            flusher.end()
+        for workers in (self._flushing, self._reopening):
+            worker = workers.pop(str(temporary), None)
+            if worker is not None:
+                worker.end()
         descriptor = self._open.pop(str(temporary), None)
         if descriptor is not None:
             os.close(descriptor)
