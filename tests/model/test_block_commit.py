@@ -185,3 +185,9 @@ def test_an_overlay_that_a_device_reads_through_another_is_in_use():
     state = done(state, "blockdev-snapshot", node="over", overlay="upper")
     found = execute(state, "blockdev-snapshot", {"node": "disk0", "overlay": "over"})
     assert found.error.desc == "The overlay is already in use"
+
+
+def test_an_overlay_that_is_being_committed_is_not_read_by_its_device():
+    """The job's filter asks for no consistent reads below it; what backs the overlay is said first."""
+    found = execute(committing(), "blockdev-snapshot", {"node": "disk0", "overlay": "over"})
+    assert found.error.desc == "The overlay already has a backing image"
