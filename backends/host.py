@@ -143,7 +143,7 @@ class QemuHost:
             path.hardlink_to(temporary)
         finally:
             os.close(descriptor)
-            temporary.unlink()
+            _unlink(temporary)  # a qemu-img that failed has taken it away itself
         _sync_folder(path)
         return {}
 

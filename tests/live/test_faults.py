@@ -6,6 +6,7 @@ backend under the test's hands knows when a command is sent and when it is answe
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 
@@ -31,7 +32,6 @@ pytestmark = pytest.mark.real_qemu
 
 NOTHING = {"disk0": [], "disk1": []}
 SHORT_S = 0.3
-FAILING_VMSTATE = {"event": "vmstate_save", "errno": 5, "once": True}
 
 
 class AtStep:
@@ -142,15 +142,17 @@ def test_another_client_resumes_the_guest_once_all_is_captured(qemu):
 # --- QEMU itself fails --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
 @pytest.mark.parametrize("design", DESIGNS)
-def test_write_error_in_the_vmstate(qemu, design):
+def test_write_error_in_the_vmstate(qemu, design, number):
     """QEMU's own words are told, the guest goes on; clusters may leak on that disk (fact 12)."""
-    faulty = DiskSpec("disk0", DiskKind.FAULTY, inject_error=(FAILING_VMSTATE,))
+    failing = {"event": "vmstate_save", "errno": number, "once": True}
+    faulty = DiskSpec("disk0", DiskKind.FAULTY, inject_error=(failing,))
     vm = start(qemu, Topology((faulty, DiskSpec("disk1")), guest=True))
     account = through_library(vm, request(), design)
     assert (account.exit_code, account.code) == (20, "job-failed")
     assert "QEMU says: " in account.said["error"]["message"]
-    assert "Input/output error" in account.said["error"]["message"]
+    assert os.strerror(number) in account.said["error"]["message"]
     assert held(vm, NOTHING) == NOTHING
     assert vm.execute("query-jobs") == []
     assert_guest_unharmed(vm)

@@ -192,6 +192,7 @@ def run_qemu(
             stdout=stderr,
             stderr=stderr,
             umask=topology.umask,
+            restore_signals=False,  # SIGXFSZ stays ignored: a file that may not grow is an error
         )
     try:
         qmp = connect_when_ready(process, directory)
