@@ -32,6 +32,7 @@ from planner.execute.applying import JournaledRun, settle
 from planner.execute.instance import boot_id
 from planner.execute.journal import Header, Journal, changes_something, read_journal
 from planner.execute.journal_file import JournalFile
+from planner.execute.look import Baseline
 from planner.execute.machine import Machine
 from planner.execute.ordering import recover_order
 from planner.execute.outcome import Outcome
@@ -165,8 +166,7 @@ def same_process(header: Header, instance: str, facts: Facts) -> bool:
         return False
     if header.instance or instance:
         return header.instance == instance
-    live = {facts.live_nodes.get(disk.node, disk.node) for disk in facts.disks}
-    return set(header.baseline.nodes.values()) <= live
+    return not _gone(header.baseline, facts)
 
 
 class GoneVm:
@@ -348,20 +348,36 @@ def _may_be_repeated(action: Action) -> bool:
 
 
 def _check_disks(replayed: Replayed, facts: Facts) -> None:
-    live = {facts.live_nodes.get(disk.node, disk.node) for disk in facts.disks}
-    nodes = replayed.machine.baseline.nodes
+    baseline = replayed.machine.baseline
+    gone = _gone(baseline, facts)
     resolution = replayed.plan.program.resolution
     problems = tuple(
-        Problem("vm-changed", disk, f"its node {nodes[disk]} is gone", "put it back")
+        Problem("vm-changed", disk, f"its node {baseline.nodes[disk]} is gone", "put it back")
         for disk in (
             *(part.disk for part in resolution.internal),
             *(overlay.disk for overlay in resolution.overlays),
         )
-        if nodes[disk] not in live
+        if disk in gone
     )
     if problems:
         message = "a disk of the run is gone from its VM, so its part cannot be looked for"
         raise VmChanged(message, problems=problems)
+
+
+def _gone(baseline: Baseline, facts: Facts) -> set[str]:
+    """The disks of before that the VM has neither at the top nor under an overlay, by canonical name.
+
+    A backing image whose node QEMU named is known by its file: the name does not outlive a look.
+    """
+    nodes = {facts.live_nodes.get(disk.node, disk.node) for disk in facts.disks}
+    below = [layer for disk in facts.disks for layer in disk.backing]
+    nodes |= {layer.node for layer in below}
+    files = {layer.filename for layer in below if layer.filename}
+    return {
+        disk
+        for disk, node in baseline.nodes.items()
+        if node not in nodes and baseline.filenames.get(disk) not in files
+    }
 
 
 def _reopen(path: Path, journal: Journal) -> JournalFile:

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 from tests.crash import test_kills as kills
 from tests.crash.killing import Moments
 from tests.live import test_recover as live
+from tests.live import test_recover_external as external
 from tests.property import test_fuzz
 from tests.support.qemu import QemuTarget, qemu_version
 
@@ -56,25 +58,33 @@ def recovery_length(case, first, *, dies):
     return len(moments.seen)
 
 
+def real_points():
+    """(tests, design, command, after, dies): each command of each design, before and after."""
+    of_external = {c: at for c, at in external.PLACES.items() if can(c)}
+    for module, places in ((live, PLACES), (external, of_external)):
+        for design, commands in places.items():
+            yield from product((module,), (design,), commands, (False, True), (False, True))
+
+
+def can(capture):
+    return capture != "background" or qemu_version() >= (10, 0)
+
+
 def real(until):
     """Each point of each design once on a real QEMU, alive and dead."""
     done = {False: 0, True: 0}
-    points = [
-        (design, command, after, dies)
-        for design, commands in PLACES.items()
-        for command in commands
-        for after in (False, True)
-        for dies in (False, True)
-    ]
-    for number, (design, command, after, dies) in enumerate(points):
+    points = list(real_points())
+    for number, (module, design, command, after, dies) in enumerate(points):
         if time.monotonic() > until:
             say(f"  stopped by time after {number} of {len(points)} points")
             break
+        act = module.both_die if dies else module.killed_and_recovered
         with contextlib.closing(QemuTarget()) as qemu, tempfile.TemporaryDirectory() as folder:
-            if dies:
-                live.both_die(qemu, Path(folder), design, command, after=after)
-            else:
-                live.killed_and_recovered(qemu, Path(folder), design, command, after=after)
+            try:
+                act(qemu, Path(folder), design, command, after=after)
+            except BaseException:
+                say(f"  at {design}, {command}, {after=}, {dies=}:")
+                raise
         done[dies] += 1
     return done
 

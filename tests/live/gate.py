@@ -1,5 +1,7 @@
 """A relay between snapplan and QEMU's socket that holds one command back until it is let pass.
 
+Descriptors that come with a command go with it.
+
 With it a test reaches a step of a snapplan that runs as a program of its own, and keeps it there
 for as long as it likes, without any guess at times. A command that is still held when the gate is
 left is dropped: QEMU never has it.
@@ -7,6 +9,7 @@ left is dropped: QEMU never has it.
 
 import contextlib
 import json
+import os
 import socket
 import threading
 from pathlib import Path
@@ -14,6 +17,7 @@ from pathlib import Path
 __all__ = ["Gate"]
 
 DEADLINE_S = 60.0
+_MOST_DESCRIPTORS = 4
 
 
 class Gate:
@@ -28,6 +32,7 @@ class Gate:
         self.path: Path = vm.directory / "gate"
         self._upstream: Path = vm.qmp_path
         self._held = held
+        self._sent = b""
         self._arrived = threading.Event()
         self._released = threading.Event()
         self._left = threading.Event()
@@ -83,15 +88,31 @@ class Gate:
 
     def _relay(self, source: socket.socket, target: socket.socket, before) -> None:
         with contextlib.suppress(OSError):
-            while chunk := source.recv(1 << 16):
-                before(chunk)
-                target.sendall(chunk)
+            while True:
+                chunk, descriptors, _, _ = socket.recv_fds(source, 1 << 16, _MOST_DESCRIPTORS)
+                try:
+                    if not chunk:
+                        break
+                    before(chunk)
+                    if descriptors:
+                        sent = socket.send_fds(target, [chunk], descriptors)
+                        chunk = chunk[sent:]
+                    target.sendall(chunk)
+                finally:
+                    for descriptor in descriptors:
+                        os.close(descriptor)
         _shut(target)
 
     def _hold(self, chunk: bytes) -> None:
-        # snapplan sends a command only when the one before is answered, so none is in two chunks
-        # together with another; and none of those that are held is longer than a chunk.
-        if json.loads(chunk).get("execute") == self._held and not self._arrived.is_set():
+        # snapplan sends a command only when the one before is answered, so no chunk has parts of two;
+        # a command that comes with a descriptor is in two chunks, and the first of them is not held.
+        self._sent += chunk
+        try:
+            command = json.loads(self._sent).get("execute")
+        except json.JSONDecodeError:
+            return
+        self._sent = b""
+        if command == self._held and not self._arrived.is_set():
             self._arrived.set()
             if not self._released.wait(DEADLINE_S) or self._left.is_set():
                 raise ConnectionAbortedError(f"{self._held} was never let pass")
