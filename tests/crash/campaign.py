@@ -54,7 +54,7 @@ def recovery_length(case, first, *, dies):
         kills.run_and_kill(vm, planned, Path(folder), Moments(first))
         if dies:
             kills.die(vm)
-        kills.run_recovery(vm, planned, Path(folder), moments)
+        kills.run_recovery(vm, Path(folder), moments)
     return len(moments.seen)
 
 

@@ -187,17 +187,17 @@ async def apply(vm, planned, folder):
     return outcome
 
 
-async def recover(vm, planned, folder, *, another=None):
+async def recover(vm, folder, *, another=None):
     """What `snapplan recover` does, from the journals on; `another` is a QEMU started since."""
     found = []
     for pending in pending_runs(Store(folder)):
-        link = await _link(vm, planned, another)
+        link = await _link(vm, another)
         vm.armed = True
         found.append((await recover_run(pending, link, clock=vm)).outcome)
     return found
 
 
-async def _link(vm, planned, another):
+async def _link(vm, another):
     if another is not None:
         another.armed = False
         facts = await ask_facts(another)
@@ -207,7 +207,7 @@ async def _link(vm, planned, another):
     if vm.state.died:
         return Link(GoneVm(), vm)
     await vm.connect(1.0)
-    return Link(vm, vm, planned.facts)
+    return Link(vm, vm, await ask_facts(vm))
 
 
 def die(vm):

@@ -75,11 +75,11 @@ def run_and_kill(vm, planned, folder, moments, *, power_loss=False):
         return None
 
 
-def run_recovery(vm, planned, folder, moments, another=None):
+def run_recovery(vm, folder, moments, another=None):
     """A recovery that may be killed; None where it was."""
     try:
         with process(vm, moments):
-            return asyncio.run(recover(vm, planned, folder, another=another))
+            return asyncio.run(recover(vm, folder, another=another))
     except Killed:
         return None
 
@@ -124,9 +124,9 @@ def test_a_kill_at_any_moment_is_recovered(case, power_loss, tmp_path):
         folder, vm = tmp_path / str(moment), planned.vm()
         killed = run_and_kill(vm, planned, folder, Moments(moment), power_loss=power_loss)
         assert killed is None
-        outcomes = run_recovery(vm, planned, folder, Moments())
+        outcomes = run_recovery(vm, folder, Moments())
         settled(vm, planned, folder, outcomes)
-        assert run_recovery(vm, planned, folder, Moments()) == []
+        assert run_recovery(vm, folder, Moments()) == []
         ends |= {outcome.phase for outcome in outcomes}
     assert ends == {Phase.DONE, Phase.UNDONE}
 
@@ -141,7 +141,7 @@ def test_qemu_dies_with_it(case, again, tmp_path):
         run_and_kill(vm, planned, folder, Moments(moment))
         die(vm)
         other = restarted(vm) if again else None
-        outcomes = run_recovery(vm, planned, folder, Moments(), other)
+        outcomes = run_recovery(vm, folder, Moments(), other)
         if other is not None:
             assert other.state.run_state == "running"
             vm.state = other.state
@@ -176,9 +176,9 @@ def pair(case, first, second, folder, *, qemu_dies):
     run_and_kill(vm, planned, folder, Moments(first))
     if qemu_dies:
         die(vm)
-    outcomes = run_recovery(vm, planned, folder, Moments(second))
+    outcomes = run_recovery(vm, folder, Moments(second))
     if outcomes is None:
-        outcomes = run_recovery(vm, planned, folder, Moments())
+        outcomes = run_recovery(vm, folder, Moments())
     settled(vm, planned, folder, outcomes)
 
 

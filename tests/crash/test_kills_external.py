@@ -139,10 +139,10 @@ def test_a_kill_at_any_moment_is_recovered(case, goes_on, tmp_path):
         assert run(apply(vm, planned, folder), vm, Moments(moment)) is None
         if goes_on:
             vm.goes_on()
-        outcomes = run(recover(vm, planned, folder), vm, Moments())
+        outcomes = run(recover(vm, folder), vm, Moments())
         with noted(case, moment):
             judge(vm, planned, folder, outcomes)
-            assert run(recover(vm, planned, folder), vm, Moments()) == []
+            assert run(recover(vm, folder), vm, Moments()) == []
         ends |= {outcome.phase for outcome in outcomes}
     assert ends <= {Phase.DONE, Phase.UNDONE}
 
@@ -170,7 +170,7 @@ def test_qemu_dies_with_it(case, tmp_path):
         run(apply(vm, planned, folder), vm, Moments(moment))
         die(vm)
         wrote = disk_of_guest(vm)
-        outcomes = run(recover(vm, planned, folder), vm, Moments())
+        outcomes = run(recover(vm, folder), vm, Moments())
         with noted(case, moment):
             judge(vm, planned, folder, outcomes)
             if vm.files == {}:
@@ -185,13 +185,13 @@ def pair(case, first, second, folder, *, dies_first, dies_second):
     if dies_first:
         die(vm)
     wrote = disk_of_guest(vm) if dies_first else None
-    outcomes = run(recover(vm, planned, folder), vm, Moments(second))
+    outcomes = run(recover(vm, folder), vm, Moments(second))
     if outcomes is None:
         if dies_second and not dies_first:
             vm.goes_on()  # the guest writes on, where it runs
             die(vm)
             wrote = disk_of_guest(vm)
-        outcomes = run(recover(vm, planned, folder), vm, Moments())
+        outcomes = run(recover(vm, folder), vm, Moments())
     judge(vm, planned, folder, outcomes)
     if wrote is not None and vm.files == {}:
         assert base_of(vm) == wrote, "what the guest wrote is lost"
