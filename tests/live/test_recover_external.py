@@ -89,11 +89,40 @@ def both_die(qemu, folder, capture, command, *, after):
     store = apply_and_kill(vm, capture, command, folder, after=after)
     vm.process.kill()
     vm.process.wait()
+    [ended] = recover_the_dead(vm, store)
+    assert_whole_or_nothing(vm, files, whole=ended["end"] == "done")
+
+
+def qemu_dies(qemu, folder, capture, command):
+    """QEMU alone is killed, when a command is on its way to it: snapplan repairs the images itself."""
+    vm = start_mixed(qemu)
+    files = {path.name for path in vm.directory.iterdir()}
+    request, store = folder / "request.yaml", folder / "store"
+    request.write_text(external_request(vm, capture))
+    with Gate(vm, command) as gate:
+        running = subprocess.Popen(
+            [SNAPPLAN, "apply", request, "--vm", gate.path, "--store", store, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        gate.wait_arrived()
+        vm.process.kill()
+        vm.process.wait()
+    said, stderr = running.communicate()
+    assert running.returncode == 20, stderr
+    assert "QEMU is gone" in json.loads(said)["error"]["vm-state"]
+    assert as_json(snapplan("recover", "--store", store, "--json"))["pending"] == []
+    assert_whole_or_nothing(vm, files, whole=False)
+
+
+def recover_the_dead(vm, store):
     gone = ("recover", "--vm", vm.directory / "gate", "--store", store, "--json")
     done = snapplan(*gone)
     assert done.returncode == 0, done.stderr
-    [ended] = as_json(done)["recovered"]
-    whole = ended["end"] == "done"
+    return as_json(done)["recovered"]
+
+
+def assert_whole_or_nothing(vm, files, *, whole):
     tags = {disk: ["a"] if whole else [] for disk in DISKS}
     assert_images(vm, tags, leaks_allowed=DISKS)
     made = {path.name for path in vm.directory.iterdir()} - files
@@ -125,3 +154,17 @@ def test_a_killed_run_is_recovered(qemu, tmp_path, capture, command, after):
 def test_both_die_and_what_is_left_is_repaired(qemu, tmp_path, capture, command):
     """SIGKILL of both when a part of it was made."""
     both_die(qemu, tmp_path, capture, command, after=True)
+
+
+@pytest.mark.parametrize(
+    ("capture", "command"),
+    [
+        ("stopped", "blockdev-add"),
+        ("stopped", "migrate"),
+        ("live", "migrate-continue"),
+        pytest.param("background", "cont", marks=SINCE_10),
+    ],
+)
+def test_qemu_dies_and_what_is_left_is_repaired(qemu, tmp_path, capture, command):
+    """SIGKILL of QEMU alone: the run undoes what it left, on the images and beside them."""
+    qemu_dies(qemu, tmp_path, capture, command)
