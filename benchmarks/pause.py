@@ -4,7 +4,8 @@
 
 A real QEMU with two qcow2 disks runs a guest that keeps rewriting so much memory at 200 MiB/s
 (`tests/support/writer.asm`); it demands what it wrote, so a guest that was harmed ends the benchmark.
-All ways run in one VM, in turn, each round beginning with another; what a run made is deleted after it,
+All ways run in one VM, in turn, each round beginning with another; `, overlays` says that every disk's
+part is external, with its overlay made before the pause.  What a run made is deleted or merged after it,
 and `sync` is waited for before the next, so that none pays for what its neighbour left unwritten.
 The pause is QEMU's own: from its STOP event to its RESUME event.  Figures are medians over rounds; what
 counts is the ratio to `snapshot-save` in the same VM, for the machine's load is in both.
@@ -22,6 +23,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -34,6 +36,7 @@ from planner.compile.plan import compile_request
 from planner.errors import Refused
 from planner.execute.phases import Phase
 from planner.execute.pump import Pump, ask_facts
+from planner.model.facts import OVERLAY_NODE_PREFIX
 from planner.model.request_text import request_from_plain
 from planner.model.text import Document
 from tests.support import writer
@@ -43,7 +46,8 @@ from tests.support.writer import start_writer, wait_written
 DISKS = ("disk0", "disk1")
 PLAIN = "snapshot-save"
 CAPTURES = {"external": "stopped", "live": "live", "background": "background"}
-WAYS = (PLAIN, "monolithic", "transactional", *CAPTURES)
+OVERLAID = {f"{design}, overlays": design for design in CAPTURES}
+WAYS = (PLAIN, "monolithic", "transactional", *CAPTURES, *OVERLAID)
 FIRST = "background, first"
 MIB_PER_S = 200
 GIVE_UP_S = 60
@@ -70,12 +74,13 @@ def run_plain(vm: QemuVm, tag: str) -> tuple[float, float]:
     return (at_us["RESUME"] - at_us["STOP"]) / 1000, total_ms
 
 
-async def run_design(vm: QemuVm, design: str, tag: str) -> tuple[float, float] | None:
+async def run_design(vm: QemuVm, way: str, tag: str) -> tuple[float, float] | None:
     """A plan through the library; None where the stream never caught up with the guest.
 
     Raises:
         Refused: This QEMU cannot do it.
     """
+    design = OVERLAID.get(way, way)
     stream = vm.directory / f"{tag}.state"
     state: dict[str, object] = {"internal": DISKS[0]}
     if design in CAPTURES:
@@ -84,7 +89,10 @@ async def run_design(vm: QemuVm, design: str, tag: str) -> tuple[float, float] |
             "capture": CAPTURES[design],
             "give-up-after": GIVE_UP_S,
         }
-    plain = {"tag": tag, "machine-state": state, "disks": dict.fromkeys(DISKS, "internal")}
+    disks: dict[str, object] = dict.fromkeys(DISKS, "internal")
+    if way in OVERLAID:
+        disks = {disk: {"external": str(vm.directory / f"{tag}.{disk}")} for disk in DISKS}
+    plain = {"tag": tag, "machine-state": state, "disks": disks}
     backend = await connect(str(vm.qmp_path))
     try:
         facts = await ask_facts(backend)
@@ -109,10 +117,28 @@ def run_way(vm: QemuVm, way: str, tag: str) -> tuple[float, float] | None:
     """One run, and what it made deleted again."""
     os.sync()
     took = run_plain(vm, tag) if way == PLAIN else asyncio.run(run_design(vm, way, tag))
-    if took is not None and (error := vm.delete(tag, DISKS)):
+    if way in OVERLAID:
+        merge_overlays(vm)
+    elif took is not None and (error := vm.delete(tag, DISKS)):
         raise AssertionError(error)
     wait_written(vm, writer.written_mib(vm.console()) + MIB_PER_S)
     return took
+
+
+def merge_overlays(vm: QemuVm) -> None:
+    """Write every overlay back into the image under it, and take it away."""
+    for block in vm.execute("query-block"):
+        inserted = block["inserted"]
+        overlay = inserted["node-name"]
+        if not overlay.startswith(OVERLAY_NODE_PREFIX):
+            continue
+        mark = vm.qmp.mark()
+        vm.execute("block-commit", {"job-id": "merge", "device": overlay})
+        vm.qmp.wait_event("BLOCK_JOB_READY", since=mark)
+        vm.execute("job-complete", {"id": "merge"})
+        vm.qmp.wait_until(lambda: not vm.execute("query-jobs"), "the overlay merged")
+        vm.execute("blockdev-del", {"node-name": overlay})
+        Path(inserted["file"]).unlink()
 
 
 @define

@@ -67,6 +67,13 @@ class Gate:
         """Let it pass."""
         self._released.set()
 
+    def cut(self) -> None:
+        """Cut every connection there is, and drop what is held; who comes back is served."""
+        self._left.set()
+        self._released.set()
+        for each in tuple(self._sockets):
+            _shut(each)
+
     def wait_answered(self) -> None:
         """Wait until QEMU has answered it."""
         assert self._answered.wait(DEADLINE_S), f"QEMU never answered {self._held}"

@@ -111,3 +111,27 @@ def test_a_killed_run_is_recovered(qemu, tmp_path, design, command, after):
 def test_both_die_and_the_images_are_repaired(qemu, tmp_path, design, command):
     """SIGKILL of both when every part was made."""
     both_die(qemu, tmp_path, design, command, after=False)
+
+
+@pytest.mark.parametrize(
+    ("design", "command"),
+    [("monolithic", "job-dismiss"), ("transactional", "transaction"), ("transactional", "cont")],
+)
+def test_a_connection_is_cut_and_the_journal_ends_with_the_run(qemu, tmp_path, design, command):
+    """snapplan comes back, ends the run by itself, and leaves nothing to recover."""
+    vm = start(qemu)
+    (vm.directory / "request.yaml").write_text(request())
+    with Gate(vm, command) as gate:
+        where = ("--vm", gate.path, "--store", tmp_path, "--design", design, "--json")
+        running = subprocess.Popen(
+            [SNAPPLAN, "apply", vm.directory / "request.yaml", *where],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        gate.wait_arrived()
+        gate.cut()
+        said, stderr = running.communicate(timeout=60)
+    assert pending(tmp_path) == []
+    assert running.returncode == 20, stderr
+    assert json.loads(said)["error"]["code"]
+    assert_nothing_left(vm)
