@@ -30,6 +30,7 @@ from planner.execute.follow import ENDED_MIGRATION
 from planner.execute.look import bind_node
 from planner.execute.visit import Visit
 from planner.model.replies import jobs_of, migration_of, run_state_of, snapshots_of
+from planner.model.request import Capture
 
 __all__ = ["UndoExternal"]
 
@@ -40,6 +41,8 @@ _GRACE_S = 60.0
 _POLL_S = 0.05
 _POLLS = 2400
 """Two minutes: how long a cancelled stream or a merging overlay may take to end."""
+_FREE_EVERY_POLLS = 20
+"""A second: how long a stream may stay `cancelling` before it is seen to (fact 57)."""
 _ACTIVATE_POLLS = 200
 _MERGE_TIMEOUT_S = 600.0
 
@@ -86,7 +89,7 @@ class UndoExternal:
             return True
         status = ""
         cancelled = False
-        for _ in range(_POLLS):
+        for poll in range(1, _POLLS):
             response = yield from self._ask(Send("query-migrate"))
             status = migration_of(_value(response)).status
             if status in ENDED_MIGRATION or not self._visit.migrating:
@@ -95,6 +98,8 @@ class UndoExternal:
                 yield from self._ask(Send("migrate_cancel"))
                 self._undone.append("cancelled the stream")
                 cancelled = True
+            elif status == "cancelling" and poll % _FREE_EVERY_POLLS == 0:
+                yield from self._free_migration()
             yield AwaitEvent(_POLL_S)
         self._visit.migrating = False
         active = yield from self._activate_nodes()
@@ -103,6 +108,15 @@ class UndoExternal:
             yield from self._ask(Send("closefd", {"fdname": DESCRIPTOR_NAME}))
             self._visit.passed_descriptor = False
         return active
+
+    def _free_migration(self) -> Doing:
+        """Let a cancelled stream go on to its end that waits for a `migrate-continue` (fact 57).
+
+        Where it waits for nothing, this does nothing; an answer that it is over is as good.
+        """
+        stream = self._program.resolution.stream
+        if stream is not None and stream.capture is Capture.LIVE:
+            yield from self._ask(Send("migrate-continue", {"state": "cancelling"}))
 
     def _activate_nodes(self) -> Generator[Action, Response, bool]:
         state = why = ""

@@ -17,6 +17,7 @@ from tests.support.migration import (
     wait_migration,
 )
 from tests.support.qemu import file_mode
+from tests.support.qmp import QmpError
 from tests.support.topology import DiskKind, two_disks
 from tests.support.vm import internal, overlay
 
@@ -430,3 +431,28 @@ def test_fact_38_save_to_a_slow_disk_ends_all_the_same(target):
     vm = target.start(two_disks(DiskKind.FILTERED, throttle_bps=2 * 2**20))
     assert vm.save("a", ["disk0", "disk1"], "disk1") is None
     assert vm.tags("disk1-format") == ["a"]
+
+
+# --- fact 57 ------------------------------------------------------------------------------------
+
+
+def test_fact_57_a_migration_that_is_cancelled_while_it_stops_the_guest_can_be_freed(target):
+    """Cancelled as soon as the guest stands, it ends, of itself or by `migrate-continue`."""
+    vm = target.start(two_disks())
+    set_capabilities(vm, "pause-before-switchover")
+
+    def ended():
+        status = vm.execute("query-migrate")["status"]
+        if status == "cancelling":  # by the time of the answer it may be over
+            with contextlib.suppress(QmpError):
+                vm.execute("migrate-continue", state="cancelling")
+        return status == "cancelled" and vm.status() == "running"
+
+    for number in range(6):
+        mark = migrate_to(vm, vm.directory / f"state{number}")
+        vm.wait_event("STOP", since=mark)
+        vm.execute("migrate_cancel")
+        vm.wait_until(ended, "cancelled, and the guest runs")
+    assert vm.refusal("migrate-continue", state="cancelling") == (
+        "Migration not in expected state: cancelled"
+    )
