@@ -70,7 +70,9 @@ def test_no_room_for_an_overlay(qemu, tmp_path):
     assert as_json(snapplan("recover", "--store", store, "--json"))["pending"] == []
 
 
-@pytest.mark.parametrize("design", ["monolithic", "transactional"])
+@pytest.mark.parametrize(
+    "design", [pytest.param("monolithic", marks=pytest.mark.long), "transactional"]
+)
 def test_no_room_for_the_journal(qemu, tmp_path, design):
     """Wherever it ends, the run is done, or undone and the guest as before; never half of either."""
     vm = qemu.start(two_disks(guest=True))

@@ -115,7 +115,11 @@ def test_both_die_and_the_images_are_repaired(qemu, tmp_path, design, command):
 
 @pytest.mark.parametrize(
     ("design", "command"),
-    [("monolithic", "job-dismiss"), ("transactional", "transaction"), ("transactional", "cont")],
+    [
+        pytest.param("monolithic", "job-dismiss", marks=pytest.mark.long),
+        ("transactional", "transaction"),
+        pytest.param("transactional", "cont", marks=pytest.mark.long),
+    ],
 )
 def test_a_connection_is_cut_and_the_journal_ends_with_the_run(qemu, tmp_path, design, command):
     """snapplan comes back, ends the run by itself, and leaves nothing to recover."""

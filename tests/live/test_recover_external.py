@@ -24,12 +24,13 @@ PLACES = {
 }
 """By capture, where the matrix kills; the long script takes all (`tests.crash.campaign`)."""
 
+LONG = pytest.mark.long
 SAMPLE = [
-    ("stopped", "transaction", True),
+    pytest.param("stopped", "transaction", True, marks=LONG),
     ("stopped", "cont", False),
-    ("live", "migrate", True),
+    pytest.param("live", "migrate", True, marks=LONG),
     ("live", "migrate-continue", True),
-    pytest.param("background", "transaction", True, marks=SINCE_10),
+    pytest.param("background", "transaction", True, marks=[SINCE_10, LONG]),
     pytest.param("background", "cont", True, marks=SINCE_10),
 ]
 
@@ -146,7 +147,7 @@ def test_a_killed_run_is_recovered(qemu, tmp_path, capture, command, after):
 @pytest.mark.parametrize(
     ("capture", "command"),
     [
-        ("stopped", "cont"),
+        pytest.param("stopped", "cont", marks=LONG),
         ("live", "transaction"),
         pytest.param("background", "cont", marks=SINCE_10),
     ],
@@ -159,9 +160,9 @@ def test_both_die_and_what_is_left_is_repaired(qemu, tmp_path, capture, command)
 @pytest.mark.parametrize(
     ("capture", "command"),
     [
-        ("stopped", "blockdev-add"),
+        pytest.param("stopped", "blockdev-add", marks=LONG),
         ("stopped", "migrate"),
-        ("live", "migrate-continue"),
+        pytest.param("live", "migrate-continue", marks=LONG),
         pytest.param("background", "cont", marks=SINCE_10),
     ],
 )
