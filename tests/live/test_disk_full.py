@@ -80,7 +80,7 @@ def test_no_room_for_the_journal(qemu, tmp_path, design):
     request = tmp_path / "request.yaml"
     request.write_text(request_text("a", DISKS, "disk0"))
     codes = []
-    for size_bytes in (0, *range(3500, 20_000, 700)):
+    for size_bytes in (0, *range(3500, 20_000, 1400)):
         store = tmp_path / f"store-{size_bytes}"
         where = ("--vm", vm.qmp_path, "--store", store)
         done = limited(size_bytes, "apply", request, *where, "--design", design)
