@@ -262,8 +262,8 @@ def _read_vmstate(state: VmState, step: MicroStep, failure: Failure | None) -> P
         # the machine was reset before the read, so what was in memory is gone in any case
         version = state.versions_used + 1
         lost = evolve(state, machine_version=version, versions_used=version)
-        number = -5 if failure else -22
-        return _abort_load(lost, job, f"Error {number} while loading VM state")
+        text = "Error -5 while loading VM state" if failure else state.profile.no_stream_text
+        return _abort_load(lost, job, text)
     return Progress(evolve(state, machine_version=found.machine, clock_ns=found.vm_clock_ns))
 
 

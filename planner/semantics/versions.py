@@ -66,6 +66,7 @@ class Profile:
         abort_minds_grouped: Whether the action `abort` is refused with `grouped` as others are.
         downtime_text: How a too long downtime is refused.
         inactivate_text: `error-desc` of a migration whose nodes a block job keeps active.
+        no_stream_text: A load's error where the snapshot's machine state is not there any more.
         vmstate_size_bytes: Size of the machine state of a small VM.
     """
 
@@ -89,6 +90,7 @@ class Profile:
         "Parameter 'downtime_limit' expects an integer in the range of 0 to (2000 * 1000) ms"
     )
     inactivate_text: str = "Error in migration completion: Bad address"
+    no_stream_text: str = "Error -22 while loading VM state"
     vmstate_size_bytes: int = 800_527
 
     def has(self, quirk: Quirk) -> bool:
@@ -136,6 +138,7 @@ PROFILES: dict[str, Profile] = {
         json_error_position=True,
         downtime_text="Option downtime-limit expects an integer in the range of 0 to (2000 * 1000) ms",
         inactivate_text="Block inactivate failed during switchover",
+        no_stream_text="Not a migration stream, magic: 0 != 5145564d",
         vmstate_size_bytes=768_973,
     ),
 }

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -41,16 +42,28 @@ def pairs(until):
                     if time.monotonic() > until:
                         say(f"  stopped by time at case {number}, moment {first} of {length}")
                         return done
-                    with tempfile.TemporaryDirectory() as folder:
+                    with descriptors_closed(), tempfile.TemporaryDirectory() as folder:
                         kills.pair(case, first, second, Path(folder), qemu_dies=dies)
                     done[dies] += 1
     return done
 
 
+@contextlib.contextmanager
+def descriptors_closed():
+    """Whoever was killed inside had files open, and here nobody but us closes them."""
+    before = set(Path("/proc/self/fd").iterdir())
+    try:
+        yield
+    finally:
+        for each in set(Path("/proc/self/fd").iterdir()) - before:
+            with contextlib.suppress(OSError):
+                os.close(int(each.name))
+
+
 def recovery_length(case, first, *, dies):
     planned, moments = kills.planned_for(case), Moments()
     vm = planned.vm()
-    with tempfile.TemporaryDirectory() as folder:
+    with descriptors_closed(), tempfile.TemporaryDirectory() as folder:
         kills.run_and_kill(vm, planned, Path(folder), Moments(first))
         if dies:
             kills.die(vm)
