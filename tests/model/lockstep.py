@@ -112,7 +112,7 @@ class RealSide:
             )
         self.vm.qmp.drain()
         events = [(e["event"], e.get("data", {})) for e in self.vm.events[mark:]]
-        return self.plain(outcome), self.plain(without_pauses(command, events))
+        return self.plain(outcome), self.plain(without_pauses(command, arguments, events))
 
     def query(self, command, **arguments):
         return self.plain(self.vm.execute(command, arguments))
@@ -145,7 +145,7 @@ class SimulatedSide:
         self.vm.events.clear()
         outcome = ("error", *error.values()) if error else ("return", reply["return"])
         events = [(e["event"], e.get("data", {})) for e in sent]
-        return self.plain(outcome), self.plain(without_pauses(command, events))
+        return self.plain(outcome), self.plain(without_pauses(command, arguments, events))
 
     def query(self, command, **arguments):
         return self.plain(self.vm.execute(command, arguments))
@@ -189,13 +189,14 @@ def node_view(node):
     )
 
 
-def without_pauses(command, events):
+def without_pauses(command, arguments, events):
     """A commit's events without its pauses: whatever drains its nodes lets it stand by and go on."""
+    begun = arguments.get("job-id") if command == "block-commit" else None
     kept = []
     for name, data in events:
         status = data.get("status") if name == "JOB_STATUS_CHANGE" else None
         pauses = status in ("standby", "paused") or (
-            status == "ready" and command != "block-commit"
+            status == "ready" and (begun is None or data["id"] != begun)
         )
         shown = name, {key: data[key] for key in data if key not in ("len", "offset")}
         if not pauses and not (status and shown in kept):
