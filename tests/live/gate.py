@@ -10,7 +10,9 @@ left is dropped: QEMU never has it.
 import contextlib
 import json
 import os
+import signal
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
@@ -66,6 +68,17 @@ class Gate:
     def release(self) -> None:
         """Let it pass."""
         self._released.set()
+
+    def kill(self, running: subprocess.Popen, *, after: bool) -> None:
+        """Kill a snapplan just before QEMU reads the held command, or when QEMU has answered it."""
+        self.wait_arrived()
+        if after:
+            running.send_signal(signal.SIGSTOP)  # it never reads the answer
+            self.release()
+            self.wait_answered()
+        running.kill()
+        running.communicate()
+        assert running.returncode == -signal.SIGKILL
 
     def cut(self) -> None:
         """Cut every connection there is, and drop what is held; who comes back is served."""

@@ -1,7 +1,6 @@
 """A real QEMU whose snapplan is killed: `snapplan recover` finishes or undoes what it left."""
 
 import json
-import signal
 import subprocess
 
 import pytest
@@ -41,16 +40,7 @@ def apply_and_kill(vm, design, command, folder, *, after):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )  # fmt: skip
-        gate.wait_arrived()
-        if not after:
-            running.kill()
-        else:
-            running.send_signal(signal.SIGSTOP)  # it never reads the answer
-            gate.release()
-            gate.wait_answered()
-            running.kill()
-        running.communicate()
-    assert running.returncode == -signal.SIGKILL
+        gate.kill(running, after=after)
 
 
 def pending(folder):

@@ -1,7 +1,6 @@
 """A real QEMU whose snapplan is killed in a run with external parts: files, settings and nodes too."""
 
 import json
-import signal
 import subprocess
 from pathlib import Path
 
@@ -46,14 +45,7 @@ def apply_and_kill(vm, capture, command, folder, *, after):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        gate.wait_arrived()
-        if after:
-            running.send_signal(signal.SIGSTOP)  # it never reads the answer
-            gate.release()
-            gate.wait_answered()
-        running.kill()
-        running.communicate()
-    assert running.returncode == -signal.SIGKILL
+        gate.kill(running, after=after)
     return store
 
 
