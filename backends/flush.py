@@ -128,7 +128,8 @@ class Reopener(_Worker):
         try:
             if not os.fstat(self._descriptor).st_size:
                 return False
-            os.close(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            os.close(os.open(self._path, flags))
         except OSError:
             pass  # it is gone: nothing left to hasten
         return True
