@@ -195,9 +195,7 @@ def without_pauses(command, arguments, events):
     kept = []
     for name, data in events:
         status = data.get("status") if name == "JOB_STATUS_CHANGE" else None
-        pauses = status in ("standby", "paused") or (
-            status == "ready" and (begun is None or data["id"] != begun)
-        )
+        pauses = status in ("standby", "paused") or (status == "ready" and data["id"] != begun)
         shown = name, {key: data[key] for key in data if key not in ("len", "offset")}
         if not pauses and not (status and shown in kept):
             kept.append(shown)

@@ -40,18 +40,27 @@ def test_a_stream_is_flushed_once_the_kernel_would_not_keep_it(tmp_path, monkeyp
     """Below that size nothing is flushed, the images neither; from it on both are."""
     stream, image = tmp_path / "stream", tmp_path / "image"
     image.write_bytes(b"x")
-    flushed, looked = [], threading.Semaphore(0)
+    flushed, noted, looked = [], threading.Semaphore(0), threading.Semaphore(0)
+
+    class Looked(type(stream)):
+        def stat(self, **more):
+            looked.release()
+            return super().stat(**more)
 
     def note(paths):
         flushed.append((tuple(paths), stream.stat().st_size))
-        looked.release()
+        noted.release()
 
     monkeypatch.setattr(module, "flush", note)
+    monkeypatch.setattr(module, "Path", Looked)
     stream.write_bytes(b"s" * 4096)
     flusher = Flusher(str(stream), [str(image)], 2**20)
+    assert looked.acquire(timeout=60)
+    assert looked.acquire(timeout=60)
+    assert flushed == [], "it has looked once, and found the stream small"
     with stream.open("ab") as more:
         more.write(b"s" * 2**20)
-    assert looked.acquire(timeout=60)
+    assert noted.acquire(timeout=60)
     flusher.end()
     assert {paths for paths, _ in flushed} == {(str(stream), str(image))}
     assert min(size for _, size in flushed) >= 2**20
@@ -83,16 +92,24 @@ def test_this_kernel_says_when_it_begins():
 def test_a_file_is_opened_again_once_when_it_was_written_to(file, monkeypatch):
     """Not while it is empty; then once, and the thread ends by itself."""
     file.write_bytes(b"")
-    opened = []
-    real = os.open
+    opened, looked = [], threading.Semaphore(0)
+    real_open, real_fstat = os.open, os.fstat
 
     def note(path, *more):
         opened.append(file.stat().st_size)
-        return real(path, *more)
+        return real_open(path, *more)
+
+    def look(descriptor):
+        looked.release()
+        return real_fstat(descriptor)
 
     with file.open("r+b") as stream:
         monkeypatch.setattr(module.os, "open", note)
+        monkeypatch.setattr(module.os, "fstat", look)
         reopener = Reopener(stream.fileno(), str(file))
+        assert looked.acquire(timeout=60)
+        assert looked.acquire(timeout=60)
+        assert opened == [], "it has looked once, and found nothing written"
         os.write(stream.fileno(), b"QEVM")
         reopener._thread.join(60)
         reopener.end()
