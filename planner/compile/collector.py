@@ -2,7 +2,8 @@
 
 CPython's collector looks at everything alive each time that what is alive has grown by a quarter.
 Compiling makes no cycles worth collecting, so what it looks at is never garbage: at 100,000 disks a
-third of the time went there.  Nothing is lost meanwhile: objects without cycles are freed as ever.
+fifth to a third of the time went there.  Nothing is lost meanwhile: objects without cycles are freed
+as ever.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def recovery_length(case, first, *, dies):
 
 
 def real_points():
-    """(tests, design, command, after, dies): each command of each design, before and after."""
+    """(tests, design, command, after, dies): the places of each design, before and after."""
     of_external = {c: at for c, at in external.PLACES.items() if can(c)}
     for module, places in ((live, PLACES), (external, of_external)):
         for design, commands in places.items():
@@ -84,7 +84,7 @@ def can(capture):
 
 
 def real(until):
-    """Each point of each design once on a real QEMU, alive and dead."""
+    """Each of `real_points` once on a real QEMU, alive and dead."""
     done = {False: 0, True: 0}
     points = list(real_points())
     for number, (module, design, command, after, dies) in enumerate(points):
@@ -139,7 +139,7 @@ def main():
     found = pairs(end_of("pairs"))
     say(f"  {sum(found.values())} pairs recovered ({found[True]} of them with a dead QEMU)")
     version = ".".join(map(str, qemu_version()))
-    say(f"2. on QEMU {version}: every command of every design")
+    say(f"2. on QEMU {version}: the commands of every design")
     found = real(end_of("pairs", "real"))
     say(f"  {sum(found.values())} points recovered ({found[True]} of them with a dead QEMU)")
     say("3. arbitrary bytes for every reader")
