@@ -157,7 +157,7 @@ CASES = {
         instead(WHOLE_SAVE, evolve(
             arguments(WHOLE_SAVE, vmstate="disk1"),
             covers=tuple(
-                evolve(op, disk="disk1")
+                op._replace(disk="disk1")
                 if op.kind in (Kind.WRITE_VMSTATE, Kind.DISCARD_VMSTATE) else op
                 for op in WHOLE_SAVE.covers
             ),
