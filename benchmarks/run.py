@@ -1,14 +1,16 @@
-"""How long a plan of eight disks takes through the library, beside a bare script of the same commands.
+"""How long a plan of eight disks takes through the library, beside bare scripts of the same commands.
 
     .venv/bin/python -m benchmarks.run
 
-Both talk to one real QEMU (which one: `tests.support.qemu`), over the same socket, one after the other.
-The library runs a compiled plan: `Pump` on `QemuBackend`.  What it sends is recorded; the bare script
-sends that, tag and job id replaced, over an asyncio stream with nothing but `json`, waits for the same
-replies and for the same event (the job concluded), and checks nothing.  Each run has a tag of its own,
-and its snapshots are deleted after it, unmeasured.
+All talk to one real QEMU (which one: `tests.support.qemu`), over the same socket, one after the other.
+The library runs a compiled plan: `Pump` on `QemuBackend`.  What it sends is recorded; a bare script
+sends that, tag and job id replaced, one command after the other, waits for each reply and for the same
+event (the job concluded), and checks nothing.  There are two of them: one on qemu.qmp, which is what
+the library itself stands on, as anybody would write it (the target is against this one), and one on an
+asyncio stream with nothing but `json`, so that what qemu.qmp costs is in the figure as well (stricter).
+Each run has a tag of its own, and its snapshots are deleted after it, unmeasured.
 
-Figures are wall-clock medians over repeats, library and script in turn, which of them begins changing
+Figures are wall-clock medians over repeats, library and scripts in turn, which of them begins changing
 each time; the target's ratio is of medians, and beside it stands the median of the ratios of neighbours.
 The pause is QEMU's own: from its STOP event to its RESUME event.
 """
@@ -20,11 +22,12 @@ import asyncio
 import gc
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from attrs import define, field, frozen
+from qemu.qmp import EventListener, QMPClient
 
 from backends.qemu import QemuBackend, connect
 from benchmarks.common import machine, pyplot, save, table, verdict
@@ -39,6 +42,7 @@ from tests.support.topology import DiskSpec, Topology
 DESIGNS = ("monolithic", "transactional")
 DISKS = tuple(f"disk{number}" for number in range(8))
 TIMES_BARE = 1.05
+WAYS = ("library", "script on qemu.qmp", "script on a stream")
 READ_LIMIT_BYTES = 2**26
 
 
@@ -110,7 +114,44 @@ async def timed(work: Callable[[], Awaitable[Any]]) -> tuple[Any, float]:
     return result, (time.perf_counter() - begin) * 1000
 
 
-# --- bare ---------------------------------------------------------------------------------------
+# --- bare, on qemu.qmp --------------------------------------------------------------------------
+
+
+async def through_client(vm: QemuVm, commands: list[tuple[str, dict[str, Any]]]) -> Took:
+    """Send the commands; only that is measured."""
+    client, listener = QMPClient("bare"), EventListener()
+    client.register_listener(listener)
+    await client.connect(str(vm.qmp_path))
+    events: list[Any] = []
+
+    async def replay() -> None:
+        for command, arguments in commands:
+            await client.execute(command, arguments)
+            while command == "snapshot-save" and not is_concluded(events, arguments["job-id"]):
+                events.append(await listener.get())
+
+    try:
+        _, total_ms = await timed(replay)
+        events += listener.clear()
+    finally:
+        await client.disconnect()
+    return Took(total_ms, pause_ms(events))
+
+
+def is_concluded(events: Sequence[Mapping[str, Any]], job_id: str) -> bool:
+    told = (event.get("data", {}) for event in events)
+    return any((data.get("id"), data.get("status")) == (job_id, "concluded") for data in told)
+
+
+def pause_ms(events: Sequence[Mapping[str, Any]]) -> float:
+    at_us = {
+        event["event"]: event["timestamp"]["seconds"] * 10**6 + event["timestamp"]["microseconds"]
+        for event in events
+    }
+    return (at_us["RESUME"] - at_us["STOP"]) / 1000
+
+
+# --- bare, on a stream --------------------------------------------------------------------------
 
 
 @define
@@ -136,15 +177,7 @@ class Bare:
                 raise AssertionError(f"{command}: {message}")
 
     async def wait_concluded(self, job_id: str) -> None:
-        seen = 0
-        while True:
-            for event in self.events[seen:]:
-                if (event.get("data", {}).get("id"), event.get("data", {}).get("status")) == (
-                    job_id,
-                    "concluded",
-                ):
-                    return
-            seen = len(self.events)
+        while not is_concluded(self.events, job_id):
             await self.read()
 
     async def replay(self, commands: list[tuple[str, dict[str, Any]]]) -> None:
@@ -165,25 +198,21 @@ async def through_script(vm: QemuVm, commands: list[tuple[str, dict[str, Any]]])
     finally:
         writer.close()
         await writer.wait_closed()
-    at_us = {
-        event["event"]: event["timestamp"]["seconds"] * 10**6 + event["timestamp"]["microseconds"]
-        for event in bare.events
-    }
-    return Took(total_ms, (at_us["RESUME"] - at_us["STOP"]) / 1000)
+    return Took(total_ms, pause_ms(bare.events))
 
 
 # --- the measurement ----------------------------------------------------------------------------
 
 
 async def measure(vm: QemuVm, repeats: int) -> dict[str, dict[str, list[Took]]]:
-    """Both ways, both designs, in turn."""
-    found: dict[str, dict[str, list[Took]]] = {d: {"library": [], "bare": []} for d in DESIGNS}
+    """All ways, both designs, in turn."""
+    found: dict[str, dict[str, list[Took]]] = {d: {way: [] for way in WAYS} for d in DESIGNS}
     recorded = {design: await recorded_text(vm, design) for design in DESIGNS}
     for at in range(-1, repeats):  # the first round warms up, and does not count
         for design in DESIGNS:
-            ways = ["library", "bare"] if at % 2 else ["bare", "library"]
-            for way in ways:
-                tag = f"{way}-{design}-{at}"
+            first = at % len(WAYS)
+            for way in WAYS[first:] + WAYS[:first]:
+                tag = f"{WAYS.index(way)}-{design}-{at}"
                 took = await one_run(vm, way, design, tag, recorded[design])
                 if at >= 0:
                     found[design][way].append(took)
@@ -197,11 +226,12 @@ async def recorded_text(vm: QemuVm, design: str) -> str:
 
 
 async def one_run(vm: QemuVm, way: str, design: str, tag: str, recorded: str) -> Took:
-    if way == "library":
+    if way == WAYS[0]:
         took = await through_library(vm, design, tag)
     else:
         commands = json.loads(recorded.replace("recorded-tag", tag))
-        took = await through_script(vm, commands)
+        script = through_client if way == WAYS[1] else through_script
+        took = await script(vm, commands)
     delete(vm, tag)
     return took
 
@@ -216,17 +246,19 @@ def report(found: dict[str, dict[str, list[Took]]], repeats: int) -> str:
     targets, figures = [], []
     for design, ways in found.items():
         for what, of in (("run", total_of), ("pause", pause_of)):
-            library, bare = ([of(took) for took in ways[way]] for way in ("library", "bare"))
-            pairs = median(mine / other for mine, other in zip(library, bare, strict=True))
-            name = f"{design}: {what}, library / bare"
-            targets.append(
-                (*verdict(name, median(library) / median(bare), TIMES_BARE), f"{pairs:.3f}")
-            )
+            values = {way: [of(took) for took in ways[way]] for way in WAYS}
+            library, mine = values[WAYS[0]], median(values[WAYS[0]])
+            for way in WAYS[1:]:
+                name, ratio = f"{design}: {what}, library / {way}", mine / median(values[way])
+                row = verdict(name, ratio, TIMES_BARE)
+                if way != WAYS[1]:
+                    row = (*row[:2], "-", "(stricter)")
+                pairs = median(a / b for a, b in zip(library, values[way], strict=True))
+                targets.append((*row, f"{pairs:.3f}"))
             figures.append(
                 (
                     f"{design}: {what}",
-                    *(f"{value:.2f}" for value in (median(library), median(bare))),
-                    *(f"{value:.2f}" for value in (min(library), min(bare))),
+                    *(f"{get(values[way]):.2f}" for get in (median, min) for way in WAYS),
                 )
             )
     major, minor = qemu_version()
@@ -235,7 +267,7 @@ def report(found: dict[str, dict[str, list[Took]]], repeats: int) -> str:
             f"{machine()}, QEMU {major}.{minor}, {len(DISKS)} disks, {repeats} repeats",
             table(("ratio of medians", "measured", "target", "", "median of ratios"), targets),
             table(
-                ("milliseconds", "library, median", "bare, median", "library, min", "bare, min"),
+                ("milliseconds", *(f"{way}, {what}" for what in ("median", "min") for way in WAYS)),
                 figures,
             ),
         ]
@@ -256,14 +288,14 @@ def draw(found: dict[str, dict[str, list[Took]]]) -> Any:
         axes, (("run", total_of), ("guest's pause", pause_of)), strict=True
     ):
         boxes = {
-            f"{design}\n{way}": [of(took) for took in runs]
+            f"{design}\n{way.replace(' on ', chr(10))}": [of(took) for took in runs]
             for design, ways in found.items()
             for way, runs in ways.items()
         }
         axis.boxplot(list(boxes.values()), tick_labels=list(boxes))
         axis.set(title=title, ylabel="milliseconds")
         axis.set_ylim(bottom=0)
-    figure.suptitle("A plan of eight disks: the library beside a bare script")
+    figure.suptitle("A plan of eight disks: the library beside bare scripts")
     return figure
 
 

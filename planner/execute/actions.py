@@ -35,6 +35,9 @@ class Send:
         timeout_s: How long to wait for the reply, in seconds.
         starts_deadline: Whether events awaited later are awaited within this same time.
         descriptor: Path of a stream's temporary file whose descriptor goes with the command.
+        then: Questions that are sent right behind it, without waiting for its reply: QEMU takes
+            commands in their order (fact 58), so they are answered as if they were asked afterwards,
+            and one round trip does for all.
     """
 
     command: str
@@ -42,6 +45,7 @@ class Send:
     timeout_s: float = 30.0
     starts_deadline: bool = False
     descriptor: str = ""
+    then: tuple[Send, ...] = ()
 
 
 @frozen
@@ -142,9 +146,15 @@ Action = Send | HostDo | AskAgent | Poll | AwaitEvent | Reconnect | ListImage | 
 
 @frozen
 class Returned:
-    """It was done, and this came back."""
+    """It was done, and this came back.
+
+    Attributes:
+        value: What.
+        then: What came of the questions behind a `Send`, one for each; empty: they were not asked.
+    """
 
     value: object = None
+    then: tuple[Response, ...] = ()
 
 
 @frozen

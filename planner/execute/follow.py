@@ -15,7 +15,7 @@ from planner.model.operations import Kind
 from planner.model.replies import Migration, migration_of, run_state_of
 from planner.model.request import Capture
 
-__all__ = ["ENDED_MIGRATION", "await_migration", "await_run_state"]
+__all__ = ["ASK_RUN_STATE", "ENDED_MIGRATION", "await_migration", "await_run_state"]
 
 Doing = Generator[Action, Response, None]
 
@@ -23,18 +23,25 @@ ENDED_MIGRATION = ("", "none", "completed", "failed", "cancelled")
 _TRACKING_POLL_S = 0.001
 """The guest stands while this is waited for, and nothing but asking tells."""
 _POLL_S = 0.25
+ASK_RUN_STATE = Send("query-status")
 _ON_THE_WAY = ("finish-migrate", "postmigrate")
 
 
-def await_run_state(visit: Visit, wanted: str) -> Doing:
+def await_run_state(visit: Visit, wanted: str, response: Response | None = None) -> Doing:
     """Wait until the VM shows a run state; after a migration it can take its time (fact 36).
+
+    Args:
+        visit: What the run knows.
+        wanted: QEMU's name of it.
+        response: What came of a ``query-status`` that was sent already.
 
     Raises:
         StepFailed: The VM is in another run state, and not on its way.
     """
     while True:
-        reply = visit.must_be_done((yield Send("query-status")))
+        reply = visit.must_be_done(response or (yield ASK_RUN_STATE))
         found = run_state_of(reply)
+        response = None
         if found == wanted:
             return
         if found not in _ON_THE_WAY:

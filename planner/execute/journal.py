@@ -161,7 +161,7 @@ class Journal:
 def changes_something(action: Action) -> bool:
     """Whether an action may change the VM or the host; what is not known to be harmless may."""
     if isinstance(action, Send):
-        return not action.command.startswith(_QUESTIONS)
+        return not all(each.command.startswith(_QUESTIONS) for each in (action, *action.then))
     if isinstance(action, HostDo) and action.instruction in FLUSHES:
         return False
     return not isinstance(action, AwaitEvent | ListImage | Poll | Reconnect | Tell)
@@ -174,7 +174,7 @@ def _is_frozenset(kind: object) -> bool:
 
 def _converter() -> Converter:
     converter = strict_converter()
-    converter.register_unstructure_hook(Returned, lambda told: {"value": plain(told.value)})
+    converter.register_unstructure_hook(Returned, _returned_to_plain)
     converter.register_structure_hook(Returned, lambda told, _: _returned(told))
     converter.register_unstructure_hook_func(_is_frozenset, sorted)
     converter.register_unstructure_hook(Response, _response_to_plain)
@@ -198,10 +198,18 @@ _RECORDS: dict[str, type[Any]] = {
 }
 
 
+def _returned_to_plain(told: Returned) -> dict[str, object]:
+    value = {"value": plain(told.value)}
+    return value | ({"then": [_response_to_plain(each) for each in told.then]} if told.then else {})
+
+
 def _returned(told: object) -> Returned:
-    if not isinstance(told, dict) or set(told) != {"value"}:
+    if not isinstance(told, dict) or not {"value"} <= set(told) <= {"value", "then"}:
         raise ValueError("it is no response")
-    return Returned(value_from_plain(told["value"]))
+    then = told.get("then", [])
+    if not isinstance(then, list):
+        raise ValueError("its `then` is no list of responses")
+    return Returned(value_from_plain(told["value"]), tuple(_response(each) for each in then))
 
 
 def _response_to_plain(response: Response) -> dict[str, object]:

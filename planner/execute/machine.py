@@ -30,7 +30,7 @@ from planner.execute.actions import (
     Turned,
 )
 from planner.execute.confirm import confirm, confirm_overlays, disks_as_shown
-from planner.execute.follow import await_migration, await_run_state
+from planner.execute.follow import ASK_RUN_STATE, await_migration, await_run_state
 from planner.execute.freezing import agent_step, check_agent
 from planner.execute.look import Baseline, Look, bind, steps_disks
 from planner.execute.outcome import Failure, FrozenPart, Outcome, StreamPart
@@ -38,7 +38,7 @@ from planner.execute.ownership import Attempt, Capture
 from planner.execute.phases import ENDS, Phase
 from planner.execute.ports import Event
 from planner.execute.undo import undo_run
-from planner.execute.visit import StepFailed, Visit
+from planner.execute.visit import StepFailed, Visit, answers
 from planner.model.operations import Kind
 from planner.model.replies import jobs_of
 from planner.model.request import RunStateAfter
@@ -197,23 +197,26 @@ class Machine:
         if step.target is Target.AGENT and freeze is not None:
             yield from agent_step(self.visit, step, freeze, self.deadline_s)
             return
-        response = yield Send(
-            step.execute,
-            bind(step.arguments, self.baseline.live_nodes),
-            self.deadline_s or step.timeout_s,
-            starts_deadline=True,
-            descriptor=self._temporary if step.execute == "getfd" else "",
+        changes_run_state = step.waits_for in _RUN_STATES
+        told = yield from answers(
+            Send(
+                step.execute,
+                bind(step.arguments, self.baseline.live_nodes),
+                self.deadline_s or step.timeout_s,
+                starts_deadline=True,
+                descriptor=self._temporary if step.execute == "getfd" else "",
+                then=(ASK_RUN_STATE,) if changes_run_state else (),
+            )
         )
+        response = told[0]
         if isinstance(response, Turned):
             self.visit.end_capture(Attempt.FAILED)
         self.visit.must_be_done(response)
         if step.waits_for is WaitsFor.JOB:
             yield from self._await_job(str(step.arguments["job-id"]))
-        elif step.waits_for is WaitsFor.STOPPED:
-            yield from await_run_state(self.visit, "paused")
-            self.visit.holds_pause = True
-        elif step.waits_for is WaitsFor.RUNNING:
-            yield from await_run_state(self.visit, "running")
+        elif changes_run_state:
+            yield from await_run_state(self.visit, _RUN_STATES[step.waits_for], told[1])
+            self.visit.holds_pause = step.waits_for is WaitsFor.STOPPED
         elif step.waits_for in _STREAM_WAITS:
             yield from await_migration(self.visit, step, self.deadline_s)
         self.visit.end_capture(Attempt.APPLIED)
@@ -283,4 +286,5 @@ class Machine:
             self.visit.job_id = ""
 
 
+_RUN_STATES = {WaitsFor.STOPPED: "paused", WaitsFor.RUNNING: "running"}
 _STREAM_WAITS = (WaitsFor.SWITCHOVER, WaitsFor.TRACKING, WaitsFor.MIGRATED)

@@ -96,6 +96,9 @@ class Backend(Protocol):
     ) -> object:
         """Send one command and wait for its reply.
 
+        Several may be under way: they are sent in the order in which their calls began, and QEMU
+        takes them in that order.
+
         Raises:
             CommandRefused: QEMU answered with an error.
             ConnectionLost: The connection ended first.

@@ -83,7 +83,26 @@ async def _drive(asking: Generator[Send, Response, _Result], backend: Backend) -
 
 
 async def _send(backend: Backend, send: Send) -> Response:
-    return await _answer(backend.execute(send.command, send.arguments, send.timeout_s))
+    asking = _answer(backend.execute(send.command, send.arguments, send.timeout_s))
+    if not send.then:
+        return await asking
+    # A task begins only once this one waits, so each question is sent after what stands before it.
+    behind = [asyncio.create_task(_ask_behind(backend, send, each)) for each in send.then]
+    try:
+        response = await asking
+        if isinstance(response, NoAnswer):
+            return response
+        then = tuple([await each for each in behind])
+        return Returned(response.value, then) if isinstance(response, Returned) else response
+    finally:
+        for each in behind:
+            each.cancel()
+
+
+async def _ask_behind(backend: Backend, send: Send, question: Send) -> Response:
+    # Its own time begins when the command before it is done with.
+    timeout_s = send.timeout_s + question.timeout_s
+    return await _answer(backend.execute(question.command, question.arguments, timeout_s))
 
 
 async def _answer(asking: Awaitable[object]) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable
 from attrs import define, evolve, field
 
 from planner.compile.program import Step, Target
-from planner.execute.actions import Action, NoAnswer, Response, Returned, Send, Turned, Withheld
+from planner.execute.actions import Action, Response, Returned, Send, Turned, Withheld
 from planner.execute.look import Baseline, Look
 from planner.execute.outcome import Failure
 from planner.execute.ownership import Attempt, Capture
@@ -16,7 +16,7 @@ from planner.execute.ports import Event
 from planner.model.operations import Kind
 from planner.model.replies import jobs_of, run_state_of, snapshots_of
 
-__all__ = ["StepFailed", "Visit"]
+__all__ = ["StepFailed", "Visit", "answers"]
 
 
 _SETTINGS = ("migrate-set-capabilities", "migrate-set-parameters")
@@ -170,13 +170,28 @@ class Visit:
 
     def look(self) -> Generator[Action, Response, Look]:
         """See what the VM holds and does; raises `StepFailed` where it does not answer."""
-        nodes = yield from self._ask(Send("query-named-block-nodes", {"flat": True}))
-        jobs = yield from self._ask(Send("query-jobs"))
-        status = yield from self._ask(Send("query-status"))
+        look = Send(
+            "query-named-block-nodes",
+            {"flat": True},
+            then=(Send("query-jobs"), Send("query-status")),
+        )
+        told = yield from answers(look)
+        nodes, jobs, status = [self.must_be_done(each) for each in told]
         return Look(run_state_of(status), snapshots_of(nodes), jobs_of(jobs))
 
-    def _ask(self, send: Send) -> Generator[Action, Response, object]:
-        response: Response = yield send
-        if isinstance(response, NoAnswer):
-            self.connected = not response.lost
-        return self.must_be_done(response)
+
+def answers(send: Send) -> Generator[Action, Response, tuple[Response, ...]]:
+    """Send a command and the questions behind it.
+
+    Returns:
+        What came of each, up to the first of which nothing did.
+    """
+    first: Response = yield send
+    told = [first]
+    if isinstance(first, Returned):
+        told += first.then
+    for each in send.then[len(told) - 1 :]:  # whoever did not send them is asked to, one by one
+        if not isinstance(told[-1], Returned):
+            break
+        told.append((yield each))
+    return tuple(told)

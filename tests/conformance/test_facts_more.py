@@ -121,7 +121,7 @@ def test_fact_48_block_graph_names_every_edge(target):
     assert ("/machine/peripheral/disk1-device/virtio-backend", "root", "disk1") in edges
 
 
-# --- facts 49 to 51: the connection -------------------------------------------------------------
+# --- facts 49 to 51, and 58: the connection -----------------------------------------------------
 
 
 def test_fact_49_stop_and_resume_are_told_before_the_reply(target):
@@ -131,6 +131,18 @@ def test_fact_49_stop_and_resume_are_told_before_the_reply(target):
         mark = len(vm.qmp.log)
         vm.execute(command)
         assert [message.get("event", "reply") for message in vm.qmp.log[mark:]] == [event, "reply"]
+
+
+def test_fact_58_what_is_sent_behind_a_command_is_answered_behind_it(target):
+    """Nobody waits for a reply here, and each question is answered as if somebody had."""
+    vm = target.start(two_disks())
+    for _ in range(10):
+        mark = len(vm.qmp.log)
+        ids = [vm.qmp.send(name) for name in ("stop", "query-status", "cont", "query-status")]
+        assert vm.qmp.reply_to(ids[1])["status"] == "paused"
+        assert vm.qmp.reply_to(ids[3])["status"] == "running"
+        told = [message.get("event", message.get("id")) for message in vm.qmp.log[mark:]]
+        assert told == ["STOP", *ids[:2], "RESUME", *ids[2:]]
 
 
 @pytest.mark.real_qemu

@@ -14,12 +14,14 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 __all__ = ["Gate"]
 
 DEADLINE_S = 60.0
 _MOST_DESCRIPTORS = 4
+_DECODER = json.JSONDecoder()
 
 
 class Gate:
@@ -27,10 +29,14 @@ class Gate:
 
     Args:
         vm: The VM.
-        held: QMP's name of the command that is held.
+        held: QMP's name of the command that is held; empty: none is.
+
+    Attributes:
+        seen: What was let pass, and when (monotonic ns).
     """
 
-    def __init__(self, vm, held: str) -> None:
+    def __init__(self, vm, held: str = "") -> None:
+        self.seen: list[tuple[str, int]] = []
         self.path: Path = vm.directory / "gate"
         self._upstream: Path = vm.qmp_path
         self._held = held
@@ -124,18 +130,30 @@ class Gate:
         _shut(target)
 
     def _hold(self, chunk: bytes) -> None:
-        # snapplan sends a command only when the one before is answered, so no chunk has parts of two;
-        # a command that comes with a descriptor is in two chunks, and the first of them is not held.
+        # Only questions are sent before the command before them is answered, so what is held is the
+        # first of its chunk, or comes with what stands before it.  A command that comes with a
+        # descriptor is in two chunks, and the first of them is not held.
         self._sent += chunk
-        try:
-            command = json.loads(self._sent).get("execute")
-        except json.JSONDecodeError:
-            return
-        self._sent = b""
-        if command == self._held and not self._arrived.is_set():
+        commands = self._commands()
+        if self._held in commands and not self._arrived.is_set():
             self._arrived.set()
             if not self._released.wait(DEADLINE_S) or self._left.is_set():
                 raise ConnectionAbortedError(f"{self._held} was never let pass")
+        self.seen += [(command, time.monotonic_ns()) for command in commands]
+
+    def _commands(self) -> list[str]:
+        """Take the commands that are whole off what was sent."""
+        found = []
+        text = self._sent.decode("utf-8", errors="surrogateescape")
+        while text.strip():
+            try:
+                message, end = _DECODER.raw_decode(text.lstrip())
+            except json.JSONDecodeError:
+                break
+            found.append(message.get("execute"))
+            text = text.lstrip()[end:]
+        self._sent = text.encode("utf-8", errors="surrogateescape")
+        return found
 
     def _note_answer(self, chunk: bytes) -> None:
         # A line that begins so is a reply; while the held command is out there is no other.

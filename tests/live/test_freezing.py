@@ -7,7 +7,6 @@ agent's commands, and by a relay that sees what snapplan sends.
 import json
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -20,18 +19,6 @@ pytestmark = pytest.mark.real_qemu
 
 DISKS = ["disk0", "disk1"]
 TIMEOUT_S = 120
-
-
-class Relay(Gate):
-    """A gate that also notes what passes, and when (monotonic ns)."""
-
-    def __init__(self, vm, held_back=""):
-        self.seen = []
-        super().__init__(vm, held_back)
-
-    def _hold(self, chunk):
-        super()._hold(chunk)
-        self.seen.append((json.loads(chunk).get("execute"), time.monotonic_ns()))
 
 
 def request(fake, at_most=60):
@@ -52,7 +39,7 @@ def test_both_disks_are_captured_between_the_freeze_and_the_thaw(qemu, tmp_path)
     """At the freeze QEMU holds no part yet, at the thaw both; and the transaction lies between."""
     vm = start(qemu)
     shown = {}
-    with FakeAgent(tmp_path / "ga") as fake, Relay(vm) as relay:
+    with FakeAgent(tmp_path / "ga") as fake, Gate(vm) as relay:
         for command in (FREEZE, THAW):
             fake.before[command] = lambda command=command: shown.update({command: held(vm, DISKS)})
         done = snapplan("apply", "-", "--vm", relay.path, "--json", text=request(fake))
@@ -106,7 +93,7 @@ def at_the_transaction(vm, fake, tmp_path, act):
     """`snapplan apply` as a program; `act(process)` while QEMU has not got the transaction yet."""
     file = tmp_path / "request.yaml"
     file.write_text(request(fake, at_most=3))
-    with Relay(vm, "transaction") as relay:
+    with Gate(vm, "transaction") as relay:
         arguments = [SNAPPLAN, "apply", file, "--vm", relay.path, "--json"]
         with subprocess.Popen(
             arguments,

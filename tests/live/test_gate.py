@@ -52,6 +52,24 @@ def test_what_is_held_is_let_pass_or_dropped(upstream, released):
     server.close()
 
 
+def test_what_comes_in_one_piece_is_held_as_a_whole(upstream):
+    """Questions may be right behind a command, and a piece may end inside of one."""
+    with Gate(upstream, "held") as gate:
+        client, server = connected(gate, upstream)
+        client.sendall(OTHER + OTHER + HELD[:9])
+        assert server.recv(99) == OTHER + OTHER + HELD[:9]
+        client.sendall(HELD[9:] + OTHER)
+        gate.wait_arrived()
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.recv(99)
+        server.settimeout(60)
+        gate.release()
+        assert server.recv(99) == HELD[9:] + OTHER
+        client.close()
+        server.close()
+
+
 def test_a_descriptor_goes_with_its_command(upstream):
     with Gate(upstream, "held") as gate:
         client, server = connected(gate, upstream)

@@ -74,6 +74,9 @@ def test_what_may_change_something_has_an_intent():
         Returned(),
         Returned([{"a": 1, "$b": (1, "x")}]),
         Returned((Snapshot("1", "t", 2, 3, 4),)),
+        Returned(
+            {}, (Returned({"a": 1}), NoAnswer("gone", lost=True), Turned("GenericError", "no"))
+        ),
         Turned("GenericError", "no"),
         Withheld("journal-unwritable", "full"),
         NoAnswer("gone", lost=True, dead=True),

@@ -12,6 +12,9 @@ from planner.execute.ports import Event
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
 
+LOOK = Send(
+    "query-named-block-nodes", {"flat": True}, then=(Send("query-jobs"), Send("query-status"))
+)
 EXAMPLES = Path(__file__).parents[2] / "specs" / "examples"
 
 
@@ -32,7 +35,7 @@ def drive_to_the_last_question(run, job_id):
     run.tell(Returned(0))
     run.tell(NoAnswer("the test cut it", lost=True))
     assert isinstance(run.tell(Returned(0)), Reconnect)
-    assert run.tell(Returned()) == Send("query-named-block-nodes", {"flat": True})
+    assert run.tell(Returned()) == LOOK
     assert run.tell(Returned([])) == Send("query-jobs")
     job = {"id": job_id, "type": "snapshot-save", "status": "running"}
     assert run.tell(Returned([job])) == Send("query-status")
@@ -46,7 +49,7 @@ def test_an_end_told_with_the_last_answer_is_not_waited_for():
     run, job_id = machine()
     drive_to_the_last_question(run, job_id)
     action = run.tell(RUNNING, [job_told(job_id, "concluded")])
-    assert action == Send("query-named-block-nodes", {"flat": True})
+    assert action == LOOK
 
 
 @pytest.mark.parametrize("last", ["concluded", "nothing"])
@@ -68,4 +71,4 @@ def test_other_events_are_not_its_end(last):
         action = run.tell(Returned(), [job_told(job_id, "concluded")])
     else:
         action = run.tell(NoAnswer("no event", lost=False))
-    assert action == Send("query-named-block-nodes", {"flat": True})
+    assert action == LOOK
