@@ -20,6 +20,8 @@ where they enter, and never travel further.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from operator import attrgetter
 from typing import ClassVar
 
 from attrs import frozen
@@ -37,6 +39,7 @@ __all__ = [
     "UndoIncomplete",
     "Violation",
     "VmChanged",
+    "in_order",
 ]
 
 
@@ -66,6 +69,14 @@ class Problem:
         if self.remedy:
             text += f" ({self.remedy})"
         return text
+
+
+_ORDER = attrgetter("code", "subject", "message", "remedy")
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Problems by code, subject and words, each once."""
+    return tuple(sorted(set(problems), key=_ORDER))
 
 
 class SnapplanError(Exception):

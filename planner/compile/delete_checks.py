@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 
 from planner.compile.part_checks import part_of
 from planner.compile.refusals import vm_problems as busy_problems
-from planner.errors import Problem, Refused
+from planner.errors import Problem, Refused, in_order
 from planner.model.facts import Disk, Facts
 from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind
@@ -350,7 +350,7 @@ def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:
     if problems:
         raise Refused(
             f"snapshot {manifest.tag!r} cannot be deleted safely",
-            problems=tuple(sorted(set(problems))),
+            problems=in_order(problems),
             code="delete-refused",
         )
 

@@ -6,7 +6,7 @@ well (facts 39 to 42); every choice is made here once, with its reason, or refus
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from planner.compile.resolution import (
     Choice,
@@ -22,6 +22,7 @@ from planner.model.request import Capture, ExternalMachineState, RunStateAfter
 
 __all__ = [
     "can_be_external",
+    "images_of",
     "overlay_of",
     "path_problems",
     "stream_choices",
@@ -58,8 +59,23 @@ def can_be_external(disk: Disk) -> Iterator[Problem]:
         )
 
 
-def path_problems(user: str, path: str, facts: Facts) -> Iterator[Problem]:
-    """Why no new file can be made at a path, as far as that shows without looking at the disk."""
+def images_of(facts: Facts) -> dict[str, list[str]]:
+    """The image files of a VM, each with the disks that read it."""
+    images: dict[str, list[str]] = {}
+    for disk in facts.disks:
+        for path in {disk.filename, *(layer.filename for layer in disk.backing)}:
+            images.setdefault(path, []).append(disk.name)
+    return images
+
+
+def path_problems(user: str, path: str, images: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """Why no new file can be made at a path, as far as that shows without looking at the disk.
+
+    Args:
+        user: What the file is for.
+        path: Where it is to be.
+        images: Image files that are there, each with the disks that read it.
+    """
     name = path.rpartition("/")[2]
     if not path.startswith("/") or not name or name in (".", ".."):
         yield Problem(
@@ -70,10 +86,8 @@ def path_problems(user: str, path: str, facts: Facts) -> Iterator[Problem]:
         )
     if len(path.encode()) > _PATH_LIMIT_BYTES or len(name.encode()) > _NAME_LIMIT_BYTES:
         yield Problem("path-too-long", user, "no temporary file fits beside it", "choose a shorter")
-    for disk in facts.disks:
-        layers = (disk.filename, *(layer.filename for layer in disk.backing))
-        if path in layers:
-            yield Problem("path-in-use", user, f"{path} is an image of {disk.name}", "change it")
+    for disk in images.get(path, ()):
+        yield Problem("path-in-use", user, f"{path} is an image of {disk}", "change it")
 
 
 def overlay_of(tag: str, disk: Disk, path: str) -> Overlay:

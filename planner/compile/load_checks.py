@@ -16,7 +16,7 @@ from planner.compile.part_checks import internal_problems, manifest_problems, vm
 from planner.compile.refusals import can_be_internal
 from planner.compile.refusals import vm_problems as busy_problems
 from planner.compile.schema import Schema
-from planner.errors import Problem, Refused
+from planner.errors import Problem, Refused, in_order
 from planner.model.facts import Disk, Facts
 from planner.model.image import Image
 from planner.model.manifest import Manifest, PartKind
@@ -98,7 +98,7 @@ def load_problems(
         disk = by_name.get(part.disk)
         if disk is not None:
             problems += _disk_problems(disk, part.file, manifest.tag)
-    return tuple(sorted(set(problems)))
+    return in_order(problems)
 
 
 def _example() -> dict[str, object]:

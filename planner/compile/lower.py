@@ -15,7 +15,7 @@ import networkx as nx
 
 from planner.compile.graph import Graph
 from planner.compile.program import Step
-from planner.errors import InternalError, Problem, Violation
+from planner.errors import InternalError, Problem, Violation, in_order
 from planner.model.operations import Kind, Operation
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def lower(graph: Graph, instructions: Sequence[Step]) -> tuple[Step, ...]:
             elif first_place > second_place:
                 problems.append(_wrong_way(instructions[first], before, after, data["rules"]))
     if problems:
-        raise Violation("the design breaks the ordering rules", problems=tuple(sorted(problems)))
+        raise Violation("the design breaks the ordering rules", problems=in_order(problems))
     quotient.add_edges_from(between)
     for number, step in enumerate(instructions):
         quotient.add_edges_from((number, covers[op][0]) for op in step.precedes if op in covers)

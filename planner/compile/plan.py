@@ -21,7 +21,7 @@ from planner.compile.resolve import resolve
 from planner.compile.rules import RULES, Rule
 from planner.compile.schema import Schema
 from planner.compile.verify import verify
-from planner.errors import Problem, Refused, SnapplanError, VmChanged
+from planner.errors import Problem, Refused, SnapplanError, VmChanged, in_order
 from planner.model.facts import Facts
 from planner.model.request import Request
 from planner.model.request_text import ReadRequest
@@ -101,7 +101,7 @@ def check_commands(program: Program, facts: Facts) -> None:
         if not schema.has_command(execute)
     ]
     if problems:
-        raise Refused(_LACKING, problems=tuple(sorted(set(problems))), code="qemu-lacks")
+        raise Refused(_LACKING, problems=in_order(problems), code="qemu-lacks")
 
 
 def check_job_ids(program: Program, facts: Facts) -> None:
@@ -186,9 +186,7 @@ def check_unchanged(plan: Plan, facts: Facts) -> Resolution:
             Problem("resolution-differs", "plan", "the request would be decided otherwise now")
         )
     if problems or resolution is None:
-        raise VmChanged(
-            "the VM is no longer what was planned for", problems=tuple(sorted(set(problems)))
-        )
+        raise VmChanged("the VM is no longer what was planned for", problems=in_order(problems))
     return resolution
 
 

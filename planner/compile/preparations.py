@@ -24,6 +24,7 @@ class Preparations:
 
     Attributes:
         resolution: What was decided.
+        overlays: Its overlays, by path.
         images: Disks whose overlay's image has been made.
         set_capabilities: Capabilities that the program has set, with their values.
         set_parameters: Parameters that it has set.
@@ -33,12 +34,17 @@ class Preparations:
     """
 
     resolution: Resolution
+    overlays: dict[str, Overlay] = field(init=False)
     images: set[str] = field(factory=set)
     set_capabilities: dict[str, bool] = field(factory=dict)
     set_parameters: dict[str, int] = field(factory=dict)
     temporary: bool = False
     kept: bool = False
     descriptor: bool = False
+
+    @overlays.default
+    def _by_path(self) -> dict[str, Overlay]:
+        return {overlay.path: overlay for overlay in self.resolution.overlays}
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -135,8 +141,8 @@ class Preparations:
             yield Problem("nothing-else", where, "it touches a file that is no part of this")
 
     def _take_image(self, step: Step, where: str) -> Iterator[Problem]:
-        overlay = next((o for o in self.resolution.overlays if _makes(step, o)), None)
-        if overlay is None:
+        overlay = self.overlays.get(cast("str", step.arguments["path"]))
+        if overlay is None or not _makes(step, overlay):
             yield Problem("nothing-else", where, "it makes an image that nobody asked for")
             return
         yield from _must_undo(step, where, Undo(UndoKind.REMOVE_FILE, overlay.disk))

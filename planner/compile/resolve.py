@@ -8,11 +8,13 @@ nothing stops at the first problem: a user who fixes what is reported need not c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 from attrs import field, frozen
 
 from planner.compile.external import (
     can_be_external,
+    images_of,
     overlay_of,
     path_problems,
     stream_choices,
@@ -22,7 +24,7 @@ from planner.compile.external import (
 from planner.compile.freezing import freeze_choices, freeze_problems
 from planner.compile.refusals import can_be_internal, disk_problems, tag_taken, vm_problems
 from planner.compile.resolution import Choice, InternalPart, Overlay, Replaced, Resolution
-from planner.errors import BadInput, Problem, Refused
+from planner.errors import BadInput, Problem, Refused, in_order
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
     Exclude,
@@ -68,7 +70,7 @@ def resolve(read: ReadRequest, facts: Facts) -> Resolution:
 
 
 def _raise_problems(of_file: tuple[Problem, ...], of_vm: list[Problem]) -> None:
-    problems = (*of_file, *sorted(set(of_vm)))
+    problems = (*of_file, *in_order(of_vm))
     if not problems:
         return
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -114,16 +116,34 @@ class _Work:
         return None
 
     def _unknown(self, name: str, code: str) -> Problem:
+        disk = self._nodes_below.get(name)
+        if disk is None:
+            return Problem(code, name, "the VM has no such disk", f"it has: {self._some_disks}")
+        return Problem(
+            "node-below-disk",
+            name,
+            f"this node lies below disk {disk!r} and is no disk of its own (fact 6)",
+            f"name {disk!r}",
+        )
+
+    # What only some requests need, for all their disks at once.
+
+    @cached_property
+    def _some_disks(self) -> str:
+        return ", ".join(sorted(self.disks)[:8]) or "none"
+
+    @cached_property
+    def _nodes_below(self) -> dict[str, str]:
+        """The nodes that lie below disks, each with the first disk that it lies below."""
+        below: dict[str, str] = {}
         for disk in self.facts.disks:
-            if name in disk.below or any(layer.node == name for layer in disk.backing):
-                return Problem(
-                    "node-below-disk",
-                    name,
-                    f"this node lies below disk {disk.name!r} and is no disk of its own (fact 6)",
-                    f"name {disk.name!r}",
-                )
-        known = ", ".join(sorted(self.disks)[:8]) or "none"
-        return Problem(code, name, "the VM has no such disk", f"it has: {known}")
+            for node in (*disk.below, *(layer.node for layer in disk.backing)):
+                below.setdefault(node, disk.name)
+        return below
+
+    @cached_property
+    def _images(self) -> dict[str, list[str]]:
+        return images_of(self.facts)
 
     def name_disks(self) -> None:
         """Find what each name of the request means."""
@@ -191,7 +211,7 @@ class _Work:
             )
 
     def _check_path(self, paths: dict[str, str], path: str, user: str) -> None:
-        self.problems.extend(path_problems(user, path, self.facts))
+        self.problems.extend(path_problems(user, path, self._images))
         if path in paths:
             self.problems.append(
                 Problem(

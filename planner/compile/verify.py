@@ -55,6 +55,7 @@ class _Walk:
     resolution: Resolution
     problems: list[Problem] = field(factory=list)
     names: Names = field(init=False)
+    replaced: frozenset[tuple[str, str]] = field(init=False)
     running: bool = field(init=False)
     instant: int = 0
     layer_holds_vmstate: set[str] = field(factory=set)
@@ -75,6 +76,7 @@ class _Walk:
 
     def __attrs_post_init__(self) -> None:
         self.names = Names.of(self.resolution)
+        self.replaced = frozenset((old.disk, old.id) for old in self.resolution.replaced)
         self.running = self.resolution.run_state_before is RunStateAfter.RUNNING
         self.preparations = Preparations(self.resolution)
         self.file_systems = FrozenWalk(self.resolution)
@@ -271,8 +273,7 @@ class _Walk:
     def delete(self, operation: Operation) -> None:
         """A snapshot from before goes."""
         key = (operation.disk, operation.detail)
-        allowed = {(old.disk, old.id) for old in self.resolution.replaced}
-        if key not in allowed:
+        if key not in self.replaced:
             self._report("old-until-new", f"{operation} deletes what the request does not give up")
         captured = operation.disk in self.snapshots or operation.disk in self.wrote_vmstate
         if captured or (self.resolution.pauses and not self.running):
@@ -319,7 +320,7 @@ class _Walk:
         for disk in sorted(self.layer_holds_vmstate):
             self._report("snapshot-before-discard", f"{disk} keeps vmstate in its active layer")
         self._finish_machine_state()
-        missing = {(old.disk, old.id) for old in resolution.replaced} - self.deleted
+        missing = self.replaced - self.deleted
         for disk, snapshot_id in sorted(missing):
             self._report("complete", f"snapshot {snapshot_id} of {disk} is not replaced")
         should_run = resolution.run_state_after is RunStateAfter.RUNNING

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from planner.compile.part_checks import internal_problems, manifest_problems
-from planner.errors import Problem, Refused, RunFailed, UndoIncomplete
+from planner.errors import Problem, Refused, RunFailed, UndoIncomplete, in_order
 from planner.execute.offline import OfflineImages, images_of_files
 from planner.execute.ports import NoReply, Reporter
 from planner.model.image import Image
@@ -50,10 +50,10 @@ async def revert_offline(
         UndoIncomplete: Some disks are reverted and some are not; the problems say which.
     """
     found, unreadable = await images_of_files(manifest, images)
-    problems = sorted({*unreadable, *_problems(manifest, found, others)})
+    problems = in_order((*unreadable, *_problems(manifest, found, others)))
     if problems:
         message = f"snapshot {manifest.tag!r} cannot be loaded safely"
-        raise Refused(message, problems=tuple(problems), code="load-refused")
+        raise Refused(message, problems=problems, code="load-refused")
     parts = manifest.of_kind(PartKind.INTERNAL)
     for number, part in enumerate(parts):
         if reporter is not None:

@@ -10,7 +10,7 @@ from planner.compile.part_checks import (
     vm_problems,
 )
 from planner.compile.part_image import images_of_vm
-from planner.errors import CannotConnect, Problem
+from planner.errors import CannotConnect, Problem, in_order
 from planner.execute.ports import Backend, CommandRefused, ConnectionLost, NoReply
 from planner.model.facts import Facts
 from planner.model.image import Image, images_of_nodes
@@ -56,4 +56,4 @@ def verify_on_vm(
         *vm_problems(manifest, facts),
         *(() if sizes is None else stream_problems(manifest, sizes)),
     ]
-    return tuple(sorted(set(problems)))
+    return in_order(problems)

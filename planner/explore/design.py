@@ -18,7 +18,7 @@ from attrs import field, frozen
 
 from planner.compile.graph import build_graph
 from planner.compile.resolution import Resolution, operations_of
-from planner.errors import Problem, Refused
+from planner.errors import Problem, Refused, in_order
 from planner.explore.instruction import (
     Effect,
     ExistingTag,
@@ -281,7 +281,7 @@ def rules_say(instructions: Sequence[Instruction], resolution: Resolution) -> tu
             why = f"does not promise {before} before {after}, which {rules} asks for"
             problems.add(Problem("no-order-in-a-transaction", instructions[first].name, why))
     problems.update(_untracked(instructions))
-    return tuple(sorted(problems))
+    return in_order(problems)
 
 
 def _untracked(instructions: Sequence[Instruction]) -> Iterator[Problem]:
