@@ -193,10 +193,23 @@ class DesignReport:
 
     @property
     def sent_in_pause(self) -> int:
-        """How many commands are sent while the guest stands still because of this run."""
+        """How many round trips begin while the guest stands still because of this run."""
         if self.rehearsal is None or self.program is None or not self.program.resolution.pauses:
             return 0
-        return sum(span.paused for span in self.rehearsal.spans)
+        return sum(span.paused and not span.behind for span in self.rehearsal.spans)
+
+    @property
+    def round_trips(self) -> tuple[tuple[str, ...], ...]:
+        """The commands that its run sends, those together that go in one round trip."""
+        if self.rehearsal is None:
+            return ()
+        trips: list[list[str]] = []
+        for span in self.rehearsal.spans:
+            if span.behind:
+                trips[-1].append(span.command)
+            else:
+                trips.append([span.command])
+        return tuple(map(tuple, trips))
 
 
 def design_names(wanted: str) -> tuple[str, ...]:

@@ -64,12 +64,14 @@ class Span:
         begin: When it was sent: in small steps of QEMU's, or in microseconds where measured.
         end: When it was answered.
         paused: Whether the guest was paused when it was sent.
+        behind: Whether it was sent right behind the one before, in the same round trip.
     """
 
     command: str
     begin: int
     end: int
     paused: bool = False
+    behind: bool = False
 
 
 @frozen
@@ -145,16 +147,14 @@ class _Strike:
 
 
 def _run(machine: Machine, vm: _Vm, strike: _Strike) -> Rehearsal:
-    spans, host, agent = [], RehearsedHost(), RehearsedAgent()
+    spans: list[Span] = []
+    host, agent = RehearsedHost(), RehearsedAgent()
     action: Action | Outcome = machine.start()
     while not isinstance(action, Outcome):
         if isinstance(action, AskAgent):
             response = agent.answer(action, strike.fault if strike.falls_on(action) else None)
         elif isinstance(action, Send):
-            begin, paused = vm.now, not vm.state.running
-            struck = strike.falls_on(action)
-            response = vm.struck(action, strike.fault) if struck else vm.answer(action)
-            spans.append(Span(action.command, begin, vm.now, paused))
+            response = _sent(action, vm, strike, spans)
         elif isinstance(action, HostDo):
             response = host.answer(action, strike.fault if strike.falls_on(action) else None)
         else:
@@ -162,6 +162,22 @@ def _run(machine: Machine, vm: _Vm, strike: _Strike) -> Rehearsal:
             response = vm.wait() if waits else _without_vm(action)
         action = machine.tell(response, vm.take_events())
     return Rehearsal(action, tuple(spans), tuple(vm.pauses), tuple(sorted(host.files)))
+
+
+def _sent(send: Send, vm: _Vm, strike: _Strike, spans: list[Span]) -> Response:
+    """Send a command, and the questions behind it where it is done."""
+    begin, paused = vm.now, not vm.state.running
+    struck = strike.falls_on(send)
+    response = vm.struck(send, strike.fault) if struck else vm.answer(send)
+    spans.append(Span(send.command, begin, vm.now, paused))
+    if not isinstance(response, Returned):
+        return response
+    then = []
+    for question in send.then:
+        begin = vm.now
+        then.append(vm.answer(question))
+        spans.append(Span(question.command, begin, vm.now, paused, behind=True))
+    return Returned(response.value, tuple(then))
 
 
 def _without_vm(action: Action) -> Response:

@@ -77,8 +77,12 @@ class Symmetry:
     def canonical(self, state: State) -> State:
         """The representative of the states that differ from this one by an exchange."""
         target: dict[int, int] = {}
+        queued, skipped = self._queued(state), _skipped(state)
         for members in self.classes:
-            keys = sorted((self._key(state, disk), disk) for disk in members)
+            keys = sorted(
+                ((*self._key(state, disk), skipped.get(disk, ()), queued.get(disk, ())), disk)
+                for disk in members
+            )
             target.update({disk: place for (_, disk), place in zip(keys, members, strict=True)})
         if all(disk == place for disk, place in target.items()):
             return state
@@ -96,12 +100,6 @@ class Symmetry:
             state.left >> disk & 1,
             state.foreign >> disk & 1,
             *self._outside_key(state, disk),
-            tuple(version for where, version in state.skipped if where == disk),
-            tuple(
-                place
-                for place, entry in enumerate(state.queue)
-                if self._queued_disk(state, entry) == disk
-            ),
         )
 
     def _outside_key(self, state: State, disk: int) -> tuple[int, ...]:
@@ -109,6 +107,14 @@ class Symmetry:
         if not outside.frozen:
             return ()
         return outside.frozen[disk], outside.added >> disk & 1, outside.files >> disk & 1
+
+    def _queued(self, state: State) -> dict[int, tuple[int, ...]]:
+        """The places that each disk has in the queue."""
+        places: dict[int, tuple[int, ...]] = {}
+        for place, entry in enumerate(state.queue):
+            disk = self._queued_disk(state, entry)
+            places[disk] = (*places.get(disk, ()), place)
+        return places
 
     def _queued_disk(self, state: State, entry: tuple[int, int]) -> int:
         kind, number = entry
@@ -142,6 +148,14 @@ class Symmetry:
             for kind, n in state.queue
         )
         return moved._replace(done=_exchanged(state.done, numbers), queue=queue)
+
+
+def _skipped(state: State) -> dict[int, tuple[int, ...]]:
+    """The versions that each disk has skipped."""
+    versions: dict[int, tuple[int, ...]] = {}
+    for disk, version in state.skipped:
+        versions[disk] = (*versions.get(disk, ()), version)
+    return versions
 
 
 def _outside_exchanged(outside: Outside, target: dict[int, int]) -> Outside:

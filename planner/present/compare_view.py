@@ -85,7 +85,7 @@ def _explored(report: DesignReport) -> str:
 
 
 def _round_trips(report: DesignReport) -> str:
-    return str(len(report.rehearsal.spans)) if report.rehearsal else "-"
+    return str(len(report.round_trips)) if report.rehearsal else "-"
 
 
 def _prediction(report: DesignReport) -> str:
@@ -213,7 +213,7 @@ def _report_to_plain(report: DesignReport) -> dict[str, object]:
         "machine-state": report.machine_state,
         "qmp-commands": list(report.commands),
         "host-steps": list(report.on_host),
-        "round-trips": [span.command for span in report.rehearsal.spans],
+        "round-trips": [list(together) for together in report.round_trips],
         "sent-inside-pause": report.sent_in_pause,
         "inside-pause": list(report.inside_pause),
         "predicted-pause": prediction

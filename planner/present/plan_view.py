@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import cast
 
@@ -15,7 +16,10 @@ from planner.present.words import table
 __all__ = ["plan_text", "qmp_lines"]
 
 _SHOWN = 6
-"""How many disks or operations of one kind are named before the rest is counted."""
+"""How many of one kind, disks, steps, warnings, are shown before the rest is counted."""
+_SHOWN_OF_MANY = 2
+"""How many steps of one command are shown where there are more than that."""
+_OF_MANY_DISKS = (Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY)
 _WHO = {Target.AGENT: "  (by the guest agent)"}
 
 
@@ -34,8 +38,8 @@ def _head(plan: Plan) -> Iterator[str]:
     if resolution.excluded:
         yield f"  left out       {_names(list(resolution.excluded))}"
     yield f"  design         {program.design}"
-    for problem in program.not_chosen:
-        yield f"                 not {problem.message}"
+    for message in dict.fromkeys(problem.message for problem in program.not_chosen):
+        yield f"                 not {message}"
     yield f"  run state      {resolution.run_state_before} -> {resolution.run_state_after}"
 
 
@@ -51,14 +55,18 @@ def _choices(plan: Plan) -> Iterator[str]:
     yield "Why"
     alike: dict[tuple[str, str], list[Choice]] = {}
     for choice in plan.program.resolution.choices:
-        alike.setdefault((choice.value, choice.reason), []).append(choice)
+        kind = choice.value.partition(": ")[0]  # of an overlay without its path
+        alike.setdefault((kind, choice.reason), []).append(choice)
     shown = [choice for group in alike.values() for choice in group[:_SHOWN]]
     yield table([_choice_row(c) for c in sorted(shown, key=lambda c: c.subject)], "  ")
-    for (value, reason), group in alike.items():
+    for (kind, reason), group in alike.items():
         if len(group) > _SHOWN:
-            yield f"  and {len(group) - _SHOWN} more: {value}, {reason}"
-    for warning in plan.program.resolution.warnings:
+            yield f"  and {len(group) - _SHOWN} more: {kind}, {reason}"
+    warnings = plan.program.resolution.warnings
+    for warning in warnings[:_SHOWN]:
         yield f"  warning: {warning}"
+    if len(warnings) > _SHOWN:
+        yield f"  and {len(warnings) - _SHOWN} warnings more"
 
 
 def _choice_row(choice: Choice) -> tuple[str, str, str]:
@@ -68,10 +76,25 @@ def _choice_row(choice: Choice) -> tuple[str, str, str]:
 
 def _steps(plan: Plan) -> Iterator[str]:
     yield "Steps"
-    for number, step in enumerate(plan.program.steps, start=1):
+    steps = plan.program.steps
+    many = {name for name, count in Counter(s.execute for s in steps).items() if count > _SHOWN}
+    shown: Counter[str] = Counter()
+    left_out: list[int] = []
+    for number, step in enumerate(steps, start=1):
+        shown[step.execute] += 1
+        if step.execute in many and shown[step.execute] > _SHOWN_OF_MANY:
+            left_out.append(number)
+            if number == len(steps) or steps[number].execute != step.execute:
+                yield f"  {_numbers(left_out)}. {step.execute}, likewise"
+                left_out.clear()
+            continue
         yield f"  {number}. {step.execute}{_promise(step)}{_WHO.get(step.target, '')}"
         yield f"       does    {_operations(step) or _prepares(step)}"
         yield f"       undo    {_undo(step)}"
+
+
+def _numbers(run: list[int]) -> str:
+    return f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}"
 
 
 def _promise(step: Step) -> str:
@@ -84,14 +107,17 @@ def _promise(step: Step) -> str:
 
 
 def _operations(step: Step) -> str:
-    snapshots = [op.disk for op in step.covers if op.kind is Kind.SNAPSHOT_DISK]
-    words: list[str] = []
+    disks: dict[Kind, list[str]] = {}
     for operation in step.covers:
-        if operation.kind is not Kind.SNAPSHOT_DISK:
-            words.append(str(operation))
-        elif operation.disk == snapshots[0]:
-            words.append(f"{Kind.SNAPSHOT_DISK.value}({_names(snapshots)})")
-    return " -> ".join(words) if step.ordered else ", ".join(words)
+        disks.setdefault(operation.kind, []).append(operation.disk)
+    words: dict[str, None] = {}  # in their order, each once
+    for operation in step.covers:
+        names = disks[operation.kind]
+        if operation.kind not in _OF_MANY_DISKS:
+            words[str(operation)] = None
+        elif operation.disk == names[0]:
+            words[f"{operation.kind.value}({_names(names)})"] = None
+    return (" -> " if step.ordered else ", ").join(words)
 
 
 def _prepares(step: Step) -> str:

@@ -97,7 +97,8 @@ def test_simulated_runs_are_measured_and_called_simulated(snapplan):
     assert (code, found["simulated"]) == (0, True), err
     for design in found["designs"]:
         measured = design["measured"]
-        assert [span["command"] for span in measured["spans"]] == design["round-trips"]
+        sent = [command for together in design["round-trips"] for command in together]
+        assert [span["command"] for span in measured["spans"]] == sent
         assert measured["pause-us"] > 0  # by the simulator's clock; snapplan's own runs beside it
     _, text, _ = snapplan("compare", REQUEST, "--facts", FACTS, "--simulate", *able)
     assert "times are the simulator's" in text

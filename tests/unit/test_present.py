@@ -26,7 +26,18 @@ from planner.present.vm_view import (
 )
 from planner.present.words import bytes_text, error_text, error_to_plain, table
 from tests.property.worlds import machines
-from tests.unit.build import drive, facts, held, plan, qcow2, raw, request, two_disks, whole
+from tests.unit.build import (
+    drive,
+    facts,
+    held,
+    plan,
+    qcow2,
+    raw,
+    request,
+    streamed,
+    two_disks,
+    whole,
+)
 from tests.unit.fake_vm import run
 
 TINY = plan("monolithic", facts(qcow2("disk0")), whole("disk0"))
@@ -55,6 +66,39 @@ flowchart TD
   n2 -- "snapshot-before-discard" --> n4
 """
     )
+
+
+def overlaid(count):
+    """The text of a plan with so many overlays, one part that is replaced, and one disk left out."""
+    names = [f"disk{number:03}" for number in range(count)]
+    disks = [qcow2(name, snapshots=(held("t"),)) for name in ("a", "b", *names)]
+    wanted = streamed("stopped", "a", overlays=names, others="exclude", existing_tag="replace")
+    return plan_text(plan("auto", facts(*disks, version="10.0"), wanted))
+
+
+def test_a_plan_of_many_overlays_is_no_longer_than_one_of_some():
+    """What is alike is shown for the first ones and counted, and no reason is there twice."""
+    text = overlaid(60)
+    lines = text.splitlines()
+    assert len(lines) == len(overlaid(200).splitlines()) < 80
+    reasons = [line for line in lines if line.strip().startswith("not design")]
+    assert len(reasons) == len(set(reasons)) == 3
+    assert "  and 54 more: external, asked for" in lines
+    likewise = [line.split(". ") for line in lines if line.endswith(", likewise")]
+    assert [name for _, name in likewise] == ["create-overlay, likewise", "blockdev-add, likewise"]
+    spans = [[int(number) for number in numbers.split(" to ")] for numbers, _ in likewise]
+    assert [last - first + 1 for first, last in spans] == [58, 58]
+    assert (
+        "SwitchToOverlay(disk000, disk001, disk002, disk003, disk004, disk005 and 54 more)" in text
+    )
+
+
+def test_a_plan_of_few_steps_of_one_command_shows_them_all():
+    """Six is few."""
+    assert overlaid(6).count("blockdev-add\n") == 6
+    assert "likewise" not in overlaid(6)
+    assert "and 1 more: external, asked for" in overlaid(7)
+    assert "likewise" in overlaid(7)
 
 
 def test_dot_of_a_tiny_plan():
