@@ -189,7 +189,7 @@ def answers(send: Send) -> Generator[Action, Response, tuple[Response, ...]]:
     first: Response = yield send
     told = [first]
     if isinstance(first, Returned):
-        told += first.then
+        told += first.then[: len(send.then)]
     for each in send.then[len(told) - 1 :]:  # whoever did not send them is asked to, one by one
         if not isinstance(told[-1], Returned):
             break

@@ -115,6 +115,12 @@ def test_what_was_not_asked_is_asked_one_by_one(count):
     assert [each.value for each in got] == [0, "a", "b"]
 
 
+def test_what_nobody_asked_for_is_left():
+    """A journal that somebody wrote by hand answers more than there are questions."""
+    more = Returned(0, (Returned("a"), Returned("b"), Returned("c")))
+    assert [each.value for each in flow_of(FIRST, more)[1]] == [0, "a", "b"]
+
+
 def test_nothing_is_asked_after_a_loss():
     """Neither behind the command itself nor behind a question."""
     lost = NoAnswer("gone", lost=True)
