@@ -1,9 +1,11 @@
 """Questions that are sent behind a command: one round trip for all, and each has its own answer."""
 
 import asyncio
+import itertools
 
 import pytest
 
+from planner.execute import measuring
 from planner.execute.actions import NoAnswer, Poll, Returned, Send, Tell, Turned
 from planner.execute.follow import await_run_state
 from planner.execute.journal import changes_something
@@ -86,6 +88,20 @@ def test_after_a_command_without_an_answer_no_question_is_waited_for():
     peer = Peer(3, stop=NoReply("too late"))
     assert told(FIRST, peer) == NoAnswer("too late", lost=False)
     assert peer.cancelled == ["query-status", "query-jobs"]
+
+
+def test_a_question_is_no_round_trip_of_its_own(monkeypatch):
+    """Its answer waits for what QEMU does for the command: that one took so long."""
+    ticks = itertools.count()
+    monkeypatch.setattr(measuring, "_now_us", lambda: 2 ** next(ticks))
+    timed = measuring._Timed(Peer(3))
+    told(FIRST, timed)
+    behind = {span.command: span.behind for span in timed.spans}
+    assert behind == {"stop": False, "query-status": True, "query-jobs": True}
+    took = {span.command: span.end - span.begin for span in timed.spans}
+    assert took["stop"] < max(took.values())
+    measured = measuring._measurement(timed, Outcome(Phase.DONE, "running"), 0, 0, 0)
+    assert (measured.longest_command, measured.longest_us) == ("stop", took["stop"])
 
 
 def test_a_command_behind_a_question_makes_it_a_change():
