@@ -8,6 +8,7 @@ from a running VM and from image files.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from planner.errors import Problem
@@ -30,8 +31,8 @@ _NS_PER_S = 1e9
 def manifest_problems(manifest: Manifest) -> Iterator[Problem]:
     """What is wrong with a manifest in itself: somebody has edited it, or put two together."""
     internal = manifest.of_kind(PartKind.INTERNAL)
-    disks = [part.disk for part in manifest.parts if part.disk]
-    for disk in sorted({disk for disk in disks if disks.count(disk) > 1}):
+    counts = Counter(part.disk for part in manifest.parts if part.disk)
+    for disk in sorted(disk for disk, count in counts.items() if count > 1):
         yield Problem("manifest-inconsistent", disk, "the manifest has two parts of this disk")
     if not manifest.parts:
         yield Problem("manifest-inconsistent", manifest.tag, "the manifest has no parts")

@@ -75,6 +75,22 @@ def test_each_change_of_a_disk_is_found(changes, code):
     assert (code, "disk1") in load(now)
 
 
+def test_a_manifest_that_contradicts_itself_is_told():
+    """A disk that has two parts, machine state that is there twice, no part at all."""
+    first, second = manifest().parts
+
+    def said(*parts):
+        recorded = evolve(manifest(), parts=parts)
+        found = verify_on_vm(recorded, vm(), {}, {})
+        return {p.message for p in found if p.code == "manifest-inconsistent"}
+
+    assert said(first, second) == set()
+    assert said(first, second, second) == {"the manifest has two parts of this disk"}
+    twice = evolve(second, vm_state_size_bytes=1)
+    assert said(first, twice) == {"the manifest has the machine state twice"}
+    assert said() == {"the manifest has no parts"}
+
+
 def test_swapped_images_are_told_by_their_files():
     """Two disks with parts of equal ids and clocks exchanged their images: only the files tell."""
     one, two = vm().disks
