@@ -15,8 +15,7 @@ on equal terms.  Memory is tracemalloc's peak over what there was before, in a p
 each figure.
 
 What a disk costs in time grows with the number of disks though the work does not: the function calls
-are counted beside it.  Ten thousand disks and their graph fit into a processor's caches, a hundred
-thousand do not; networkx alone shows the same.
+are counted beside it, and networkx alone is measured at the same sizes.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ from tests.support.topology import DiskSpec, Topology
 DESIGNS = ("monolithic", "transactional")
 DISKS = tuple(f"disk{number}" for number in range(8))
 TIMES_BARE = 1.05
-WAYS = ("library", "script on qemu.qmp", "script on a stream")
+LIBRARY, ON_CLIENT, ON_STREAM = "library", "script on qemu.qmp", "script on a stream"
+WAYS = (LIBRARY, ON_CLIENT, ON_STREAM)
 READ_LIMIT_BYTES = 2**26
 
 
@@ -226,11 +227,11 @@ async def recorded_text(vm: QemuVm, design: str) -> str:
 
 
 async def one_run(vm: QemuVm, way: str, design: str, tag: str, recorded: str) -> Took:
-    if way == WAYS[0]:
+    if way == LIBRARY:
         took = await through_library(vm, design, tag)
     else:
         commands = json.loads(recorded.replace("recorded-tag", tag))
-        script = through_client if way == WAYS[1] else through_script
+        script = through_client if way == ON_CLIENT else through_script
         took = await script(vm, commands)
     delete(vm, tag)
     return took
@@ -247,11 +248,11 @@ def report(found: dict[str, dict[str, list[Took]]], repeats: int) -> str:
     for design, ways in found.items():
         for what, of in (("run", total_of), ("pause", pause_of)):
             values = {way: [of(took) for took in ways[way]] for way in WAYS}
-            library, mine = values[WAYS[0]], median(values[WAYS[0]])
-            for way in WAYS[1:]:
-                name, ratio = f"{design}: {what}, library / {way}", mine / median(values[way])
-                row = verdict(name, ratio, TIMES_BARE)
-                if way != WAYS[1]:
+            library = values[LIBRARY]
+            for way in (ON_CLIENT, ON_STREAM):
+                ratio = median(library) / median(values[way])
+                row = verdict(f"{design}: {what}, {LIBRARY} / {way}", ratio, TIMES_BARE)
+                if way == ON_STREAM:
                     row = (*row[:2], "-", "(stricter)")
                 pairs = median(a / b for a, b in zip(library, values[way], strict=True))
                 targets.append((*row, f"{pairs:.3f}"))

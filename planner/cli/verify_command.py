@@ -15,7 +15,7 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.manifests import file_sizes, find_manifest, manifest_argument, offline_option
-from planner.errors import Problem, Refused, Violation
+from planner.errors import Problem, Refused, Violation, in_order
 from planner.execute.offline import check_images, verify_offline
 from planner.execute.pump import ask_facts
 from planner.execute.store import Store, VmIdentity
@@ -88,7 +88,7 @@ async def _offline(manifest: Manifest, *, deep: bool) -> Verdict:
             for file in (part.file if part.format != "raw" else "", part.overlay_file)
             if file  # of a raw image there is nothing that qemu-img could check
         ]
-        findings = tuple(sorted({*findings, *await check_images(files, images)}))
+        findings = in_order((*findings, *await check_images(files, images)))
         _refuse_used(findings)
     unchecked = ("the machine and its devices: no VM was asked",)
     return Verdict(manifest, findings, unchecked)

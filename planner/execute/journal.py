@@ -199,8 +199,10 @@ _RECORDS: dict[str, type[Any]] = {
 
 
 def _returned_to_plain(told: Returned) -> dict[str, object]:
-    value = {"value": plain(told.value)}
-    return value | ({"then": [_response_to_plain(each) for each in told.then]} if told.then else {})
+    body: dict[str, object] = {"value": plain(told.value)}
+    if told.then:
+        body["then"] = [_response_to_plain(each) for each in told.then]
+    return body
 
 
 def _returned(told: object) -> Returned:

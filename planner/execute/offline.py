@@ -14,7 +14,7 @@ from planner.compile.part_checks import (
     overlay_problems,
     stream_problems,
 )
-from planner.errors import Problem
+from planner.errors import Problem, in_order
 from planner.execute.ports import Images, NoReply
 from planner.model.image import Image
 from planner.model.manifest import Manifest, PartKind
@@ -88,7 +88,7 @@ async def verify_offline(
         *stream_problems(manifest, sizes),
     ]
     seen = [problem for problem in problems if problem.subject not in unseen]
-    return tuple(sorted({*seen, *unreadable}))
+    return in_order((*seen, *unreadable))
 
 
 async def check_images(files: Iterable[str], images: OfflineImages) -> tuple[Problem, ...]:

@@ -11,6 +11,8 @@ reachable from a state exactly if it is from the representative, in as many move
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from planner.explore.state import Outside, React, Setting, State
 from planner.explore.vm_moves import VmMoves
 
@@ -77,7 +79,8 @@ class Symmetry:
     def canonical(self, state: State) -> State:
         """The representative of the states that differ from this one by an exchange."""
         target: dict[int, int] = {}
-        queued, skipped = self._queued(state), _skipped(state)
+        queued = _by_disk((self._queued_disk(state, e), n) for n, e in enumerate(state.queue))
+        skipped = _by_disk(state.skipped)
         for members in self.classes:
             keys = sorted(
                 ((*self._key(state, disk), skipped.get(disk, ()), queued.get(disk, ())), disk)
@@ -107,14 +110,6 @@ class Symmetry:
         if not outside.frozen:
             return ()
         return outside.frozen[disk], outside.added >> disk & 1, outside.files >> disk & 1
-
-    def _queued(self, state: State) -> dict[int, tuple[int, ...]]:
-        """The places that each disk has in the queue."""
-        places: dict[int, tuple[int, ...]] = {}
-        for place, entry in enumerate(state.queue):
-            disk = self._queued_disk(state, entry)
-            places[disk] = (*places.get(disk, ()), place)
-        return places
 
     def _queued_disk(self, state: State, entry: tuple[int, int]) -> int:
         kind, number = entry
@@ -150,12 +145,12 @@ class Symmetry:
         return moved._replace(done=_exchanged(state.done, numbers), queue=queue)
 
 
-def _skipped(state: State) -> dict[int, tuple[int, ...]]:
-    """The versions that each disk has skipped."""
-    versions: dict[int, tuple[int, ...]] = {}
-    for disk, version in state.skipped:
-        versions[disk] = (*versions.get(disk, ()), version)
-    return versions
+def _by_disk(pairs: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
+    """What goes with each disk, in its order."""
+    found: dict[int, tuple[int, ...]] = {}
+    for disk, what in pairs:
+        found[disk] = (*found.get(disk, ()), what)
+    return found
 
 
 def _outside_exchanged(outside: Outside, target: dict[int, int]) -> Outside:

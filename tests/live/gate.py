@@ -8,7 +8,6 @@ left is dropped: QEMU never has it.
 """
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -17,11 +16,12 @@ import threading
 import time
 from pathlib import Path
 
+from backends.simulator.json_stream import JsonStream
+
 __all__ = ["Gate"]
 
 DEADLINE_S = 60.0
 _MOST_DESCRIPTORS = 4
-_DECODER = json.JSONDecoder()
 
 
 class Gate:
@@ -40,7 +40,7 @@ class Gate:
         self.path: Path = vm.directory / "gate"
         self._upstream: Path = vm.qmp_path
         self._held = held
-        self._sent = b""
+        self._sent = JsonStream()
         self._arrived = threading.Event()
         self._released = threading.Event()
         self._left = threading.Event()
@@ -133,27 +133,13 @@ class Gate:
         # Only questions are sent before the command before them is answered, so what is held is the
         # first of its chunk, or comes with what stands before it.  A command that comes with a
         # descriptor is in two chunks, and the first of them is not held.
-        self._sent += chunk
-        commands = self._commands()
+        messages = [each for each in self._sent.feed(chunk) if isinstance(each, dict)]
+        commands = [message.get("execute") for message in messages]
         if self._held in commands and not self._arrived.is_set():
             self._arrived.set()
             if not self._released.wait(DEADLINE_S) or self._left.is_set():
                 raise ConnectionAbortedError(f"{self._held} was never let pass")
         self.seen += [(command, time.monotonic_ns()) for command in commands]
-
-    def _commands(self) -> list[str]:
-        """Take the commands that are whole off what was sent."""
-        found = []
-        text = self._sent.decode("utf-8", errors="surrogateescape")
-        while text.strip():
-            try:
-                message, end = _DECODER.raw_decode(text.lstrip())
-            except json.JSONDecodeError:
-                break
-            found.append(message.get("execute"))
-            text = text.lstrip()[end:]
-        self._sent = text.encode("utf-8", errors="surrogateescape")
-        return found
 
     def _note_answer(self, chunk: bytes) -> None:
         # A line that begins so is a reply; while the held command is out there is no other.

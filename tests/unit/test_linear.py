@@ -28,8 +28,8 @@ def vm(count, make=qcow2, **more):
     return facts(*(make(name, **more) for name in names(count)), version=NEW)
 
 
-def overlays(count, **more):
-    disks = {name: {"external": f"/new/{name}.qcow2"} for name in names(count)}
+def overlays(count, folder="/new", **more):
+    disks = {name: {"external": f"{folder}/{name}.qcow2"} for name in names(count)}
     return request("t", disks=disks, **more)
 
 
@@ -62,7 +62,7 @@ CASES = {
     **{
         f"{capture}, overlays": (
             lambda n, capture=capture: streamed(capture, overlays=names(n)),
-            lambda n: facts(*map(deep, names(n)), version=NEW),
+            lambda n: vm(n, deep),
             "auto",
         )
         for capture in ("stopped", "live", "background")
@@ -72,20 +72,14 @@ CASES = {
     ),
     "refused: below": (
         lambda n: internals([f"{name}-base2" for name in names(n)]),
-        lambda n: facts(*map(deep, names(n)), version=NEW),
+        lambda n: vm(n, deep),
         "auto",
     ),
     "refused: raw": (lambda n: whole(*names(n)), lambda n: vm(n, raw), "auto"),
     "refused: taken": (
         lambda n: whole(*names(n)), lambda n: vm(n, snapshots=(held("t"),)), "auto",
     ),
-    "refused: images": (
-        lambda n: request(
-            "t", disks={name: {"external": f"/vm/{name}.qcow2"} for name in names(n)}
-        ),
-        vm,
-        "auto",
-    ),
+    "refused: images": (lambda n: overlays(n, folder="/vm"), vm, "auto"),
     "refused: not mentioned": (lambda _: whole("disk0"), vm, "auto"),
 }  # fmt: skip
 
