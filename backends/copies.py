@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attrs import define, field
 
+from backends.by_descriptor import Folder, name_of, open_file
 from backends.host import QemuHost
 from planner.execute.ports import HostRefused
 
@@ -38,46 +39,49 @@ class RestoringHost(QemuHost):
         return {}
 
     def _make_copy(self, path: Path, source: Path, snapshot_id: object) -> None:
-        owner = source.stat()
-        if os.path.lexists(path):
-            raise HostRefused("file-exists", f"{path} exists, and is not overwritten")
-        temporary = path.with_name(f".{path.name}.snapplan")
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        temporary = f".{path.name}.snapplan"
+        image = open_file(source)
         try:
-            if snapshot_id is None:
-                shutil.copyfile(source, temporary)
-            else:
-                wanted = f"snapshot.id={snapshot_id}"
-                self._qemu_img(
-                    *("convert", "-q", "-f", "qcow2", "-O", "qcow2", "-l", wanted),
-                    *("--", str(source), str(temporary)),
-                )
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(owner.st_mode))
-            os.fsync(descriptor)
-            path.hardlink_to(temporary)
-            made = os.fstat(descriptor)
-            self._copies[str(path)] = (made.st_dev, made.st_ino)
+            with Folder(path.parent) as folder:
+                if folder.look(path.name) is not None:
+                    raise HostRefused("file-exists", f"{path} exists, and is not overwritten")
+                descriptor = folder.create(temporary)
+                try:
+                    self._fill(descriptor, image, source, snapshot_id)
+                    owner = os.fstat(image)
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                    os.fchmod(descriptor, stat.S_IMODE(owner.st_mode))
+                    os.fsync(descriptor)
+                    folder.link(descriptor, path.name)
+                    made = os.fstat(descriptor)
+                    self._copies[str(path)] = (made.st_dev, made.st_ino)
+                finally:
+                    os.close(descriptor)
+                    folder.remove(temporary)
+                folder.sync()
         finally:
-            os.close(descriptor)
-            temporary.unlink()
-        _sync_folder(path.parent)
+            os.close(image)
+
+    def _fill(self, descriptor: int, image: int, source: Path, snapshot_id: object) -> None:
+        if snapshot_id is None:
+            shutil.copyfile(name_of(image), name_of(descriptor))
+            return
+        self._qemu_img(
+            *("convert", "-q", "-f", "qcow2", "-O", "qcow2", "-l", f"snapshot.id={snapshot_id}"),
+            *("--", str(source), name_of(descriptor)),  # what lies under it is found by its name
+            descriptors=(descriptor,),
+        )
 
     def _remove_copy(self, path: Path) -> _Told:
         made = self._copies.pop(str(path), None)
-        if made is None or not os.path.lexists(path):
+        if made is None:
             return {"removed": False}
-        found = path.lstat()
-        if (found.st_dev, found.st_ino) != made:
-            raise HostRefused("file-differs", f"{path} is no file that was made here")
-        path.unlink()
-        _sync_folder(path.parent)
+        with Folder(path.parent) as folder:
+            found = folder.look(path.name)
+            if found is None:
+                return {"removed": False}
+            if (found.st_dev, found.st_ino) != made:
+                raise HostRefused("file-differs", f"{path} is no file that was made here")
+            folder.remove(path.name)
+            folder.sync()
         return {"removed": True}
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from backends.by_descriptor import open_file
+
 __all__ = ["Flusher", "Reopener", "flush", "kernel_begins_at_bytes"]
 
 _EVERY_S = 0.02
@@ -24,7 +26,7 @@ def flush(paths: Sequence[str]) -> None:
         if not path.startswith("/"):
             continue
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            descriptor = open_file(Path(path))
         except OSError:
             continue
         try:

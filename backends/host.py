@@ -5,6 +5,10 @@ which never replaces a file; it is written back to the disk, and the folder too,
 it.  A stream is 0600 from its first byte, an overlay has the mode and the owner of its base.  What is
 removed is looked at first: an overlay must name our base as its backing file, a stream must be the file
 that its temporary name meant.  Arguments of qemu-img are a list, never a shell line.
+
+The folder may be another user's, who may swap any name in it at any time.  So names are looked up in
+the folder as it was opened, and files are written, changed and linked by descriptor
+(`backends.by_descriptor`).
 """
 
 from __future__ import annotations
@@ -13,11 +17,12 @@ import asyncio
 import json
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import define, field
 
+from backends.by_descriptor import Folder, name_of, open_file, same_file
 from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
 from planner.execute.ports import HostRefused, NoReply
@@ -126,89 +131,113 @@ class QemuHost:
             flusher.stop()
 
     def _create_overlay(self, path: Path, base: Path, arguments: _Told) -> _Told:
-        owner = base.stat()
-        if not stat.S_ISREG(owner.st_mode):
-            raise HostRefused("base-not-a-file", f"{base} is no regular file")
-        _must_be_absent(path)
-        temporary = path.with_name(f".{path.name}.snapplan")
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            self._qemu_img(
-                *("create", "-q", "-f", "qcow2", "-F", _text(arguments, "base-format")),
-                *("-b", str(base), "--", str(temporary), str(arguments["size"])),
-            )
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(owner.st_mode))
-            os.fsync(descriptor)
-            path.hardlink_to(temporary)
-        finally:
-            os.close(descriptor)
-            _unlink(temporary)  # a qemu-img that failed has taken it away itself
-        _sync_folder(path)
+        owner = _owner_of_overlay(base)
+        temporary = f".{path.name}.snapplan"
+        with Folder(path.parent) as folder:
+            _must_be_absent(folder, path)
+            descriptor = folder.create(temporary)
+            try:
+                self._qemu_img(
+                    *("create", "-q", "-f", "qcow2", "-F", _text(arguments, "base-format")),
+                    *("-b", str(base), "--", name_of(descriptor), str(arguments["size"])),
+                    descriptors=(descriptor,),
+                )
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(owner.st_mode))
+                os.fsync(descriptor)
+                folder.link(descriptor, path.name)
+            finally:
+                os.close(descriptor)
+                folder.remove(temporary)
+            folder.sync()
         return {}
 
     def _remove_overlay(self, path: Path, base: Path) -> _Told:
-        removed = path.with_name(f".{path.name}.snapplan")
-        left_over = _unlink(removed)
-        if not _exists(path):
-            return {"removed": left_over}
-        self._must_be_over(path, base)
-        path.unlink()
-        _sync_folder(path)
+        with Folder(path.parent) as folder:
+            left_over = folder.remove(f".{path.name}.snapplan")
+            if folder.look(path.name) is None:
+                return {"removed": left_over}
+            os.close(self._open_overlay(folder, path, base))
+            folder.remove(path.name)
+            folder.sync()
         return {"removed": True}
 
     def _merge_overlay(self, path: Path, base: Path) -> _Told:
         if _exists(path):
-            self._must_be_over(path, base)
-            self._qemu_img("commit", "-q", "-f", "qcow2", "-d", "--", str(path))
+            with Folder(path.parent) as folder:
+                descriptor = self._open_overlay(folder, path, base)
+            try:
+                self._qemu_img(
+                    *("commit", "-q", "-f", "qcow2", "-d", "--", name_of(descriptor)),
+                    descriptors=(descriptor,),
+                )
+            finally:
+                os.close(descriptor)
         return self._remove_overlay(path, base)
 
-    def _must_be_over(self, path: Path, base: Path) -> None:
-        if not stat.S_ISREG(path.lstat().st_mode):
+    def _open_overlay(self, folder: Folder, path: Path, base: Path) -> int:
+        """The overlay, open: it is a file, and lies over our base."""
+        found = folder.look(path.name)
+        if found is None or not stat.S_ISREG(found.st_mode):
             raise HostRefused("file-differs", f"{path} is no file that was made here")
-        # -U: QEMU may have it open still; nothing is written, and only the header is read.
-        told = self._qemu_img("info", "-U", "--output=json", "-f", "qcow2", "--", str(path))
+        descriptor = folder.open(path.name)
         try:
-            info = json.loads(told)
-            backing = info.get("backing-filename")
-        except (ValueError, AttributeError) as error:
-            raise HostRefused("file-differs", f"{path} cannot be read: {error}") from error
-        if backing != str(base):
-            raise HostRefused("file-differs", f"{path} is over {backing!r}, not over {base}")
+            # -U: QEMU may have it open still; nothing is written, and only the header is read.
+            told = self._qemu_img(
+                *("info", "-U", "--output=json", "-f", "qcow2", "--", name_of(descriptor)),
+                descriptors=(descriptor,),
+            )
+            _must_be_over(told, path, base)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def _create_stream(self, path: Path, temporary: Path) -> _Told:
-        _must_be_absent(path)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(temporary, flags, 0o600)
+        with Folder(path.parent) as folder:
+            _must_be_absent(folder, path)
+            descriptor = folder.create(temporary.name)
         self._open[str(temporary)] = descriptor
         self._reopening[str(temporary)] = Reopener(descriptor, str(temporary))
         return {}
 
     def _keep_stream(self, path: Path, temporary: Path) -> _Told:
-        descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            os.fsync(descriptor)
-            size = os.fstat(descriptor).st_size
-            if not size:
-                raise HostRefused("stream-empty", f"QEMU wrote nothing to {temporary}")
-            path.hardlink_to(temporary)
-        finally:
-            os.close(descriptor)
-        temporary.unlink()
-        self._close(temporary)
-        _sync_folder(path)
+        with Folder(path.parent) as folder:
+            descriptor = folder.open(temporary.name)
+            try:
+                stream = os.fstat(descriptor)
+                self._must_be_ours(temporary, stream)
+                os.fsync(descriptor)
+                size = os.fstat(descriptor).st_size
+                if not size:
+                    raise HostRefused("stream-empty", f"QEMU wrote nothing to {temporary}")
+                folder.link(descriptor, path.name)
+            finally:
+                os.close(descriptor)
+            folder.remove(temporary.name)
+            self._close(temporary)
+            folder.sync()
         return {"size": size}
+
+    def _must_be_ours(self, temporary: Path, stream: os.stat_result) -> None:
+        """The file under a temporary name is the one that was made here, where that is known."""
+        made = self._open.get(str(temporary))
+        if made is not None and not same_file(os.fstat(made), stream):
+            raise HostRefused(
+                "file-differs", f"{temporary} is no longer the file that was made here"
+            )
 
     def _remove_stream(self, path: Path, temporary: Path, *, named: bool) -> _Told:
         self._close(temporary)
-        here = _exists(temporary)
-        # While both names are there, they must mean one file; else the name is somebody else's.
-        own = _exists(path) and (temporary.samefile(path) if here else named)
-        if own:
-            path.unlink()
-        removed = _unlink(temporary) or own
-        if removed:
-            _sync_folder(path)
+        with Folder(path.parent) as folder:
+            found, unnamed = folder.look(path.name), folder.look(temporary.name)
+            # While both names are there, they must mean one file; else the name is somebody else's.
+            own = found is not None and (named if unnamed is None else same_file(found, unnamed))
+            if own:
+                folder.remove(path.name)
+            removed = folder.remove(temporary.name) or own
+            if removed:
+                folder.sync()
         return {"removed": removed}
 
     def _close(self, temporary: Path) -> None:
@@ -220,9 +249,9 @@ class QemuHost:
         if descriptor is not None:
             os.close(descriptor)
 
-    def _qemu_img(self, *arguments: str) -> str:
+    def _qemu_img(self, *arguments: str, descriptors: Sequence[int] = ()) -> str:
         try:
-            return run_qemu_img(self.program, *arguments)
+            return run_qemu_img(self.program, *arguments, descriptors=descriptors)
         except NoReply as failed:
             raise HostRefused("qemu-img-failed", f"qemu-img says: {failed}") from failed
 
@@ -238,23 +267,34 @@ def _exists(path: Path) -> bool:
     return os.path.lexists(path)
 
 
-def _must_be_absent(path: Path) -> None:
-    if _exists(path):
+def _must_be_absent(folder: Folder, path: Path) -> None:
+    if folder.look(path.name) is not None:
         raise HostRefused("file-exists", f"{path} exists, and is not overwritten")
 
 
-def _unlink(path: Path) -> bool:
-    there = _exists(path)
-    path.unlink(missing_ok=True)
-    return there
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _owner_of_overlay(base: Path) -> os.stat_result:
+    """Whom an overlay belongs to, and who may open it: as its base."""
     try:
-        os.fsync(descriptor)
+        descriptor = open_file(base)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise HostRefused("base-not-a-file", f"{base}: {why}") from error
+    try:
+        owner = os.fstat(descriptor)
     finally:
         os.close(descriptor)
+    if not stat.S_ISREG(owner.st_mode):
+        raise HostRefused("base-not-a-file", f"{base} is no regular file")
+    return owner
+
+
+def _must_be_over(told: str, path: Path, base: Path) -> None:
+    try:
+        backing = json.loads(told).get("backing-filename")
+    except (ValueError, AttributeError) as error:
+        raise HostRefused("file-differs", f"{path} cannot be read: {error}") from error
+    if backing != str(base):
+        raise HostRefused("file-differs", f"{path} is over {backing!r}, not over {base}")
 
 
 def _code(error: OSError) -> str:

@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from backends.images_by_id import delete_by_id
@@ -94,13 +95,16 @@ class QemuImages:
         return await asyncio.to_thread(run_qemu_img, self._program, *arguments, ends=ends)
 
 
-def run_qemu_img(program: str, *arguments: str, ends: tuple[int, ...] = (0,)) -> str:
+def run_qemu_img(
+    program: str, *arguments: str, ends: tuple[int, ...] = (0,), descriptors: Sequence[int] = ()
+) -> str:
     """Run qemu-img and return what it says.
 
     Args:
         program: Its path or name; empty: ``$SNAPPLAN_QEMU_IMG``, else ``qemu-img``.
         arguments: As a list; nothing is read by a shell.
         ends: The exit codes that are answers, no failures.
+        descriptors: Open files that it inherits; named as `backends.by_descriptor.name_of` says.
 
     Raises:
         NoReply: It cannot be started, failed (in its own words), or did not end.
@@ -113,6 +117,7 @@ def run_qemu_img(program: str, *arguments: str, ends: tuple[int, ...] = (0,)) ->
             capture_output=True,
             timeout=_TIMEOUT_S,
             check=False,
+            pass_fds=descriptors,
         )
     except subprocess.TimeoutExpired as error:
         raise NoReply(f"{program} did not end within {_TIMEOUT_S:g} s") from error

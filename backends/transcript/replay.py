@@ -126,7 +126,7 @@ class Host:
             self.streams.append(os.open(arguments["temporary"], flags, 0o600))
         elif instruction == "keep-stream":
             os.fsync(self.streams[-1])
-            _link(Path(arguments["temporary"]), Path(arguments["path"]))
+            _link(self.streams[-1], Path(arguments["temporary"]), Path(arguments["path"]))
         elif instruction in ("flush-images", "flush-while-streaming", "end-flushing"):
             self._flush(arguments["disks"])
         else:
@@ -141,12 +141,14 @@ class Host:
         try:
             program = os.environ.get("QEMU_IMG", "qemu-img")
             command = [program, "create", "-q", "-f", "qcow2", "-F", arguments["base-format"]]
-            command += ["-b", str(base), "--", str(temporary), str(arguments["size"])]
-            subprocess.run(command, check=True, capture_output=True, text=True)
+            # By descriptor: the folder may be another user's, who may swap the name meanwhile.
+            command += ["-b", str(base), "--", _open_name(descriptor), str(arguments["size"])]
+            held = (descriptor,)
+            subprocess.run(command, check=True, capture_output=True, text=True, pass_fds=held)
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
             os.fchmod(descriptor, stat.S_IMODE(owner.st_mode))
             os.fsync(descriptor)
-            _link(temporary, path)
+            _link(descriptor, temporary, path)
         finally:
             os.close(descriptor)
             temporary.unlink(missing_ok=True)
@@ -171,13 +173,21 @@ def _must_be_absent(path: Path) -> None:
         raise RuntimeError(f"{path} exists, and is not overwritten")
 
 
-def _link(temporary: Path, path: Path) -> None:
+def _open_name(descriptor: int) -> str:
+    """A path that means the open file, whatever its name means by now."""
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _link(descriptor: int, temporary: Path, path: Path) -> None:
     """Give a complete file its name, which no other file may have."""
-    os.link(temporary, path)
-    temporary.unlink()
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(folder)
-    os.close(folder)
+    try:
+        # With a folder's descriptor it is `linkat`, which takes what is open and not a name.
+        os.link(_open_name(descriptor), path.name, dst_dir_fd=folder, follow_symlinks=True)
+        os.unlink(temporary.name, dir_fd=folder)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 # --- the steps ------------------------------------------------------------------------------------

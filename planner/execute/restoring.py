@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -263,11 +264,15 @@ async def _read_stream(
 async def _pass(
     backend: Backend, command: str, arguments: dict[str, object], filename: str
 ) -> None:
+    # A name that another user can change may lead anywhere by now, and QEMU would read what we open.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        descriptor = os.open(filename, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(filename, flags)
     except OSError as error:
         raise NoReply(f"{filename}: {error.strerror}") from error
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NoReply(f"{filename} is no regular file")
         await backend.execute_with_descriptor(command, arguments, descriptor, _COMMAND_TIMEOUT_S)
     finally:
         os.close(descriptor)
