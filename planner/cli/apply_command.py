@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import click
-from attrs import frozen
+from attrs import field, frozen
 
 from backends.guest_agent import GuestAgent
 from planner.cli.common import (
@@ -35,13 +35,14 @@ from planner.execute.applying import (
     check_tag_free,
     settle,
 )
+from planner.execute.consent import decide_and_ask
 from planner.execute.instance import ask_instance
 from planner.execute.measuring import ask_memory
 from planner.execute.outcome import Outcome
 from planner.execute.predicting import predict
 from planner.execute.pump import HostClock, Pump, ask_facts
 from planner.execute.store import Store, VmIdentity
-from planner.model.facts import Facts
+from planner.model.facts import Facts, Snapshot
 from planner.model.request_text import ReadRequest, read_request
 from planner.present.outcome_view import outcome_text, outcome_to_plain
 
@@ -135,17 +136,50 @@ async def _apply(
     vm = wish.store.vm(identity)
     with vm.locked():
         check_nothing_pending(vm)
-        facts = await ask_facts(backend)
-        plan = _fitting_plan(wish, facts)
-        check_tag_free(vm, plan, facts)
-        _check_host(plan, backend)
-        await _check_pause(plan, wish, backend)
-        with reporter.quiet():
-            _confirm_replacing(plan, wish)
+
+        async def decide() -> _Decided:
+            facts = await ask_facts(backend)
+            plan = _fitting_plan(wish, facts)
+            check_tag_free(vm, plan, facts)
+            _check_host(plan, backend)
+            await _check_pause(plan, wish, backend)
+            return _Decided(plan, _given_up(plan, facts), facts)
+
+        def ask(decided: _Decided) -> bool:
+            with reporter.quiet():
+                return _confirm_replacing(decided.plan, wish)
+
+        decided = await decide_and_ask(decide, ask, "existing-tag")
+        plan, facts = decided.plan, decided.facts
         instance = await ask_instance(backend)
         run_ = begin_run(vm, identity, plan, facts, instance=instance, deadline_s=wish.deadline_s)
         outcome = await _pump(backend, run_, wish, reporter)
         return plan, outcome, settle(run_, outcome)
+
+
+@frozen
+class _Decided:
+    """A run, before somebody agrees to what it replaces.
+
+    Attributes:
+        plan: What is to be run.
+        given_up: The snapshots that it replaces, as they are: an id and a tag may be given again.
+        facts: The VM as it was decided on; what changes neither of them may change.
+    """
+
+    plan: Plan
+    given_up: tuple[tuple[str, Snapshot], ...]
+    facts: Facts = field(eq=False)
+
+
+def _given_up(plan: Plan, facts: Facts) -> tuple[tuple[str, Snapshot], ...]:
+    ids = {(old.disk, old.id) for old in plan.program.resolution.replaced}
+    return tuple(
+        (disk.name, snapshot)
+        for disk in facts.disks
+        for snapshot in disk.snapshots
+        if (disk.name, snapshot.id) in ids
+    )
 
 
 async def _pump(
@@ -217,11 +251,11 @@ async def _check_pause(plan: Plan, wish: _Wish, backend: ConnectedBackend) -> No
         raise Refused(str(problem), problems=(problem,), code=problem.code)
 
 
-def _confirm_replacing(plan: Plan, wish: _Wish) -> None:
-    """Existing snapshots go only with somebody's word for it."""
+def _confirm_replacing(plan: Plan, wish: _Wish) -> bool:
+    """Existing snapshots go only with somebody's word for it; whether that was asked for."""
     replaced = plan.program.resolution.replaced
     if not replaced or wish.yes:
-        return
+        return False
     names = ", ".join(f"{old.disk} (id {old.id})" for old in replaced)
     tag = plan.program.resolution.tag
     if not sys.stdin.isatty():
@@ -233,3 +267,4 @@ def _confirm_replacing(plan: Plan, wish: _Wish) -> None:
         )
         raise BadInput(problem.words, problems=(problem,), code=problem.code)
     click.confirm(f"Delete the existing snapshot {tag!r} of {names}?", abort=True, err=True)
+    return True

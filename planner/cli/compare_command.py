@@ -20,14 +20,17 @@ from planner.cli.common import (
     print_json,
     read_file,
     run,
+    store_option,
     vm_option,
 )
 from planner.cli.reporter import TerminalReporter
 from planner.cli.verdicts import compare_and_explore
 from planner.compile.program import Program, Target
+from planner.execute.applying import check_nothing_pending
 from planner.execute.comparison import DesignReport, design_names
 from planner.execute.measuring import Measuring, ask_memory
 from planner.execute.pump import ask_facts
+from planner.execute.store import Store, VmIdentity
 from planner.model.facts import Facts
 from planner.model.request_text import ReadRequest, read_request
 from planner.present.compare_view import comparison_text, comparison_to_plain
@@ -86,6 +89,7 @@ class _Wish:
     show_default=True,
     help="svg: a timeline for each design.",
 )
+@store_option
 @json_option
 def command(  # noqa: PLR0913 - one parameter an option
     *,
@@ -97,6 +101,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     streams_to: str,
     simulate: bool,
     form: str,
+    store: Store,
     as_json: bool,
 ) -> None:
     """Compare designs for a request: what each can, sends, pauses, promises and leaves.
@@ -112,7 +117,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("--measure needs a running VM: give --vm ADDR")
     if streams_to and not measure:
         raise click.UsageError("--streams-to is for --measure")
-    reports = _compare(wish, vm, facts_file)
+    reports = _compare(wish, vm, facts_file, store)
     if as_json:
         print_json(comparison_to_plain(reports, simulated=simulate))
     elif form == "svg":
@@ -121,10 +126,12 @@ def command(  # noqa: PLR0913 - one parameter an option
         click.echo(comparison_text(reports, simulated=simulate))
 
 
-def _compare(wish: _Wish, vm: str | None, facts_file: str | None) -> tuple[DesignReport, ...]:
+def _compare(
+    wish: _Wish, vm: str | None, facts_file: str | None, store: Store
+) -> tuple[DesignReport, ...]:
     if wish.measure and vm is not None:
         with TerminalReporter() as reporter:
-            return run(connected(vm, lambda backend: _on_vm(backend, wish, reporter)))
+            return run(connected(vm, lambda backend: _on_vm(backend, wish, vm, store, reporter)))
     facts, memory = _facts_and_memory(vm, facts_file)
     reports = compare_and_explore(wish.read, facts, wish.designs, memory)
     if not wish.simulate:
@@ -144,17 +151,21 @@ async def _ask_both(backend: ConnectedBackend) -> tuple[Facts, int | None]:
 
 
 async def _on_vm(
-    backend: ConnectedBackend, wish: _Wish, reporter: TerminalReporter
+    backend: ConnectedBackend, wish: _Wish, address: str, store: Store, reporter: TerminalReporter
 ) -> tuple[DesignReport, ...]:
-    facts, memory = await _ask_both(backend)
-    reports = compare_and_explore(wish.read, facts, wish.designs, memory)
-    host = backend.host
-    measuring = Measuring(
-        backend, wish.read, backend.images, host, wish.streams_to, tell=reporter.note
-    )
-    return await _measured(
-        measuring, facts, reports, _runnable(reports, reporter, host_is_here=host is not None)
-    )
+    # It makes snapshots and takes them away: under the VM's lock, as whatever changes a VM.
+    vm = store.vm(VmIdentity.of(await ask_facts(backend), address))
+    with vm.locked():
+        check_nothing_pending(vm)
+        facts, memory = await _ask_both(backend)
+        reports = compare_and_explore(wish.read, facts, wish.designs, memory)
+        host = backend.host
+        measuring = Measuring(
+            backend, wish.read, backend.images, host, wish.streams_to, tell=reporter.note
+        )
+        return await _measured(
+            measuring, facts, reports, _runnable(reports, reporter, host_is_here=host is not None)
+        )
 
 
 async def _simulated(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from contextlib import nullcontext
 
 import click
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from backends.host import QemuHost
 from backends.images import QemuImages
@@ -26,6 +27,7 @@ from planner.cli.manifests import (
     find_manifest,
     manifest_argument,
     offline_option,
+    read_again,
     store_of,
 )
 from planner.cli.reporter import TerminalReporter
@@ -39,8 +41,10 @@ from planner.compile.part_image import images_of_vm
 from planner.compile.restore import restored_problems
 from planner.errors import BadInput, Problem, Refused
 from planner.execute.applying import check_nothing_pending
+from planner.execute.consent import decide_and_ask
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driving import MachinePump
+from planner.execute.files import stamps
 from planner.execute.instance import ask_instance
 from planner.execute.journal_file import JournalFile
 from planner.execute.offline import images_of_files
@@ -52,6 +56,7 @@ from planner.execute.recorder import Recorder
 from planner.execute.restoring import names_taken
 from planner.execute.store import Store, VmIdentity, VmStore
 from planner.execute.verifying import ask_images
+from planner.model.facts import Facts
 from planner.present.delete_view import delete_text, delete_to_plain, intent_text
 
 __all__ = ["command"]
@@ -115,45 +120,72 @@ async def _on_vm(
     vm = wish.store.vm(identity)
     with vm.locked():
         check_nothing_pending(vm)
-        facts = await ask_facts(backend)
-        found = find_manifest(wish.source, [vm])
-        images = images_of_vm(facts, await ask_images(backend))
-        others = vm.manifests().found
-        here = backend.host is not None
-        _refuse_restored(found, wish)
-        order = order_delete(found.manifest, facts, images, others, wish.overlays, files_here=here)
-        _confirm(order, wish)
-        order = evolve(order, manifest_file=str(found.path.resolve()))
+
+        async def decide() -> _Decided:
+            facts = await ask_facts(backend)
+            found = find_manifest(wish.source, [vm])
+            images = images_of_vm(facts, await ask_images(backend))
+            others = vm.manifests().found
+            here = backend.host is not None
+            _refuse_restored(found, wish)
+            order = order_delete(
+                found.manifest, facts, images, others, wish.overlays, files_here=here
+            )
+            return _Decided(evolve(order, manifest_file=str(found.path.resolve())), facts)
+
+        def ask(decided: _Decided) -> bool:
+            return _confirm(decided.order, wish, reporter)
+
+        decided = await decide_and_ask(decide, ask, wish.source)
         instance = await ask_instance(backend)
-        journal = begin_order(vm, identity, order, facts, instance=instance)
+        journal = begin_order(vm, identity, decided.order, decided.facts, instance=instance)
         hands = _Hands(backend, backend.images, backend.host, journal)
-        return order, await _delete(order, hands, reporter)
+        return decided.order, await _delete(decided.order, hands, reporter)
 
 
 async def _offline(wish: _Wish, reporter: TerminalReporter) -> tuple[DeleteOrder, Outcome]:
     found = find_manifest(wish.source, wish.store.vms())
     vm = store_of(found, wish.store)
-    if vm is None:
-        return await _offline_of(found, None, wish, reporter)
-    with vm.locked():
-        return await _offline_of(find_manifest(wish.source, [vm]), vm, wish, reporter)
+    with nullcontext() if vm is None else vm.locked():
+        return await _offline_of(found, vm, wish, reporter)
 
 
 async def _offline_of(
-    found: Found, vm: VmStore | None, wish: _Wish, reporter: TerminalReporter
+    first: Found, vm: VmStore | None, wish: _Wish, reporter: TerminalReporter
 ) -> tuple[DeleteOrder, Outcome]:
     files = QemuImages()
-    images, unreadable = await images_of_files(found.manifest, files)
-    if unreadable:
-        message = "not all images can be looked at"
-        raise Refused(message, problems=unreadable, code=unreadable[0].code)
-    others = () if vm is None else vm.manifests().found
-    _refuse_restored(found, wish)
-    order = order_delete_offline(found.manifest, images, others, wish.overlays)
-    _confirm(order, wish)
-    order = evolve(order, manifest_file=str(found.path.resolve()))
+
+    async def decide() -> tuple[DeleteOrder, object]:
+        found = read_again(first)
+        images, unreadable = await images_of_files(found.manifest, files)
+        if unreadable:
+            message = "not all images can be looked at"
+            raise Refused(message, problems=unreadable, code=unreadable[0].code)
+        others = () if vm is None else vm.manifests().found
+        _refuse_restored(found, wish)
+        order = order_delete_offline(found.manifest, images, others, wish.overlays)
+        order = evolve(order, manifest_file=str(found.path.resolve()))
+        return order, stamps(found.manifest.files)
+
+    def ask(decided: tuple[DeleteOrder, object]) -> bool:
+        return _confirm(decided[0], wish, reporter)
+
+    order, _ = await decide_and_ask(decide, ask, wish.source)
     hands = _Hands(OfflineBackend(), files, QemuHost())
     return order, await _delete(order, hands, reporter)
+
+
+@frozen
+class _Decided:
+    """A delete on a running VM, before somebody agrees to it.
+
+    Attributes:
+        order: The delete.
+        facts: The VM as it was decided on; what does not change the order may change.
+    """
+
+    order: DeleteOrder
+    facts: Facts = field(eq=False)
 
 
 def _refuse_restored(found: Found, wish: _Wish) -> None:
@@ -198,12 +230,14 @@ async def _delete(order: DeleteOrder, hands: _Hands, reporter: TerminalReporter)
     return outcome
 
 
-def _confirm(order: DeleteOrder, wish: _Wish) -> None:
-    """Snapshots go only with somebody's word for it."""
+def _confirm(order: DeleteOrder, wish: _Wish, reporter: TerminalReporter) -> bool:
+    """Snapshots go only with somebody's word for it; whether that was asked for."""
     if wish.yes:
-        return
+        return False
     what = intent_text(order)
     if not sys.stdin.isatty():
         problem = Problem("confirmation-missing", order.tag, what, "add --yes")
         raise BadInput(str(problem), problems=(problem,), code=problem.code)
-    click.confirm(f"{what}. Go on?", abort=True, err=True)
+    with reporter.quiet():
+        click.confirm(f"{what}. Go on?", abort=True, err=True)
+    return True

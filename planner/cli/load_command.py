@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import nullcontext
 
 import click
 from attrs import frozen
@@ -19,7 +20,14 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
-from planner.cli.manifests import Found, find_manifest, manifest_argument, offline_option, store_of
+from planner.cli.manifests import (
+    Found,
+    find_manifest,
+    manifest_argument,
+    offline_option,
+    read_again,
+    store_of,
+)
 from planner.cli.reporter import TerminalReporter
 from planner.cli.restore import RestoreWish, is_restore, restore
 from planner.compile.load_checks import LoadOrder, order_load
@@ -249,16 +257,15 @@ async def _without_vm(
     found = find_manifest(wish.source, wish.store.vms())
     if not fresh.offline or fresh.copies or is_restore(found.manifest):
         return await restore(found, fresh, reporter)
-    manifest, parts = await _offline(wish, found, reporter)
+    manifest, parts = await _offline(found, wish, reporter)
     return reverted_to_plain(manifest, parts), reverted_text(manifest, parts)
 
 
 async def _offline(
-    wish: _Wish, found: Found, reporter: TerminalReporter
+    found: Found, wish: _Wish, reporter: TerminalReporter
 ) -> tuple[Manifest, tuple[ManifestPart, ...]]:
     vm = store_of(found, wish.store)
-    if vm is None:
-        return found.manifest, await revert_offline(found.manifest, QemuImages(), reporter=reporter)
-    with vm.locked():
-        others = vm.manifests().found
-        return found.manifest, await revert_offline(found.manifest, QemuImages(), others, reporter)
+    with nullcontext() if vm is None else vm.locked():
+        manifest = read_again(found).manifest  # another snapplan may have replaced it meanwhile
+        others = () if vm is None else vm.manifests().found
+        return manifest, await revert_offline(manifest, QemuImages(), others, reporter)

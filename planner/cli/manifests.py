@@ -22,6 +22,7 @@ __all__ = [
     "find_manifest",
     "manifest_argument",
     "offline_option",
+    "read_again",
     "store_of",
 ]
 
@@ -66,6 +67,18 @@ def find_manifest(source: str, stores: Sequence[VmStore]) -> Found:
         remedy = f"known: {', '.join(known)}" if known else "the store has none; give its file"
         raise _bad("manifest-unknown", source, "no manifest has this tag, nor this file", remedy)
     return Found(read_manifest(read_file(source), source), Path(source))
+
+
+def read_again(found: Found) -> Found:
+    """The same manifest as it is now: what was read before a lock was held may be out of date.
+
+    Raises:
+        BadInput: It is gone, or cannot be read.
+    """
+    if not found.path.is_file():
+        why = "its manifest has gone meanwhile"
+        raise _bad("manifest-unknown", found.manifest.tag, why, "look again: `snapplan list`")
+    return Found(read_manifest(read_file(str(found.path)), str(found.path)), found.path)
 
 
 def _bad(code: str, source: str, why: str, remedy: str) -> BadInput:

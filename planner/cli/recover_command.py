@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import click
 from attrs import frozen
@@ -24,6 +24,7 @@ from planner.cli.common import (
 )
 from planner.cli.reporter import TerminalReporter
 from planner.errors import BadInput, CannotConnect, Problem
+from planner.execute.forgetting import forget_run
 from planner.execute.instance import ask_instance
 from planner.execute.pump import HostClock, ask_facts
 from planner.execute.recovery import (
@@ -38,7 +39,6 @@ from planner.execute.recovery import (
     same_process,
 )
 from planner.execute.store import Store, VmIdentity, absolute_address
-from planner.model.facts import Facts
 from planner.present.recovery_view import (
     pending_text,
     pending_to_plain,
@@ -111,8 +111,7 @@ def _forget(pending: Sequence[Pending], *, yes: bool) -> None:
     if not yes:
         click.confirm("Give these runs up for good?", abort=True, err=True)
     for each in pending:
-        with each.vm.locked():
-            each.vm.forget_journal(each.path)
+        forget_run(each)
 
 
 async def _recover(
@@ -129,8 +128,11 @@ async def _recover(
             raise
         if error.code != "nobody-listens" or not there[0].address.startswith("/"):
             raise _left_alone(error, there) from error
-    gone = Link(GoneVm(), QemuImages(), host=QemuHost())
-    return [done for each in there for done in await _one(each, lambda _: gone, reporter)]
+
+    async def gone(_: Pending) -> Link:
+        return Link(GoneVm(), QemuImages(), host=QemuHost())
+
+    return [done for each in there for done in await _one(each, gone, reporter)]
 
 
 def _left_alone(error: CannotConnect, there: Sequence[Pending]) -> CannotConnect:
@@ -153,8 +155,7 @@ async def _alive(
     there: Sequence[Pending],
     reporter: TerminalReporter,
 ) -> list[Recovered]:
-    facts = await ask_facts(backend)
-    met = _Met(backend, facts, await ask_instance(backend), VmIdentity.of(facts, address).vm_key)
+    met = _Met(backend, VmIdentity.of(await ask_facts(backend), address).vm_key)
     paths = {each.path for each in there}
     wanted = [
         each for each in pending_runs(store) if each.path in paths or each.vm.vm_key == met.vm_key
@@ -167,31 +168,30 @@ class _Met:
     """The VM that answers at the address."""
 
     backend: ConnectedBackend
-    facts: Facts
-    instance: str
     vm_key: str
 
-    def link(self, pending: Pending) -> Link:
-        """What it is to a run: the QEMU of the run, or another one."""
+    async def link(self, pending: Pending) -> Link:
+        """What it is to a run whose lock is held, now: the QEMU of the run, or another one."""
+        facts, instance = await ask_facts(self.backend), await ask_instance(self.backend)
         journal = pending.journal
         same_vm = pending.vm.vm_key == self.vm_key
-        if journal and same_vm and same_process(journal.header, self.instance, self.facts):
+        if journal and same_vm and same_process(journal.header, instance, facts):
             images, host = self.backend.images, self.backend.host
-            return Link(self.backend, images, self.facts, host, GuestAgent)
+            return Link(self.backend, images, facts, host, GuestAgent)
         others = None if self.backend.images is None else QemuImages()
-        images = ImagesOfAnother(self.backend, self.facts, others)
+        images = ImagesOfAnother(self.backend, facts, others)
         return Link(GoneVm(), images, host=self.backend.host)
 
 
 async def _one(
-    pending: Pending, link: Callable[[Pending], Link], reporter: TerminalReporter
+    pending: Pending, link: Callable[[Pending], Awaitable[Link]], reporter: TerminalReporter
 ) -> list[Recovered]:
     """Recover one run under its VM's lock; none where somebody else just did it."""
     with pending.vm.locked():
         now = pending_run(pending.vm, pending.path)
         if now is None:
             return []
-        met = link(now)
+        met = await link(now)
         clock = None if met.images is None else HostClock()
         loop = asyncio.get_running_loop()
         for number in _STOPS:

@@ -13,13 +13,15 @@ from attrs import frozen
 from backends.copies import RestoringHost
 from backends.images import QemuImages
 from backends.launch import Launched, launch
-from planner.cli.manifests import Found, file_sizes, store_of
+from planner.cli.manifests import Found, file_sizes, read_again, store_of
+from planner.cli.reporter import TerminalReporter
 from planner.compile.command_line import fill_template
 from planner.compile.restore import RestorePlan, plan_restore
 from planner.errors import BadInput, Problem, Refused, SnapplanError
-from planner.execute.ports import Reporter
+from planner.execute.consent import decide_and_ask
+from planner.execute.files import stamps
 from planner.execute.restoring import Disks, look_at_parts, names_taken, run_restored
-from planner.execute.store import Store
+from planner.execute.store import Store, VmStore
 from planner.model.manifest import Manifest, PartKind
 from planner.model.request import RunStateAfter
 from planner.present.restore_view import (
@@ -65,25 +67,55 @@ def is_restore(manifest: Manifest) -> bool:
 
 
 async def restore(
-    found: Found, wish: RestoreWish, reporter: Reporter
+    found: Found, wish: RestoreWish, reporter: TerminalReporter
 ) -> tuple[dict[str, object], str]:
     """Do it, or show it; what was done as plain values and as text."""
-    manifest = found.manifest
     vm = store_of(found, wish.store)
-    changes = bool(wish.offline or wish.template)
-    with vm.locked() if vm is not None and changes else nullcontext():
-        others = vm.manifests().found if vm is not None else ()
-        plan = await _plan(manifest, wish.copies, others)
-        if not changes:
-            return restore_to_plain(plan, ready=False), restore_text(plan, ready=False)
-        socket = _socket(manifest, wish) if wish.template else ""
-        words = _words(plan, wish, socket) if wish.template else ()
-        _confirm(plan, wish)
+    if not (wish.offline or wish.template):
+        plan = (await _decide(found, vm, wish)).plan
+        return restore_to_plain(plan, ready=False), restore_text(plan, ready=False)
+    with nullcontext() if vm is None else vm.locked():
+
+        async def decide() -> _Decided:
+            # Again, under the lock: another snapplan may have replaced it or taken it away.
+            return await _decide(read_again(found), vm, wish)
+
+        def ask(decided: _Decided) -> bool:
+            return _confirm(decided.plan, wish, reporter)
+
+        decided = await decide_and_ask(decide, ask, found.manifest.tag)
+        plan = decided.plan
         disks = Disks(plan, QemuImages(), RestoringHost(), reporter)
         if not wish.template:
             await disks.ready()
             return restore_to_plain(plan, ready=True), restore_text(plan, ready=True)
-        return await _run(plan, disks, words, socket, wish, reporter)
+        return await _run(decided, disks, wish, reporter)
+
+
+@frozen
+class _Decided:
+    """A restore, before somebody agrees to what it loses.
+
+    Attributes:
+        plan: What is to be done.
+        socket: Where the new QEMU is to listen; empty: none is started.
+        words: Its command line; empty: none is started.
+        stamps: Of the files of the snapshot: what they hold now is what is lost.
+    """
+
+    plan: RestorePlan
+    socket: str
+    words: tuple[str, ...]
+    stamps: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+async def _decide(found: Found, vm: VmStore | None, wish: RestoreWish) -> _Decided:
+    manifest = found.manifest
+    others = () if vm is None else vm.manifests().found
+    plan = await _plan(manifest, wish.copies, others)
+    socket = _socket(manifest, wish) if wish.template else ""
+    words = _words(plan, wish, socket) if wish.template else ()
+    return _Decided(plan, socket, words, stamps(manifest.files))
 
 
 async def _plan(manifest: Manifest, copies: str, others: Sequence[Manifest]) -> RestorePlan:
@@ -107,27 +139,25 @@ def _words(plan: RestorePlan, wish: RestoreWish, socket: str) -> tuple[str, ...]
     return (*fill_template(wish.template, disks, socket), *plan.arguments)
 
 
-def _confirm(plan: RestorePlan, wish: RestoreWish) -> None:
-    """What a disk holds now goes only with somebody's word for it."""
+def _confirm(plan: RestorePlan, wish: RestoreWish, reporter: TerminalReporter) -> bool:
+    """What a disk holds now goes only with somebody's word for it; whether that was asked for."""
     if not plan.loses or wish.yes:
-        return
+        return False
     names = ", ".join(disk.part.disk for disk in plan.loses)
     if not sys.stdin.isatty():
         words = f"what {names} holds now is lost"
         remedy = "add --yes, or --copy-to FOLDER, which loses nothing"
         problem = Problem("confirmation-missing", plan.manifest.tag, words, remedy)
         raise BadInput(str(problem), problems=(problem,), code=problem.code)
-    click.confirm(f"What {names} holds now is lost. Go on?", abort=True, err=True)
+    with reporter.quiet():
+        click.confirm(f"What {names} holds now is lost. Go on?", abort=True, err=True)
+    return True
 
 
-async def _run(  # noqa: PLR0913, PLR0917 - all of it is needed
-    plan: RestorePlan,
-    disks: Disks,
-    words: tuple[str, ...],
-    socket: str,
-    wish: RestoreWish,
-    reporter: Reporter,
+async def _run(
+    decided: _Decided, disks: Disks, wish: RestoreWish, reporter: TerminalReporter
 ) -> tuple[dict[str, object], str]:
+    plan, words, socket = decided.plan, decided.words, decided.socket
     await disks.ready()
     started: Launched | None = None
     try:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["make_folder", "remove_file", "sync_folder", "write_whole"]
+__all__ = ["make_folder", "remove_file", "stamps", "sync_folder", "write_whole"]
 
 
 def make_folder(folder: Path) -> None:
@@ -53,3 +54,16 @@ def remove_file(path: Path) -> None:
     """Remove a file for good; one that is not there is no error."""
     path.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def stamps(files: Iterable[str]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """What tells whether somebody wrote to files, or put others in their place, between two looks."""
+    return tuple((file, _stamp(file)) for file in sorted(set(files)))
+
+
+def _stamp(file: str) -> tuple[int, ...]:
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -105,6 +105,12 @@ class Manifest:
         return tuple(part for part in self.parts if part.kind is kind)
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that a part names, an overlay's two, in order of the parts."""
+        named = [name for part in self.parts for name in (part.file, part.overlay_file)]
+        return tuple(file for file in named if file)
+
+    @property
     def vmstate(self) -> ManifestPart | None:
         """The part that holds the machine state; None: disks only."""
         for part in self.parts:

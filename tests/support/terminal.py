@@ -1,0 +1,58 @@
+"""A command at a terminal of its own, which is read and typed into while it runs."""
+
+import os
+import pty
+import select
+import signal
+
+__all__ = ["Terminal"]
+
+PATIENCE_S = 60.0
+
+
+class Terminal:
+    """Starts a command at a pseudo-terminal; a context manager, after which it has ended."""
+
+    def __init__(self, *arguments, **environment):
+        words = [str(word) for word in arguments]
+        self.shown = ""
+        self.exit_code = None
+        self._pid, self._terminal = pty.fork()
+        if self._pid == 0:
+            changed = {**os.environ, "TERM": "dumb", **environment}
+            os.execve(words[0], words, changed)  # noqa: S606
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.exit_code is None:
+            os.kill(self._pid, signal.SIGKILL)
+            self._reap()
+        os.close(self._terminal)
+
+    def until(self, text):
+        """Read until it has shown this."""
+        while text not in self.shown:
+            assert self._read(), f"it ended before {text!r}: {self.shown}"
+
+    def answer(self, line):
+        """Type a line, and read to the end; the exit code."""
+        os.write(self._terminal, f"{line}\n".encode())
+        while self._read():
+            pass
+        self._reap()
+        return self.exit_code
+
+    def _read(self):
+        ready, _, _ = select.select([self._terminal], [], [], PATIENCE_S)
+        assert ready, f"nothing more is shown: {self.shown}"
+        try:
+            more = os.read(self._terminal, 65536)
+        except OSError:  # Linux says so when the other end is closed
+            return False
+        self.shown += more.decode()
+        return bool(more)
+
+    def _reap(self):
+        self.exit_code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
