@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backends.by_descriptor import open_file
 
-__all__ = ["Flusher", "Reopener", "flush", "kernel_begins_at_bytes"]
+__all__ = ["Flusher", "Reopener", "Worker", "available_bytes", "flush", "kernel_begins_at_bytes"]
 
 _EVERY_S = 0.02
 _BLOCK_BYTES = 512  # of `st_blocks`
@@ -48,14 +48,22 @@ def kernel_begins_at_bytes(proc: Path = _PROC) -> int:
         if given:
             return given
         percent = int((proc / "sys/vm/dirty_background_ratio").read_text())
+    except (OSError, ValueError):
+        return 0
+    return available_bytes(proc) * percent // 100
+
+
+def available_bytes(proc: Path = _PROC) -> int:
+    """How much memory the kernel could give without swapping, its page cache too; 0: unknown."""
+    try:
         lines = (proc / "meminfo").read_text().splitlines()
         kib = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, ValueError, IndexError, StopIteration):
         return 0
-    return kib * 1024 * percent // 100
+    return kib * 1024
 
 
-class _Worker:
+class Worker:
     """Does one thing again and again in a thread of its own, until it says that it is done."""
 
     def __init__(self, name: str, work: Callable[[], bool]) -> None:
@@ -69,6 +77,11 @@ class _Worker:
             if self._work():
                 return
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it is to come to its end."""
+        return self._ended.is_set()
+
     def stop(self) -> None:
         """Begin no further round; one that is under way goes on."""
         self._ended.set()
@@ -79,7 +92,7 @@ class _Worker:
         self._thread.join()
 
 
-class Flusher(_Worker):
+class Flusher(Worker):
     """Flushes a growing stream, and images beside it, again and again, until `end`.
 
     It begins when the stream is as large as what the kernel would not leave in its cache anyway.
@@ -108,7 +121,7 @@ class Flusher(_Worker):
         return False
 
 
-class Reopener(_Worker):
+class Reopener(Worker):
     """Opens and closes a file once, as soon as somebody has written to it.
 
     QEMU opens `file:PATH` with `O_TRUNC`.  ext4 (`auto_da_alloc`) takes a file that was cut to

@@ -23,8 +23,10 @@ from pathlib import Path
 from attrs import define, field
 
 from backends.by_descriptor import Folder, name_of, open_file, same_file
+from backends.digest import Digester, cache_keeps_bytes
 from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
+from planner.execute.evidence import digest_of
 from planner.execute.ports import HostRefused, NoReply
 
 __all__ = ["QemuHost"]
@@ -42,13 +44,16 @@ class QemuHost:
     - ``remove-overlay`` (path, base): removes it, if it is there and over this base.
     - ``merge-overlay`` (path, base, base-format): writes what it holds into the base first; only for
       a QEMU that is gone, which qemu-img's lock makes sure of.
-    - ``create-stream`` (path, temporary): an empty file, kept open for `descriptor`.
-    - ``keep-stream`` (path, temporary): gives it its name; tells its ``size`` in bytes.
+    - ``create-stream`` (path, temporary, mapped): an empty file, kept open for `descriptor`; mapped:
+      QEMU writes to it in any order, so that nothing of it can be read before its end.
+    - ``keep-stream`` (path, temporary): gives it its name; tells its ``size`` in bytes and the
+      ``sha256`` of its content, which is read from the page cache (`backends.digest`).
     - ``is-there`` (path): whether something of that name is ``there``.
     - ``flush-images`` (paths): writes back what the kernel holds of these images; best effort.
     - ``flush-while-streaming`` (paths, temporary): the same again and again, and of the open stream,
       once that is large (`backends.flush`), until it is named or removed.
-    - ``end-flushing`` (temporary): ends that, without waiting for a flush under way.
+    - ``end-flushing`` (temporary): ends that, without waiting for a flush under way, and all else
+      that is done beside a stream: the guest stands still.
     - ``remove-stream`` (path, temporary, named): removes it, by the name that it has.
     """
 
@@ -56,6 +61,7 @@ class QemuHost:
     _open: dict[str, int] = field(factory=dict)
     _flushing: dict[str, Flusher] = field(factory=dict)
     _reopening: dict[str, Reopener] = field(factory=dict)
+    _digesting: dict[str, Digester] = field(factory=dict)
 
     async def do(
         self, instruction: str, arguments: Mapping[str, object], timeout_s: float
@@ -100,7 +106,7 @@ class QemuHost:
         if temporary.parent != path.parent:
             raise HostRefused("path-differs", f"{temporary} is not beside {path}")
         if instruction == "create-stream":
-            return self._create_stream(path, temporary)
+            return self._create_stream(path, temporary, mapped=bool(arguments.get("mapped")))
         if instruction == "keep-stream":
             return self._keep_stream(path, temporary)
         if instruction == "remove-stream":
@@ -126,9 +132,9 @@ class QemuHost:
         return {}
 
     def _stop_flusher(self, temporary: str) -> None:
-        flusher = self._flushing.get(temporary)
-        if flusher is not None:
-            flusher.stop()
+        for worker in (self._flushing.get(temporary), self._digesting.get(temporary)):
+            if worker is not None:
+                worker.stop()
 
     def _create_overlay(self, path: Path, base: Path, arguments: _Told) -> _Told:
         owner = _owner_of_overlay(base)
@@ -193,12 +199,14 @@ class QemuHost:
             raise
         return descriptor
 
-    def _create_stream(self, path: Path, temporary: Path) -> _Told:
+    def _create_stream(self, path: Path, temporary: Path, *, mapped: bool) -> _Told:
         with Folder(path.parent) as folder:
             _must_be_absent(folder, path)
             descriptor = folder.create(temporary.name)
         self._open[str(temporary)] = descriptor
         self._reopening[str(temporary)] = Reopener(descriptor, str(temporary))
+        if not mapped:
+            self._digesting[str(temporary)] = Digester(descriptor, cache_keeps_bytes())
         return {}
 
     def _keep_stream(self, path: Path, temporary: Path) -> _Told:
@@ -211,13 +219,19 @@ class QemuHost:
                 size = os.fstat(descriptor).st_size
                 if not size:
                     raise HostRefused("stream-empty", f"QEMU wrote nothing to {temporary}")
+                digest = self._digest(temporary, descriptor)
                 folder.link(descriptor, path.name)
             finally:
                 os.close(descriptor)
             folder.remove(temporary.name)
             self._close(temporary)
             folder.sync()
-        return {"size": size}
+        return {"size": size, "sha256": digest}
+
+    def _digest(self, temporary: Path, descriptor: int) -> str:
+        """The digest of a stream that is whole; what was read while it was written is not read again."""
+        digester = self._digesting.pop(str(temporary), None)
+        return digest_of(descriptor) if digester is None else digester.finish()
 
     def _must_be_ours(self, temporary: Path, stream: os.stat_result) -> None:
         """The file under a temporary name is the one that was made here, where that is known."""
@@ -241,7 +255,7 @@ class QemuHost:
         return {"removed": removed}
 
     def _close(self, temporary: Path) -> None:
-        for workers in (self._flushing, self._reopening):
+        for workers in (self._flushing, self._reopening, self._digesting):
             worker = workers.pop(str(temporary), None)
             if worker is not None:
                 worker.end()

@@ -18,6 +18,7 @@ from attrs import evolve, frozen
 from planner.compile.plan import Plan
 from planner.compile.plan_text import plan_to_plain
 from planner.errors import BadInput, Problem, Refused, SnapplanError, UndoIncomplete
+from planner.execute.evidence import with_records
 from planner.execute.instance import boot_id
 from planner.execute.journal import Header, journal_line
 from planner.execute.journal_file import JournalFile
@@ -46,6 +47,7 @@ class JournaledRun:
         journal: Its journal.
         address: Where the VM's socket is.
         started_ns: Host's wall clock when it began.
+        digest: Whether frozen images are read in the end, and their digests recorded.
     """
 
     vm: VmStore
@@ -54,6 +56,7 @@ class JournaledRun:
     journal: JournalFile
     address: str
     started_ns: int
+    digest: bool = False
 
     def recorder(self) -> Recorder:
         """Who writes the journal of the run."""
@@ -68,6 +71,7 @@ def begin_run(  # noqa: PLR0913 - what a header says
     *,
     instance: str,
     deadline_s: float | None = None,
+    digest: bool = False,
 ) -> JournaledRun:
     """Begin a journal; nothing has been sent to the VM yet.
 
@@ -96,7 +100,7 @@ def begin_run(  # noqa: PLR0913 - what a header says
         problem = Problem("journal-unwritable", str(vm.journals), str(failed), "make room for it")
         message = f"the journal cannot be written: {failed}"
         raise Refused(message, problems=(problem,), code=problem.code) from failed
-    return JournaledRun(vm, plan, facts, journal, identity.address, started_ns)
+    return JournaledRun(vm, plan, facts, journal, identity.address, started_ns, digest=digest)
 
 
 def settle(run: JournaledRun, outcome: Outcome) -> Path | None:
@@ -121,7 +125,7 @@ def settle(run: JournaledRun, outcome: Outcome) -> Path | None:
 
 
 def _write_manifest(run: JournaledRun, outcome: Outcome) -> Path:
-    manifest = manifest_of(
+    made = manifest_of(
         run.plan,
         run.facts,
         outcome,
@@ -129,6 +133,9 @@ def _write_manifest(run: JournaledRun, outcome: Outcome) -> Path:
         started_ns=run.started_ns,
         ended_ns=time.time_ns(),
     )
+    # Over TCP the VM's files may be another machine's.
+    here = run.address.startswith("/")
+    manifest = with_records(made, digest=run.digest) if here else made
     try:
         return run.vm.write(manifest)
     except BadInput as error:

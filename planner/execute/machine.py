@@ -64,6 +64,7 @@ class Machine:
     deadline_s: float | None = None
     visit: Visit = field(init=False)
     _stream_bytes: int = field(init=False, default=0)
+    _stream_sha256: str = field(init=False, default="")
     _flow: Generator[Action, Response, Outcome] | None = field(init=False, default=None)
     _failure: Failure | None = field(init=False, default=None)
 
@@ -159,7 +160,7 @@ class Machine:
         stream = self.program.resolution.stream
         if stream is None:
             return None
-        return StreamPart(stream.path, self._stream_bytes, stream.mapped)
+        return StreamPart(stream.path, self._stream_bytes, stream.mapped, self._stream_sha256)
 
     def _confirm_overlays(self) -> Generator[Action, Response, tuple[FrozenPart, ...]]:
         if not self.program.resolution.overlays:
@@ -239,6 +240,7 @@ class Machine:
         told = self.visit.must_be_done(response)
         if step.execute == "keep-stream" and isinstance(told, dict):
             self._stream_bytes = int(told.get("size", 0))
+            self._stream_sha256 = str(told.get("sha256", ""))
             if not self._stream_bytes:
                 raise self.visit.failed("stream-empty", "QEMU wrote no machine state to the file")
 

@@ -42,11 +42,19 @@ class FrozenPart:
 
 @frozen
 class StreamPart:
-    """Machine state in a file of its own: its length, and whether it is a `mapped-ram` file."""
+    """Machine state in a file of its own.
+
+    Attributes:
+        filename: The file.
+        size_bytes: Its length.
+        mapped: Whether it is a `mapped-ram` file.
+        sha256: Digest of its content; empty: none was made.
+    """
 
     filename: str
     size_bytes: int
     mapped: bool
+    sha256: str = ""
 
 
 @frozen

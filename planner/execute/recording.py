@@ -10,7 +10,8 @@ from planner.compile.plan_text import plan_to_plain
 from planner.compile.program import canonical_json
 from planner.execute.outcome import FrozenPart, Outcome, Part
 from planner.model.facts import Disk, Facts
-from planner.model.manifest import Manifest, ManifestPart, PartKind
+from planner.model.manifest import BackingImage, FileRecord, Manifest, ManifestPart, PartKind
+from planner.model.replies import FILTERS
 
 __all__ = ["manifest_of", "program_digest"]
 
@@ -63,7 +64,15 @@ def _parts(outcome: Outcome, disks: Mapping[str, Disk]) -> Iterator[ManifestPart
             file=stream.filename,
             format="mapped-ram" if stream.mapped else "stream",
             vm_state_size_bytes=stream.size_bytes,
+            record=FileRecord(sha256=stream.sha256),
         )
+
+
+def _backing(disk: Disk) -> tuple[BackingImage, ...] | None:
+    """The images under a disk's own; None: a filter is among them, and hides what is below it."""
+    if any(layer.driver in FILTERS for layer in disk.backing):
+        return None
+    return tuple(BackingImage(layer.filename, layer.driver) for layer in disk.backing)
 
 
 def _overlay(part: FrozenPart, disk: Disk) -> ManifestPart:
@@ -78,6 +87,7 @@ def _overlay(part: FrozenPart, disk: Disk) -> ManifestPart:
         overlay=part.overlay,
         overlay_file=part.overlay_file,
         virtual_size_bytes=disk.virtual_size_bytes,
+        backing=_backing(disk),
     )
 
 
@@ -94,4 +104,5 @@ def _internal(part: Part, disk: Disk) -> ManifestPart:
         vm_clock_ns=part.snapshot.vm_clock_ns,
         vm_state_size_bytes=part.snapshot.vm_state_size_bytes,
         virtual_size_bytes=disk.virtual_size_bytes,
+        backing=_backing(disk),
     )

@@ -13,7 +13,14 @@ from attrs import frozen
 
 from planner.model.facts import QemuVersion
 
-__all__ = ["MANIFEST_FORMAT_VERSION", "Manifest", "ManifestPart", "PartKind"]
+__all__ = [
+    "MANIFEST_FORMAT_VERSION",
+    "BackingImage",
+    "FileRecord",
+    "Manifest",
+    "ManifestPart",
+    "PartKind",
+]
 
 MANIFEST_FORMAT_VERSION = 1
 
@@ -27,6 +34,49 @@ class PartKind(StrEnum):
     """A disk's image as it was, frozen under an overlay that the guest writes to since."""
     STREAM = "stream"
     """The machine state in a file of its own, as `migrate` writes it."""
+
+
+@frozen(order=True)
+class FileRecord:
+    """What a file was when the snapshot was finished; all zero: nobody could look at it.
+
+    What is evidence of another content and what only a hint, `planner.compile.file_checks` says.
+
+    Attributes:
+        device: The file system's device number.
+        inode: The file's number in it.
+        size_bytes: Its length.
+        mtime_ns: When it was last written to, since the epoch.
+        ctime_ns: When it or its owner, mode or names last changed, since the epoch.
+        sha256: Digest of the content, in hexadecimal; empty: none was made.
+    """
+
+    device: int = 0
+    inode: int = 0
+    size_bytes: int = 0
+    mtime_ns: int = 0
+    ctime_ns: int = 0
+    sha256: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether the file was looked at."""
+        return self.inode != 0
+
+
+@frozen(order=True)
+class BackingImage:
+    """An image under a part's own: the part's content is there where its own image holds nothing.
+
+    Attributes:
+        file: As QEMU names it.
+        format: QEMU's block driver.
+        record: What the file was, where it is one of this machine.
+    """
+
+    file: str
+    format: str
+    record: FileRecord = FileRecord()
 
 
 @frozen(order=True)
@@ -47,6 +97,9 @@ class ManifestPart:
         overlay: Node name of the overlay above a frozen base; else empty.
         overlay_file: Its file; else empty.
         virtual_size_bytes: Size of the disk that the guest sees; 0 for a stream.
+        record: What the stream's file or the frozen image was; unknown for an internal part, whose
+            image the guest goes on writing to.
+        backing: The images under ``file``, from the top down; None: nobody wrote them down.
     """
 
     kind: PartKind
@@ -62,6 +115,8 @@ class ManifestPart:
     overlay: str = ""
     overlay_file: str = ""
     virtual_size_bytes: int = 0
+    record: FileRecord = FileRecord()
+    backing: tuple[BackingImage, ...] | None = None
 
 
 @frozen

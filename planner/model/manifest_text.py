@@ -8,7 +8,13 @@ from cattrs.errors import ClassValidationError
 
 from planner.errors import BadInput, Problem
 from planner.model.facts import QemuVersion
-from planner.model.manifest import MANIFEST_FORMAT_VERSION, Manifest, ManifestPart
+from planner.model.manifest import (
+    MANIFEST_FORMAT_VERSION,
+    BackingImage,
+    FileRecord,
+    Manifest,
+    ManifestPart,
+)
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.model.text import read_json
 
@@ -19,8 +25,11 @@ FORMAT = "snapplan-manifest"
 
 def _converter() -> Converter:
     converter = strict_converter()
-    for kind in (QemuVersion, ManifestPart, Manifest):
+    for kind in (QemuVersion, FileRecord):
         write_with_hyphens(converter, kind)
+    write_with_hyphens(converter, BackingImage, seldom=("record",))
+    write_with_hyphens(converter, ManifestPart, seldom=("record", "backing"))
+    write_with_hyphens(converter, Manifest)
     return converter
 
 

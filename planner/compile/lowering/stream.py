@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 _HOST_TIMEOUT_S = 600
-"""A stream of many gigabytes is written back to its disk before it gets its name."""
+_KEEP_TIMEOUT_S = 3600
+"""A stream of many gigabytes is written back, and its digest made, before it gets its name."""
 
 
 def stream_problem(design: str, capture: Capture, resolution: Resolution) -> Iterator[Problem]:
@@ -83,7 +84,11 @@ def _around_the_stream(stream: Stream) -> Iterator[Step]:
     )
     yield Step(
         execute="create-stream",
-        arguments={"path": stream.path, "temporary": stream.temporary},
+        arguments={
+            "path": stream.path,
+            "temporary": stream.temporary,
+            **({"mapped": True} if stream.mapped else {}),
+        },
         covers=(),
         undo=(Undo(UndoKind.REMOVE_FILE),),
         target=Target.HOST,
@@ -103,7 +108,7 @@ def _around_the_stream(stream: Stream) -> Iterator[Step]:
         arguments={"path": stream.path, "temporary": stream.temporary},
         covers=(),
         undo=(Undo(UndoKind.REMOVE_FILE),),
-        timeout_s=_HOST_TIMEOUT_S,
+        timeout_s=_KEEP_TIMEOUT_S,
         target=Target.HOST,
         follows=after,
     )
