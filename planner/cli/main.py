@@ -42,7 +42,7 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"planner.cli.{cmd_name}_command")
+        module = importlib.import_module(f"{__package__}.{cmd_name}_command")
         command: click.Command = module.command
         return command
 

@@ -172,7 +172,5 @@ def schema_of(name: str) -> Schema:
 
     It is package data, read once: as much input and output as an import is.
     """
-    data = (
-        resources.files("planner.semantics").joinpath("data", f"qapi-{name}.json.gz").read_bytes()
-    )
+    data = resources.files(__package__).joinpath("data", f"qapi-{name}.json.gz").read_bytes()
     return Schema(cast("list[dict[str, object]]", json.loads(gzip.decompress(data))))

@@ -1,0 +1,7 @@
+"""The backends that snapplan brings along, as entry points name them."""
+
+from __future__ import annotations
+
+from backends.qemu import connect as qemu
+
+__all__ = ["qemu"]

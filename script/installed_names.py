@@ -1,0 +1,89 @@
+"""How the installed names are made: the wheel holds one top-level package, `snapplan`, and nothing else.
+
+In the checkout the code lives in `planner/` and `backends/`, as its owner wants it.  A tool may have
+folders of these names, and an import takes whichever comes first; so a wheel that installed them would
+break, or be broken by, whoever has them (`specs/decisions/0012`).  When a wheel is built, this hook of
+hatchling puts
+
+    planner/library/X   at   snapplan/X              what a user imports
+    planner/X           at   snapplan/planner/X
+    backends/X          at   snapplan/backends/X
+    specs/designs       at   snapplan/planner/explore/designs
+
+and rewrites the names in import statements, and in nothing else: `planner.model` becomes
+`snapplan.planner.model`.  An import that would still leave `snapplan` for one of these folders ends the
+build.  In an editable install the code is imported from where it stands, and `snapplan` is a module of
+three lines that is `planner.library`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+_ROOMS = ("planner", "backends")
+_PUBLIC = "planner.library"
+_IMPORT = re.compile(r"^(\s*(?:from|import)\s+)(planner\.library|planner|backends)\b", re.MULTILINE)
+_ALIAS = '''"""snapplan in a checkout: what stands in `planner/library`, under its installed name."""
+
+import sys
+
+import planner.library
+
+sys.modules[__name__] = planner.library
+'''
+
+
+class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # ty: the config is not used
+    """Lays the rewritten tree out before the wheel is packed, and takes it away afterwards."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Put the files of the wheel together; hatchling calls it before it builds one."""
+        self._laid_out = Path(tempfile.mkdtemp(prefix="snapplan-wheel-"))
+        root = Path(self.root)
+        if version == "editable":
+            alias = self._laid_out / "snapplan.py"
+            alias.write_text(_ALIAS)
+            build_data["force_include_editable"][str(alias)] = "snapplan/__init__.py"
+            return
+        package = self._laid_out / "snapplan"
+        for room in _ROOMS:
+            ignored = shutil.ignore_patterns("__pycache__", "library" if room == "planner" else "")
+            shutil.copytree(root / room, package / room, ignore=ignored)
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(root / "planner/library", package, dirs_exist_ok=True, ignore=ignored)
+        shutil.copytree(root / "specs/designs", package / "planner/explore/designs")
+        for file in sorted(package.rglob("*.py")):
+            file.write_text(renamed(file.read_text(), str(file.relative_to(self._laid_out))))
+        build_data["force_include"][str(package)] = "snapplan"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Take the tree away."""
+        del version, build_data, artifact_path
+        shutil.rmtree(self._laid_out)
+
+
+def renamed(source: str, where: str) -> str:
+    """A module's text with the installed names in its import statements.
+
+    Raises:
+        ValueError: Something in it would still import one of the folders by its name.
+    """
+    text = _IMPORT.sub(lambda found: found[1] + _installed(found[2]), source)
+    for node in ast.walk(ast.parse(text)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        if any(name.split(".")[0] in _ROOMS for name in names):
+            raise ValueError(f"{where}:{getattr(node, 'lineno', 0)} imports {', '.join(names)}")
+    return text
+
+
+def _installed(name: str) -> str:
+    return "snapplan" if name == _PUBLIC else f"snapplan.{name}"

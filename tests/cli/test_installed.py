@@ -1,0 +1,99 @@
+"""The wheel: one top-level name, which works beside folders `planner` and `backends` of a tool."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path("specs/examples/one-disk").absolute()
+HOSTILE = 'raise ImportError("a folder of the tool was imported in place of snapplan\'s")\n'
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel of this checkout, built as pip builds it, without a network."""
+    out = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    command = [
+        *pip,
+        "--no-build-isolation",
+        "--no-deps",
+        "--no-index",
+        "--wheel-dir",
+        str(out),
+        ".",
+    ]
+    subprocess.run(command, check=True)
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def in_a_tool(wheel, tmp_path_factory):
+    """Runs Python in the folder of a tool, where snapplan is installed from the wheel."""
+    site, tool = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("tool")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    for room in ("planner", "backends"):
+        (tool / room).mkdir()
+        (tool / room / "__init__.py").write_text(HOSTILE)
+
+    def run(*arguments):
+        environment = {**os.environ, "PYTHONPATH": str(site)}
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tool,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def test_one_top_level_name_is_installed(wheel):
+    """Whatever else lies on the path, nothing of it can be taken for snapplan's."""
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+        assert "snapplan/py.typed" in archive.namelist()
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"snapplan"}
+
+
+def test_every_module_imports_beside_folders_of_these_names(in_a_tool):
+    """Each module of the wheel is imported; not one leaves `snapplan` for a folder of the tool."""
+    program = """
+import importlib, pkgutil, snapplan
+for module in pkgutil.walk_packages(snapplan.__path__, "snapplan."):
+    if not module.name.endswith(("__main__", "replay")):
+        importlib.import_module(module.name)
+print(snapplan.__file__)
+"""
+    done = in_a_tool("-c", program)
+    assert done.returncode == 0, done.stderr
+    assert "site" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--version"],
+        ["plan", f"{EXAMPLE}.yaml", "--facts", f"{EXAMPLE}.facts.json"],
+        [
+            *("explore", f"{EXAMPLE}.yaml", "--facts", f"{EXAMPLE}.facts.json"),
+            *("--design", "transactional"),
+        ],
+    ],
+)
+def test_the_command_line_works_there(in_a_tool, command):
+    """With what it reads from its own folders: designs, the schemas of QEMU."""
+    done = in_a_tool("-m", "snapplan", *command)
+    assert done.returncode == 0, done.stderr
+
+
+def test_backends_are_found_under_installed_names(in_a_tool):
+    """A command that needs a VM gets as far as connecting to it."""
+    done = in_a_tool("-m", "snapplan", "inspect", "--vm", "/nobody/listens/here.sock")
+    assert done.returncode == 12, done.stderr
