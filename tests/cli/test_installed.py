@@ -83,7 +83,7 @@ print(snapplan.__file__)
         ["plan", f"{EXAMPLE}.yaml", "--facts", f"{EXAMPLE}.facts.json"],
         [
             *("explore", f"{EXAMPLE}.yaml", "--facts", f"{EXAMPLE}.facts.json"),
-            *("--design", "transactional"),
+            *("--design", "transactional", "--faults", "none"),
         ],
     ],
 )
