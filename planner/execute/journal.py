@@ -67,7 +67,7 @@ __all__ = [
 FORMAT = "snapplan-journal"
 FORMAT_VERSION = 1
 _CHECKSUM_CHARACTERS = 16
-_QUESTIONS = ("query-", "qom-get", "x-debug-query-")
+_QUESTIONS = ("query-", "qom-get", "qom-list", "x-debug-query-")
 
 
 @frozen

@@ -5,15 +5,34 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import cast
 
+from attrs import evolve
+
 from planner.compile.schema import reachable
 from planner.errors import CannotConnect, Problem
 from planner.execute.actions import NoAnswer, Response, Returned, Send, Turned
 from planner.model.facts import Facts
+from planner.model.peripherals import (
+    ANONYMOUS,
+    BACKEND_PROPERTIES,
+    MEMORY_BACKEND,
+    NAMED,
+    OBJECTS,
+    Device,
+    HostObject,
+    children_of,
+    devices_of,
+)
 from planner.model.replies import Replies, facts_from_replies
 
 __all__ = ["survey"]
 
 Asking = Generator[Send, Response, object]
+
+_TPM = "tpm-"
+_PRIVATE_MEMORY = "memory-backend-ram"
+_FILE_MEMORY = "memory-backend-file"
+_WORKS_ON_MEMORY = "cryptodev-vhost-user"
+"""Objects, other than memory, that let another process write to the guest's memory."""
 
 
 def survey() -> Generator[Send, Response, Facts]:
@@ -27,6 +46,8 @@ def survey() -> Generator[Send, Response, Facts]:
     block_jobs = yield from _ask("query-block-jobs")
     # The graph is an unstable interface, and only needed to see which disks a job uses.
     graph = (yield from _ask_if_known("x-debug-query-block-graph")) if block_jobs else None
+    devices = yield from _devices()
+    has_tpm = any(device.type.startswith(_TPM) for device in devices)
     return facts_from_replies(
         Replies(
             version=version,
@@ -42,12 +63,47 @@ def survey() -> Generator[Send, Response, Facts]:
             capabilities=(yield from _ask_if_known("query-migrate-capabilities")),
             parameters=(yield from _ask_if_known("query-migrate-parameters")),
             memory=(yield from _ask_if_known("query-memory-size-summary")),
+            devices=devices,
+            tpms=(yield from _ask_if_known("query-tpm")) if has_tpm else None,
+            objects=(yield from _objects()),
             block=(yield from _ask("query-block")),
             blockstats=(yield from _ask("query-blockstats")),
             named_block_nodes=(yield from _ask("query-named-block-nodes", flat=True)),
             status=(yield from _ask("query-status")),
         )
     )
+
+
+def _devices() -> Generator[Send, Response, tuple[Device, ...]]:
+    """The devices that the user added, those outside the block layer with what they work on."""
+    named = yield from _ask_if_known("qom-list", path=NAMED)
+    anonymous = yield from _ask_if_known("qom-list", path=ANONYMOUS)
+    found = []
+    for device in devices_of(named, anonymous):
+        starts = (prop for start, prop in BACKEND_PROPERTIES if device.type.startswith(start))
+        name = next(starts, "")
+        uses = (yield from _property(device.path, name)) if name else ""
+        found.append(evolve(device, uses=uses.removeprefix(f"{OBJECTS}/")))
+    return tuple(found)
+
+
+def _objects() -> Generator[Send, Response, tuple[HostObject, ...]]:
+    """What ``-object`` made; memory that is not QEMU's own with whom it is shared and its file."""
+    found = []
+    for name, kind in children_of((yield from _ask_if_known("qom-list", path=OBJECTS))):
+        if kind.startswith(MEMORY_BACKEND) and kind != _PRIVATE_MEMORY:
+            path = f"{OBJECTS}/{name}"
+            shared = (yield from _ask_if_known("qom-get", path=path, property="share")) is True
+            file = (yield from _property(path, "mem-path")) if kind == _FILE_MEMORY else ""
+            found.append(HostObject(name, kind, shared, file))
+        elif kind.startswith(_WORKS_ON_MEMORY):
+            found.append(HostObject(name, kind))
+    return tuple(sorted(found))
+
+
+def _property(path: str, name: str) -> Generator[Send, Response, str]:
+    value = yield from _ask_if_known("qom-get", path=path, property=name)
+    return value if isinstance(value, str) else ""
 
 
 def _schema(reply: object) -> tuple[dict[str, object], ...]:
@@ -71,8 +127,8 @@ def _ask(command: str, **arguments: object) -> Asking:
     raise CannotConnect(why, problems=(problem,), code=problem.code)
 
 
-def _ask_if_known(command: str) -> Asking:
-    response = yield Send(command)
+def _ask_if_known(command: str, **arguments: object) -> Asking:
+    response = yield Send(command, arguments)
     if isinstance(response, NoAnswer):
         raise CannotConnect(f"no answer to {command}: {response.why}", code="query-failed")
     return response.value if isinstance(response, Returned) else None

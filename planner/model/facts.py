@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from planner.model.peripherals import Device, HostObject, Tpm
+
 __all__ = [
     "AUTOMATIC_NODE_PREFIX",
     "FACTS_FORMAT_VERSION",
@@ -211,6 +213,9 @@ class Facts:
         vm_name: `query-name`'s answer, or empty.
         vm_uuid: `query-uuid`'s answer, or empty.
         memory_bytes: The guest's memory, plugged memory included; 0: not known.
+        devices: The devices that the user added, by id; empty: none, or not asked.
+        tpms: The TPMs.
+        objects: What ``-object`` made of memory, and of what works on the guest's memory.
         live_nodes: Present names of automatically named nodes, by reference; never written.
     """
 
@@ -228,6 +233,9 @@ class Facts:
     vm_name: str = ""
     vm_uuid: str = ""
     memory_bytes: int = 0
+    devices: tuple[Device, ...] = ()
+    tpms: tuple[Tpm, ...] = ()
+    objects: tuple[HostObject, ...] = ()
     live_nodes: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
 
     def by_name(self) -> dict[str, tuple[Disk, ...]]:

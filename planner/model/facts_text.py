@@ -18,6 +18,7 @@ from planner.model.facts import (
     QemuVersion,
     Snapshot,
 )
+from planner.model.peripherals import Device, HostObject, Tpm
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.model.text import read_json
 
@@ -28,7 +29,7 @@ FORMAT = "snapplan-facts"
 
 def _converter() -> Converter:
     converter = strict_converter()
-    for kind in (QemuVersion, Snapshot, Bitmap, Layer, Job, Disk):
+    for kind in (QemuVersion, Snapshot, Bitmap, Layer, Job, Disk, Device, Tpm, HostObject):
         write_with_hyphens(converter, kind)
     write_with_hyphens(converter, Facts, skip=("live_nodes",))
     return converter

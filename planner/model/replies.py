@@ -7,11 +7,10 @@ never a traceback and never a guess.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import cast
 
 from attrs import frozen
 
-from planner.errors import CannotConnect, Problem
+from planner.model.answer import AnswerObject, answer_objects, malformed
 from planner.model.facts import (
     AUTOMATIC_NODE_PREFIX,
     OVERLAY_NODE_PREFIX,
@@ -24,6 +23,7 @@ from planner.model.facts import (
     Snapshot,
     node_reference,
 )
+from planner.model.peripherals import Device, HostObject, tpms_of
 
 __all__ = [
     "FILTERS",
@@ -67,6 +67,7 @@ class Replies:
     """What a VM answered to the questions of a survey, each as it came.
 
     Attributes are named after the QMP commands; ``block_graph`` is None where no block job ran.
+    ``devices`` and ``objects`` took several questions, and are put together already.
     """
 
     version: object
@@ -86,73 +87,20 @@ class Replies:
     capabilities: object = None
     parameters: object = None
     memory: object = None
-
-
-def _bad(what: str, why: str) -> CannotConnect:
-    problem = Problem("reply-malformed", what, why)
-    return CannotConnect(
-        f"the peer's answer to {what} is not what QMP says: {why}",
-        problems=(problem,),
-        code=problem.code,
-    )
-
-
-@frozen
-class _Object:
-    """A JSON object of a reply, read member by member with the type that each must have."""
-
-    value: Mapping[str, object]
-    what: str
-
-    @classmethod
-    def of(cls, value: object, what: str) -> _Object:
-        if not isinstance(value, Mapping):
-            raise _bad(what, f"{str(value)[:40]!r} is no object")
-        return cls(value, what)
-
-    def text(self, key: str, default: str | None = None) -> str:
-        return cast("str", self._typed(key, str, default))
-
-    def number(self, key: str, default: int | None = None) -> int:
-        return cast("int", self._typed(key, int, default))
-
-    def flag(self, key: str, *, default: bool | None = None) -> bool:
-        return cast("bool", self._typed(key, bool, default))
-
-    def member(self, key: str) -> _Object:
-        return _Object.of(self.value.get(key, {}), f"{self.what}: {key}")
-
-    def members(self, key: str) -> list[_Object]:
-        return _objects(self.value.get(key, []), f"{self.what}: {key}")
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self.value.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise _bad(self.what, f"{key} is no list of texts")
-        return tuple(value)
-
-    def _typed(self, key: str, kind: type, default: object) -> object:
-        value = self.value.get(key, default)
-        if type(value) is not kind:
-            raise _bad(self.what, f"{key} is {str(value)[:40]!r}")
-        return value
-
-
-def _objects(value: object, what: str) -> list[_Object]:
-    if not isinstance(value, list):
-        raise _bad(what, f"{str(value)[:40]!r} is no list")
-    return [_Object.of(item, what) for item in value]
+    devices: tuple[Device, ...] = ()
+    tpms: object = None
+    objects: tuple[HostObject, ...] = ()
 
 
 def run_state_of(reply: object) -> str:
     """The run state in an answer to `query-status`."""
-    return _Object.of(reply, "query-status").text("status")
+    return AnswerObject.of(reply, "query-status").text("status")
 
 
 def jobs_of(reply: object) -> tuple[tuple[Job, str], ...]:
     """The jobs in an answer to `query-jobs`, each with its error (empty: none)."""
     found = []
-    for entry in _objects(reply, "query-jobs"):
+    for entry in answer_objects(reply, "query-jobs"):
         job = Job(entry.text("id"), entry.text("type"), entry.text("status"))
         found.append((job, entry.text("error", "")))
     return tuple(found)
@@ -177,7 +125,7 @@ class Migration:
 
 def migration_of(reply: object) -> Migration:
     """The migration in an answer to `query-migrate`."""
-    top = _Object.of(reply, "query-migrate")
+    top = AnswerObject.of(reply, "query-migrate")
     ram = top.member("ram")
     return Migration(
         status=top.text("status", ""),
@@ -190,16 +138,16 @@ def migration_of(reply: object) -> Migration:
 def snapshots_of(reply: object) -> dict[str, tuple[Snapshot, ...]]:
     """The snapshots of each node in an answer to `query-named-block-nodes`."""
     what = "query-named-block-nodes"
-    nodes = _objects(reply, what)
+    nodes = answer_objects(reply, what)
     return {node.text("node-name"): _snapshots(node.member("image")) for node in nodes}
 
 
 def snapshots_of_image(info: object) -> tuple[Snapshot, ...]:
     """The snapshots in an image's information, as QMP and ``qemu-img info`` give it."""
-    return _snapshots(_Object.of(info, "the image's information"))
+    return _snapshots(AnswerObject.of(info, "the image's information"))
 
 
-def _snapshots(image: _Object) -> tuple[Snapshot, ...]:
+def _snapshots(image: AnswerObject) -> tuple[Snapshot, ...]:
     return tuple(
         Snapshot(
             id=entry.text("id"),
@@ -219,7 +167,7 @@ def facts_from_replies(replies: Replies) -> Facts:
         CannotConnect: An answer has another shape than QMP says (code ``reply-malformed``).
     """
     disks, live_nodes = disks_of(replies)
-    migrate = _Object.of(replies.migrate, "query-migrate")
+    migrate = AnswerObject.of(replies.migrate, "query-migrate")
     return Facts(
         qemu=_version(replies.version),
         machine=_machine(replies.machine),
@@ -235,6 +183,9 @@ def facts_from_replies(replies: Replies) -> Facts:
         vm_name=_optional_text(replies.name, "query-name", "name"),
         vm_uuid=_known_uuid(_optional_text(replies.uuid, "query-uuid", "UUID")),
         memory_bytes=_memory_bytes(replies.memory),
+        devices=replies.devices,
+        tpms=tpms_of(replies.tpms),
+        objects=replies.objects,
         live_nodes=live_nodes,
     )
 
@@ -247,12 +198,12 @@ def disks_of(replies: Replies) -> tuple[tuple[Disk, ...], dict[str, str]]:
 def _memory_bytes(reply: object) -> int:
     if reply is None:
         return 0
-    top = _Object.of(reply, "query-memory-size-summary")
+    top = AnswerObject.of(reply, "query-memory-size-summary")
     return top.number("base-memory") + top.number("plugged-memory", 0)
 
 
 def _capabilities(reply: object) -> dict[str, bool]:
-    entries = [] if reply is None else _objects(reply, "query-migrate-capabilities")
+    entries = [] if reply is None else answer_objects(reply, "query-migrate-capabilities")
     found = {entry.text("capability"): entry.flag("state") for entry in entries}
     return dict(sorted(found.items()))
 
@@ -260,12 +211,12 @@ def _capabilities(reply: object) -> dict[str, bool]:
 def _parameters(reply: object) -> dict[str, int]:
     if reply is None:
         return {}
-    top = _Object.of(reply, "query-migrate-parameters")
+    top = AnswerObject.of(reply, "query-migrate-parameters")
     return {name: top.number(name) for name in PARAMETERS if name in top.value}
 
 
 def _version(reply: object) -> QemuVersion:
-    top = _Object.of(reply, "query-version")
+    top = AnswerObject.of(reply, "query-version")
     qemu = top.member("qemu")
     return QemuVersion(
         qemu.number("major"), qemu.number("minor"), qemu.number("micro"), top.text("package", "")
@@ -274,12 +225,12 @@ def _version(reply: object) -> QemuVersion:
 
 def _machine(reply: object) -> str:
     if not isinstance(reply, str):
-        raise _bad("qom-get", f"the machine type is {str(reply)[:40]!r}")
+        raise malformed("qom-get", f"the machine type is {str(reply)[:40]!r}")
     return reply.removesuffix("-machine")
 
 
 def _optional_text(reply: object, what: str, key: str) -> str:
-    return "" if reply is None else _Object.of(reply, what).text(key, "")
+    return "" if reply is None else AnswerObject.of(reply, what).text(key, "")
 
 
 def _known_uuid(text: str) -> str:
@@ -291,10 +242,10 @@ class _Disks:
 
     def __init__(self, replies: Replies) -> None:
         what = "query-named-block-nodes"
-        nodes = _objects(replies.named_block_nodes, what)
+        nodes = answer_objects(replies.named_block_nodes, what)
         self._nodes = {node.text("node-name"): node for node in nodes}
-        self._devices = _objects(replies.block, "query-block")
-        stats = _objects(replies.blockstats, "query-blockstats")
+        self._devices = answer_objects(replies.block, "query-block")
+        stats = answer_objects(replies.blockstats, "query-blockstats")
         self._stats = {stat.text("node-name", ""): stat for stat in stats}
         self._users = _block_job_users(replies)
         self._live: dict[str, str] = {}
@@ -307,7 +258,7 @@ class _Disks:
         disks = {disk.name: disk for disk in reversed([*attached, *unattached])}
         return tuple(disks[name] for name in sorted(disks)), self._live
 
-    def _attached(self, entry: _Object) -> Disk | None:
+    def _attached(self, entry: AnswerObject) -> Disk | None:
         if "inserted" not in entry.value:
             return None  # a drive without a medium
         root = entry.member("inserted").text("node-name")
@@ -370,7 +321,7 @@ class _Disks:
         lasting = "" if _is_automatic(node) else node
         return Layer(lasting, entry.text("drv"), entry.member("image").text("filename", ""))
 
-    def _walk(self, root: str) -> tuple[list[str], str, _Object | None]:
+    def _walk(self, root: str) -> tuple[list[str], str, AnswerObject | None]:
         """From a root node down: the filters, the image node, and what is known of its children."""
         filters: list[str] = []
         node = self._known(root)
@@ -384,7 +335,7 @@ class _Disks:
             node = self._known(child.text("node-name"))
         return filters, node, stat
 
-    def _backing(self, stat: _Object | None) -> Iterable[Layer]:
+    def _backing(self, stat: AnswerObject | None) -> Iterable[Layer]:
         while stat is not None and "backing" in stat.value:
             stat = stat.member("backing")
             name = self._known(stat.text("node-name"))
@@ -392,11 +343,11 @@ class _Disks:
 
     def _known(self, node: str) -> str:
         if node not in self._nodes:
-            raise _bad("query-named-block-nodes", f"node {node!r} is missing")
+            raise malformed("query-named-block-nodes", f"node {node!r} is missing")
         return node
 
 
-def _nodes_under(stat: _Object) -> list[str]:
+def _nodes_under(stat: AnswerObject) -> list[str]:
     """Every node under one of `query-blockstats`' entries (a filter's child stands there twice)."""
     below: list[str] = []
     todo = [stat.member(key) for key in ("parent", "backing") if key in stat.value]
@@ -418,7 +369,7 @@ def _name_under_overlays(image: str, backing: tuple[Layer, ...]) -> list[str]:
     return [above] if under else []
 
 
-def _bitmap(entry: _Object) -> Bitmap:
+def _bitmap(entry: AnswerObject) -> Bitmap:
     return Bitmap(entry.text("name", ""), entry.flag("persistent", default=False))
 
 
@@ -428,7 +379,7 @@ def _is_automatic(node: str) -> bool:
 
 def _block_job_users(replies: Replies) -> dict[str, set[str]]:
     """Which block jobs use which nodes; a job that cannot be placed is taken to use every node."""
-    jobs = _objects(replies.block_jobs, "query-block-jobs")
+    jobs = answer_objects(replies.block_jobs, "query-block-jobs")
     names = {job.text("device") for job in jobs}
     if not names:
         return {}
@@ -438,7 +389,7 @@ def _block_job_users(replies: Replies) -> dict[str, set[str]]:
         users.setdefault(node, set()).add(job)
         placed.add(job)
     lost = names - placed
-    for entry in _objects(replies.named_block_nodes, "query-named-block-nodes"):
+    for entry in answer_objects(replies.named_block_nodes, "query-named-block-nodes"):
         users.setdefault(entry.text("node-name"), set()).update(lost)
     return users
 
@@ -446,7 +397,7 @@ def _block_job_users(replies: Replies) -> dict[str, set[str]]:
 def _job_edges(reply: object) -> Iterable[tuple[str, str]]:
     if reply is None:
         return
-    graph = _Object.of(reply, "x-debug-query-block-graph")
+    graph = AnswerObject.of(reply, "x-debug-query-block-graph")
     nodes = {node.number("id"): node for node in graph.members("nodes")}
     for edge in graph.members("edges"):
         parent, child = nodes.get(edge.number("parent")), nodes.get(edge.number("child"))

@@ -25,6 +25,7 @@ from planner.semantics import (
     migrate,
     migration_settings,
     overlay,
+    qom,
     replies,
     runstate,
     transaction,
@@ -124,16 +125,6 @@ def _machines(state: VmState, _arguments: Arguments) -> object:
     return [{"name": name, "cpu-max": 255, "is-default": True, "hotpluggable-cpus": True}]
 
 
-def _qom_get(state: VmState, arguments: Arguments) -> Result:
-    path, name = cast("str", arguments["path"]), cast("str", arguments["property"])
-    if path not in {"/machine", "machine"}:
-        return Result(state, error=QmpError("DeviceNotFound", f"Device '{path}' not found"))
-    if name != "type":
-        text = f"Property '{state.machine.type}.{name}' not found"
-        return Result(state, error=generic(text))
-    return Result(state, state.machine.type)
-
-
 def _hmp(state: VmState, arguments: Arguments) -> Result:
     word = (cast("str", arguments["command-line"]).split() or [""])[0]
     text = f"the simulator does not model the HMP command '{word}'"
@@ -171,7 +162,9 @@ COMMANDS: dict[str, Handler] = {
     "query-migrate-parameters": _query(lambda s, _: migration_settings.query_parameters(s)),
     "query-qmp-schema": _query(lambda s, _: list(schema_of(s.profile.name).entries)),
     "query-commands": _query(_commands),
-    "qom-get": _qom_get,
+    "query-tpm": _query(lambda s, _: qom.query_tpm(s)),
+    "qom-get": qom.qom_get,
+    "qom-list": qom.qom_list,
     "stop": lambda state, _: runstate.stop(state),
     "cont": lambda state, _: runstate.cont(state),
     "quit": lambda state, _: runstate.quit_qemu(state),

@@ -245,6 +245,9 @@ def state_from_facts(
         name=facts.vm_name,
         uuid=facts.vm_uuid or Machine("").uuid,
         blocked_reasons=facts.blocked_reasons,
+        added=facts.devices,
+        tpms=facts.tpms,
+        objects=facts.objects,
     )
     state = builder.finish(profile.name, facts.run_state, machine, host_ns)
     jobs = tuple(Job(job.id, job.type, "", (), status=job.status) for job in facts.jobs)

@@ -14,6 +14,7 @@ from attrs import evolve
 
 from planner.errors import BadInput
 from planner.model.facts import Bitmap, Snapshot
+from planner.model.peripherals import ANONYMOUS, NAMED, devices_of
 from planner.semantics.block import FILTER_DRIVERS, PROTOCOL_DRIVERS
 from planner.semantics.construct import EPOCH_NS
 from planner.semantics.qcow2 import Layer, LayerSnapshot, Vmstate
@@ -35,7 +36,7 @@ def state_from_queries(
         replies: What each query returned, by its command's name.  Needed are `query-version`,
             `query-status`, `query-block` and `query-named-block-nodes`; used if there:
             `x-debug-query-block-graph`, `query-jobs`, `query-name`, `query-uuid`, `query-target`,
-            `query-migrate`, `qom-get` (the machine type).
+            `query-migrate`, `qom-get` (the machine type), `qom-list` (replies by path).
         version: Another QEMU than the one that answered.
         host_ns: The host's clock, nanoseconds since the epoch.
 
@@ -86,12 +87,14 @@ def _profile(reply: Reply, version: str | None) -> Profile:
 
 def _machine(replies: Mapping[str, object], profile: Profile) -> Machine:
     migrate = cast("Reply", replies.get("query-migrate", {}))
+    listed = cast("Reply", replies.get("qom-list", {}))
     return Machine(
         type=str(replies.get("qom-get", profile.machine)),
         target=_optional(replies, "query-target", "arch") or "x86_64",
         name=_optional(replies, "query-name", "name"),
         uuid=_optional(replies, "query-uuid", "UUID") or Machine("").uuid,
         blocked_reasons=tuple(migrate.get("blocked-reasons", ())),
+        added=devices_of(listed.get(NAMED), listed.get(ANONYMOUS)),
     )
 
 

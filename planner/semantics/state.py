@@ -17,6 +17,8 @@ from attrs import evolve, field, frozen
 
 from planner.errors import InternalError
 from planner.model.facts import Bitmap
+from planner.model.peripherals import Device as PeripheralDevice
+from planner.model.peripherals import HostObject, Tpm
 from planner.semantics.qcow2 import Layer
 from planner.semantics.result import MicroStep
 from planner.semantics.versions import Profile
@@ -246,6 +248,9 @@ class Machine:
         name: `query-name`'s answer, or empty.
         uuid: `query-uuid`'s answer.
         blocked_reasons: What stops migrate and snapshot-save (fact 33).
+        added: Devices that the user added.
+        tpms: The TPMs.
+        objects: What ``-object`` made.
     """
 
     type: str
@@ -253,6 +258,9 @@ class Machine:
     name: str = ""
     uuid: str = "00000000-0000-0000-0000-000000000000"
     blocked_reasons: tuple[str, ...] = ()
+    added: tuple[PeripheralDevice, ...] = ()
+    tpms: tuple[Tpm, ...] = ()
+    objects: tuple[HostObject, ...] = ()
 
 
 @frozen(cache_hash=True)

@@ -22,12 +22,14 @@ def replies(version="7.2"):
 
 
 def ask(answers):
-    """Run a survey against these answers; a command that has none is refused as unknown."""
+    """Run a survey against these answers, `qom-list`'s by path; a command without one is unknown."""
     asking = survey()
     send = next(asking)
     while True:
         assert isinstance(send, Send)
         answer = answers.get(send.command, Turned("CommandNotFound", "no such command"))
+        if send.command == "qom-list" and isinstance(answer, dict):
+            answer = answer.get(send.arguments["path"], answer)
         told = answer if isinstance(answer, Turned | NoAnswer) else Returned(answer)
         try:
             send = asking.send(told)

@@ -1,0 +1,78 @@
+"""The few places of QEMU's object model that are modelled: devices that were added, and objects.
+
+Rules: a place that is not modelled is one that QEMU does not have; only what a survey reads of a device
+or an object is a property of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+from planner.model.peripherals import ANONYMOUS, BACKEND_PROPERTIES, NAMED, OBJECTS
+from planner.semantics.result import QmpError, Result, generic
+from planner.semantics.state import Machine, VmState
+
+__all__ = ["qom_get", "qom_list", "query_tpm"]
+
+Arguments = Mapping[str, object]
+_TYPE = {"name": "type", "type": "string"}
+_MEMORY_DEVICES = ("ivshmem-plain", "nvdimm", "virtio-pmem")
+
+
+def qom_list(state: VmState, arguments: Arguments) -> Result:
+    """What is at a path: its type, and its children."""
+    path = cast("str", arguments["path"])
+    if path not in (NAMED, ANONYMOUS, OBJECTS):
+        return _not_found(state, path)
+    children = [
+        {"name": name, "type": f"child<{kind}>"} for name, kind in _children(state.machine, path)
+    ]
+    return Result(state, [_TYPE, *children])
+
+
+def qom_get(state: VmState, arguments: Arguments) -> Result:
+    """One property of the machine, of a device or of an object."""
+    path, name = cast("str", arguments["path"]), cast("str", arguments["property"])
+    properties = _properties(state.machine, path)
+    if properties is None:
+        return _not_found(state, path)
+    if name not in properties:
+        return Result(state, error=generic(f"Property '{properties['type']}.{name}' not found"))
+    return Result(state, properties[name])
+
+
+def query_tpm(state: VmState) -> object:
+    """The TPMs."""
+    return [
+        {"id": tpm.id, "model": tpm.model, "options": {"type": tpm.type, "data": {}}}
+        for tpm in state.machine.tpms
+    ]
+
+
+def _not_found(state: VmState, path: str) -> Result:
+    return Result(state, error=QmpError("DeviceNotFound", f"Device '{path}' not found"))
+
+
+def _children(machine: Machine, path: str) -> Iterator[tuple[str, str]]:
+    if path == OBJECTS:
+        yield from ((found.id, found.type) for found in machine.objects)
+    for device in machine.added:
+        folder, _, name = device.path.rpartition("/")
+        if folder == path:
+            yield name, device.type
+
+
+def _properties(machine: Machine, path: str) -> dict[str, object] | None:
+    if path in {"/machine", "machine"}:
+        return {"type": machine.type}
+    for device in machine.added:
+        if device.path == path:
+            starts = (name for start, name in BACKEND_PROPERTIES if device.type.startswith(start))
+            is_object = device.type.startswith(_MEMORY_DEVICES)
+            uses = f"{OBJECTS}/{device.uses}" if is_object else device.uses
+            return {"type": device.type, **dict.fromkeys(starts, uses)}
+    for found in machine.objects:
+        if f"{OBJECTS}/{found.id}" == path:
+            return {"type": found.type, "share": found.shared, "mem-path": found.path}
+    return None
