@@ -7,7 +7,6 @@ import json
 import os
 import stat
 import sys
-import tempfile
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from importlib.metadata import entry_points
@@ -18,6 +17,7 @@ import click
 from platformdirs import user_state_dir
 
 from planner.errors import BadInput, CannotConnect, InternalError, Problem, SnapplanError
+from planner.execute.output import STDERR, STDOUT, descriptor_of, write_output
 from planner.execute.ports import Backend, Host, Images
 from planner.execute.pump import ask_facts
 from planner.execute.store import Store
@@ -37,7 +37,7 @@ __all__ = [
     "run",
     "store_option",
     "vm_option",
-    "write_private",
+    "write_file",
 ]
 
 _FILE_LIMIT_BYTES = 64 * 1024 * 1024
@@ -136,31 +136,21 @@ def _unreadable(path: str, why: str) -> BadInput:
     return BadInput(f"{path} cannot be read: {why}", problems=(problem,), code=problem.code)
 
 
-def write_private(path: str, text: str) -> None:
-    """Write a file of mode 0600 as a whole or not at all; ``-`` is stdout.
+def write_file(path: str, text: str) -> bool:
+    """Write a file that the command line names, as `planner.execute.output` does.
+
+    Returns:
+        Whether that was standard output, which then holds this and nothing else.
 
     Raises:
-        BadInput: It cannot be written; what was there before is untouched.
+        BadInput: It cannot be written; a regular file that was there before is untouched.
     """
-    if path == "-":
-        click.echo(text, nl=False)
-        return
-    target = Path(path)
-    temporary = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(target)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        why = error.strerror or str(error)
-        problem = Problem("file-unwritable", path, why)
-        message = f"{path} cannot be written: {why}"
-        raise BadInput(message, problems=(problem,), code=problem.code) from error
+    where = descriptor_of(path)
+    if where not in (STDOUT, STDERR):
+        write_output(path, text)
+        return False
+    click.echo(text.encode(), nl=False, err=where == STDERR)
+    return where == STDOUT
 
 
 def run(work: Coroutine[Any, Any, _Result]) -> _Result:

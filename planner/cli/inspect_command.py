@@ -10,7 +10,7 @@ from planner.cli.common import (
     json_option,
     print_json,
     vm_option,
-    write_private,
+    write_file,
 )
 from planner.compile.program import canonical_json
 from planner.errors import BadInput
@@ -47,11 +47,11 @@ def command(  # noqa: PLR0913 - one parameter an option
     if problems:
         raise BadInput("no request is drafted with this tag", problems=problems, code="usage")
     facts = gather_facts(vm, facts_file)
-    if facts_out is not None:
-        write_private(facts_out, canonical_json(facts_to_plain(facts)))
+    if facts_out is not None and write_file(facts_out, canonical_json(facts_to_plain(facts))):
+        return
     if as_request:
         click.echo(draft_request(facts, tag), nl=False)
     elif as_json:
         print_json(inspection_to_plain(facts))
-    elif facts_out != "-":
+    else:
         click.echo(inspect_text(facts))

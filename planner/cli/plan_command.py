@@ -11,7 +11,7 @@ from planner.cli.common import (
     print_json,
     read_file,
     vm_option,
-    write_private,
+    write_file,
 )
 from planner.cli.design_files import find_design
 from planner.compile.designs import AUTO, DESIGNS
@@ -59,11 +59,11 @@ def command(  # noqa: PLR0913 - one parameter an option
     facts = gather_facts(vm, facts_file)
     check_design(design)
     plan = compile_request(read, facts, design)
-    if output is not None:
-        write_private(output, plan_to_text(plan))
+    if output is not None and write_file(output, plan_to_text(plan)):
+        return
     if as_json:
         print_json(plan_to_plain(plan))
-    elif output != "-":
+    else:
         click.echo(plan_text(plan))
 
 

@@ -82,11 +82,13 @@ def test_the_raw_variables_of_a_uefi_guest_are_explained(tmp_path):
 
 
 def test_a_plan_file_is_private_and_whole(tmp_path):
-    """A plan file has mode 0600, replaces the old one as a whole, and leaves no other file."""
+    """A new plan file has mode 0600; an old one is replaced whole, and its mode stays."""
     plan = tmp_path / "plan.json"
-    plan.write_text("old")
-    make_plan(plan)
-    assert stat.S_IMODE(plan.stat().st_mode) == 0o600
+    for mode in (0o600, 0o644):
+        make_plan(plan)
+        assert stat.S_IMODE(plan.stat().st_mode) == mode
+        plan.write_text("old")
+        plan.chmod(0o644)
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
 
 
@@ -210,3 +212,33 @@ def test_a_closed_pipe_is_no_bug(tmp_path):
     line = f"{SNAPPLAN} show {plan} --format script | head -n 1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("where", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_standard_output_holds_the_plan_alone(where, tmp_path):
+    """By each of its names, and into a file of the shell's it goes where that stands."""
+    made = tmp_path / "made"
+    make_plan(made)
+    request, facts = example("uefi-guest")
+    options = ("--facts", facts, "--design", "transactional", "-o", where)
+    assert snapplan("plan", request, *options).stdout == made.read_text()
+    into = tmp_path / "into"
+    into.write_text("before\n")
+    with into.open("a") as file:
+        subprocess.run([SNAPPLAN, "plan", request, *options], stdout=file, check=True)
+    assert into.read_text() == f"before\n{made.read_text()}"
+
+
+@pytest.mark.parametrize("option", [("plan", "-o"), ("inspect", "--facts-out")])
+def test_a_device_that_is_named_for_output_stays_a_device(option, tmp_path):
+    """As root too, whose /dev/null it would take away from the whole host."""
+    device = tmp_path / "null"
+    try:
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("making a device node needs root")
+    request, facts = example("uefi-guest")
+    more = [request] if option[0] == "plan" else []
+    done = snapplan(option[0], *more, "--facts", facts, option[1], device)
+    assert done.returncode == 0, done.stderr
+    assert stat.S_ISCHR(device.stat().st_mode)
