@@ -62,6 +62,7 @@ class LoadOrder:
         run_state_after: ``running`` or ``paused``.
         stopped: Whether the guest was paused already, for this load.
         way_back: Tag of the snapshot of what was there before the load; empty: none.
+        outside: What the snapshot never held, and the load leaves as it is: name and type.
     """
 
     tag: str
@@ -72,6 +73,7 @@ class LoadOrder:
     run_state_after: str
     stopped: bool = False
     way_back: str = ""
+    outside: tuple[tuple[str, str], ...] = ()
 
 
 def load_problems(
@@ -210,6 +212,7 @@ def order_load(
         parts=tuple(parts),
         run_state_before=before,
         run_state_after=after,
+        outside=manifest.outside,
     )
 
 

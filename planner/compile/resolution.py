@@ -176,6 +176,7 @@ class Resolution:
         choices: What was decided and why, for the reader.
         warnings: What the reader should know although it stops nothing.
         freeze: How the guest's file systems are frozen around the capture; None: they are not.
+        outside: What is outside of QEMU's block layer and left out by name: name and type.
     """
 
     tag: str
@@ -190,6 +191,7 @@ class Resolution:
     choices: tuple[Choice, ...] = ()
     warnings: tuple[str, ...] = ()
     freeze: FreezeFilesystems | None = None
+    outside: tuple[tuple[str, str], ...] = ()
 
     @property
     def has_machine_state(self) -> bool:

@@ -22,6 +22,7 @@ from planner.compile.external import (
     stream_problems,
 )
 from planner.compile.freezing import freeze_choices, freeze_problems
+from planner.compile.outside import LeftOut, leave_out
 from planner.compile.refusals import can_be_internal, disk_problems, tag_taken, vm_problems
 from planner.compile.resolution import Choice, InternalPart, Overlay, Replaced, Resolution
 from planner.errors import BadInput, Problem, Refused, in_order
@@ -90,12 +91,17 @@ class _Work:
     choices: list[Choice] = field(factory=list)
     warnings: list[str] = field(factory=list)
     problems: list[Problem] = field(factory=list)
+    left_out: LeftOut = field(init=False)
     disks: dict[str, Disk] = field(init=False)
     table: dict[str, tuple[Disk, ...]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "disks", {disk.name: disk for disk in self.facts.disks})
         object.__setattr__(self, "table", self.facts.by_name())
+        object.__setattr__(self, "left_out", leave_out(self.read.request, self.facts))
+        self.choices.extend(self.left_out.choices)
+        self.warnings.extend(self.left_out.warnings)
+        self.problems.extend(self.left_out.problems)
 
     @property
     def wants_machine_state(self) -> bool:
@@ -148,6 +154,8 @@ class _Work:
     def name_disks(self) -> None:
         """Find what each name of the request means."""
         for name, wish in self.read.request.disks:
+            if name in self.left_out.named:
+                continue
             disk = self.find(name)
             if disk is None:
                 continue
@@ -286,6 +294,7 @@ class _Work:
             choices=tuple(sorted(self.choices, key=lambda choice: choice.subject)),
             warnings=tuple(sorted(self.warnings)),
             freeze=request.freeze,
+            outside=self.left_out.devices,
         )
 
     def _explain_defaults(self, before: RunStateAfter) -> None:

@@ -15,7 +15,9 @@ from planner.execute.ports import Backend, Host, Images, Reporter
 from planner.execute.pump import HostClock, Pump
 from planner.model.facts import Facts
 from planner.model.manifest import Manifest, PartKind
+from planner.model.outside import outside_of
 from planner.model.request import (
+    Exclude,
     Internal,
     InternalMachineState,
     NoMachineState,
@@ -36,10 +38,12 @@ def keeping_plan(tag: str, manifest: Manifest, facts: Facts) -> Plan:
         Refused: It cannot be saved; nothing was sent.
     """
     holder = manifest.vmstate
+    reverted = ((part.disk, Internal()) for part in manifest.of_kind(PartKind.INTERNAL))
+    # What is outside of the block layer the load leaves as it is, so the way back need not hold it.
     request = Request(
         tag=tag,
         machine_state=NoMachineState() if holder is None else InternalMachineState(holder.disk),
-        disks=tuple((part.disk, Internal()) for part in manifest.of_kind(PartKind.INTERNAL)),
+        disks=(*reverted, *((outside.name, Exclude()) for outside in outside_of(facts))),
         others=Others.EXCLUDE,
         run_state_after=RunStateAfter.PAUSED,
     )

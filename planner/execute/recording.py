@@ -51,6 +51,7 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
         started_ns=started_ns,
         ended_ns=ended_ns,
         excluded=program.resolution.excluded,
+        outside=program.resolution.outside,
     )
 
 

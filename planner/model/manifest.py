@@ -138,6 +138,7 @@ class Manifest:
         parts: In order of kind and disk.
         excluded: Writable disks that are no part.
         memory_bytes: The guest's memory; 0: not known.
+        outside: What is outside of QEMU's block layer and was left out by name: (name, type).
     """
 
     tag: str
@@ -154,6 +155,7 @@ class Manifest:
     ended_ns: int = 0
     excluded: tuple[str, ...] = ()
     memory_bytes: int = 0
+    outside: tuple[tuple[str, str], ...] = ()
 
     def of_kind(self, kind: PartKind) -> tuple[ManifestPart, ...]:
         """The parts of a kind."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from planner.compile.load_checks import LoadOrder
 from planner.execute.outcome import Outcome
 from planner.model.manifest import Manifest, ManifestPart
+from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.words import FORMAT_VERSION, table
 
 __all__ = ["load_text", "load_to_plain", "reverted_text", "reverted_to_plain"]
@@ -17,6 +18,7 @@ def load_text(order: LoadOrder, outcome: Outcome) -> str:
         f"Snapshot {order.tag!r} is loaded; the VM is {outcome.run_state}.",
         table([("DISK", "ID", "VM CLOCK"), *parts], "  "),
     ]
+    lines += left_out_lines(order.outside)
     if order.way_back:
         lines.append(f"What was there before is snapshot {order.way_back!r}.")
     return "\n".join(lines)
@@ -29,6 +31,7 @@ def load_to_plain(order: LoadOrder, outcome: Outcome) -> dict[str, object]:
         "tag": order.tag,
         "run-state": outcome.run_state,
         "way-back": order.way_back,
+        "outside": left_out_to_plain(order.outside),
         "parts": [
             {"disk": part.disk, "id": part.snapshot_id, "vm-clock-ns": part.vm_clock_ns}
             for part in order.parts
@@ -39,7 +42,12 @@ def load_to_plain(order: LoadOrder, outcome: Outcome) -> dict[str, object]:
 def reverted_text(manifest: Manifest, parts: tuple[ManifestPart, ...]) -> str:
     """What was reverted offline."""
     rows = [("DISK", "ID", "FILE"), *[(part.disk, part.snapshot_id, part.file) for part in parts]]
-    return f"Snapshot {manifest.tag!r} is loaded.\n{table(rows, '  ')}"
+    lines = [
+        f"Snapshot {manifest.tag!r} is loaded.",
+        table(rows, "  "),
+        *left_out_lines(manifest.outside),
+    ]
+    return "\n".join(lines)
 
 
 def reverted_to_plain(manifest: Manifest, parts: tuple[ManifestPart, ...]) -> dict[str, object]:
@@ -47,6 +55,7 @@ def reverted_to_plain(manifest: Manifest, parts: tuple[ManifestPart, ...]) -> di
     return {
         "format-version": FORMAT_VERSION,
         "tag": manifest.tag,
+        "outside": left_out_to_plain(manifest.outside),
         "parts": [
             {"disk": part.disk, "id": part.snapshot_id, "vm-clock-ns": part.vm_clock_ns}
             for part in parts

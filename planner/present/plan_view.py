@@ -35,8 +35,9 @@ def _head(plan: Plan) -> Iterator[str]:
     yield f"  disks          {_names([part.disk for part in resolution.internal])}"
     if resolution.overlays:
         yield f"  under overlays {_names([overlay.disk for overlay in resolution.overlays])}"
-    if resolution.excluded:
-        yield f"  left out       {_names(list(resolution.excluded))}"
+    left_out = [*resolution.excluded, *(name for name, _ in resolution.outside)]
+    if left_out:
+        yield f"  left out       {_names(left_out)}"
     yield f"  design         {program.design}"
     for message in dict.fromkeys(problem.message for problem in program.not_chosen):
         yield f"                 not {message}"

@@ -6,6 +6,7 @@ import json
 import shlex
 
 from planner.compile.restore import Readied, RestoredDisk, RestorePlan, qmp_steps
+from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.words import FORMAT_VERSION, table
 
 __all__ = ["restore_text", "restore_to_plain", "restored_text", "restored_to_plain"]
@@ -26,6 +27,7 @@ def restore_text(plan: RestorePlan, *, ready: bool) -> str:
     lines += [f"   {line}" for line in _qmp_lines(plan)]
     if not ready:
         lines.append("`snapplan load --offline` does 1; `--run TEMPLATE` does all of it.")
+    lines += left_out_lines(plan.manifest.outside)
     return "\n".join(lines)
 
 
@@ -97,6 +99,7 @@ def restore_to_plain(plan: RestorePlan, *, ready: bool) -> dict[str, object]:
         "format-version": FORMAT_VERSION,
         "tag": plan.manifest.tag,
         "ready": ready,
+        "outside": left_out_to_plain(plan.manifest.outside),
         "disks": [
             {
                 "disk": disk.part.disk,
@@ -118,7 +121,8 @@ def restored_text(plan: RestorePlan, run_state: str, pid: int, socket: str) -> s
     """What was restored, and where its VM is."""
     rows = [(disk.part.disk, disk.how.value, disk.file) for disk in plan.disks]
     head = f"Snapshot {plan.manifest.tag!r} is restored; its QEMU (pid {pid}) is {run_state}"
-    return f"{head} at {socket}.\n{table([('DISK', 'HOW', 'FILE'), *rows], '  ')}"
+    disks = table([("DISK", "HOW", "FILE"), *rows], "  ")
+    return "\n".join([f"{head} at {socket}.", disks, *left_out_lines(plan.manifest.outside)])
 
 
 def restored_to_plain(

@@ -7,6 +7,7 @@ from itertools import chain
 
 from planner.compile.refusals import can_be_internal, disk_problems
 from planner.model.facts import Disk, Facts
+from planner.present.outside_view import draft_outside, outside_lines, outside_to_plain
 from planner.present.words import FORMAT_VERSION, bytes_text, table
 
 __all__ = [
@@ -37,6 +38,7 @@ def inspect_text(facts: Facts) -> str:
             )
         )
     lines = [f"QEMU {facts.qemu}, machine {facts.machine}, {facts.run_state}", table(rows)]
+    lines += outside_lines(facts)
     lines += [f"machine state cannot be saved: {reason}" for reason in facts.blocked_reasons]
     return "\n".join(lines)
 
@@ -49,6 +51,7 @@ def inspection_to_plain(facts: Facts) -> dict[str, object]:
         "machine": facts.machine,
         "run-state": facts.run_state,
         "blocked-reasons": list(facts.blocked_reasons),
+        "outside": outside_to_plain(facts),
         "disks": [
             {
                 "name": disk.name,
@@ -75,6 +78,7 @@ def draft_request(facts: Facts, tag: str) -> str:
             f"tag: {_scalar(tag)}",
             f"machine-state: {state}",
             f"disks:{_draft_disks(facts)}",
+            *_draft_outside(facts, machine_state=bool(able)),
             "others: refuse                # refuse | exclude | internal",
             "existing-tag: refuse          # refuse | replace",
             "run-state-after: as-before    # as-before | running | paused",
@@ -92,6 +96,18 @@ def _draft_disks(facts: Facts) -> str:
         wish, comment = ("exclude", f"  # {why_not}") if why_not else ("internal", "")
         lines.append(f"\n  {_scalar(disk.name)}: {wish}{comment}")
     return "".join(lines) or " {}"
+
+
+def _draft_outside(facts: Facts, *, machine_state: bool) -> list[str]:
+    """Lines for what only its user can leave out: comments, and the request is refused without them."""
+    missed = draft_outside(facts, machine_state=machine_state)
+    if not missed:
+        return []
+    lines = [f"  # {_scalar(name)}: exclude  # {why}" for name, why in missed]
+    return [
+        "  # Refused as it stands: take away the first # of what the snapshot may lack.",
+        *lines,
+    ]
 
 
 def _scalar(text: str) -> str:

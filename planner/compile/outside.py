@@ -1,0 +1,137 @@
+"""What a request says of storage outside of QEMU's block layer: it is left out by name, or refused.
+
+A snapshot "of the VM" that silently lacks one of its disks is torn: the guest finds its memory and its
+other disks at one instant, and that disk at another.  So nobody leaves such a thing out by a default,
+not by `others: exclude` either; who names it has thought of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from planner.compile.resolution import Choice
+from planner.errors import Problem
+from planner.model.facts import Facts
+from planner.model.outside import Outside, outside_of
+from planner.model.request import (
+    Capture,
+    Exclude,
+    ExternalMachineState,
+    NoMachineState,
+    Request,
+    Unreadable,
+)
+
+__all__ = ["UNSAFE_FOR_BACKGROUND", "LeftOut", "leave_out"]
+
+UNSAFE_FOR_BACKGROUND = "no `capture: background` beside it"
+
+
+@frozen
+class LeftOut:
+    """What a request makes of everything outside of the block layer.
+
+    Attributes:
+        named: Names in the request that mean such a thing, and no disk.
+        devices: What the request leaves out: name and type, by name.
+        choices: What was decided, and why.
+        warnings: What the reader should know although it stops nothing.
+        problems: What cannot be.
+    """
+
+    named: frozenset[str]
+    devices: tuple[tuple[str, str], ...] = ()
+    choices: tuple[Choice, ...] = ()
+    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def leave_out(request: Request, facts: Facts) -> LeftOut:
+    """Find what a request leaves out by name, and what it would leave out without a word."""
+    found = outside_of(facts)
+    by_name = {name: outside for outside in found for name in outside.names}
+    disks = facts.by_name()
+    wishes = dict(request.disks)
+    mine = frozenset(name for name in wishes if name in by_name and name not in disks)
+    with_state = not isinstance(request.machine_state, NoMachineState)
+    named = {by_name[name].name: name for name in wishes if name in mine}
+    missed = [o for o in found if o.missed(machine_state=with_state)]
+    problems = [
+        *(_both(name) for name in sorted(wishes) if name in by_name and name in disks),
+        *(
+            _only_exclude(by_name[n])
+            for n in sorted(mine)
+            if not isinstance(wishes[n], Exclude | Unreadable)
+        ),
+        *(_unnamed(o) for o in missed if o.name not in named),
+        *_background(request, found),
+    ]
+    return LeftOut(
+        named=mine,
+        devices=tuple((o.name, o.type) for o in missed if o.name in named),
+        choices=tuple(_choices(found, named, with_state=with_state)),
+        warnings=tuple(f"{o.name} ({o.label}): {o.what}" for o in found if _only_named(o)),
+        problems=tuple(problems),
+    )
+
+
+def _choices(
+    found: tuple[Outside, ...], named: dict[str, str], *, with_state: bool
+) -> Iterator[Choice]:
+    for outside in found:
+        if outside.in_machine_state and with_state:
+            why = f"{outside.type}: QEMU writes its state with the rest of the machine"
+            yield Choice(
+                outside.name, "in the machine state", why, default=outside.name not in named
+            )
+        elif outside.name in named:
+            yield Choice(outside.name, "exclude", f"asked for; {outside.type}: {outside.what}")
+
+
+def _only_named(outside: Outside) -> bool:
+    return not (outside.stores or outside.writes_memory)
+
+
+def _both(name: str) -> Problem:
+    return Problem(
+        "disk-ambiguous",
+        name,
+        "this name means a disk, and a device outside of QEMU's block layer",
+        f"write `/machine/peripheral/{name}: exclude` for the device, another name for the disk",
+    )
+
+
+def _only_exclude(outside: Outside) -> Problem:
+    return Problem(
+        "storage-outside",
+        outside.name,
+        f"{outside.what} ({outside.label}): it is outside of QEMU's block layer, and can be no part",
+        f"write `{outside.name}: exclude`",
+    )
+
+
+def _unnamed(outside: Outside) -> Problem:
+    return Problem(
+        "storage-outside",
+        outside.name,
+        f"{outside.what} ({outside.label}): it is outside of QEMU's block layer, so the snapshot would "
+        "lack what it stores, and a load would leave that as it then is",
+        f"if the guest can do with that, write `{outside.name}: exclude` under `disks`; else detach it",
+    )
+
+
+def _background(request: Request, found: tuple[Outside, ...]) -> Iterator[Problem]:
+    state = request.machine_state
+    if not isinstance(state, ExternalMachineState) or state.capture is not Capture.BACKGROUND:
+        return
+    for outside in found:
+        if outside.writes_memory:
+            yield Problem(
+                "background-unsafe",
+                outside.name,
+                f"{outside.what} ({outside.label}): the guest's memory is written through it unseen by "
+                "QEMU while a background capture saves it, also where it is excluded (fact 60)",
+                "use `capture: stopped` or `live`, or detach it",
+            )

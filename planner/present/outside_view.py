@@ -1,0 +1,75 @@
+"""What is outside of QEMU's block layer, for a person and for programs: before a snapshot and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from planner.compile.outside import UNSAFE_FOR_BACKGROUND
+from planner.model.facts import Facts
+from planner.model.outside import Outside, outside_of
+from planner.present.words import table
+
+__all__ = [
+    "draft_outside",
+    "left_out_lines",
+    "left_out_to_plain",
+    "outside_lines",
+    "outside_to_plain",
+]
+
+
+def outside_lines(facts: Facts) -> list[str]:
+    """What a VM has there, and what becomes of each in a snapshot; nothing: it has none."""
+    found = outside_of(facts)
+    if not found:
+        return []
+    rows = [("NOT A DISK OF QEMU'S", "TYPE", "WHAT IT IS", "IN A SNAPSHOT")]
+    rows += [(o.name, o.label, o.what, _becomes(o)) for o in found]
+    return [table(rows)]
+
+
+def _becomes(outside: Outside) -> str:
+    words = []
+    if outside.in_machine_state:
+        words.append("in the machine state; without that it must be excluded by name")
+    elif outside.stores:
+        words.append("refused unless excluded by name")
+    if outside.writes_memory:
+        words.append(UNSAFE_FOR_BACKGROUND)
+    return "; ".join(words) or "nothing of it"
+
+
+def outside_to_plain(facts: Facts) -> list[dict[str, object]]:
+    """What `outside_lines` says, as plain values."""
+    return [
+        {
+            "name": outside.name,
+            "names": list(outside.names),
+            "type": outside.type,
+            "uses": outside.uses,
+            "what": outside.what,
+            "stores": outside.stores,
+            "writes-memory": outside.writes_memory,
+            "in-machine-state": outside.in_machine_state,
+        }
+        for outside in outside_of(facts)
+    ]
+
+
+def draft_outside(facts: Facts, *, machine_state: bool) -> list[tuple[str, str]]:
+    """What a drafted request has to leave out: name and reason.  Whoever drafts must not decide it."""
+    missed = (o for o in outside_of(facts) if o.missed(machine_state=machine_state))
+    return [(outside.name, f"{outside.label}: {outside.what}") for outside in missed]
+
+
+_Devices = Iterable[tuple[str, str]]
+
+
+def left_out_lines(outside: _Devices) -> list[str]:
+    """What a load leaves as it is, since the snapshot never held it; nothing: it held everything."""
+    return [f"Not in this snapshot, and left as it is: {n} ({t})." for n, t in outside]
+
+
+def left_out_to_plain(outside: _Devices) -> list[dict[str, str]]:
+    """What `left_out_lines` says, as plain values."""
+    return [{"name": name, "type": kind} for name, kind in outside]
