@@ -7,7 +7,9 @@ reply.  Events are taken in the order in which they came.  The connection never 
 from __future__ import annotations
 
 import asyncio
+import socket
 import stat
+import struct
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +25,7 @@ __all__ = ["QemuBackend", "connect", "parse_address"]
 
 _REPLY_LIMIT_BYTES = 256 * 1024 * 1024
 _US_PER_S = 1_000_000
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 Address = str | tuple[str, int]
 
@@ -72,6 +75,16 @@ class _Client(QMPClient):
         self.logger.debug("<-- %s", msg)
         return msg
 
+    @property
+    def peer_pid(self) -> int | None:
+        """Who called `listen` at the other end, in our PID namespace; None: it is not in it."""
+        peer = None if self._writer is None else self._writer.get_extra_info("socket")
+        if peer is None or peer.family != socket.AF_UNIX:
+            return None
+        told = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid: int = _CREDENTIALS.unpack(told)[0]
+        return pid or None
+
 
 class QemuBackend:
     """A `planner.execute.ports.Backend` on one QMP socket.
@@ -87,6 +100,7 @@ class QemuBackend:
         self._ending: asyncio.Task[None] | None = None
         self._events: deque[Event] = deque()
         self._host: QemuHost | None = None
+        self._peer_pid: int | None = None
 
     @property
     def is_local(self) -> bool:
@@ -106,6 +120,11 @@ class QemuBackend:
         if self._host is None:
             self._host = QemuHost()
         return self._host
+
+    @property
+    def peer_pid(self) -> int | None:
+        """Who listens; see `planner.execute.ports.PeerBackend.peer_pid`."""
+        return self._peer_pid
 
     async def connect(self, timeout_s: float) -> None:
         """Connect, or connect anew; see `planner.execute.ports.Backend.connect`."""
@@ -128,6 +147,7 @@ class QemuBackend:
             await _end(client)
             raise self._translate(error) from error
         self._client, self._listener = client, listener
+        self._peer_pid = client.peer_pid
         self._ending = asyncio.create_task(_until_lost(client))
 
     def _check_socket(self) -> None:
@@ -135,6 +155,8 @@ class QemuBackend:
             return
         try:
             mode = Path(self.address).stat().st_mode
+        except PermissionError as error:
+            raise self._denied(error) from error
         except OSError as error:
             raise self._cannot("nobody-listens", f"{error.strerror}", "") from error
         if not stat.S_ISSOCK(mode):
@@ -145,8 +167,14 @@ class QemuBackend:
         while cause is not None:
             if isinstance(cause, ConnectionRefusedError | FileNotFoundError):
                 return self._cannot("nobody-listens", "connection refused", "is QEMU running?")
+            if isinstance(cause, PermissionError):
+                return self._denied(cause)
             cause = cause.__cause__ or getattr(cause, "exc", None)
         return self._cannot("not-qmp", f"{error}", "is it QEMU's QMP socket?")
+
+    def _denied(self, error: PermissionError) -> CannotConnect:
+        remedy = "run snapplan as a user that may use the socket"
+        return self._cannot("no-access", f"{error.strerror}", remedy)
 
     def _cannot(self, code: str, message: str, remedy: str) -> CannotConnect:
         where = self.address if isinstance(self.address, str) else "{}:{}".format(*self.address)

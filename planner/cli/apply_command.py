@@ -36,12 +36,12 @@ from planner.execute.applying import (
     settle,
 )
 from planner.execute.consent import decide_and_ask
-from planner.execute.instance import ask_instance
 from planner.execute.measuring import ask_memory
+from planner.execute.meeting import meet
 from planner.execute.outcome import Outcome
 from planner.execute.predicting import predict
 from planner.execute.pump import HostClock, Pump, ask_facts
-from planner.execute.store import Store, VmIdentity
+from planner.execute.store import Store
 from planner.model.facts import Facts, Snapshot
 from planner.model.request_text import ReadRequest, read_request
 from planner.present.outcome_view import outcome_text, outcome_to_plain
@@ -132,9 +132,8 @@ async def _apply(
     backend: ConnectedBackend, wish: _Wish, reporter: TerminalReporter
 ) -> tuple[Plan, Outcome, Path | None]:
     # Whose lock it is, only the VM can say; what is planned for is asked when it is held.
-    identity = VmIdentity.of(await ask_facts(backend), wish.address)
-    vm = wish.store.vm(identity)
-    with vm.locked():
+    met = await meet(backend, wish.store, wish.address)
+    with met.locked() as vm:
         check_nothing_pending(vm)
 
         async def decide() -> _Decided:
@@ -151,8 +150,11 @@ async def _apply(
 
         decided = await decide_and_ask(decide, ask, "existing-tag")
         plan, facts = decided.plan, decided.facts
-        instance = await ask_instance(backend)
-        run_ = begin_run(vm, identity, plan, facts, instance=instance, deadline_s=wish.deadline_s)
+        run_ = begin_run(
+            *(vm, met.identity, plan, facts),
+            instance=met.instance,
+            deadline_s=wish.deadline_s,
+        )
         outcome = await _pump(backend, run_, wish, reporter)
         return plan, outcome, settle(run_, outcome)
 

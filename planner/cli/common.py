@@ -18,7 +18,7 @@ from platformdirs import user_state_dir
 
 from planner.errors import BadInput, CannotConnect, InternalError, Problem, SnapplanError
 from planner.execute.output import STDERR, STDOUT, descriptor_of, write_output
-from planner.execute.ports import Backend, Host, Images
+from planner.execute.ports import Host, Images, PeerBackend
 from planner.execute.pump import ask_facts
 from planner.execute.store import Store
 from planner.model.facts import Facts
@@ -75,7 +75,7 @@ store_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class ConnectedBackend(Backend, Protocol):
+class ConnectedBackend(PeerBackend, Protocol):
     """A backend that also says whether the VM's images can be reached."""
 
     @property

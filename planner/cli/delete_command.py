@@ -45,8 +45,8 @@ from planner.execute.consent import decide_and_ask
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driving import MachinePump
 from planner.execute.files import stamps
-from planner.execute.instance import ask_instance
 from planner.execute.journal_file import JournalFile
+from planner.execute.meeting import meet
 from planner.execute.offline import images_of_files
 from planner.execute.ordering import begin_order, settle_order
 from planner.execute.outcome import Outcome
@@ -54,7 +54,7 @@ from planner.execute.ports import Backend, Host, Images
 from planner.execute.pump import ask_facts
 from planner.execute.recorder import Recorder
 from planner.execute.restoring import names_taken
-from planner.execute.store import Store, VmIdentity, VmStore
+from planner.execute.store import Store, VmStore
 from planner.execute.verifying import ask_images
 from planner.model.facts import Facts
 from planner.present.delete_view import delete_text, delete_to_plain, intent_text
@@ -116,9 +116,8 @@ def command(  # noqa: PLR0913 - one parameter an option
 async def _on_vm(
     backend: ConnectedBackend, wish: _Wish, reporter: TerminalReporter
 ) -> tuple[DeleteOrder, Outcome]:
-    identity = VmIdentity.of(await ask_facts(backend), wish.address)
-    vm = wish.store.vm(identity)
-    with vm.locked():
+    met = await meet(backend, wish.store, wish.address)
+    with met.locked() as vm:
         check_nothing_pending(vm)
 
         async def decide() -> _Decided:
@@ -137,8 +136,7 @@ async def _on_vm(
             return _confirm(decided.order, wish, reporter)
 
         decided = await decide_and_ask(decide, ask, wish.source)
-        instance = await ask_instance(backend)
-        journal = begin_order(vm, identity, decided.order, decided.facts, instance=instance)
+        journal = begin_order(vm, met.identity, decided.order, decided.facts, instance=met.instance)
         hands = _Hands(backend, backend.images, backend.host, journal)
         return decided.order, await _delete(decided.order, hands, reporter)
 

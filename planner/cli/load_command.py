@@ -41,16 +41,16 @@ from planner.execute.applying import (
     settle,
 )
 from planner.execute.driving import MachinePump
-from planner.execute.instance import ask_instance
 from planner.execute.journal_file import JournalFile
 from planner.execute.keeping import after_keeping, keeping_plan, keeping_pump
 from planner.execute.loading import LoadMachine
+from planner.execute.meeting import meet
 from planner.execute.ordering import begin_order, settle_order
 from planner.execute.outcome import Outcome
 from planner.execute.pump import Pump, ask_facts
 from planner.execute.recorder import Recorder
 from planner.execute.reverting import offline_commands, revert_offline
-from planner.execute.store import Store, VmIdentity
+from planner.execute.store import Store
 from planner.execute.verifying import ask_images
 from planner.model.manifest import Manifest, ManifestPart
 from planner.model.request import RunStateAfter
@@ -176,16 +176,15 @@ async def _load(
     backend: ConnectedBackend, wish: _Wish, reporter: TerminalReporter
 ) -> tuple[LoadOrder, Outcome]:
     # Whose lock it is, only the VM can say; what is decided on is asked when it is held.
-    identity = VmIdentity.of(await ask_facts(backend), wish.address)
-    vm = wish.store.vm(identity)
-    with vm.locked():
+    met = await meet(backend, wish.store, wish.address)
+    with met.locked() as vm:
         check_nothing_pending(vm)
         manifest = find_manifest(wish.source, [vm]).manifest
         _refuse_disks_alone(manifest)
         facts = await ask_facts(backend)
         images = images_of_vm(facts, await ask_images(backend))
         order = order_load(manifest, facts, images, wish.run_state_after)
-        instance = await ask_instance(backend)
+        identity, instance = met.identity, met.instance
         plan = None
         if wish.keep:
             order = after_keeping(order, wish.keep)

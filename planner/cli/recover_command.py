@@ -8,7 +8,6 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 import click
-from attrs import frozen
 
 from backends.guest_agent import GuestAgent
 from backends.host import QemuHost
@@ -25,20 +24,20 @@ from planner.cli.common import (
 from planner.cli.reporter import TerminalReporter
 from planner.errors import BadInput, CannotConnect, Problem
 from planner.execute.forgetting import forget_run
-from planner.execute.instance import ask_instance
-from planner.execute.pump import HostClock, ask_facts
+from planner.execute.gone import GoneVm, ImagesOfAnother, check_gone, refuse_unknown
+from planner.execute.instance import files_of
+from planner.execute.meeting import Met, Sameness, is_of, meet, sameness
+from planner.execute.process_locks import locked_names
+from planner.execute.pump import HostClock
 from planner.execute.recovery import (
-    GoneVm,
-    ImagesOfAnother,
     Link,
     Pending,
     Recovered,
     pending_run,
     pending_runs,
     recover_run,
-    same_process,
 )
-from planner.execute.store import Store, VmIdentity, absolute_address
+from planner.execute.store import Store, absolute_address
 from planner.present.recovery_view import (
     pending_text,
     pending_to_plain,
@@ -128,11 +127,14 @@ async def _recover(
             raise
         if error.code != "nobody-listens" or not there[0].address.startswith("/"):
             raise _left_alone(error, there) from error
+    return [done for each in there for done in await _one(each, _gone, (), reporter)]
 
-    async def gone(_: Pending) -> Link:
-        return Link(GoneVm(), QemuImages(), host=QemuHost())
 
-    return [done for each in there for done in await _one(each, gone, reporter)]
+async def _gone(pending: Pending) -> Link:
+    """Nobody listens at the address of the run: its images, once it is proved that QEMU is gone."""
+    if pending.journal is not None and pending.replayed is not None:
+        check_gone(pending.journal, pending.replayed)
+    return Link(GoneVm(), QemuImages(), host=QemuHost())
 
 
 def _left_alone(error: CannotConnect, there: Sequence[Pending]) -> CannotConnect:
@@ -155,39 +157,48 @@ async def _alive(
     there: Sequence[Pending],
     reporter: TerminalReporter,
 ) -> list[Recovered]:
-    met = _Met(backend, VmIdentity.of(await ask_facts(backend), address).vm_key)
+    met = await meet(backend, store, address)
     paths = {each.path for each in there}
-    wanted = [
-        each for each in pending_runs(store) if each.path in paths or each.vm.vm_key == met.vm_key
-    ]
-    return [done for each in wanted for done in await _one(each, met.link, reporter)]
+    wanted = [each for each in pending_runs(store) if each.path in paths or _is_of(each, met)]
+
+    async def link(pending: Pending) -> Link:
+        return await _link(pending, backend, met)
+
+    return [done for each in wanted for done in await _one(each, link, met.lock_names, reporter)]
 
 
-@frozen
-class _Met:
-    """The VM that answers at the address."""
+def _is_of(pending: Pending, met: Met) -> bool:
+    if pending.journal is None:
+        return pending.vm.vm_key == met.vm.vm_key
+    return is_of(pending.journal.header, pending.vm.vm_key, met)
 
-    backend: ConnectedBackend
-    vm_key: str
 
-    async def link(self, pending: Pending) -> Link:
-        """What it is to a run whose lock is held, now: the QEMU of the run, or another one."""
-        facts, instance = await ask_facts(self.backend), await ask_instance(self.backend)
-        journal = pending.journal
-        same_vm = pending.vm.vm_key == self.vm_key
-        if journal and same_vm and same_process(journal.header, instance, facts):
-            images, host = self.backend.images, self.backend.host
-            return Link(self.backend, images, facts, host, GuestAgent)
-        others = None if self.backend.images is None else QemuImages()
-        images = ImagesOfAnother(self.backend, facts, others)
-        return Link(GoneVm(), images, host=self.backend.host)
+async def _link(pending: Pending, backend: ConnectedBackend, met: Met) -> Link:
+    """What the VM is to a run whose lock is held, now: the QEMU of the run, or another one."""
+    now = await met.again(backend)
+    journal, replayed = pending.journal, pending.replayed
+    if journal is not None and replayed is not None:
+        same = Sameness.ANOTHER
+        if _is_of(pending, now):
+            same = sameness(journal.header, now.instance, now.facts)
+        if same is Sameness.SAME:
+            return Link(backend, backend.images, now.facts, backend.host, GuestAgent)
+        if same is Sameness.UNKNOWN:
+            refuse_unknown(journal.header)
+        check_gone(journal, replayed, files_of(now.facts), now.instance)
+    others = None if backend.images is None else QemuImages()
+    images = ImagesOfAnother(backend, now.facts, others)
+    return Link(GoneVm(), images, host=backend.host)
 
 
 async def _one(
-    pending: Pending, link: Callable[[Pending], Awaitable[Link]], reporter: TerminalReporter
+    pending: Pending,
+    link: Callable[[Pending], Awaitable[Link]],
+    locks: Sequence[str],
+    reporter: TerminalReporter,
 ) -> list[Recovered]:
-    """Recover one run under its VM's lock; none where somebody else just did it."""
-    with pending.vm.locked():
+    """Recover one run under its VM's locks; none where somebody else just did it."""
+    with locked_names(locks), pending.vm.locked():
         now = pending_run(pending.vm, pending.path)
         if now is None:
             return []

@@ -19,13 +19,14 @@ from planner.compile.plan import Plan
 from planner.compile.plan_text import plan_to_plain
 from planner.errors import BadInput, Problem, Refused, SnapplanError, UndoIncomplete
 from planner.execute.evidence import with_records
-from planner.execute.instance import boot_id
+from planner.execute.instance import Instance
 from planner.execute.journal import Header, journal_line
 from planner.execute.journal_file import JournalFile
 from planner.execute.look import baseline_of
 from planner.execute.outcome import Outcome
 from planner.execute.phases import Phase
 from planner.execute.ports import JournalFailed
+from planner.execute.processes import boot_id
 from planner.execute.recorder import Recorder
 from planner.execute.recording import manifest_of
 from planner.execute.store import VmIdentity, VmStore
@@ -69,7 +70,7 @@ def begin_run(  # noqa: PLR0913 - what a header says
     plan: Plan,
     facts: Facts,
     *,
-    instance: str,
+    instance: Instance,
     deadline_s: float | None = None,
     digest: bool = False,
 ) -> JournaledRun:
@@ -86,7 +87,9 @@ def begin_run(  # noqa: PLR0913 - what a header says
         address=identity.address,
         vm_uuid=identity.uuid,
         vm_name=identity.name,
-        instance=instance,
+        instance=instance.name,
+        process=instance.process,
+        socket=instance.socket,
         boot=boot_id(),
         started_ns=started_ns,
         plan=plan_to_plain(plan),

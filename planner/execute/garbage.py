@@ -20,10 +20,11 @@ from planner.execute.collecting import Orphan, OrphanKind, find_orphans
 from planner.execute.consent import changed_while_asked
 from planner.execute.files import remove_file
 from planner.execute.folders import sweep
+from planner.execute.meeting import meet
 from planner.execute.offline import OfflineImages, images_of_files
-from planner.execute.ports import Backend, CommandRefused, ConnectionLost, NoReply
+from planner.execute.ports import Backend, CommandRefused, ConnectionLost, NoReply, PeerBackend
 from planner.execute.pump import ask_facts
-from planner.execute.store import Store, VmIdentity, VmStore
+from planner.execute.store import Store, VmStore
 from planner.execute.verifying import ask_images
 from planner.model.facts import Facts
 from planner.model.image import Image
@@ -53,7 +54,9 @@ class Garbage:
         return tuple(orphan for orphan in self.orphans if orphan.removable)
 
 
-async def look_on_vm(backend: Backend, address: str, store: Store, *, files_here: bool) -> Garbage:
+async def look_on_vm(
+    backend: PeerBackend, address: str, store: Store, *, files_here: bool
+) -> Garbage:
     """What no snapshot of a running VM needs any more; nothing is changed.
 
     Args:
@@ -62,13 +65,13 @@ async def look_on_vm(backend: Backend, address: str, store: Store, *, files_here
         store: Where its manifests are.
         files_here: Whether the VM's files are this machine's.
     """
-    vm = store.vm(VmIdentity.of(await ask_facts(backend), address))
-    with vm.locked():
+    met = await meet(backend, store, address)
+    with met.locked() as vm:
         return await _on_vm(backend, vm, files_here=files_here)
 
 
 async def collect_on_vm(
-    backend: Backend,
+    backend: PeerBackend,
     address: str,
     store: Store,
     *,
@@ -92,10 +95,10 @@ async def collect_on_vm(
         BadInput: A file cannot be removed (``file-left``, ``store-unwritable``).
         RunFailed: A snapshot cannot be deleted (``part-left``).
     """
-    vm = store.vm(VmIdentity.of(await ask_facts(backend), address))
-    if agreed is not None and agreed.vm != vm:
-        raise changed_while_asked(address)  # another VM listens there now
-    with vm.locked():
+    met = await meet(backend, store, address)
+    with met.locked() as vm:
+        if agreed is not None and agreed.vm != vm:
+            raise changed_while_asked(address)  # another VM listens there now
         now = _only(await _on_vm(backend, vm, files_here=files_here), agreed)
         _remove_files(now)
         for orphan in now.removable:

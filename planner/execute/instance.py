@@ -1,37 +1,83 @@
-"""Which QEMU process this is, and which boot of this machine: what a journal has to know of both.
+"""Which QEMU process this is: what a journal and a lock have to know of it.
 
 A VM keeps its UUID and its images when its QEMU ends and another one is started.  What a run may still
-rely on does not: a guest that is paused because of us, jobs, automatic node names.  The thread ids of
-QEMU's virtual CPUs tell its processes apart, on one boot of its host.
+rely on does not: a guest that is paused because of us, jobs, automatic node names.  The process tells
+its QEMUs apart (`planner.execute.processes`); where it cannot be known (another PID namespace, another
+machine), the thread ids of QEMU's virtual CPUs and the file of its socket have to do.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from planner.execute.ports import Backend, CommandRefused, ConnectionLost, NoReply
+from attrs import frozen
 
-__all__ = ["ask_instance", "boot_id"]
+from planner.execute.ports import CommandRefused, ConnectionLost, NoReply, PeerBackend
+from planner.execute.processes import Process, qemu_process
+from planner.model.facts import Facts
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+__all__ = ["Instance", "ask_instance", "files_of", "socket_stamp"]
+
 _TIMEOUT_S = 30.0
 
 
-async def ask_instance(backend: Backend) -> str:
-    """What tells this QEMU from another of the same VM; empty where it does not say."""
+@frozen
+class Instance:
+    """A QEMU process, as far as it can be known.
+
+    Attributes:
+        threads: Thread ids of its virtual CPUs, as it has them itself.
+        process: The process; None: it cannot be told from here.
+        socket: What tells its socket from one that is made anew at the same path; empty: not known.
+    """
+
+    threads: tuple[int, ...] = ()
+    process: Process | None = None
+    socket: str = ""
+
+    @property
+    def name(self) -> str:
+        """The thread ids, as a journal has them."""
+        return ",".join(str(thread) for thread in self.threads)
+
+
+async def ask_instance(backend: PeerBackend, facts: Facts, address: str) -> Instance:
+    """What tells this QEMU from another of the same VM; less where it does not say.
+
+    Args:
+        backend: Connected to it.
+        facts: Just asked from it.
+        address: Where its socket is.
+    """
     try:
         cpus = await backend.execute("query-cpus-fast", {}, _TIMEOUT_S)
     except (CommandRefused, ConnectionLost, NoReply):
-        return ""
+        cpus = []
+    threads = _threads(cpus)
+    process = qemu_process(backend.peer_pid, threads, files_of(facts))
+    return Instance(threads, process, socket_stamp(address))
+
+
+def _threads(cpus: object) -> tuple[int, ...]:
     if not isinstance(cpus, list):
+        return ()
+    found = [cpu.get("thread-id") for cpu in cpus if isinstance(cpu, dict)]
+    return tuple(thread for thread in found if isinstance(thread, int))
+
+
+def files_of(facts: Facts) -> tuple[str, ...]:
+    """Every image of a VM, those under others too."""
+    tops = [disk.filename for disk in facts.disks]
+    below = [layer.filename for disk in facts.disks for layer in disk.backing]
+    return tuple(dict.fromkeys(file for file in (*tops, *below) if file))
+
+
+def socket_stamp(address: str) -> str:
+    """What tells a socket's file from one that is made anew at its path; empty: there is none."""
+    if "/" not in address:
         return ""
-    threads = [cpu.get("thread-id") for cpu in cpus if isinstance(cpu, dict)]
-    return ",".join(str(thread) for thread in threads)
-
-
-def boot_id() -> str:
-    """What tells this boot from others; empty where the kernel does not say."""
     try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
+        stat = Path(address).stat()
+    except OSError:
         return ""
+    return f"{stat.st_dev}:{stat.st_ino}:{stat.st_mtime_ns}"

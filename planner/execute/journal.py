@@ -49,6 +49,7 @@ from planner.execute.actions import (
 from planner.execute.journal_values import plain, value_from_plain
 from planner.execute.look import Baseline
 from planner.execute.ports import Event
+from planner.execute.processes import Process
 from planner.model.strict import strict_converter, write_with_hyphens
 
 __all__ = [
@@ -80,13 +81,15 @@ class Header:
         address: Where the VM's QMP socket was.
         vm_uuid: The VM's UUID, or empty.
         vm_name: Its name, or empty.
-        instance: What tells this QEMU process from another one of the same VM; empty: not known.
+        instance: Thread ids of QEMU's virtual CPUs, as it has them itself; empty: not known.
         boot: What tells this boot of the host from another; empty: not known.
         started_ns: Host's wall clock, since the epoch.
         plan: The plan, as its file has it.
         facts: The VM's facts just before the run, as their file has them, without the schema.
         baseline: What the machine was given of the VM.
         deadline_s: What replaced every step's deadline, in seconds.
+        process: The QEMU process; None: it could not be told.
+        socket: What tells the socket's file from a new one at its path; empty: not known.
     """
 
     run: str
@@ -101,6 +104,8 @@ class Header:
     facts: Mapping[str, object]
     baseline: Baseline
     deadline_s: float | None = None
+    process: Process | None = None
+    socket: str = ""
 
 
 @frozen
@@ -179,7 +184,18 @@ def _converter() -> Converter:
     converter.register_unstructure_hook_func(_is_frozenset, sorted)
     converter.register_unstructure_hook(Response, _response_to_plain)
     converter.register_structure_hook(Response, lambda told, _: _response(told))
-    for kind in (Turned, Withheld, NoAnswer, Event, Baseline, Header, Intent, Result, Again):
+    for kind in (
+        Turned,
+        Withheld,
+        NoAnswer,
+        Event,
+        Baseline,
+        Process,
+        Header,
+        Intent,
+        Result,
+        Again,
+    ):
         write_with_hyphens(converter, kind)
     return converter
 

@@ -19,7 +19,7 @@ from planner.errors import BadInput, Problem, Refused
 from planner.execute.actions import Action, HostDo, NoAnswer, RepairImage, Response, Send, Withheld
 from planner.execute.driving import MachinePump
 from planner.execute.files import remove_file
-from planner.execute.instance import boot_id
+from planner.execute.instance import Instance
 from planner.execute.journal import Header, journal_line
 from planner.execute.journal_file import JournalFile
 from planner.execute.loading import LoadMachine
@@ -27,6 +27,7 @@ from planner.execute.orders import Order, machine_of, order_to_plain
 from planner.execute.outcome import Outcome
 from planner.execute.phases import Phase
 from planner.execute.ports import Backend, Host, Images, JournalFailed, Reporter
+from planner.execute.processes import boot_id
 from planner.execute.recorder import Recorder
 from planner.execute.replay import ReplayedOrder
 from planner.execute.store import VmIdentity, VmStore
@@ -44,7 +45,7 @@ def begin_order(  # noqa: PLR0913 - what a header says
     order: Order,
     facts: Facts,
     *,
-    instance: str,
+    instance: Instance,
     deadline_s: float | None = None,
 ) -> JournalFile:
     """Begin the journal of a load or a delete; nothing has been sent to the VM yet.
@@ -60,7 +61,9 @@ def begin_order(  # noqa: PLR0913 - what a header says
         address=identity.address,
         vm_uuid=identity.uuid,
         vm_name=identity.name,
-        instance=instance,
+        instance=instance.name,
+        process=instance.process,
+        socket=instance.socket,
         boot=boot_id(),
         started_ns=started_ns,
         plan=order_to_plain(order),

@@ -26,6 +26,7 @@ __all__ = [
     "JournalFailed",
     "JournalStore",
     "NoReply",
+    "PeerBackend",
     "Reporter",
 ]
 
@@ -131,6 +132,18 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """End the connection; the VM goes on."""
+        ...
+
+
+class PeerBackend(Backend, Protocol):
+    """A QMP peer that is known by the process that listens for it."""
+
+    @property
+    def peer_pid(self) -> int | None:
+        """Who listens at the other end, by the kernel's word and in our PID namespace.
+
+        None: over this connection, or from this namespace, nobody can tell.  It may be a relay.
+        """
         ...
 
 

@@ -12,12 +12,12 @@ cannot be reached for another reason is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from attrs import frozen
 
-from planner.errors import BadInput, CannotConnect, Problem, SnapplanError, VmChanged
+from planner.errors import BadInput, Problem, SnapplanError, VmChanged
 from planner.execute.actions import (
     Action,
     AwaitEvent,
@@ -29,11 +29,10 @@ from planner.execute.actions import (
     Withheld,
 )
 from planner.execute.applying import JournaledRun, settle
-from planner.execute.instance import boot_id
-from planner.execute.journal import Header, Journal, changes_something, read_journal
+from planner.execute.journal import Journal, changes_something, read_journal
 from planner.execute.journal_file import JournalFile
-from planner.execute.look import Baseline
 from planner.execute.machine import Machine
+from planner.execute.meeting import gone_disks
 from planner.execute.ordering import recover_order
 from planner.execute.outcome import Outcome
 from planner.execute.phases import Phase
@@ -41,31 +40,24 @@ from planner.execute.ports import (
     Agent,
     Backend,
     Clock,
-    CommandRefused,
-    ConnectionLost,
-    Event,
     Host,
     Images,
     JournalFailed,
-    NoReply,
     Reporter,
 )
 from planner.execute.pump import Pump
 from planner.execute.recorder import Recorder
 from planner.execute.replay import Replayed, ReplayedOrder, replay
 from planner.execute.store import Store, VmStore
-from planner.model.facts import Facts, Snapshot
+from planner.model.facts import Facts
 
 __all__ = [
-    "GoneVm",
-    "ImagesOfAnother",
     "Link",
     "Pending",
     "Recovered",
     "pending_run",
     "pending_runs",
     "recover_run",
-    "same_process",
 ]
 
 _TIMEOUT_S = 60.0
@@ -128,7 +120,7 @@ class Link:
     """The VM as recovery meets it.
 
     Attributes:
-        backend: Connected to the QEMU of the run; else a `GoneVm`.
+        backend: Connected to the QEMU of the run; else a `planner.execute.gone.GoneVm`.
         images: The run's images; None: they cannot be reached.
         facts: Of the QEMU of the run; None where it is gone.
         host: The run's files beside the images; None: they cannot be reached.
@@ -155,96 +147,6 @@ class Recovered:
     replayed: Replayed | ReplayedOrder
     outcome: Outcome
     manifest: Path | None
-
-
-def same_process(header: Header, instance: str, facts: Facts) -> bool:
-    """Whether a QEMU is the very process that a run was on.
-
-    Where QEMU does not say which process it is, every node that the run knew must be there.
-    """
-    if header.boot != boot_id():
-        return False
-    if header.instance or instance:
-        return header.instance == instance
-    return not _gone(header.baseline, facts)
-
-
-class GoneVm:
-    """A `planner.execute.ports.Backend` for a QEMU that is not there any more."""
-
-    async def connect(self, timeout_s: float) -> None:
-        """Nobody listens."""
-        del timeout_s
-        raise CannotConnect("the QEMU of the run is gone", code="nobody-listens")
-
-    async def execute(
-        self, command: str, arguments: Mapping[str, object], timeout_s: float
-    ) -> object:
-        """Nobody hears."""
-        del command, arguments, timeout_s
-        raise ConnectionLost("the QEMU of the run is gone")
-
-    async def execute_with_descriptor(
-        self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float
-    ) -> object:
-        """Nobody hears."""
-        del descriptor
-        return await self.execute(command, arguments, timeout_s)
-
-    async def wait_for_event(self, timeout_s: float) -> None:
-        """Nobody speaks."""
-        del timeout_s
-        raise ConnectionLost("the QEMU of the run is gone")
-
-    def pending_events(self) -> tuple[Event, ...]:
-        """Nothing was said."""
-        return ()
-
-    async def close(self) -> None:
-        """Nothing is to be ended."""
-
-
-@frozen
-class ImagesOfAnother:
-    """Images of a run that another QEMU has open now, looked at and repaired through that one.
-
-    Attributes:
-        backend: Connected to it.
-        facts: Just asked from it.
-        others: For the images that it does not have open; None: they cannot be reached.
-    """
-
-    backend: Backend
-    facts: Facts
-    others: Images | None
-
-    async def snapshots(self, filename: str) -> tuple[Snapshot, ...]:
-        """See `planner.execute.ports.Images.snapshots`."""
-        for disk in self.facts.disks:
-            if disk.filename == filename:
-                return disk.snapshots
-        if self.others is None:
-            raise NoReply("the VM has no disk on that image now")
-        return await self.others.snapshots(filename)
-
-    async def delete(self, filename: str, name: str, snapshot_id: str) -> None:
-        """See `planner.execute.ports.Images.delete`."""
-        for disk in self.facts.disks:
-            if disk.filename == filename:
-                await self._delete(disk.root, name, snapshot_id)
-                return
-        if self.others is None:
-            raise NoReply("the VM has no disk on that image now")
-        await self.others.delete(filename, name, snapshot_id)
-
-    async def _delete(self, root: str, name: str, snapshot_id: str) -> None:
-        which = {"device": root, "id": snapshot_id, "name": name}
-        try:
-            await self.backend.execute("blockdev-snapshot-delete-internal-sync", which, _TIMEOUT_S)
-        except CommandRefused as refused:
-            raise NoReply(f"QEMU says: {refused.description}") from refused
-        except ConnectionLost as lost:
-            raise NoReply(str(lost)) from lost
 
 
 class _Resuming(Pump):
@@ -349,7 +251,7 @@ def _may_be_repeated(action: Action) -> bool:
 
 def _check_disks(replayed: Replayed, facts: Facts) -> None:
     baseline = replayed.machine.baseline
-    gone = _gone(baseline, facts)
+    gone = gone_disks(baseline, facts)
     resolution = replayed.plan.program.resolution
     problems = tuple(
         Problem("vm-changed", disk, f"its node {baseline.nodes[disk]} is gone", "put it back")
@@ -362,22 +264,6 @@ def _check_disks(replayed: Replayed, facts: Facts) -> None:
     if problems:
         message = "a disk of the run is gone from its VM, so its part cannot be looked for"
         raise VmChanged(message, problems=problems)
-
-
-def _gone(baseline: Baseline, facts: Facts) -> set[str]:
-    """The disks of before that the VM has neither at the top nor under an overlay, by canonical name.
-
-    A backing image whose node QEMU named is known by its file: the name does not outlive a look.
-    """
-    nodes = {facts.live_nodes.get(disk.node, disk.node) for disk in facts.disks}
-    below = [layer for disk in facts.disks for layer in disk.backing]
-    nodes |= {layer.node for layer in below}
-    files = {layer.filename for layer in below if layer.filename}
-    return {
-        disk
-        for disk, node in baseline.nodes.items()
-        if node not in nodes and baseline.filenames.get(disk) not in files
-    }
 
 
 def _reopen(path: Path, journal: Journal) -> JournalFile:

@@ -7,9 +7,11 @@ has a moment before it, one where it is half done, and one after it (`tests.cras
 from attrs import define, evolve, field
 
 from planner.execute.applying import begin_run, settle
+from planner.execute.gone import GoneVm, ImagesOfAnother
+from planner.execute.instance import Instance
 from planner.execute.ports import CommandRefused, HostRefused
 from planner.execute.pump import Pump, ask_facts
-from planner.execute.recovery import GoneVm, ImagesOfAnother, Link, pending_runs, recover_run
+from planner.execute.recovery import Link, pending_runs, recover_run
 from planner.execute.store import Store
 from planner.semantics import (
     advance_background,
@@ -220,7 +222,7 @@ async def apply(vm, planned, folder):
     """What `snapplan apply` does, from the plan on."""
     store = Store(folder).vm(IDENTITY)
     vm.armed = True
-    run = begin_run(store, IDENTITY, planned.plan, planned.facts, instance="1")
+    run = begin_run(store, IDENTITY, planned.plan, planned.facts, instance=Instance((1,)))
     pump = Pump(
         planned.plan.program, planned.facts, vm,
         images=vm, host=MemoryHost(vm), clock=vm, recorder=run.recorder(),

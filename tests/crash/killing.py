@@ -13,10 +13,12 @@ from attrs import define, evolve, field
 
 from planner.compile.plan import compile_request
 from planner.execute.applying import begin_run, settle
+from planner.execute.gone import GoneVm, ImagesOfAnother
+from planner.execute.instance import Instance
 from planner.execute.journal_file import JournalFile
 from planner.execute.ports import JournalFailed
 from planner.execute.pump import Pump, ask_facts
-from planner.execute.recovery import GoneVm, ImagesOfAnother, Link, pending_runs, recover_run
+from planner.execute.recovery import Link, pending_runs, recover_run
 from planner.execute.store import Store, VmIdentity, VmStore
 from planner.model.request_text import read_request
 from tests.crash.faulty_vm import FaultyVm
@@ -178,7 +180,7 @@ async def apply(vm, planned, folder):
     """What `snapplan apply` does, from the plan on."""
     store = Store(folder).vm(IDENTITY)
     vm.armed = True
-    run = begin_run(store, IDENTITY, planned.plan, planned.facts, instance="1")
+    run = begin_run(store, IDENTITY, planned.plan, planned.facts, instance=Instance((1,)))
     pump = Pump(
         planned.plan.program, planned.facts, vm, images=vm, clock=vm, recorder=run.recorder()
     )
