@@ -29,8 +29,9 @@ from planner.compile.program import Program, Target
 from planner.execute.applying import check_nothing_pending
 from planner.execute.comparison import DesignReport, design_names
 from planner.execute.measuring import Measuring, ask_memory
+from planner.execute.meeting import meet
 from planner.execute.pump import ask_facts
-from planner.execute.store import Store, VmIdentity
+from planner.execute.store import Store
 from planner.model.facts import Facts
 from planner.model.request_text import ReadRequest, read_request
 from planner.present.compare_view import comparison_text, comparison_to_plain
@@ -154,8 +155,8 @@ async def _on_vm(
     backend: ConnectedBackend, wish: _Wish, address: str, store: Store, reporter: TerminalReporter
 ) -> tuple[DesignReport, ...]:
     # It makes snapshots and takes them away: under the VM's lock, as whatever changes a VM.
-    vm = store.vm(VmIdentity.of(await ask_facts(backend), address))
-    with vm.locked():
+    met = await meet(backend, store, address)
+    with met.locked() as vm:
         check_nothing_pending(vm)
         facts, memory = await _ask_both(backend)
         reports = compare_and_explore(wish.read, facts, wish.designs, memory)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NoReturn
 
-from attrs import frozen
+from attrs import field, frozen
 
 from planner.errors import CannotConnect, OutcomeUnknown, Problem
 from planner.execute.file_locks import is_locked
@@ -182,12 +182,14 @@ class ImagesOfAnother:
     backend: Backend
     facts: Facts
     others: Images | None
+    _deleted: set[tuple[str, str]] = field(factory=set)
 
     async def snapshots(self, filename: str) -> tuple[Snapshot, ...]:
         """See `planner.execute.ports.Images.snapshots`."""
         for disk in self.facts.disks:
             if disk.filename == filename:
-                return disk.snapshots
+                gone = {id_ for file, id_ in self._deleted if file == filename}
+                return tuple(each for each in disk.snapshots if each.id not in gone)
         if self.others is None:
             raise NoReply("the VM has no disk on that image now")
         return await self.others.snapshots(filename)
@@ -197,6 +199,7 @@ class ImagesOfAnother:
         for disk in self.facts.disks:
             if disk.filename == filename:
                 await self._delete(disk.root, name, snapshot_id)
+                self._deleted.add((filename, snapshot_id))
                 return
         if self.others is None:
             raise NoReply("the VM has no disk on that image now")

@@ -19,6 +19,8 @@ from planner.execute.instance import Instance
 
 __all__ = ["locked_names", "names_of"]
 
+_ASKERS = 4096
+"""How many may ask who holds a lock; nobody takes their connections, and later ones are not told."""
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
@@ -55,7 +57,7 @@ def _hold(name: str) -> socket.socket:
     holding = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         holding.bind(address)
-        holding.listen(1)
+        holding.listen(_ASKERS)
     except OSError as error:
         holding.close()
         if error.errno != errno.EADDRINUSE:

@@ -94,9 +94,15 @@ def qemu_process(peer: int | None, threads: Sequence[int], files: Sequence[str])
     if not threads:
         return None
     leader = _leader(threads[0])
-    if not leader or not _has_threads(leader, threads) or not _uses(leader, files):
-        return None
-    return process_of(leader)
+    if leader and _has_threads(leader, threads) and _uses(leader, files):
+        return process_of(leader)
+    # In a container it has other ids than here.
+    found = [
+        int(entry.name)
+        for entry in _processes()
+        if _names_one(int(entry.name), files) and _has_threads(int(entry.name), threads)
+    ]
+    return process_of(found[0]) if len(found) == 1 else None
 
 
 @frozen
@@ -203,9 +209,14 @@ def _leader(thread: int) -> int:
     return int(ids[0]) if ids and ids[0].isdecimal() else 0
 
 
-def _uses(pid: int, files: Sequence[str]) -> bool:
+def _names_one(pid: int, files: Sequence[str]) -> bool:
+    """Whether one of the files is on the command line of a process."""
     words = _text(_PROC / str(pid) / "cmdline")
-    if any(file.startswith("/") and file in words for file in files):
+    return any(file.startswith("/") and file in words for file in files)
+
+
+def _uses(pid: int, files: Sequence[str]) -> bool:
+    if _names_one(pid, files):
         return True
     wanted = {identity for file in files if (identity := _identity(file)) is not None}
     try:
