@@ -60,7 +60,7 @@ def test_two_sockets_are_one_lock(qemu, tmp_path):
             ("load", "a", *elsewhere),
             ("delete", "a", *elsewhere),
             ("gc", *elsewhere),
-            ("compare", file, "--measure"),
+            ("compare", file, "--measure", *elsewhere),
             ("recover", "--store", tmp_path / "store"),
         ):
             done = snapplan(*verb, "--vm", vm.directory / "other", "--json")
