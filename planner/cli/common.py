@@ -9,14 +9,14 @@ import stat
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import click
 from platformdirs import user_state_dir
 
 from planner.errors import BadInput, CannotConnect, InternalError, Problem, SnapplanError
+from planner.execute.finding import find_backend
 from planner.execute.output import STDERR, STDOUT, descriptor_of, write_output
 from planner.execute.ports import Host, Images, PeerBackend
 from planner.execute.pump import ask_facts
@@ -43,13 +43,45 @@ __all__ = [
 _FILE_LIMIT_BYTES = 64 * 1024 * 1024
 _Result = TypeVar("_Result")
 
-vm_option = click.option(
-    "--vm",
-    "vm",
-    metavar="ADDR",
-    help="QMP socket of the VM: a unix socket's path or host:port. It must be snapplan's own: QEMU "
-    "serves one client a socket.",
-)
+_BACKEND = "snapplan.backend"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _choose_backend(context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    if name:
+        find_backend("", name)  # one that is not there, or there twice, is refused by its name
+    context.meta[_BACKEND] = name
+    return name
+
+
+def _address(context: click.Context, _parameter: click.Parameter, vm: str | None) -> str | None:
+    """An address as it is spelled with its backend's name: `NAME:ADDR`."""
+    name = context.meta.get(_BACKEND)
+    return f"{name}:{vm}" if vm and name else vm
+
+
+def vm_option(command: _Command) -> _Command:
+    """Options `--vm` and `--backend`; the command is given both as one address."""
+    vm = click.option(
+        "--vm",
+        "vm",
+        metavar="ADDR",
+        callback=_address,
+        help="QMP socket of the VM: a unix socket's path or host:port. It must be snapplan's own: QEMU "
+        "serves one client a socket. NAME:ADDR is an address of another backend.",
+    )
+    backend = click.option(
+        "--backend",
+        metavar="NAME",
+        default="",
+        is_eager=True,
+        expose_value=False,
+        callback=_choose_backend,
+        help="What --vm is an address for, where it is not QEMU: a backend that another package adds.",
+    )
+    return vm(backend(command))
+
+
 facts_option = click.option(
     "--facts",
     "facts_file",
@@ -158,21 +190,10 @@ def run(work: Coroutine[Any, Any, _Result]) -> _Result:
     return asyncio.run(work)
 
 
-async def _connect(address: str, backend: str) -> ConnectedBackend:
-    found = list(entry_points(group="snapplan.backends", name=backend))
-    if not found:
-        known = ", ".join(sorted(entry_points(group="snapplan.backends").names)) or "none"
-        problem = Problem("backend-unknown", backend, "no backend is called so", f"known: {known}")
-        raise BadInput(problem.words, problems=(problem,), code=problem.code)
-    connect: Callable[[str], Awaitable[ConnectedBackend]] = found[0].load()
-    return await connect(address)
-
-
-async def connected(
-    address: str, use: Callable[[ConnectedBackend], Awaitable[_Result]], backend: str = "qemu"
-) -> _Result:
+async def connected(address: str, use: Callable[[ConnectedBackend], Awaitable[_Result]]) -> _Result:
     """Connect, use the connection, and end it whatever happens."""
-    link = await _connect(address, backend)
+    connect, place = find_backend(address)
+    link = cast("ConnectedBackend", await connect(place))
     try:
         return await use(link)
     finally:
