@@ -7,15 +7,24 @@ from pathlib import Path
 import click
 
 from planner.cli.common import (
+    ConnectedBackend,
+    connected,
     facts_option,
     gather_facts,
     json_option,
     print_json,
+    run,
     store_option,
     vm_option,
 )
+from planner.cli.manifests import file_sizes
 from planner.compile.holdings import holdings
+from planner.errors import Problem
+from planner.execute.pump import ask_facts
 from planner.execute.store import Manifests, Store, VmIdentity
+from planner.execute.verifying import ask_images, verify_by_facts, verify_on_vm
+from planner.model.facts import Facts
+from planner.model.image import Image
 from planner.model.manifest import Manifest, PartKind
 from planner.present.holdings_view import holdings_text, holdings_to_plain
 
@@ -30,18 +39,44 @@ __all__ = ["command"]
 def command(*, vm: str | None, facts_file: str | None, store: Store, as_json: bool) -> None:
     """List a VM's snapshots by tag: what the store records, and what the disks hold.
 
-    complete: every recorded part is there; incomplete: one is missing; foreign: not recorded.
+    complete: every recorded part is there, and `verify` finds nothing; differs: something is not as it
+    was saved; incomplete: a part is missing; foreign: not recorded.
     """
-    facts = gather_facts(vm, facts_file)
+    if vm and facts_file is None:
+        facts, below = run(connected(vm, _ask))
+    else:
+        facts, below = gather_facts(vm, facts_file), None
     identity = VmIdentity.of(facts, vm or "")
     known = bool(vm or identity.uuid or identity.name)
     recorded = store.vm(identity).manifests() if known else Manifests()
     local = vm is not None and identity.address.startswith("/")
-    found = holdings(recorded.found, facts, _lost_files(recorded.found) if local else ())
+    findings = {
+        manifest.tag: _findings(manifest, facts, below, local=local) for manifest in recorded.found
+    }
+    lost = _lost_files(recorded.found) if local else ()
+    found = holdings(recorded.found, facts, lost, below=below, findings=findings)
+    unchecked = () if local else _not_seen(recorded.found)
     if as_json:
-        print_json(holdings_to_plain(found, recorded.problems))
+        print_json(holdings_to_plain(found, recorded.problems, unchecked))
     else:
-        click.echo(holdings_text(found, recorded.problems))
+        click.echo(holdings_text(found, recorded.problems, unchecked))
+
+
+async def _ask(backend: ConnectedBackend) -> tuple[Facts, dict[str, Image]]:
+    return await ask_facts(backend), await ask_images(backend)
+
+
+def _findings(
+    manifest: Manifest, facts: Facts, below: dict[str, Image] | None, *, local: bool
+) -> tuple[Problem, ...]:
+    if below is None:
+        return verify_by_facts(manifest, facts)
+    return verify_on_vm(manifest, facts, below, file_sizes(manifest) if local else None)
+
+
+def _not_seen(manifests: tuple[Manifest, ...]) -> tuple[str, ...]:
+    external = any(p.kind is not PartKind.INTERNAL for each in manifests for p in each.parts)
+    return ("files of external parts: they are not to be seen from here",) if external else ()
 
 
 def _lost_files(manifests: tuple[Manifest, ...]) -> set[str]:

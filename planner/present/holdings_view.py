@@ -13,10 +13,13 @@ from planner.present.words import FORMAT_VERSION, bytes_text, problem_to_plain, 
 __all__ = ["holdings_text", "holdings_to_plain"]
 
 
-def holdings_text(holdings: Sequence[Holding], problems: Sequence[Problem] = ()) -> str:
-    """One block a tag; damaged manifests at the end."""
+def holdings_text(
+    holdings: Sequence[Holding], problems: Sequence[Problem] = (), unchecked: Sequence[str] = ()
+) -> str:
+    """One block a tag; damaged manifests, and what could not be looked at, at the end."""
     lines = [line for holding in holdings for line in _lines(holding)]
     lines += [f"not read: {problem}" for problem in problems]
+    lines += [f"not checked: {what}" for what in unchecked] if lines else []
     return "\n".join(lines) or "no snapshots"
 
 
@@ -24,6 +27,7 @@ def _lines(holding: Holding) -> Iterator[str]:
     yield f"{holding.tag}  ({_words(holding)})"
     rows = [("DISK", "ID", "VM CLOCK", "MACHINE STATE", "")]
     rows += [_row(holding, *each) for each in holding.held]
+    rows += [_under(*each) for each in holding.below]
     rows += [_external(part) for part in _external_parts(holding)]
     rows += [
         (part.disk, part.snapshot_id, _clock(part.vm_clock_ns), "", f"missing from {part.file}")
@@ -31,6 +35,7 @@ def _lines(holding: Holding) -> Iterator[str]:
         if part.kind is PartKind.INTERNAL
     ]
     yield table(rows, "  ")
+    yield from (f"  - {finding}" for finding in holding.findings)
 
 
 def _words(holding: Holding) -> str:
@@ -43,8 +48,10 @@ def _words(holding: Holding) -> str:
 
 def _instants(holding: Holding) -> str:
     """What the disks alone show."""
-    disks = [disk.name for disk, _ in holding.held]
-    holders = [disk for disk, snapshot in holding.held if snapshot.vm_state_size_bytes]
+    held = [(disk.name, snapshot) for disk, snapshot in holding.held]
+    held += [(part.disk, snapshot) for part, snapshot in holding.below]
+    disks = [disk for disk, _ in held]
+    holders = [disk for disk, snapshot in held if snapshot.vm_state_size_bytes]
     if len(set(disks)) != len(disks):
         return "several of that tag on one disk"
     if len(holders) > 1:
@@ -52,7 +59,7 @@ def _instants(holding: Holding) -> str:
     stream = any(part.kind is PartKind.STREAM for part in _external_parts(holding))
     if not holders and not stream:
         return "disks only"
-    one = len({snapshot.vm_clock_ns for _, snapshot in holding.held}) <= 1
+    one = len({snapshot.vm_clock_ns for _, snapshot in held}) <= 1
     return "one instant" if one else "parts of different instants"
 
 
@@ -68,6 +75,13 @@ def _row(holding: Holding, disk: Disk, snapshot: Snapshot) -> tuple[str, str, st
     return disk.name, snapshot.id, _clock(snapshot.vm_clock_ns), state, extra
 
 
+def _under(part: ManifestPart, snapshot: Snapshot) -> tuple[str, str, str, str, str]:
+    size = snapshot.vm_state_size_bytes
+    state = bytes_text(size) if size else "-"
+    where = f"in {part.file}, under an overlay"
+    return part.disk, snapshot.id, _clock(snapshot.vm_clock_ns), state, where
+
+
 def _external(part: ManifestPart) -> tuple[str, str, str, str, str]:
     size = part.vm_state_size_bytes
     return part.disk or "-", "-", "-", bytes_text(size) if size else "-", f"{part.kind} {part.file}"
@@ -78,13 +92,14 @@ def _clock(vm_clock_ns: int) -> str:
 
 
 def holdings_to_plain(
-    holdings: Sequence[Holding], problems: Sequence[Problem] = ()
+    holdings: Sequence[Holding], problems: Sequence[Problem] = (), unchecked: Sequence[str] = ()
 ) -> dict[str, object]:
     """What `holdings_text` says, as plain values."""
     return {
         "format-version": FORMAT_VERSION,
         "snapshots": [_plain(holding) for holding in holdings],
         "problems": [problem_to_plain(problem) for problem in problems],
+        "unchecked": list(unchecked),
     }
 
 
@@ -94,15 +109,14 @@ def _plain(holding: Holding) -> dict[str, object]:
         "standing": holding.standing.value,
         "finding": _instants(holding),
         "parts": [
-            {
-                "disk": disk.name,
-                "id": snapshot.id,
-                "vm-clock-ns": snapshot.vm_clock_ns,
-                "vm-state-size": snapshot.vm_state_size_bytes,
-                "date-ns": snapshot.date_ns,
-                "extra": (disk, snapshot) in holding.extra,
-            }
-            for disk, snapshot in holding.held
+            *(
+                _part(disk.name, disk.filename, snapshot, extra=(disk, snapshot) in holding.extra)
+                for disk, snapshot in holding.held
+            ),
+            *(
+                _part(part.disk, part.file, snapshot, extra=False)
+                for part, snapshot in holding.below
+            ),
         ],
         "external": [
             {"kind": part.kind.value, "disk": part.disk, "file": part.file}
@@ -112,4 +126,17 @@ def _plain(holding: Holding) -> dict[str, object]:
             {"kind": p.kind.value, "disk": p.disk, "file": p.file, "id": p.snapshot_id}
             for p in holding.missing
         ],
+        "findings": [problem_to_plain(finding) for finding in holding.findings],
+    }
+
+
+def _part(disk: str, file: str, snapshot: Snapshot, *, extra: bool) -> dict[str, object]:
+    return {
+        "disk": disk,
+        "file": file,
+        "id": snapshot.id,
+        "vm-clock-ns": snapshot.vm_clock_ns,
+        "vm-state-size": snapshot.vm_state_size_bytes,
+        "date-ns": snapshot.date_ns,
+        "extra": extra,
     }

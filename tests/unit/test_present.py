@@ -4,6 +4,7 @@ import json
 
 import pytest
 import yaml
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,9 @@ from planner.compile.plan import compile_request
 from planner.errors import BadInput, Problem, Refused
 from planner.execute.outcome import Outcome
 from planner.execute.phases import Phase
-from planner.model.facts import Snapshot
+from planner.execute.verifying import verify_by_facts
+from planner.model.facts import Layer, Snapshot
+from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind
 from planner.model.request_text import read_request
 from planner.present.graph_view import dot, mermaid
@@ -289,6 +292,52 @@ def test_a_file_that_is_gone_is_a_missing_part():
     assert "stream /state" in holdings_text((there,))
     (gone,) = holdings((manifest,), WHOLE, {"/state"})
     assert [part.file for part in gone.missing] == ["/state"]
+
+
+def test_a_snapshot_that_is_not_as_it_was_is_not_complete():
+    """What `verify` finds is listed; a part that it calls lost is a missing one."""
+    manifest = recorded(WHOLE)
+    other = Problem("machine-differs", "vm", "the machine type was 'a' and is 'b'")
+    (found,) = holdings((manifest,), WHOLE, findings={"t": [other]})
+    assert (found.standing, found.missing) == ("differs", ())
+    assert "t  (differs, one instant)" in holdings_text((found,))
+    assert str(other) in holdings_text((found,))
+    (plain,) = holdings_to_plain((found,))["snapshots"]
+    assert [each["code"] for each in plain["findings"]] == ["machine-differs"]
+    lost = Problem("part-overwritten", "a", "the guest writes to it")
+    (found,) = holdings((manifest,), WHOLE, findings={"t": [lost]})
+    assert (found.standing, [part.disk for part in found.missing]) == ("incomplete", ["a"])
+
+
+def test_a_part_under_an_overlay_is_a_part():
+    """Where the images below are known it is told there; where they are not, nothing is said of it."""
+    manifest = recorded(WHOLE)
+    bases = {
+        disk.filename: Image(disk.filename, "qcow2", snapshots=disk.snapshots)
+        for disk in WHOLE.disks
+    }
+    overlaid = evolve(
+        WHOLE,
+        disks=tuple(
+            evolve(
+                disk,
+                filename=f"{disk.filename}.overlay",
+                snapshots=(),
+                backing=(Layer("base", "qcow2", disk.filename),),
+            )
+            for disk in WHOLE.disks
+        ),
+    )
+    (found,) = holdings((manifest,), overlaid, below=bases)
+    assert (found.standing, found.missing, len(found.below)) == ("complete", (), 2)
+    assert "t  (complete, one instant)" in holdings_text((found,))
+    assert "under an overlay" in holdings_text((found,))
+    (unknown,) = holdings((manifest,), overlaid)
+    assert (unknown.standing, unknown.below) == ("complete", ())
+    assert not [each for each in verify_by_facts(manifest, overlaid) if each.subject in {"a", "b"}]
+    emptied = {file: evolve(image, snapshots=()) for file, image in bases.items()}
+    (gone,) = holdings((manifest,), overlaid, below=emptied)
+    assert (gone.standing, len(gone.missing)) == ("incomplete", 2)
 
 
 def test_a_record_without_any_part_left_is_listed():
