@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from planner.cli.common import (
 )
 from planner.cli.plan_command import check_design, design_option
 from planner.cli.reporter import TerminalReporter
+from planner.cli.stopping import stopped_by_signals
 from planner.compile.plan import Plan, check_unchanged, compile_request
 from planner.compile.plan_text import FORMAT, read_plan
 from planner.compile.program import Target
@@ -97,8 +96,8 @@ def command(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Run a request or a plan on a VM.
 
-    On a failure everything is undone and the guest runs as before; Ctrl-C does the same.  What a killed
-    run leaves, `snapplan recover` goes on with.
+    On a failure everything is undone and the guest runs as before; Ctrl-C, a closed terminal and every
+    other way to stop do the same.  What a killed run leaves, `snapplan recover` goes on with.
     """
     if not vm:
         raise click.UsageError("give --vm ADDR")
@@ -155,8 +154,8 @@ async def _apply(
             instance=met.instance,
             deadline_s=wish.deadline_s,
         )
-        outcome = await _pump(backend, run_, wish, reporter)
-        return plan, outcome, settle(run_, outcome)
+        outcome, manifest = await _pump(backend, run_, wish, reporter)
+        return plan, outcome, manifest
 
 
 @frozen
@@ -186,7 +185,7 @@ def _given_up(plan: Plan, facts: Facts) -> tuple[tuple[str, Snapshot], ...]:
 
 async def _pump(
     backend: ConnectedBackend, run_: JournaledRun, wish: _Wish, reporter: TerminalReporter
-) -> Outcome:
+) -> tuple[Outcome, Path | None]:
     freeze = run_.plan.program.resolution.freeze
     agent = None if freeze is None else GuestAgent(freeze.agent)
     pump = Pump(
@@ -202,16 +201,16 @@ async def _pump(
         pause_budget_ms=wish.pause_budget_ms,
         recorder=run_.recorder(),
     )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, pump.interrupt)
-    try:
-        return await pump.run()
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-        if agent is not None:
-            await agent.close()
+
+    async def work() -> tuple[Outcome, Path | None]:
+        try:
+            outcome = await pump.run()
+            return outcome, settle(run_, outcome)
+        finally:
+            if agent is not None:
+                await agent.close()
+
+    return await stopped_by_signals(work(), pump.interrupt)
 
 
 def _fitting_plan(wish: _Wish, facts: Facts) -> Plan:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import tempfile
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.reporter import TerminalReporter
+from planner.cli.stopping import stopped_by_signals
 from planner.cli.verdicts import compare_and_explore
 from planner.compile.program import Program, Target
 from planner.execute.applying import check_nothing_pending
@@ -212,12 +211,5 @@ async def _measured(
     reports: tuple[DesignReport, ...],
     designs: tuple[str, ...],
 ) -> tuple[DesignReport, ...]:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, measuring.interrupt)
-    try:
-        measured = await measuring.measure(facts, designs)
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+    measured = await stopped_by_signals(measuring.measure(facts, designs), measuring.interrupt)
     return tuple(evolve(report, measured=measured.get(report.design)) for report in reports)

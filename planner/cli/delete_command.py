@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
 from contextlib import nullcontext
 
@@ -31,6 +29,7 @@ from planner.cli.manifests import (
     store_of,
 )
 from planner.cli.reporter import TerminalReporter
+from planner.cli.stopping import stopped_by_signals
 from planner.compile.delete_checks import (
     DeleteOrder,
     Overlays,
@@ -216,16 +215,13 @@ async def _delete(order: DeleteOrder, hands: _Hands, reporter: TerminalReporter)
         reporter=reporter,
         recorder=None if hands.journal is None else Recorder(hands.journal),
     )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, pump.interrupt)
-    try:
+
+    async def work() -> Outcome:
         outcome = await pump.run()
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-    settle_order(order, outcome, hands.journal)
-    return outcome
+        settle_order(order, outcome, hands.journal)
+        return outcome
+
+    return await stopped_by_signals(work(), pump.interrupt)
 
 
 def _confirm(order: DeleteOrder, wish: _Wish, reporter: TerminalReporter) -> bool:

@@ -16,6 +16,7 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
+from planner.cli.stopping import stopped_by_signals
 from planner.execute.collecting import Orphan
 from planner.execute.garbage import (
     Garbage,
@@ -66,19 +67,21 @@ def _look(vm: str | None, store: Store) -> Sequence[Garbage]:
 def _collect(
     vm: str | None, store: Store, agreed: Sequence[Garbage] | None = None
 ) -> Sequence[Garbage]:
+    """Remove it; what is being removed when a signal comes is removed, which is short."""
     if not vm:
-        return run(collect_in_store(store, QemuImages(), agreed))
+        return run(stopped_by_signals(collect_in_store(store, QemuImages(), agreed), _go_on))
     only = None if agreed is None else agreed[0]
-    return [
-        run(
-            connected(
-                vm,
-                lambda link: collect_on_vm(
-                    link, vm, store, files_here=link.images is not None, agreed=only
-                ),
-            )
-        )
-    ]
+    collecting = connected(
+        vm,
+        lambda link: collect_on_vm(
+            link, vm, store, files_here=link.images is not None, agreed=only
+        ),
+    )
+    return [run(stopped_by_signals(collecting, _go_on))]
+
+
+def _go_on() -> None:
+    """Nothing of it is undone, and the rest does not take long."""
 
 
 def _orphans(garbage: Sequence[Garbage]) -> tuple[Orphan, ...]:

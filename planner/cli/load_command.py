@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 from contextlib import nullcontext
 
 import click
@@ -30,6 +28,7 @@ from planner.cli.manifests import (
 )
 from planner.cli.reporter import TerminalReporter
 from planner.cli.restore import RestoreWish, is_restore, restore
+from planner.cli.stopping import stopped_by_signals
 from planner.compile.load_checks import LoadOrder, order_load
 from planner.compile.part_image import images_of_vm
 from planner.errors import Problem, Refused
@@ -47,7 +46,7 @@ from planner.execute.loading import LoadMachine
 from planner.execute.meeting import meet
 from planner.execute.ordering import begin_order, settle_order
 from planner.execute.outcome import Outcome
-from planner.execute.pump import Pump, ask_facts
+from planner.execute.pump import ask_facts
 from planner.execute.recorder import Recorder
 from planner.execute.reverting import offline_commands, revert_offline
 from planner.execute.store import Store
@@ -202,11 +201,15 @@ async def _load(
             pump = MachinePump(
                 machine, backend, images=backend.images, reporter=reporter, recorder=recorder
             )
-            outcome = await _pump(pump)
-            settle_order(order, outcome, journal)
+
+            async def work() -> Outcome:
+                outcome = await pump.run()
+                settle_order(order, outcome, journal)
+                return outcome
+
+            return order, await stopped_by_signals(work(), pump.interrupt)
         finally:
             journal.close()
-        return order, outcome
 
 
 async def _keep(
@@ -217,10 +220,15 @@ async def _keep(
 ) -> None:
     """Save what is there before the load; where that fails there is no load, and no record of one."""
     pump = keeping_pump(run_, backend, images=backend.images, host=backend.host, reporter=reporter)
-    outcome = await _pump(pump)
-    if outcome.failure is not None:
-        journal.remove()
-    settle(run_, outcome)
+
+    async def work() -> Outcome:
+        outcome = await pump.run()
+        if outcome.failure is not None:
+            journal.remove()
+        settle(run_, outcome)
+        return outcome
+
+    outcome = await stopped_by_signals(work(), pump.interrupt)
     outcome.raise_failure()
 
 
@@ -237,17 +245,6 @@ def _refuse_disks_alone(manifest: Manifest) -> None:
         problems=problems or (Problem("disk-only", manifest.tag, message),),
         code="disk-only",
     )
-
-
-async def _pump(pump: Pump) -> Outcome:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, pump.interrupt)
-    try:
-        return await pump.run()
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 async def _without_vm(
@@ -267,4 +264,8 @@ async def _offline(
     with nullcontext() if vm is None else vm.locked():
         manifest = read_again(found).manifest  # another snapplan may have replaced it meanwhile
         others = () if vm is None else vm.manifests().found
-        return manifest, await revert_offline(manifest, QemuImages(), others, reporter)
+        # Half a revert is of no use to anybody: it is short, and goes on to its end.
+        reverting = revert_offline(manifest, QemuImages(), others, reporter)
+        return manifest, await stopped_by_signals(
+            reverting, lambda: reporter.note("the disks are being reverted; it ends soon")
+        )

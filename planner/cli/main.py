@@ -11,6 +11,8 @@ import sys
 
 import click
 
+from planner.cli import streams
+
 __all__ = ["cli", "main"]
 
 _COMMANDS = {
@@ -29,6 +31,8 @@ _COMMANDS = {
     "compare": "Compare designs for a request, predicted and measured.",
     "simulate": "Serve a simulated QEMU that any QMP client can talk to.",
 }
+
+_CHANGE_A_VM = [[name] for name in ("apply", "load", "delete", "gc", "recover", "compare")]
 
 
 class _Commands(click.Group):
@@ -86,6 +90,27 @@ def main() -> None:
 
 
 def _run() -> int:
+    streams.open_streams()
+    return _told(_exit_code())
+
+
+def _told(code: int) -> int:
+    """The exit code, also where what was to be said on stdout could not be.
+
+    What became of a VM stands, whoever hears of it; of a command that only answers nothing is left.
+    """
+    lost = streams.lost_output()
+    if lost is None or code:
+        return code
+    gone = isinstance(lost, BrokenPipeError)  # whoever read our output has seen enough
+    if sys.argv[1:2] not in _CHANGE_A_VM:
+        return 141 if gone else _report_lost(lost)
+    if not gone:
+        click.echo(f"snapplan: it is done, and stdout cannot be written: {lost.strerror}", err=True)
+    return code
+
+
+def _exit_code() -> int:
     try:
         result = cli.main(standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -96,11 +121,15 @@ def _run() -> int:
     except click.ClickException as error:
         error.show()
         return _report_usage(error)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone: there is nobody to tell
-        return 141
     except Exception as error:  # noqa: BLE001 - the last boundary: all that is left is ours
         return _report(error)
+
+
+def _report_lost(lost: OSError) -> int:
+    from planner.errors import BadInput, Problem  # noqa: PLC0415 - not needed for --help
+
+    problem = Problem("file-unwritable", "stdout", lost.strerror or str(lost))
+    return _report(BadInput(problem.words, problems=(problem,), code=problem.code))
 
 
 def _report_usage(error: click.ClickException) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -22,6 +20,7 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.reporter import TerminalReporter
+from planner.cli.stopping import stopped_by_signals
 from planner.errors import BadInput, CannotConnect, Problem
 from planner.execute.forgetting import forget_run
 from planner.execute.gone import GoneVm, ImagesOfAnother, check_gone, refuse_unknown
@@ -46,8 +45,6 @@ from planner.present.recovery_view import (
 )
 
 __all__ = ["command"]
-
-_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command("recover")
@@ -204,11 +201,9 @@ async def _one(
             return []
         met = await link(now)
         clock = None if met.images is None else HostClock()
-        loop = asyncio.get_running_loop()
-        for number in _STOPS:
-            loop.add_signal_handler(number, reporter.note, "recovery is under way; it ends soon")
-        try:
-            return [await recover_run(now, met, clock=clock, reporter=reporter)]
-        finally:
-            for number in _STOPS:
-                loop.remove_signal_handler(number)
+        return [
+            await stopped_by_signals(
+                recover_run(now, met, clock=clock, reporter=reporter),
+                lambda: reporter.note("recovery is under way; it ends soon"),
+            )
+        ]

@@ -1,9 +1,17 @@
-"""Progress on stderr: one line that changes on a terminal; nothing but notes elsewhere."""
+"""Progress on stderr: one line that changes on a terminal; nothing but notes elsewhere.
+
+Rules: words are written by a thread of their own, so that a terminal that stands still (Ctrl-S), or a
+pipe that nobody empties, keeps no guest waiting.  They are all written, in their order, before the
+command's own last words.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +22,8 @@ from rich.status import Status
 
 __all__ = ["TerminalReporter"]
 
+_Words = Callable[[], None]
+
 
 class TerminalReporter:
     """A `planner.execute.ports.Reporter` on stderr; honours ``NO_COLOR``."""
@@ -21,11 +31,14 @@ class TerminalReporter:
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._status: Status | None = None
+        self._words: queue.SimpleQueue[_Words | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="snapplan-words", daemon=True)
 
     def __enter__(self) -> Self:
+        self._thread.start()
         if self._console.is_terminal:
             self._status = self._console.status("starting")
-            self._status.start()
+            self._words.put(self._status.start)
         return self
 
     def __exit__(
@@ -35,7 +48,16 @@ class TerminalReporter:
         trace: TracebackType | None,
     ) -> None:
         if self._status is not None:
-            self._status.stop()
+            self._words.put(self._status.stop)
+        self._words.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        # A pipe without a reader is no wish to stop (`planner.cli.stopping`).
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+        while (say := self._words.get()) is not None:
+            with suppress(Exception):  # what cannot be said is not said, and all else goes on
+                say()
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -43,20 +65,25 @@ class TerminalReporter:
         if self._status is None:
             yield
             return
-        self._status.stop()
+        gone = threading.Event()
+        self._words.put(self._status.stop)
+        self._words.put(gone.set)
+        gone.wait()
         try:
             yield
         finally:
-            self._status.start()
+            self._words.put(self._status.start)
 
     def step(self, number: int, count: int, what: str) -> None:
         """Show the step that is about to be sent."""
-        if self._status is not None:
-            self._status.update(escape(f"step {number} of {count}: {what}"))
+        status = self._status
+        if status is not None:
+            line = escape(f"step {number} of {count}: {what}")
+            self._words.put(lambda: status.update(line))
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
         if self._status is not None:
-            self._console.print(escape(text), highlight=False)
+            self._words.put(lambda: self._console.print(escape(text), highlight=False))
         else:
-            click.echo(f"snapplan: {text}", err=True)
+            self._words.put(lambda: click.echo(f"snapplan: {text}", err=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,12 +16,14 @@ from backends.images import QemuImages
 from backends.launch import Launched, launch
 from planner.cli.manifests import Found, file_sizes, read_again, store_of
 from planner.cli.reporter import TerminalReporter
+from planner.cli.stopping import cancelled_by_signals
 from planner.compile.command_line import fill_template
 from planner.compile.restore import RestorePlan, plan_restore
 from planner.errors import BadInput, Problem, Refused, SnapplanError
 from planner.execute.consent import decide_and_ask
 from planner.execute.files import stamps
 from planner.execute.restoring import Disks, look_at_parts, names_taken, run_restored
+from planner.execute.stopping import to_its_end
 from planner.execute.store import Store, VmStore
 from planner.model.manifest import Manifest, PartKind
 from planner.model.request import RunStateAfter
@@ -86,10 +89,22 @@ async def restore(
         decided = await decide_and_ask(decide, ask, found.manifest.tag)
         plan = decided.plan
         disks = Disks(plan, QemuImages(), RestoringHost(), reporter)
+        return await cancelled_by_signals(_restore(decided, disks, wish, reporter))
+
+
+async def _restore(
+    decided: _Decided, disks: Disks, wish: RestoreWish, reporter: TerminalReporter
+) -> tuple[dict[str, object], str]:
+    plan = decided.plan
+    try:
         if not wish.template:
             await disks.ready()
             return restore_to_plain(plan, ready=True), restore_text(plan, ready=True)
         return await _run(decided, disks, wish, reporter)
+    except asyncio.CancelledError:
+        if disks.taken_back is None:
+            raise
+        raise disks.taken_back from None  # it says what became of the disks
 
 
 @frozen
@@ -173,10 +188,13 @@ async def _run(
         said = started.said() if started is not None else ""
         if started is not None:
             started.end()
+        if isinstance(error, asyncio.CancelledError):
+            await disks.take_back_for_stop()
+            raise
         cause = _cause(error, said)
-        failure = await disks.failure(cause, cause.message)
+        failure = await to_its_end(disks.failure(cause, cause.message))
         if not isinstance(error, SnapplanError):
-            raise  # an interrupt, or a bug: the disks are taken back all the same
+            raise  # a bug: the disks are taken back all the same
         failure.problems = (*error.problems, *failure.problems)
         raise failure from error
     pid = started.pid

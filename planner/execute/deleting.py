@@ -15,7 +15,7 @@ from typing import cast
 from attrs import define, field, frozen
 
 from planner.compile.delete_checks import DeletedPart, DeleteOrder, MergedOverlay
-from planner.errors import Problem, SnapplanError
+from planner.errors import Problem
 from planner.execute.actions import (
     HostDo,
     ListImage,
@@ -30,7 +30,7 @@ from planner.execute.actions import (
 from planner.execute.driven import GRACE_S, ROUNDS, Driven, Flow, Gone, Silent
 from planner.execute.look import Baseline
 from planner.execute.merging import MERGE_TIMEOUT_S, merge_on_vm
-from planner.execute.outcome import Failure, Outcome
+from planner.execute.outcome import Failure, Outcome, failure_of
 from planner.execute.phases import Phase
 from planner.execute.visit import StepFailed, Visit
 from planner.model.facts import Snapshot
@@ -124,13 +124,13 @@ class DeleteMachine(Driven):
                 self._deleted.append(subject)
         except StepFailed as failed:
             return failed.failure
-        except SnapplanError as error:
-            return Failure(error.code, self.visit.where, error.message)
         except Gone:
             words = "QEMU is gone; delete again with --offline"
             return Failure("vm-gone", self.visit.where, words)
         except Silent as silent:
             return Failure("vm-silent", self.visit.where, silent.why)
+        except Exception as error:  # noqa: BLE001 - a reply that nobody thought of, or a bug
+            return failure_of(error, self.visit.where)
         return None
 
     def _host(self, instruction: str, arguments: dict[str, object]) -> Flow[None]:

@@ -6,6 +6,7 @@ from planner.execute.driven import Driven
 from planner.execute.ports import Backend, Clock, Host, Images, Reporter
 from planner.execute.pump import Pump
 from planner.execute.recorder import Recorder
+from planner.execute.telling import telling
 
 __all__ = ["MachinePump"]
 
@@ -42,7 +43,7 @@ class MachinePump(Pump):
         self._host = host
         self._agent = None
         self._clock = clock
-        self._reporter = reporter
+        self._reporter = telling(reporter)
         self._deadline = 0.0
         self._frozen_until = None
         self._pause_budget_ms = None

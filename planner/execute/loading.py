@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from attrs import define, field, frozen
 
 from planner.compile.load_checks import LoadedPart, LoadOrder
-from planner.errors import InternalError, Problem, SnapplanError
+from planner.errors import InternalError, Problem
 from planner.execute.actions import (
     Action,
     AwaitEvent,
@@ -28,9 +28,10 @@ from planner.execute.actions import (
     Turned,
 )
 from planner.execute.driven import GRACE_S, Driven, Flow, Gone, Silent
+from planner.execute.follow import await_job
 from planner.execute.load_failure import UNTOUCHED, Reverted, everything_perhaps, read_failure
 from planner.execute.look import Baseline
-from planner.execute.outcome import Failure, Outcome
+from planner.execute.outcome import Failure, Outcome, failure_of
 from planner.execute.phases import Phase
 from planner.execute.visit import StepFailed, Visit
 from planner.model.facts import Snapshot
@@ -130,12 +131,12 @@ class LoadMachine(Driven):
             run_state = yield from doing
         except StepFailed as failed:
             return (yield from self._failed(failed.failure))
-        except SnapplanError as error:
-            return (yield from self._failed(self._failure(error.code, error.message)))
         except Gone:
             return self._gone(self._failure("vm-gone", "QEMU is gone"))
         except Silent as silent:
             return self._silent(self._failure("vm-silent", silent.why), silent)
+        except Exception as error:  # noqa: BLE001 - a reply that nobody thought of, or a bug
+            return (yield from self._failed(failure_of(error, self.visit.where or "the start")))
         self.visit.go(Phase.CONFIRMING)
         self.visit.go(Phase.DONE)
         return self._outcome(run_state)
@@ -195,6 +196,8 @@ class LoadMachine(Driven):
             raise self.visit.failed("command-refused", f"QEMU says: {response.description}")
         if isinstance(response, NoAnswer):
             self.visit.connected = not response.lost
+        elif not self.visit.job_status:
+            self.visit.job_status = "created"  # its events may come later, or never
         yield from self._await_end()
         self._loaded = True
         run_state = yield from self._run_state()
@@ -231,11 +234,9 @@ class LoadMachine(Driven):
         A new connection tells what became of a job whose reply was lost: it is there, or there never
         will be one (fact 51).
         """
-        while self.visit.connected and self.visit.job_status != "concluded":
-            response = yield AwaitEvent()
-            if isinstance(response, NoAnswer):
-                self.visit.connected = not response.lost
-                break
+        if self.visit.connected:
+            silent = yield from await_job(self.visit, self.order.job_id, self.deadline_s)
+            self.visit.connected = silent is None or not silent.lost
         for _ in range(ROUNDS_OF_WAITING):
             reply = yield from self._ask("query-jobs")
             ours = [(job, error) for job, error in jobs_of(reply) if job.id == self.order.job_id]
@@ -246,7 +247,7 @@ class LoadMachine(Driven):
                 yield from self._dismiss()
                 self._judge(error)
                 return
-            while self.visit.job_status != "concluded":
+            while not self.visit.job_ended:
                 if not isinstance((yield AwaitEvent(GRACE_S)), Returned):
                     break
         raise Silent(f"job {self.order.job_id} has not ended")
@@ -288,12 +289,12 @@ class LoadMachine(Driven):
             run_state = yield from self._run_state()
             if not self._loaded and self._reverted.nothing:
                 return (yield from self._bring_back(failure, run_state))
-        except (StepFailed, SnapplanError) as error:
-            return self._silent(failure, Silent(str(error)))
         except Gone:
             return self._gone(failure)
         except Silent as silent:
             return self._silent(failure, silent)
+        except Exception as error:  # noqa: BLE001 - likewise: then nothing is known
+            return self._silent(failure, Silent(str(error)))
         left = () if self._loaded else self._reverted.problems(self.order)
         if self._loaded:
             left = (

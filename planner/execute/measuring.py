@@ -44,6 +44,7 @@ from planner.execute.ports import (
 )
 from planner.execute.pump import Pump, ask_facts
 from planner.execute.rehearsal import Span
+from planner.execute.stopping import to_its_end
 from planner.model.facts import Facts
 from planner.model.request import ExistingTag, ExternalMachineState
 from planner.model.request_text import ReadRequest
@@ -142,6 +143,10 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
+def _to_nobody(_words: str) -> None:
+    """Say it to nobody."""
+
+
 @define
 class Measuring:
     """Measures designs on one VM, one after the other.
@@ -160,7 +165,7 @@ class Measuring:
     images: Images | None = None
     host: Host | None = None
     streams_to: str = ""
-    tell: Callable[[str], None] = field(default=lambda _: None)
+    tell: Callable[[str], None] = field(default=_to_nobody)
     _stopped: bool = False
     _pump: Pump | None = None
 
@@ -173,16 +178,21 @@ class Measuring:
     async def measure(self, facts: Facts, designs: tuple[str, ...]) -> dict[str, Measurement]:
         """Measure each design once.  Afterwards the VM holds and does what it did before.
 
+        Cancelling it stops it as `interrupt` does; `CancelledError` is raised after the undo.
+
         Raises:
             Refused: A temporary tag or file is taken, or the request cannot be done; nothing was made.
             RunFailed: A run failed; it was undone, or the error says what is left.
         """
         _check_tags(facts, designs)
+        return await to_its_end(self._each(facts, designs), self.interrupt)
+
+    async def _each(self, facts: Facts, designs: tuple[str, ...]) -> dict[str, Measurement]:
         found = {}
         for design in designs:
             if self._stopped:
                 raise Interrupted("the comparison was stopped")
-            self.tell(f"measuring design {design}")
+            self._say(f"measuring design {design}")
             found[design] = await self._measure(facts, design)
         return found
 
@@ -216,6 +226,12 @@ class Measuring:
             raise InternalError("a run without failure and without figures")
         return found
 
+    def _say(self, words: str) -> None:
+        try:
+            self.tell(words)
+        except Exception:  # noqa: BLE001 - whatever it is, the guest must not wait for it
+            self.tell = _to_nobody
+
     def _request(self, facts: Facts, design: str) -> ReadRequest:
         """The request as the design gets it, under names of the comparison's own."""
         request = adapt(self.read, facts, design).read.request
@@ -224,7 +240,7 @@ class Measuring:
             folder = self.streams_to or folder_for_streams(self.read.request, facts)
             state = evolve(state, path=f"{folder}/{stream_name(design)}")
         if request.freeze is not None:
-            self.tell("file systems are not frozen: a measurement knows no guest agent")
+            self._say("file systems are not frozen: a measurement knows no guest agent")
         wanted = evolve(
             request,
             tag=compare_tag(design),

@@ -9,12 +9,13 @@ from planner.errors import (
     OutcomeUnknown,
     Problem,
     RunFailed,
+    SnapplanError,
     UndoIncomplete,
 )
 from planner.execute.phases import Phase
 from planner.model.facts import Snapshot
 
-__all__ = ["Failure", "FrozenPart", "Outcome", "Part", "StreamPart"]
+__all__ = ["Failure", "FrozenPart", "Outcome", "Part", "StreamPart", "failure_of"]
 
 
 @frozen
@@ -72,6 +73,13 @@ class Failure:
     where: str
     message: str
     interrupted: bool = False
+
+
+def failure_of(error: Exception, where: str) -> Failure:
+    """What an error means for a run; a bug of ours is undone like any other failure."""
+    if isinstance(error, SnapplanError):
+        return Failure(error.code, where, error.message)
+    return Failure("internal-error", where, f"a bug in snapplan: {type(error).__name__}: {error}")
 
 
 @frozen

@@ -3,14 +3,18 @@
 The pump holds a backend, and where the VM's images can be reached, these.  It turns what they raise
 into the machine's responses, once, and decides nothing.  With a recorder, whatever changes something is
 on the disk before it is done (`planner.execute.journal`).
+
+Rules: a run that has begun ends by its machine's own words.  Cancelling it asks it to stop, and is
+raised again when it has undone itself (`planner.execute.stopping`); what a port raises that it should
+not is an unknown outcome, which the machine looks at; who is told of the progress cannot fail
+(`planner.execute.telling`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Generator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from planner.compile.program import Program
 from planner.errors import CannotConnect, InternalError
@@ -31,6 +35,7 @@ from planner.execute.actions import (
     Turned,
     Withheld,
 )
+from planner.execute.asking import answer_of, ask_facts, send_command
 from planner.execute.driven import Driven
 from planner.execute.freezing import FREEZE, THAW
 from planner.execute.look import baseline_of
@@ -41,7 +46,6 @@ from planner.execute.ports import (
     Agent,
     Backend,
     Clock,
-    CommandRefused,
     ConnectionLost,
     Event,
     Host,
@@ -51,69 +55,14 @@ from planner.execute.ports import (
     Reporter,
 )
 from planner.execute.recorder import Recorder
-from planner.execute.survey import survey
+from planner.execute.stopping import go_on_regardless, to_its_end
+from planner.execute.telling import telling
 from planner.model.facts import Facts
 
 __all__ = ["HostClock", "Pump", "ask_facts"]
 
 _RETRY_S = 0.1
 _NO_HOST = "external parts are files on QEMU's host, which is not known to be this machine"
-_Result = TypeVar("_Result")
-
-
-async def ask_facts(backend: Backend) -> Facts:
-    """Ask a connected VM for its facts; the VM is the same afterwards.
-
-    Raises:
-        CannotConnect: The VM does not answer, or not in the shape that QMP says.
-    """
-    asking = survey()
-    return await _drive(asking, backend)
-
-
-async def _drive(asking: Generator[Send, Response, _Result], backend: Backend) -> _Result:
-    send = next(asking)
-    while True:
-        response = await _send(backend, send)
-        try:
-            send = asking.send(response)
-        except StopIteration as end:
-            result: _Result = end.value
-            return result
-
-
-async def _send(backend: Backend, send: Send) -> Response:
-    asking = _answer(backend.execute(send.command, send.arguments, send.timeout_s))
-    if not send.then:
-        return await asking
-    # A task begins only once this one waits, so each question is sent after what stands before it.
-    behind = [asyncio.create_task(_ask_behind(backend, send, each)) for each in send.then]
-    try:
-        response = await asking
-        if isinstance(response, NoAnswer):
-            return response
-        then = tuple([await each for each in behind])
-        return Returned(response.value, then) if isinstance(response, Returned) else response
-    finally:
-        for each in behind:
-            each.cancel()
-
-
-async def _ask_behind(backend: Backend, send: Send, question: Send) -> Response:
-    # Its own time begins when the command before it is done with.
-    timeout_s = send.timeout_s + question.timeout_s
-    return await _answer(backend.execute(question.command, question.arguments, timeout_s))
-
-
-async def _answer(asking: Awaitable[object]) -> Response:
-    try:
-        return Returned(await asking)
-    except CommandRefused as refused:
-        return Turned(refused.error_class, refused.description)
-    except ConnectionLost as lost:
-        return NoAnswer(str(lost), lost=True)
-    except NoReply as silent:
-        return NoAnswer(str(silent), lost=False)
 
 
 class HostClock:
@@ -127,6 +76,9 @@ class HostClock:
 class Pump:
     """Runs one program on one connected backend.
 
+    `run`, `take_back` and `go_on` may be cancelled: the run then stops as after `interrupt`, and
+    `CancelledError` is raised when it has come to its end.
+
     Args:
         program: Proved, and fit for the VM of these facts.
         facts: Just asked from that VM.
@@ -135,13 +87,16 @@ class Pump:
         host: The machine that QEMU runs on, where that is this one; needed for external parts only.
         agent: The guest's agent; needed where file systems are frozen.
         clock: The clock of QEMU's host, where that is this machine; else None.
-        reporter: Who is told of the progress.
+        reporter: Who is told of the progress; one that fails is not told anything more.
         deadline_s: Replaces every step's deadline where given, in seconds.
         pause_budget_ms: The longest that the guest may stand still before the run is given up and
             undone, in milliseconds; None: as long as it takes.
         recorder: Who writes the journal; None: nobody.
         machine: In place of a new one: one that stands where a journal ends.
     """
+
+    _waiting: asyncio.Timeout | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
 
     def __init__(  # noqa: PLR0913 - each is a port of its own
         self,
@@ -169,15 +124,24 @@ class Pump:
         self._host = host
         self._agent = agent
         self._clock = clock
-        self._reporter = reporter
+        self._reporter = telling(reporter)
         self._deadline = 0.0
         self._frozen_until: float | None = None
         self._pause_budget_ms = pause_budget_ms
         self._stopped_at: float | None = None
 
     def interrupt(self) -> None:
-        """Stop the run: the step in hand is finished, then everything is undone."""
+        """Stop the run: the step in hand is finished, then everything is undone.
+
+        Whatever is waited for is looked at once more; it may never come.
+        """
         self._interrupted = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end_waiting)
+
+    def _end_waiting(self) -> None:
+        if self._waiting is not None and self._loop is not None:
+            self._waiting.reschedule(self._loop.time())
 
     async def run(self) -> Outcome:
         """Run the program to its end.
@@ -196,8 +160,12 @@ class Pump:
 
     async def go_on(self, action: Action | Outcome) -> Outcome:
         """Go on from what the machine asked for; see `run`."""
+        self._loop = asyncio.get_running_loop()
+        return await to_its_end(self._pump(action), self.interrupt)
+
+    async def _pump(self, action: Action | Outcome) -> Outcome:
         while not isinstance(action, Outcome):
-            response = await self._recorded(action)
+            response = await self._whatever_comes(action)
             interrupted, events = self._interrupted, self._backend.pending_events()
             if self._recorder is not None:
                 self._recorder.after(action, response, events, interrupted=interrupted)
@@ -206,6 +174,19 @@ class Pump:
             self._note_pause(events)
             action = self._machine.tell(response, events)
         return action
+
+    async def _whatever_comes(self, action: Action) -> Response:
+        """Do it; what should not have happened leaves its outcome unknown, and the machine looks."""
+        try:
+            return await self._recorded(action)
+        except (
+            asyncio.CancelledError
+        ):  # whoever cancels every task there is reaches this one as well
+            go_on_regardless()
+            self._interrupted = True
+            return NoAnswer("it was cancelled", lost=True)  # so may be the connection's own tasks
+        except Exception as error:  # noqa: BLE001 - the guest must not stay paused for anybody's bug
+            return NoAnswer(f"{type(error).__name__}: {error}", lost=True)
 
     def _note_pause(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -278,14 +259,14 @@ class Pump:
 
     async def _send(self, action: Send) -> Response:
         if not action.descriptor:
-            return await _send(self._backend, action)
+            return await send_command(self._backend, action)
         if self._host is None:
             return Turned("host-not-here", _NO_HOST)
         try:
             descriptor = self._host.descriptor(action.descriptor)
         except HostRefused as refused:
             return Turned(refused.code, refused.description)
-        return await _answer(
+        return await answer_of(
             self._backend.execute_with_descriptor(
                 action.command, action.arguments, descriptor, action.timeout_s
             )
@@ -306,31 +287,34 @@ class Pump:
         if self._agent is None:
             return Turned("agent-not-here", "no guest agent is connected")
         if action.command == FREEZE:
-            return await _answer(self._agent.freeze(action.timeout_s))
+            return await answer_of(self._agent.freeze(action.timeout_s))
         if action.command == THAW:
-            return await _answer(self._agent.thaw(action.timeout_s))
-        return await _answer(self._agent.status(action.timeout_s))
+            return await answer_of(self._agent.thaw(action.timeout_s))
+        return await answer_of(self._agent.status(action.timeout_s))
 
     async def _poll(self, action: Poll) -> Response:
         left = self._deadline - asyncio.get_running_loop().time()
         if left <= 0:
             return NoAnswer("the deadline passed", lost=False)
-        try:
-            await self._backend.wait_for_event(min(action.every_s, left))
-        except ConnectionLost as lost:
-            return NoAnswer(str(lost), lost=True)
-        except NoReply:
-            return Returned()
-        return Returned()
+        waited = await self._event_within(min(action.every_s, left))
+        return waited if isinstance(waited, NoAnswer) and waited.lost else Returned()
 
     async def _await_event(self, action: AwaitEvent) -> Response:
         left = self._deadline - asyncio.get_running_loop().time()
+        return await self._event_within(left if action.within_s is None else action.within_s)
+
+    async def _event_within(self, seconds: float) -> Response:
         try:
-            await self._backend.wait_for_event(left if action.within_s is None else action.within_s)
+            async with asyncio.timeout(None) as self._waiting:
+                await self._backend.wait_for_event(seconds)
+        except TimeoutError:
+            return Returned()  # the run is to stop: the machine looks whether to wait any longer
         except ConnectionLost as lost:
             return NoAnswer(str(lost), lost=True)
         except NoReply as silent:
             return NoAnswer(str(silent), lost=False)
+        finally:
+            self._waiting = None
         return Returned()
 
     async def _reconnect(self, action: Reconnect) -> Response:
@@ -360,8 +344,6 @@ class Pump:
         return Returned()
 
     def _tell(self, action: Tell) -> None:
-        if self._reporter is None:
-            return
         if action.step:
             self._reporter.step(action.step, action.count, action.text)
         else:

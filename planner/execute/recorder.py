@@ -76,6 +76,8 @@ class Recorder:
             self.store.append(journal_line(self.number, record), lasting=lasting)
         except JournalFailed as failed:
             self.broken = str(failed)
+        except Exception as error:  # noqa: BLE001 - what cannot be recorded must not end an undo either
+            self.broken = f"{type(error).__name__}: {error}"
         else:
             self.number += 1
 

@@ -48,6 +48,7 @@ from planner.execute.ports import (
 from planner.execute.pump import Pump
 from planner.execute.recorder import Recorder
 from planner.execute.replay import Replayed, ReplayedOrder, replay
+from planner.execute.stopping import to_its_end
 from planner.execute.store import Store, VmStore
 from planner.model.facts import Facts
 
@@ -174,11 +175,19 @@ async def recover_run(
 ) -> Recovered:
     """Finish a run, or undo it; the VM's lock is held.
 
+    Cancelling it does not stop it: it is short, and `CancelledError` is raised when it has ended.
+
     Raises:
         BadInput: The journal cannot be used; nothing was sent but questions.
         VmChanged: A disk of the run is gone from its VM, so that its part cannot be looked for.
         UndoIncomplete: The snapshot is whole, and its manifest cannot be written.
     """
+    return await to_its_end(_recover(pending, link, clock, reporter))
+
+
+async def _recover(
+    pending: Pending, link: Link, clock: Clock | None, reporter: Reporter | None
+) -> Recovered:
     journal, replayed = pending.journal, pending.replayed
     if journal is None or replayed is None:
         text = f"{pending.path} cannot be used"

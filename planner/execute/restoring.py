@@ -25,7 +25,7 @@ from planner.compile.restore import (
     expected,
     qmp_steps,
 )
-from planner.errors import Problem, Refused, RunFailed, UndoIncomplete
+from planner.errors import Interrupted, Problem, Refused, RunFailed, UndoIncomplete
 from planner.execute.driving import MachinePump
 from planner.execute.loading import LoadMachine
 from planner.execute.offline import OfflineImages
@@ -39,6 +39,8 @@ from planner.execute.ports import (
     Reporter,
 )
 from planner.execute.pump import ask_facts
+from planner.execute.stopping import to_its_end
+from planner.execute.telling import telling
 from planner.execute.verifying import ask_images
 from planner.model.facts import Facts
 from planner.model.image import Image
@@ -102,9 +104,10 @@ class Disks:
         self._plan = plan
         self._images = images
         self._host = host
-        self._reporter = reporter
+        self._reporter = telling(reporter)
         self._made: list[RestoredDisk] = []
         self.reverted: list[RestoredDisk] = []
+        self.taken_back: RunFailed | None = None
 
     async def ready(self) -> None:
         """Make them ready.
@@ -114,10 +117,12 @@ class Disks:
         """
         order = sorted(self._plan.disks, key=lambda disk: disk.how in LOSING)
         for number, disk in enumerate(order, start=1):
-            if self._reporter is not None:
-                self._reporter.step(number, len(order), f"{disk.how} {disk.part.disk}")
+            self._reporter.step(number, len(order), f"{disk.how} {disk.part.disk}")
             try:
-                await self._ready(disk)
+                await to_its_end(self._ready(disk))
+            except asyncio.CancelledError:
+                await self.take_back_for_stop()
+                raise
             except (HostRefused, NoReply) as failed:
                 code = failed.code if isinstance(failed, HostRefused) else "revert-failed"
                 words = f"{disk.part.disk}: {failed}"
@@ -135,8 +140,19 @@ class Disks:
             await self._host.do(instruction, arguments, _HOST_TIMEOUT_S)
             self._made.append(disk)
 
+    async def take_back_for_stop(self) -> None:
+        """Take back what can be taken back, since it is to be stopped; `taken_back` says how it went."""
+        words = "stopped"
+        await to_its_end(
+            self.failure(Problem("interrupted", self._plan.manifest.tag, words), words)
+        )
+
     async def failure(self, cause: Problem, words: str) -> RunFailed:
         """Take back what can be taken back, and say what cannot."""
+        self.taken_back = await self._failure(cause, words)
+        return self.taken_back
+
+    async def _failure(self, cause: Problem, words: str) -> RunFailed:
         left = [cause]
         for disk in reversed(self._made):
             undo = "remove-overlay" if disk.how is Readied.NEW_OVERLAY else "remove-copy"
@@ -153,7 +169,8 @@ class Disks:
         ]
         if len(left) == 1:
             state = "No QEMU runs; no new file is left, and no disk was reverted."
-            return RunFailed(words, problems=(cause,), code=cause.code, vm_state=state)
+            kind = Interrupted if cause.code == "interrupted" else RunFailed
+            return kind(words, problems=(cause,), code=cause.code, vm_state=state)
         state = (
             "No QEMU runs; do not start one on these disks before another restore has succeeded."
         )

@@ -13,6 +13,7 @@ from planner.compile.part_checks import internal_problems, manifest_problems
 from planner.errors import Problem, Refused, RunFailed, UndoIncomplete, in_order
 from planner.execute.offline import OfflineImages, images_of_files
 from planner.execute.ports import NoReply, Reporter
+from planner.execute.telling import telling
 from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind
 
@@ -55,9 +56,9 @@ async def revert_offline(
         message = f"snapshot {manifest.tag!r} cannot be loaded safely"
         raise Refused(message, problems=problems, code="load-refused")
     parts = manifest.of_kind(PartKind.INTERNAL)
+    tell = telling(reporter)
     for number, part in enumerate(parts):
-        if reporter is not None:
-            reporter.step(number + 1, len(parts), f"revert {part.disk}")
+        tell.step(number + 1, len(parts), f"revert {part.disk}")
         try:
             await images.revert(part.file, part.snapshot_id)
         except NoReply as failed:

@@ -28,7 +28,7 @@ from planner.execute.actions import (
 )
 from planner.execute.freezing import settle_thaw
 from planner.execute.look import Look
-from planner.execute.outcome import Failure, Outcome
+from planner.execute.outcome import Failure, Outcome, failure_of
 from planner.execute.ownership import find_own
 from planner.execute.phases import Phase
 from planner.execute.undo_external import UndoExternal
@@ -94,13 +94,18 @@ class _Undoing:
         except _Gone:
             return (yield from self._undo_offline())
         except _Silent as silent:
-            self._left.append(Problem("vm-silent", "vm", silent.why, "ask it again later"))
-            self._left.extend(frozen)
-            self._visit.go(Phase.UNKNOWN)
-            return self._outcome("")
+            return self._give_up(silent.why, frozen)
+        except Exception as error:  # noqa: BLE001 - an answer that nobody thought of: it is not known
+            return self._give_up(failure_of(error, "undo").message, frozen)
         self._left.extend(frozen)
         self._visit.go(Phase.INCOMPLETE if self._left else Phase.UNDONE)
         return self._outcome(run_state)
+
+    def _give_up(self, why: str, frozen: tuple[Problem, ...]) -> Outcome:
+        self._left.append(Problem("vm-silent", "vm", why, "ask it again later"))
+        self._left.extend(frozen)
+        self._visit.go(Phase.UNKNOWN)
+        return self._outcome("")
 
     def _leave_alone(self, frozen: tuple[Problem, ...]) -> Undoing:
         """End without a touch: the nodes are inactive, and QEMU aborts on those (fact 35)."""
@@ -240,7 +245,7 @@ class _Undoing:
         if ours[0].status != "concluded":
             # Its end may be told with the look's last answers, and comes after other events: a save
             # that stops and resumes the guest tells of five things at once.
-            while self._visit.job_status != "concluded":
+            while not self._visit.job_ended:
                 if not isinstance((yield AwaitEvent(_GRACE_S)), Returned):
                     break
             return False

@@ -16,9 +16,10 @@ from planner.execute.ports import Event
 from planner.model.operations import Kind
 from planner.model.replies import jobs_of, run_state_of, snapshots_of
 
-__all__ = ["StepFailed", "Visit", "answers"]
+__all__ = ["JOB_ENDS", "StepFailed", "Visit", "answers"]
 
 
+JOB_ENDS = ("concluded", "null")
 _SETTINGS = ("migrate-set-capabilities", "migrate-set-parameters")
 
 
@@ -83,6 +84,14 @@ class Visit:
     owes_thaw: bool = False
     frozen_count: int = 0
     where: str = ""
+
+    @property
+    def job_ended(self) -> bool:
+        """Whether the job has ended, as far as was heard.
+
+        ``null`` comes with ``concluded`` where another client dismisses the job at once: it is gone.
+        """
+        return self.job_status in JOB_ENDS
 
     def go(self, phase: Phase) -> None:
         """Enter a phase; raises `InternalError` where the table has no such way."""

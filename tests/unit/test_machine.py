@@ -13,7 +13,7 @@ from planner.errors import (
     UndoIncomplete,
     VmChanged,
 )
-from planner.execute.actions import Returned, Send
+from planner.execute.actions import AwaitEvent, Returned, Send
 from planner.execute.look import baseline_of, bind
 from planner.execute.machine import Machine
 from planner.execute.outcome import Outcome
@@ -226,6 +226,56 @@ def test_a_job_that_somebody_else_dismissed_has_no_known_outcome():
         program, the_facts, Strike("snapshot-save", after=lambda vm: setattr(vm, "job", None))
     )
     assert outcome.failure.code == "job-vanished"
+    assert_undone(outcome, vm, the_facts)
+
+
+@pytest.mark.parametrize("name", ["monolithic", "transactional"])
+def test_a_job_that_is_dismissed_before_anything_is_heard_of_it_is_not_waited_for(name):
+    """`concluded` and `null` come together: the last word is that there is no job."""
+    program, the_facts = PROGRAMS[name]
+
+    def dismissed(vm):
+        vm.job_status("null")
+        vm.job = None
+
+    outcome, vm = run(program, the_facts, Strike("snapshot-save", after=dismissed))
+    assert outcome.failure.code == "job-vanished"
+    assert_undone(outcome, vm, the_facts)
+
+
+def test_a_wish_to_stop_looks_once_for_a_job_of_which_nothing_is_heard():
+    """One that works is waited for, since it cannot be cancelled; one that is gone is not."""
+    program, the_facts = PROGRAMS["monolithic"]
+    job = program.steps[0].arguments["job-id"]
+    shown = {"id": job, "type": "snapshot-save"}
+
+    def waiting():
+        machine = Machine(program, baseline_of(the_facts))
+        machine.start()
+        machine.tell(Returned())
+        assert machine.tell(Returned({})) == AwaitEvent()
+        machine.interrupt()
+        return machine, machine.tell(Returned())
+
+    machine, action = waiting()
+    assert action.command == "query-jobs"
+    assert action.timeout_s == program.steps[0].timeout_s
+    assert machine.tell(Returned([{**shown, "status": "running"}])) == AwaitEvent()
+    assert machine.tell(Returned()) == AwaitEvent()
+    machine, _ = waiting()
+    assert machine.tell(Returned([])).command == "query-jobs"
+
+
+def test_a_bug_in_a_run_undoes_it_like_any_other_failure():
+    """A reply that nobody thought of must not leave the guest paused."""
+
+    class Odd(dict):
+        def get(self, *_):
+            raise RecursionError
+
+    program, the_facts = PROGRAMS["transactional"]
+    outcome, vm = run(program, the_facts, Strike("query-status", answer=Returned(Odd())))
+    assert outcome.failure.code == "internal-error"
     assert_undone(outcome, vm, the_facts)
 
 

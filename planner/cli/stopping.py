@@ -1,0 +1,99 @@
+"""Every way to stop, as one wish: what a signal does while a VM or its disks are being changed.
+
+Rules: a closed terminal and a dropped ssh (SIGHUP), a service manager (SIGTERM) and the keyboard
+(SIGINT, SIGQUIT) all ask for the same: stop, and leave things as they were.  A hang-up that was to be
+ignored when snapplan was started (nohup) is ignored.  Whoever sends SIGPIPE asks for it too; what the
+kernel says of a pipe that we write to ourselves is no wish.  Outside of these lines signals do what they
+always do: nothing is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from planner.errors import Interrupted
+from planner.execute.stopping import to_its_end
+
+__all__ = ["STOPS", "cancelled_by_signals", "stopped_by_signals"]
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
+
+_Result = TypeVar("_Result")
+
+
+async def stopped_by_signals(
+    work: Coroutine[Any, Any, _Result], stop: Callable[[], None]
+) -> _Result:
+    """Await work that undoes itself when it is asked to stop, and does so for whatever stops us.
+
+    Args:
+        work: What is awaited, to its end.
+        stop: Asks it to stop; returns at once.
+    """
+    with _heard(stop):
+        return await to_its_end(work, stop)
+
+
+async def cancelled_by_signals(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Await work that takes back what it did when it is cancelled.
+
+    Raises:
+        Interrupted: A signal came, and the work said nothing more exact.
+    """
+    task = asyncio.create_task(work)
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    with _heard(stop):
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not stopped:
+                raise
+            raise Interrupted("stopped", vm_state="What had been begun is taken back.") from None
+
+
+@contextmanager
+def _heard(stop: Callable[[], None]) -> Iterator[None]:
+    """Take every signal of `STOPS` for a wish; afterwards each does what it did before."""
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in STOPS}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]
+    with _pipes_of_others():
+        for number in before:
+            loop.add_signal_handler(number, stop)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def _pipes_of_others() -> Iterator[None]:
+    """Let this thread hear no SIGPIPE of its own writes, and the process one that somebody sends.
+
+    The kernel gives the first to the thread that wrote, where it is blocked, and the second to any
+    thread that takes it: to one that does nothing else.
+    """
+    ended = threading.Event()
+    listener = threading.Thread(target=ended.wait, name="snapplan-sigpipe", daemon=True)
+    listener.start()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        ended.set()
+        listener.join()

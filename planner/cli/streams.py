@@ -1,0 +1,86 @@
+"""stdout and stderr that never fail: what cannot be written is lost, and remembered.
+
+Rules: whoever reads us may be gone, a log's disk may be full, a descriptor may be closed; that stops no
+run, and changes no exit code that says what became of a VM.  It is found out in one place, below all
+buffers, so that nothing above needs to know.  Before Python's own shutdown writes anything, nothing is
+left that could fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import sys
+from typing import Any, TextIO
+
+__all__ = ["lost_output", "open_streams"]
+
+_STDOUT, _STDERR = 1, 2
+
+
+class _Lossy(io.FileIO):
+    """A descriptor; what it refuses to take counts as written, once and for all."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write, or lose it; how much of it needs no second try."""
+        while self.error is None:
+            try:
+                written: int | None = super().write(data)
+            except OSError as error:
+                self.error = error
+            else:
+                if written is not None:
+                    return written
+                # Somebody else made it non-blocking, and it is full.
+                select.select((), (self.fileno(),), ())
+        return memoryview(data).nbytes
+
+
+_opened: dict[int, _Lossy] = {}
+
+
+def open_streams() -> None:
+    """Take stdout and stderr, where they are the process's own; those that are closed are made up for.
+
+    A file that is opened later would else get the descriptor of a closed one, and our words with it.
+    """
+    for descriptor in (0, _STDOUT, _STDERR):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # Read-only: to write there fails as it would without it.
+            os.open(os.devnull, os.O_RDONLY)
+    sys.stdout = _taken(sys.stdout, _STDOUT)
+    sys.stderr = _taken(sys.stderr, _STDERR)
+
+
+def _taken(stream: TextIO | None, descriptor: int) -> TextIO:
+    if stream is not None:
+        try:
+            if stream.fileno() != descriptor:
+                return stream
+        except (OSError, ValueError):
+            return stream  # a test's, or an embedder's
+        with contextlib.suppress(OSError):
+            stream.flush()
+    raw = _opened[descriptor] = _Lossy(descriptor, "w", closefd=False)
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    errors = getattr(stream, "errors", None) or "strict"
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding,
+        errors,
+        line_buffering=raw.isatty() or descriptor == _STDERR,
+    )
+
+
+def lost_output() -> OSError | None:
+    """Why a part of what went to stdout is lost; None: nothing is."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    raw = _opened.get(_STDOUT)
+    return None if raw is None else raw.error
