@@ -29,6 +29,7 @@ from planner.cli.manifests import (
 from planner.cli.reporter import TerminalReporter
 from planner.cli.restore import RestoreWish, is_restore, restore
 from planner.cli.stopping import stopped_by_signals
+from planner.compile.accepting import Accepted
 from planner.compile.load_checks import LoadOrder, order_load
 from planner.compile.part_image import images_of_vm
 from planner.errors import Problem, Refused
@@ -42,6 +43,7 @@ from planner.execute.applying import (
 from planner.execute.driving import MachinePump
 from planner.execute.journal_file import JournalFile
 from planner.execute.keeping import after_keeping, keeping_plan, keeping_pump
+from planner.execute.left_out import look_at_left_out
 from planner.execute.loading import LoadMachine
 from planner.execute.meeting import meet
 from planner.execute.ordering import begin_order, settle_order
@@ -73,6 +75,7 @@ class _Wish:
     run_state_after: RunStateAfter
     deadline_s: float | None
     keep: str
+    accepted: Accepted
 
 
 @click.command("load")
@@ -123,6 +126,19 @@ class _Wish:
     help="Copy images there that would else be reverted, so that nothing that they hold now is lost.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before what a disk holds now is lost.")
+@click.option(
+    "--accept-changed",
+    "changed",
+    metavar="DISK",
+    multiple=True,
+    help="Load although this disk or drive, which is no part of the snapshot, holds something else now "
+    "than it did then. Once for each.",
+)
+@click.option(
+    "--accept-cpu",
+    is_flag=True,
+    help="Load although the VM's processor is another one than the guest knew.",
+)
 @store_option
 @json_option
 def command(  # noqa: PLR0913 - one parameter an option
@@ -136,6 +152,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     socket: str,
     copies: str | None,
     yes: bool,
+    changed: tuple[str, ...],
+    accept_cpu: bool,
     keep: str,
     store: Store,
     as_json: bool,
@@ -154,8 +172,9 @@ def command(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("give one of --vm ADDR, --offline and --run TEMPLATE")
     folder = os.path.realpath(copies) if copies else ""
     after = RunStateAfter(run_state_after)
-    fresh = RestoreWish(store, offline, template, socket, folder, yes, after, deadline_s)
-    wish = _Wish(source, vm or "", store, after, deadline_s, keep)
+    accepted = Accepted(accept_cpu, frozenset(changed))
+    fresh = RestoreWish(store, offline, template, socket, folder, yes, after, deadline_s, accepted)
+    wish = _Wish(source, vm or "", store, after, deadline_s, keep, accepted)
     if keep and not vm:
         raise click.UsageError("--keep-current needs --vm ADDR")
     with TerminalReporter() as reporter:
@@ -182,7 +201,9 @@ async def _load(
         _refuse_disks_alone(manifest)
         facts = await ask_facts(backend)
         images = images_of_vm(facts, await ask_images(backend))
-        order = order_load(manifest, facts, images, wish.run_state_after)
+        left_out = look_at_left_out(manifest, local=backend.images is not None)
+        after = wish.run_state_after
+        order = order_load(manifest, facts, images, after, left_out, wish.accepted)
         identity, instance = met.identity, met.instance
         plan = None
         if wish.keep:
@@ -265,7 +286,7 @@ async def _offline(
         manifest = read_again(found).manifest  # another snapplan may have replaced it meanwhile
         others = () if vm is None else vm.manifests().found
         # Half a revert is of no use to anybody: it is short, and goes on to its end.
-        reverting = revert_offline(manifest, QemuImages(), others, reporter)
+        reverting = revert_offline(manifest, QemuImages(), others, reporter, wish.accepted)
         return manifest, await stopped_by_signals(
             reverting, lambda: reporter.note("the disks are being reverted; it ends soon")
         )

@@ -17,11 +17,13 @@ from backends.launch import Launched, launch
 from planner.cli.manifests import Found, file_sizes, read_again, store_of
 from planner.cli.reporter import TerminalReporter
 from planner.cli.stopping import cancelled_by_signals
+from planner.compile.accepting import NOTHING_ACCEPTED, Accepted
 from planner.compile.command_line import fill_template
 from planner.compile.restore import RestorePlan, plan_restore
 from planner.errors import BadInput, Problem, Refused, SnapplanError
 from planner.execute.consent import decide_and_ask
 from planner.execute.files import stamps
+from planner.execute.left_out import look_at_left_out
 from planner.execute.restoring import Disks, look_at_parts, names_taken, run_restored
 from planner.execute.stopping import to_its_end
 from planner.execute.store import Store, VmStore
@@ -52,6 +54,7 @@ class RestoreWish:
         yes: Whether content may be lost without a question.
         run_state_after: Whether the guest runs in the end.
         deadline_s: How long QEMU may take to read its state.
+        accepted: What may differ.
     """
 
     store: Store
@@ -62,6 +65,7 @@ class RestoreWish:
     yes: bool
     run_state_after: RunStateAfter
     deadline_s: float | None
+    accepted: Accepted = NOTHING_ACCEPTED
 
 
 def is_restore(manifest: Manifest) -> bool:
@@ -127,19 +131,28 @@ class _Decided:
 async def _decide(found: Found, vm: VmStore | None, wish: RestoreWish) -> _Decided:
     manifest = found.manifest
     others = () if vm is None else vm.manifests().found
-    plan = await _plan(manifest, wish.copies, others)
+    plan = await _plan(manifest, wish, others)
     socket = _socket(manifest, wish) if wish.template else ""
     words = _words(plan, wish, socket) if wish.template else ()
     return _Decided(plan, socket, words, stamps(manifest.files))
 
 
-async def _plan(manifest: Manifest, copies: str, others: Sequence[Manifest]) -> RestorePlan:
+async def _plan(manifest: Manifest, wish: RestoreWish, others: Sequence[Manifest]) -> RestorePlan:
     images, unreadable = await look_at_parts(manifest, QemuImages())
     if unreadable:
         message = f"snapshot {manifest.tag!r} cannot be restored safely"
         raise Refused(message, problems=unreadable, code="load-refused")
-    taken = names_taken(manifest, copies)
-    return plan_restore(manifest, images, file_sizes(manifest), others, copies=copies, taken=taken)
+    taken = names_taken(manifest, wish.copies)
+    return plan_restore(
+        manifest,
+        images,
+        file_sizes(manifest),
+        others,
+        copies=wish.copies,
+        taken=taken,
+        files=look_at_left_out(manifest),
+        accepted=wish.accepted,
+    )
 
 
 def _socket(manifest: Manifest, wish: RestoreWish) -> str:

@@ -15,7 +15,9 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.manifests import file_sizes, find_manifest, manifest_argument, offline_option
+from planner.compile.left_out_checks import left_out_problems
 from planner.errors import Problem, Refused, Violation, in_order
+from planner.execute.left_out import look_at_left_out
 from planner.execute.offline import check_images, verify_offline
 from planner.execute.pump import ask_facts
 from planner.execute.store import Store, VmIdentity
@@ -71,7 +73,9 @@ def _on_vm(source: str, vm: str, store: Store, *, deep: bool) -> Verdict:
             )
         if deep:
             unchecked.append("the images with qemu-img: the VM has them open; use --offline")
-        return Verdict(manifest, findings, tuple(unchecked))
+        now = look_at_left_out(manifest, local=local)
+        left_out = in_order(left_out_problems(manifest, now, facts))
+        return Verdict(manifest, findings, tuple(unchecked), left_out)
 
     return run(connected(vm, work))
 
@@ -91,7 +95,8 @@ async def _offline(manifest: Manifest, *, deep: bool) -> Verdict:
         findings = in_order((*findings, *await check_images(files, images)))
         _refuse_used(findings)
     unchecked = ("the machine and its devices: no VM was asked",)
-    return Verdict(manifest, findings, unchecked)
+    left_out = in_order(left_out_problems(manifest, look_at_left_out(manifest)))
+    return Verdict(manifest, findings, unchecked, left_out)
 
 
 def _refuse_used(findings: tuple[Problem, ...]) -> None:

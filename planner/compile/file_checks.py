@@ -25,6 +25,7 @@ __all__ = [
     "FoundFile",
     "RecordedFile",
     "Role",
+    "evidence_of_change",
     "file_notes",
     "file_problems",
     "recorded_files",
@@ -118,7 +119,7 @@ def _changed(recorded: RecordedFile, now: FileRecord) -> Iterator[Problem]:
     was, stream = recorded.record, recorded.role is Role.STREAM
     if stream and was.size_bytes != now.size_bytes:
         return  # `planner.compile.part_checks.stream_problems` tells
-    what = _evidence(was, now)
+    what = evidence_of_change(was, now)
     if not what:
         return
     if stream:
@@ -137,8 +138,8 @@ def _changed(recorded: RecordedFile, now: FileRecord) -> Iterator[Problem]:
     )
 
 
-def _evidence(was: FileRecord, now: FileRecord) -> str:
-    """In what its content is another; empty: nothing says so."""
+def evidence_of_change(was: FileRecord, now: FileRecord) -> str:
+    """In what a file's content is another; empty: nothing says so."""
     if was.size_bytes != now.size_bytes:
         return f"it had {was.size_bytes} bytes and has {now.size_bytes}"
     if was.sha256 and now.sha256:

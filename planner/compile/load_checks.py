@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping
 
 from attrs import frozen
 
+from planner.compile.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
+from planner.compile.left_out_checks import left_out_problems
 from planner.compile.part_checks import internal_problems, manifest_problems, vm_problems
 from planner.compile.refusals import can_be_internal
 from planner.compile.refusals import vm_problems as busy_problems
 from planner.compile.schema import Schema
 from planner.errors import Problem, Refused, in_order
 from planner.model.facts import Disk, Facts
+from planner.model.file_record import NO_FILES, FileRecord
 from planner.model.image import Image
 from planner.model.manifest import Manifest, PartKind
 from planner.model.request import RunStateAfter
@@ -77,7 +80,11 @@ class LoadOrder:
 
 
 def load_problems(
-    manifest: Manifest, facts: Facts, images: Mapping[str, Mapping[str, Image]]
+    manifest: Manifest,
+    facts: Facts,
+    images: Mapping[str, Mapping[str, Image]],
+    files: Mapping[str, FileRecord] = NO_FILES,
+    accepted: Accepted = NOTHING_ACCEPTED,
 ) -> tuple[Problem, ...]:
     """Everything that speaks against a load, in canonical order; empty: it can be done.
 
@@ -85,12 +92,15 @@ def load_problems(
         manifest: The snapshot.
         facts: The VM now.
         images: What its disks' images hold (`planner.compile.part_image.images_of_vm`).
+        files: What the images are that were left out (`planner.execute.left_out.look_at_left_out`).
+        accepted: What may differ.
     """
     problems = [
         *tag_problems(manifest.tag),
         *manifest_problems(manifest),
         *internal_problems(manifest, images),
         *vm_problems(manifest, facts),
+        *left_out_problems(manifest, files, facts),
         *_vm_busy(facts),
         *_machine_state(manifest),
         *Schema.of(facts.schema).problems("snapshot-load", _example()),
@@ -100,7 +110,7 @@ def load_problems(
         disk = by_name.get(part.disk)
         if disk is not None:
             problems += _disk_problems(disk, part.file, manifest.tag)
-    return in_order(problems)
+    return in_order(not_accepted(problems, accepted))
 
 
 def _example() -> dict[str, object]:
@@ -174,18 +184,20 @@ def _disk_problems(disk: Disk, file: str, tag: str) -> Iterator[Problem]:
             )
 
 
-def order_load(
+def order_load(  # noqa: PLR0913, PLR0917 - what it depends on
     manifest: Manifest,
     facts: Facts,
     images: Mapping[str, Mapping[str, Image]],
     run_state_after: RunStateAfter = RunStateAfter.AS_BEFORE,
+    files: Mapping[str, FileRecord] = NO_FILES,
+    accepted: Accepted = NOTHING_ACCEPTED,
 ) -> LoadOrder:
-    """Decide a load.
+    """Decide a load; see `load_problems`.
 
     Raises:
         Refused: With every problem; the VM was asked questions only.
     """
-    problems = load_problems(manifest, facts, images)
+    problems = load_problems(manifest, facts, images, files, accepted)
     if problems:
         raise Refused(
             f"snapshot {manifest.tag!r} cannot be loaded safely",

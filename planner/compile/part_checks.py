@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+from planner.compile.machine_checks import device_problems, hardware_problems
 from planner.errors import Problem
 from planner.model.facts import Facts, Snapshot
 from planner.model.image import Image
@@ -231,7 +232,8 @@ def stream_problems(manifest: Manifest, sizes: Mapping[str, int | None]) -> Iter
 def vm_problems(manifest: Manifest, facts: Facts) -> Iterator[Problem]:
     """The VM around the parts: the machine, its devices, and disks that should or should not be."""
     yield from _machine_problems(manifest, facts)
-    yield from _device_problems(manifest, facts)
+    yield from device_problems(manifest, facts)
+    yield from hardware_problems(manifest, facts)
     yield from _other_disks(manifest, facts)
 
 
@@ -263,18 +265,6 @@ def _machine_problems(manifest: Manifest, facts: Facts) -> Iterator[Problem]:
             "machine state",
             f"use QEMU {made.major}.{made.minor} or newer",
         )
-
-
-def _device_problems(manifest: Manifest, facts: Facts) -> Iterator[Problem]:
-    now = {disk.name: disk.qdev for disk in facts.disks}
-    for disk, qdev in manifest.devices:
-        if disk in now and now[disk] != qdev:
-            yield Problem(
-                "device-differs",
-                disk,
-                f"it was attached as {qdev or 'nothing'} and is attached as {now[disk] or 'nothing'}",
-                "the saved machine state knows the disk by its device",
-            )
 
 
 def _other_disks(manifest: Manifest, facts: Facts) -> Iterator[Problem]:

@@ -7,19 +7,28 @@ itself says most of these things late (after the command was accepted: fact 1), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from planner.errors import Problem
 from planner.model.facts import Disk, Facts
 from planner.model.request import ExistingTag
 
-__all__ = ["RUN_STATES", "can_be_internal", "disk_problems", "tag_taken", "vm_problems"]
+__all__ = [
+    "RUN_STATES",
+    "can_be_internal",
+    "can_be_written",
+    "cost_of_leaving_out",
+    "disk_problems",
+    "tag_taken",
+    "vm_problems",
+]
 
 RUN_STATES = ("running", "paused")
 """The run states from which real QEMU has been shown to do right."""
 
 _FINISHED_MIGRATION = ("", "none", "completed", "failed", "cancelled")
 _SNAPSHOT_JOBS = ("snapshot-save", "snapshot-load", "snapshot-delete")
+_SHOWN = 8
 _ENDED_JOB = ("concluded", "null")
 
 
@@ -49,6 +58,23 @@ def can_be_internal(disk: Disk) -> Iterator[Problem]:
             name,
             "its node is inactive after a migration (fact 29)",
             "resume the VM, or activate the node with blockdev-set-active",
+        )
+
+
+def can_be_written(disk: Disk) -> bool:
+    """Whether the guest can write to a disk: to leave it out of a snapshot has a price."""
+    return disk.attached and not disk.read_only
+
+
+def cost_of_leaving_out(disks: Iterable[Disk]) -> Iterator[str]:
+    """What a load finds of disks that a snapshot leaves out; nothing where nobody can write to them."""
+    names = sorted(disk.name for disk in disks if can_be_written(disk))
+    if names:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        yield (
+            f"left out although the guest can write to it: {', '.join(names[:_SHOWN])}{more}; a load "
+            "does not take it back, and once it was written to, the guest that is loaded finds there "
+            "what it does not know of: file systems on it may break"
         )
 
 

@@ -23,7 +23,13 @@ from planner.compile.external import (
 )
 from planner.compile.freezing import freeze_choices, freeze_problems
 from planner.compile.outside import LeftOut, leave_out
-from planner.compile.refusals import can_be_internal, disk_problems, tag_taken, vm_problems
+from planner.compile.refusals import (
+    can_be_internal,
+    cost_of_leaving_out,
+    disk_problems,
+    tag_taken,
+    vm_problems,
+)
 from planner.compile.resolution import Choice, InternalPart, Overlay, Replaced, Resolution
 from planner.errors import BadInput, Problem, Refused, in_order
 from planner.model.facts import Disk, Facts
@@ -207,6 +213,8 @@ class _Work:
                     f"{name} is left out, yet holds an older snapshot of this tag: a load of that "
                     "tag over all disks would take it (fact 19)"
                 )
+        excluded = [self.disks[n] for n, wish in self.wishes.items() if isinstance(wish, Exclude)]
+        self.warnings.extend(cost_of_leaving_out(excluded))
         state = request.machine_state
         if isinstance(state, ExternalMachineState):
             self._check_path(paths, state.path, "machine-state")

@@ -23,10 +23,13 @@ from enum import StrEnum
 
 from attrs import evolve, frozen
 
+from planner.compile.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
+from planner.compile.left_out_checks import left_out_problems
 from planner.compile.part_checks import internal_problems, manifest_problems, stream_problems
 from planner.compile.program import DESCRIPTOR_NAME
 from planner.errors import Problem, Refused
 from planner.model.facts import QemuVersion
+from planner.model.file_record import NO_FILES, FileRecord
 from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind
 
@@ -89,11 +92,13 @@ class RestorePlan:
         manifest: The snapshot.
         disks: In the manifest's order.
         stream: Machine state in a file; None where there is none.
+        accepted: What may differ of the fresh QEMU, and of what was left out.
     """
 
     manifest: Manifest
     disks: tuple[RestoredDisk, ...]
     stream: ManifestPart | None = None
+    accepted: Accepted = NOTHING_ACCEPTED
 
     @property
     def loads(self) -> bool:
@@ -119,6 +124,8 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
     *,
     copies: str = "",
     taken: Iterable[str] = (),
+    files: Mapping[str, FileRecord] = NO_FILES,
+    accepted: Accepted = NOTHING_ACCEPTED,
 ) -> RestorePlan:
     """Decide a restore.
 
@@ -129,6 +136,8 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
         others: The other snapshots of its VM, so that none of theirs is written to.
         copies: Folder for copies of images that would else be reverted; empty: they are reverted.
         taken: Paths at which there is something.
+        files: What the images are that were left out (`planner.execute.left_out.look_at_left_out`).
+        accepted: What may differ.
 
     Raises:
         Refused: With every problem; nothing was changed.
@@ -137,6 +146,7 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
         {
             *_problems(manifest, images, sizes),
             *(_uncopied(manifest, images) if copies else _needed(manifest, others)),
+            *not_accepted(left_out_problems(manifest, files), accepted),
         }
     )
     if problems:
@@ -150,7 +160,7 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
             names.add(disk.file)
             disks.append(disk)
     streams = manifest.of_kind(PartKind.STREAM)
-    return RestorePlan(manifest, tuple(disks), streams[0] if streams else None)
+    return RestorePlan(manifest, tuple(disks), streams[0] if streams else None, accepted)
 
 
 def _problems(

@@ -22,6 +22,7 @@ from planner.execute.evidence import with_records
 from planner.execute.instance import Instance
 from planner.execute.journal import Header, journal_line
 from planner.execute.journal_file import JournalFile
+from planner.execute.left_out import with_left_out
 from planner.execute.look import baseline_of
 from planner.execute.outcome import Outcome
 from planner.execute.phases import Phase
@@ -79,6 +80,8 @@ def begin_run(  # noqa: PLR0913 - what a header says
     Raises:
         Refused: The journal cannot be written (``journal-unwritable``).
     """
+    if identity.address.startswith("/"):  # over TCP the VM's files may be another machine's
+        facts = with_left_out(facts, plan.program.resolution.excluded)
     started_ns = time.time_ns()
     run = hashlib.sha256(f"{started_ns}\0{plan.request.tag}".encode()).hexdigest()[:12]
     header = Header(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 
+from planner.compile.left_out_checks import left_out_of
 from planner.compile.plan import Plan
 from planner.compile.plan_text import plan_to_plain
 from planner.compile.program import canonical_json
@@ -43,6 +44,8 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
         qemu=facts.qemu,
         machine=facts.machine,
         memory_bytes=facts.memory_bytes,
+        hardware=facts.hardware,
+        added=facts.devices if facts.hardware is not None else (),
         parts=tuple(sorted(_parts(outcome, {disk.name: disk for disk in facts.disks}))),
         target=facts.target,
         vm=facts.vm_uuid or facts.vm_name,
@@ -52,6 +55,7 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
         ended_ns=ended_ns,
         excluded=program.resolution.excluded,
         outside=program.resolution.outside,
+        left_out=tuple(left_out_of(program.resolution.excluded, facts)),
     )
 
 

@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from planner.compile.accepting import not_accepted
+from planner.compile.left_out_checks import left_out_problems
 from planner.compile.load_checks import order_load
 from planner.compile.part_checks import vm_problems
 from planner.compile.part_image import images_of_vm
@@ -25,8 +27,16 @@ from planner.compile.restore import (
     expected,
     qmp_steps,
 )
-from planner.errors import Interrupted, Problem, Refused, RunFailed, UndoIncomplete
+from planner.errors import (
+    Interrupted,
+    Problem,
+    Refused,
+    RunFailed,
+    UndoIncomplete,
+    in_order,
+)
 from planner.execute.driving import MachinePump
+from planner.execute.left_out import look_at_left_out
 from planner.execute.loading import LoadMachine
 from planner.execute.offline import OfflineImages
 from planner.execute.ports import (
@@ -206,7 +216,7 @@ async def run_restored(
         RunFailed: QEMU did not take the state (``restore-failed``).
     """
     facts = await ask_facts(backend)
-    problems = tuple(_started_problems(plan, facts))
+    problems = in_order(not_accepted(_started_problems(plan, facts), plan.accepted))
     if problems:
         message = "the QEMU that was started is not the VM that was saved"
         raise Refused(message, problems=problems, code="load-refused")
@@ -239,6 +249,7 @@ def _started_problems(plan: RestorePlan, facts: Facts) -> Iterator[Problem]:
             words = f"its image should be {disk.file} and is {found.filename}"
             yield Problem("part-file-differs", disk.part.disk, words)
     yield from vm_problems(plan.manifest, facts)
+    yield from left_out_problems(plan.manifest, look_at_left_out(plan.manifest), facts)
 
 
 async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
@@ -250,7 +261,8 @@ async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
     reporter: Reporter | None,
 ) -> str:
     images = images_of_vm(facts, await ask_images(backend))
-    order = order_load(expected(plan), facts, images, wanted)
+    left_out = look_at_left_out(plan.manifest)
+    order = order_load(expected(plan), facts, images, wanted, left_out, plan.accepted)
     machine = LoadMachine.of(order, deadline_s)
     outcome = await MachinePump(machine, backend, reporter=reporter).run()
     outcome.raise_failure()

@@ -9,8 +9,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from planner.compile.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
+from planner.compile.left_out_checks import left_out_problems
 from planner.compile.part_checks import internal_problems, manifest_problems
 from planner.errors import Problem, Refused, RunFailed, UndoIncomplete, in_order
+from planner.execute.left_out import look_at_left_out
 from planner.execute.offline import OfflineImages, images_of_files
 from planner.execute.ports import NoReply, Reporter
 from planner.execute.telling import telling
@@ -33,6 +36,7 @@ async def revert_offline(
     images: OfflineImages,
     others: Sequence[Manifest] = (),
     reporter: Reporter | None = None,
+    accepted: Accepted = NOTHING_ACCEPTED,
 ) -> tuple[ManifestPart, ...]:
     """Revert every disk of a disk-only snapshot.
 
@@ -41,6 +45,7 @@ async def revert_offline(
         images: Its image files; no VM has them open.
         others: The other snapshots of its VM: an image that one of them has frozen is not reverted.
         reporter: Who is told of the progress.
+        accepted: What may differ.
 
     Returns:
         The parts, all of them reverted.
@@ -51,7 +56,8 @@ async def revert_offline(
         UndoIncomplete: Some disks are reverted and some are not; the problems say which.
     """
     found, unreadable = await images_of_files(manifest, images)
-    problems = in_order((*unreadable, *_problems(manifest, found, others)))
+    left_out = not_accepted(left_out_problems(manifest, look_at_left_out(manifest)), accepted)
+    problems = in_order((*unreadable, *_problems(manifest, found, others), *left_out))
     if problems:
         message = f"snapshot {manifest.tag!r} cannot be loaded safely"
         raise Refused(message, problems=problems, code="load-refused")

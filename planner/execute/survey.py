@@ -10,6 +10,7 @@ from attrs import evolve
 from planner.compile.schema import reachable
 from planner.errors import CannotConnect, Problem
 from planner.execute.actions import NoAnswer, Response, Returned, Send, Turned
+from planner.execute.survey_hardware import survey_hardware
 from planner.model.facts import Facts
 from planner.model.peripherals import (
     ANONYMOUS,
@@ -66,6 +67,7 @@ def survey() -> Generator[Send, Response, Facts]:
             devices=devices,
             tpms=(yield from _ask_if_known("query-tpm")) if has_tpm else None,
             objects=(yield from _objects()),
+            hardware=(yield from survey_hardware(_ask_if_known)),
             block=(yield from _ask("query-block")),
             blockstats=(yield from _ask("query-blockstats")),
             named_block_nodes=(yield from _ask("query-named-block-nodes", flat=True)),

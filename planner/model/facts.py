@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from planner.model.file_record import FileRecord
+from planner.model.hardware import Hardware
 from planner.model.peripherals import Device, HostObject, Tpm
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "FACTS_FORMAT_VERSION",
     "Bitmap",
     "Disk",
+    "Drive",
     "Facts",
     "Job",
     "Layer",
@@ -186,6 +189,31 @@ class Disk:
 
 
 @frozen(order=True)
+class Drive:
+    """A drive whose medium can be changed: a CD or floppy drive.
+
+    Attributes:
+        id: ``-drive`` id, or empty.
+        qdev: What QEMU calls the device.
+        file: The image in it; empty: none.
+    """
+
+    id: str
+    qdev: str
+    file: str = ""
+
+    @property
+    def key(self) -> str:
+        """By what it is known among those of a VM."""
+        return self.id or self.qdev
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return self.id or Disk("", "", "", "", qdev=self.qdev).qdev_id or self.qdev
+
+
+@frozen(order=True)
 class Job:
     """A background job of the VM, as `query-jobs` shows it."""
 
@@ -216,6 +244,9 @@ class Facts:
         devices: The devices that the user added, by id; empty: none, or not asked.
         tpms: The TPMs.
         objects: What ``-object`` made of memory, and of what works on the guest's memory.
+        hardware: The machine that the VM's state fits; None: not asked.
+        drives: Drives whose medium can be changed, with a medium or without.
+        files: By path, what the images of disks that a run leaves out were just before the run.
         live_nodes: Present names of automatically named nodes, by reference; never written.
     """
 
@@ -236,6 +267,9 @@ class Facts:
     devices: tuple[Device, ...] = ()
     tpms: tuple[Tpm, ...] = ()
     objects: tuple[HostObject, ...] = ()
+    hardware: Hardware | None = None
+    drives: tuple[Drive, ...] = ()
+    files: tuple[tuple[str, FileRecord], ...] = ()
     live_nodes: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
 
     def by_name(self) -> dict[str, tuple[Disk, ...]]:

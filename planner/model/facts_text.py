@@ -12,12 +12,15 @@ from planner.model.facts import (
     FACTS_FORMAT_VERSION,
     Bitmap,
     Disk,
+    Drive,
     Facts,
     Job,
     Layer,
     QemuVersion,
     Snapshot,
 )
+from planner.model.file_record import FileRecord
+from planner.model.hardware_text import register_hardware
 from planner.model.peripherals import Device, HostObject, Tpm
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.model.text import read_json
@@ -29,9 +32,24 @@ FORMAT = "snapplan-facts"
 
 def _converter() -> Converter:
     converter = strict_converter()
-    for kind in (QemuVersion, Snapshot, Bitmap, Layer, Job, Disk, Device, Tpm, HostObject):
+    for kind in (
+        QemuVersion,
+        Snapshot,
+        Bitmap,
+        Layer,
+        Job,
+        Disk,
+        Device,
+        Tpm,
+        HostObject,
+        Drive,
+        FileRecord,
+    ):
         write_with_hyphens(converter, kind)
-    write_with_hyphens(converter, Facts, skip=("live_nodes",))
+    register_hardware(converter)
+    write_with_hyphens(
+        converter, Facts, skip=("live_nodes",), seldom=("hardware", "drives", "files")
+    )
     return converter
 
 

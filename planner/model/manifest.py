@@ -12,11 +12,15 @@ from enum import StrEnum
 from attrs import frozen
 
 from planner.model.facts import QemuVersion
+from planner.model.file_record import UNSEEN, FileRecord
+from planner.model.hardware import Hardware
+from planner.model.peripherals import Device
 
 __all__ = [
     "MANIFEST_FORMAT_VERSION",
     "BackingImage",
     "FileRecord",
+    "LeftOut",
     "Manifest",
     "ManifestPart",
     "PartKind",
@@ -37,34 +41,6 @@ class PartKind(StrEnum):
 
 
 @frozen(order=True)
-class FileRecord:
-    """What a file was when the snapshot was finished; all zero: nobody could look at it.
-
-    What is evidence of another content and what only a hint, `planner.compile.file_checks` says.
-
-    Attributes:
-        device: The file system's device number.
-        inode: The file's number in it.
-        size_bytes: Its length.
-        mtime_ns: When it was last written to, since the epoch.
-        ctime_ns: When it or its owner, mode or names last changed, since the epoch.
-        sha256: Digest of the content, in hexadecimal; empty: none was made.
-    """
-
-    device: int = 0
-    inode: int = 0
-    size_bytes: int = 0
-    mtime_ns: int = 0
-    ctime_ns: int = 0
-    sha256: str = ""
-
-    @property
-    def known(self) -> bool:
-        """Whether the file was looked at."""
-        return self.inode != 0
-
-
-@frozen(order=True)
 class BackingImage:
     """An image under a part's own: the part's content is there where its own image holds nothing.
 
@@ -76,7 +52,7 @@ class BackingImage:
 
     file: str
     format: str
-    record: FileRecord = FileRecord()
+    record: FileRecord = UNSEEN
 
 
 @frozen(order=True)
@@ -115,8 +91,31 @@ class ManifestPart:
     overlay: str = ""
     overlay_file: str = ""
     virtual_size_bytes: int = 0
-    record: FileRecord = FileRecord()
+    record: FileRecord = UNSEEN
     backing: tuple[BackingImage, ...] | None = None
+
+
+@frozen(order=True)
+class LeftOut:
+    """A disk that is no part, or a drive without a medium: what it was just before the snapshot.
+
+    Attributes:
+        disk: The disk's canonical name; of an empty drive its id.
+        drive_id: ``-drive`` id, or empty.
+        qdev: What QEMU calls the device.
+        file: The image; empty: there is no medium in the drive.
+        removable: Whether it is a drive whose medium can be changed.
+        writable: Whether the guest can write to it.
+        record: What the file was; unknown where it is no regular file of this machine.
+    """
+
+    disk: str
+    drive_id: str = ""
+    qdev: str = ""
+    file: str = ""
+    removable: bool = False
+    writable: bool = False
+    record: FileRecord = UNSEEN
 
 
 @frozen
@@ -139,6 +138,9 @@ class Manifest:
         excluded: Writable disks that are no part.
         memory_bytes: The guest's memory; 0: not known.
         outside: What is outside of QEMU's block layer and was left out by name: (name, type).
+        hardware: The machine that its machine state fits; None: nobody wrote it down.
+        added: The devices that the user had added; with ``hardware`` only.
+        left_out: What the disks and drives that are no part were; empty: none, or nobody looked.
     """
 
     tag: str
@@ -156,6 +158,9 @@ class Manifest:
     excluded: tuple[str, ...] = ()
     memory_bytes: int = 0
     outside: tuple[tuple[str, str], ...] = ()
+    hardware: Hardware | None = None
+    added: tuple[Device, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def of_kind(self, kind: PartKind) -> tuple[ManifestPart, ...]:
         """The parts of a kind."""

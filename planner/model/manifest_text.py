@@ -8,13 +8,16 @@ from cattrs.errors import ClassValidationError
 
 from planner.errors import BadInput, Problem
 from planner.model.facts import QemuVersion
+from planner.model.hardware_text import register_hardware
 from planner.model.manifest import (
     MANIFEST_FORMAT_VERSION,
     BackingImage,
     FileRecord,
+    LeftOut,
     Manifest,
     ManifestPart,
 )
+from planner.model.peripherals import Device
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.model.text import read_json
 
@@ -25,11 +28,13 @@ FORMAT = "snapplan-manifest"
 
 def _converter() -> Converter:
     converter = strict_converter()
-    for kind in (QemuVersion, FileRecord):
+    for kind in (QemuVersion, FileRecord, Device):
         write_with_hyphens(converter, kind)
     write_with_hyphens(converter, BackingImage, seldom=("record",))
     write_with_hyphens(converter, ManifestPart, seldom=("record", "backing"))
-    write_with_hyphens(converter, Manifest)
+    register_hardware(converter)
+    write_with_hyphens(converter, LeftOut, seldom=("record",))
+    write_with_hyphens(converter, Manifest, seldom=("hardware", "added", "left_out"))
     return converter
 
 

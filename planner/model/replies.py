@@ -16,6 +16,7 @@ from planner.model.facts import (
     OVERLAY_NODE_PREFIX,
     Bitmap,
     Disk,
+    Drive,
     Facts,
     Job,
     Layer,
@@ -23,6 +24,7 @@ from planner.model.facts import (
     Snapshot,
     node_reference,
 )
+from planner.model.hardware import Hardware
 from planner.model.peripherals import Device, HostObject, tpms_of
 
 __all__ = [
@@ -67,7 +69,7 @@ class Replies:
     """What a VM answered to the questions of a survey, each as it came.
 
     Attributes are named after the QMP commands; ``block_graph`` is None where no block job ran.
-    ``devices`` and ``objects`` took several questions, and are put together already.
+    ``devices``, ``objects`` and ``hardware`` took several questions, and are put together already.
     """
 
     version: object
@@ -90,6 +92,7 @@ class Replies:
     devices: tuple[Device, ...] = ()
     tpms: object = None
     objects: tuple[HostObject, ...] = ()
+    hardware: Hardware | None = None
 
 
 def run_state_of(reply: object) -> str:
@@ -186,6 +189,8 @@ def facts_from_replies(replies: Replies) -> Facts:
         devices=replies.devices,
         tpms=tpms_of(replies.tpms),
         objects=replies.objects,
+        hardware=replies.hardware,
+        drives=tuple(sorted(_drives(replies.block))),
         live_nodes=live_nodes,
     )
 
@@ -193,6 +198,15 @@ def facts_from_replies(replies: Replies) -> Facts:
 def disks_of(replies: Replies) -> tuple[tuple[Disk, ...], dict[str, str]]:
     """The disks of a VM in canonical order, and the live names of automatically named nodes."""
     return _Disks(replies).all()
+
+
+def _drives(reply: object) -> Iterable[Drive]:
+    for entry in answer_objects(reply, "query-block"):
+        if entry.flag("removable", default=False):
+            image = entry.member("inserted").member("image")
+            yield Drive(
+                entry.text("device", ""), entry.text("qdev", ""), image.text("filename", "")
+            )
 
 
 def _memory_bytes(reply: object) -> int:

@@ -25,6 +25,7 @@ def outcome_text(program: Program, outcome: Outcome) -> str:
     if outcome.stream is not None:
         stream = outcome.stream
         lines.append(f"  machine state: {bytes_text(stream.size_bytes)} in {stream.filename}")
+    lines += [f"  warning: {warning}" for warning in program.resolution.warnings]
     pause = outcome.pause_us
     paused = "" if pause is None else f"; the guest was paused for {pause / 1000:.1f} ms"
     tag = program.resolution.tag
@@ -44,6 +45,7 @@ def outcome_to_plain(program: Program, outcome: Outcome) -> dict[str, object]:
         "design": program.design,
         "run-state": outcome.run_state,
         "pause-us": outcome.pause_us,
+        "warnings": list(program.resolution.warnings),
         "parts": [
             {
                 "disk": part.disk,

@@ -21,11 +21,13 @@ class Verdict:
         manifest: What was verified.
         findings: What is wrong; empty: nothing.
         unchecked: What could not be looked at, in clauses.
+        left_out: What a load would find otherwise of disks and drives that are no part.
     """
 
     manifest: Manifest
     findings: tuple[Problem, ...]
     unchecked: tuple[str, ...] = ()
+    left_out: tuple[Problem, ...] = ()
 
 
 def verdict_text(verdict: Verdict) -> str:
@@ -36,6 +38,7 @@ def verdict_text(verdict: Verdict) -> str:
         lines += [f"  - {problem}" for problem in verdict.findings]
     else:
         lines = [f"Snapshot {tag!r} is whole: {count} {'part' if count == 1 else 'parts'}."]
+    lines += [f"  no part of it, and a load would have to be told: {p}" for p in verdict.left_out]
     lines += [f"  not checked: {what}" for what in verdict.unchecked]
     return "\n".join(lines)
 
@@ -53,4 +56,5 @@ def verdict_to_plain(verdict: Verdict) -> dict[str, object]:
         "parts": len(verdict.manifest.parts),
         "findings": [problem_to_plain(problem) for problem in verdict.findings],
         "unchecked": list(verdict.unchecked),
+        "left-out": [problem_to_plain(problem) for problem in verdict.left_out],
     }

@@ -5,8 +5,17 @@ from __future__ import annotations
 import json
 from itertools import chain
 
+from planner.compile.draft import Draft, draft_of
 from planner.compile.refusals import can_be_internal, disk_problems
 from planner.model.facts import Disk, Facts
+from planner.model.request import (
+    Exclude,
+    External,
+    ExternalMachineState,
+    InternalMachineState,
+    MachineState,
+    NoMachineState,
+)
 from planner.present.outside_view import draft_outside, outside_lines, outside_to_plain
 from planner.present.words import FORMAT_VERSION, bytes_text, table
 
@@ -70,15 +79,16 @@ def inspection_to_plain(facts: Facts) -> dict[str, object]:
 
 
 def draft_request(facts: Facts, tag: str) -> str:
-    """A request for everything that can be internal, as YAML with a reason beside each disk."""
-    able = [disk for disk in facts.disks if disk.attached and not _why_not(disk)]
-    state = "none" if not able else f"{{internal: {_scalar(able[0].name)}}}"
+    """A request for all that the guest can write to, as YAML with a reason beside each disk."""
+    draft = draft_of(facts, tag)
+    with_state = not isinstance(draft.machine_state, NoMachineState)
     return "\n".join(
         [
+            *(f"# {line}" for line in draft.notes),
             f"tag: {_scalar(tag)}",
-            f"machine-state: {state}",
-            f"disks:{_draft_disks(facts)}",
-            *_draft_outside(facts, machine_state=bool(able)),
+            f"machine-state: {_state(draft.machine_state)}",
+            f"disks:{_draft_disks(draft)}",
+            *_draft_outside(facts, machine_state=with_state),
             "others: refuse                # refuse | exclude | internal",
             "existing-tag: refuse          # refuse | replace",
             "run-state-after: as-before    # as-before | running | paused",
@@ -87,14 +97,23 @@ def draft_request(facts: Facts, tag: str) -> str:
     )
 
 
-def _draft_disks(facts: Facts) -> str:
+def _state(state: MachineState) -> str:
+    if isinstance(state, InternalMachineState):
+        return f"{{internal: {_scalar(state.disk)}}}"
+    if isinstance(state, ExternalMachineState):
+        return f"{{external: {_scalar(state.path)}, capture: {state.capture}}}"
+    return "none"
+
+
+def _draft_disks(draft: Draft) -> str:
     lines = []
-    for disk in facts.disks:
-        if not disk.attached:
-            continue
-        why_not = _why_not(disk)
-        wish, comment = ("exclude", f"  # {why_not}") if why_not else ("internal", "")
-        lines.append(f"\n  {_scalar(disk.name)}: {wish}{comment}")
+    for disk in draft.disks:
+        wish = disk.wish
+        said = "exclude" if isinstance(wish, Exclude) else "internal"
+        if isinstance(wish, External):
+            said = f"{{external: {_scalar(wish.path)}}}"
+        comment = f"  # {disk.why}" if disk.why else ""
+        lines.append(f"\n  {_scalar(disk.name)}: {said}{comment}")
     return "".join(lines) or " {}"
 
 

@@ -22,6 +22,7 @@ from planner.errors import InternalError
 from planner.semantics import (
     bitmaps,
     block_commit,
+    hardware,
     migrate,
     migration_settings,
     overlay,
@@ -149,7 +150,9 @@ COMMANDS: dict[str, Handler] = {
     "query-name": _query(lambda s, _: {"name": s.machine.name} if s.machine.name else {}),
     "query-uuid": _query(lambda s, _: {"UUID": s.machine.uuid}),
     "query-target": _query(lambda s, _: {"arch": s.machine.target}),
-    "query-kvm": _query(lambda _s, _: {"enabled": True, "present": True}),
+    "query-kvm": _query(lambda s, _: hardware.query_kvm(s.machine.hardware)),
+    "query-cpus-fast": _query(lambda s, _: hardware.query_processors(s.machine)),
+    "query-pci": _query(lambda s, _: hardware.query_pci(s.machine.hardware)),
     "query-machines": _query(_machines),
     "query-block": _query(lambda s, _: replies.query_block(s)),
     "query-named-block-nodes": _query(_named_nodes),

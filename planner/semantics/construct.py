@@ -248,6 +248,7 @@ def state_from_facts(
         added=facts.devices,
         tpms=facts.tpms,
         objects=facts.objects,
+        hardware=facts.hardware or Machine("").hardware,
     )
     state = builder.finish(profile.name, facts.run_state, machine, host_ns)
     jobs = tuple(Job(job.id, job.type, "", (), status=job.status) for job in facts.jobs)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import cast
 
+from planner.model.hardware import BUILT_IN
 from planner.model.peripherals import ANONYMOUS, BACKEND_PROPERTIES, NAMED, OBJECTS
+from planner.semantics.hardware import hardware_children, hardware_properties
 from planner.semantics.result import QmpError, Result, generic
 from planner.semantics.state import Machine, VmState
 
@@ -23,7 +25,7 @@ _MEMORY_DEVICES = ("ivshmem-plain", "nvdimm", "virtio-pmem")
 def qom_list(state: VmState, arguments: Arguments) -> Result:
     """What is at a path: its type, and its children."""
     path = cast("str", arguments["path"])
-    if path not in (NAMED, ANONYMOUS, OBJECTS):
+    if path not in ("/machine", BUILT_IN, NAMED, ANONYMOUS, OBJECTS):
         return _not_found(state, path)
     children = [
         {"name": name, "type": f"child<{kind}>"} for name, kind in _children(state.machine, path)
@@ -57,6 +59,10 @@ def _not_found(state: VmState, path: str) -> Result:
 def _children(machine: Machine, path: str) -> Iterator[tuple[str, str]]:
     if path == OBJECTS:
         yield from ((found.id, found.type) for found in machine.objects)
+    known = {found.id for found in machine.objects}
+    for name, kind in hardware_children(machine.hardware, path):
+        if path != OBJECTS or name not in known:
+            yield name, kind
     for device in machine.added:
         folder, _, name = device.path.rpartition("/")
         if folder == path:
@@ -64,8 +70,11 @@ def _children(machine: Machine, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _properties(machine: Machine, path: str) -> dict[str, object] | None:
+    of_hardware = hardware_properties(machine.hardware, path)
     if path in {"/machine", "machine"}:
-        return {"type": machine.type}
+        return {"type": machine.type, **(of_hardware or {})}
+    if of_hardware is not None:
+        return of_hardware
     for device in machine.added:
         if device.path == path:
             starts = (name for start, name in BACKEND_PROPERTIES if device.type.startswith(start))

@@ -17,6 +17,7 @@ from attrs import evolve, field, frozen
 
 from planner.errors import InternalError
 from planner.model.facts import Bitmap
+from planner.model.hardware import Hardware
 from planner.model.peripherals import Device as PeripheralDevice
 from planner.model.peripherals import HostObject, Tpm
 from planner.semantics.qcow2 import Layer
@@ -238,7 +239,11 @@ _UNDER_WAY = frozenset(
 )
 
 
-@frozen(cache_hash=True)
+_A_PC = Hardware(1, processor_type="qemu64-x86_64-cpu", accelerator="kvm", pci=())
+"""A machine of which nothing else is known."""
+
+
+@frozen
 class Machine:
     """What of the guest does not change while it runs.
 
@@ -251,6 +256,7 @@ class Machine:
         added: Devices that the user added.
         tpms: The TPMs.
         objects: What ``-object`` made.
+        hardware: The machine that its state fits.
     """
 
     type: str
@@ -261,6 +267,7 @@ class Machine:
     added: tuple[PeripheralDevice, ...] = ()
     tpms: tuple[Tpm, ...] = ()
     objects: tuple[HostObject, ...] = ()
+    hardware: Hardware = _A_PC
 
 
 @frozen(cache_hash=True)

@@ -29,7 +29,8 @@ def ask(answers):
         assert isinstance(send, Send)
         answer = answers.get(send.command, Turned("CommandNotFound", "no such command"))
         if send.command == "qom-list" and isinstance(answer, dict):
-            answer = answer.get(send.arguments["path"], answer)
+            nowhere = Turned("DeviceNotFound", "no such place")
+            answer = answer.get(send.arguments["path"], nowhere)
         told = answer if isinstance(answer, Turned | NoAnswer) else Returned(answer)
         try:
             send = asking.send(told)

@@ -238,9 +238,10 @@ def test_warnings_stop_nothing():
         qcow2(D, bitmaps=(Bitmap("b", persistent=True), Bitmap("c"))),
         qcow2("disk1", snapshots=(held("t"),)),
     )
-    bitmap, older = resolve(whole(D, others="exclude"), vm).warnings
+    bitmap, older, left_out = resolve(whole(D, others="exclude"), vm).warnings
     assert (bitmap.split()[0], "fact 20" in bitmap) == (D, True)
     assert (older.split()[0], "fact 19" in older) == ("disk1", True)
+    assert left_out.startswith("left out although the guest can write to it: disk1;")
 
 
 @pytest.mark.parametrize("before", ["running", "paused"])
