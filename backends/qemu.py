@@ -123,7 +123,7 @@ class QemuBackend:
 
     @property
     def peer_pid(self) -> int | None:
-        """Who listens; see `planner.execute.ports.PeerBackend.peer_pid`."""
+        """Who listens; see `planner.execute.ports.Backend.peer_pid`."""
         return self._peer_pid
 
     async def connect(self, timeout_s: float) -> None:

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 from platformdirs import user_state_dir
@@ -18,7 +18,7 @@ from platformdirs import user_state_dir
 from planner.errors import BadInput, CannotConnect, InternalError, Problem, SnapplanError
 from planner.execute.finding import find_backend
 from planner.execute.output import STDERR, STDOUT, descriptor_of, write_output
-from planner.execute.ports import Host, Images, PeerBackend
+from planner.execute.ports import Backend
 from planner.execute.pump import ask_facts
 from planner.execute.store import Store
 from planner.model.facts import Facts
@@ -26,7 +26,6 @@ from planner.model.facts_text import read_facts
 from planner.present.words import error_text, error_to_plain
 
 __all__ = [
-    "ConnectedBackend",
     "connected",
     "facts_option",
     "gather_facts",
@@ -107,20 +106,6 @@ store_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class ConnectedBackend(PeerBackend, Protocol):
-    """A backend that also says whether the VM's images can be reached."""
-
-    @property
-    def images(self) -> Images | None:
-        """The VM's images, where they are files of this machine."""
-        ...
-
-    @property
-    def host(self) -> Host | None:
-        """The machine that QEMU runs on, where it is this one."""
-        ...
-
-
 def report_error(error: Exception, *, as_json: bool) -> int:
     """Tell an error once: for a person on stderr, for a program as JSON on stdout."""
     if not isinstance(error, SnapplanError):
@@ -190,10 +175,10 @@ def run(work: Coroutine[Any, Any, _Result]) -> _Result:
     return asyncio.run(work)
 
 
-async def connected(address: str, use: Callable[[ConnectedBackend], Awaitable[_Result]]) -> _Result:
+async def connected(address: str, use: Callable[[Backend], Awaitable[_Result]]) -> _Result:
     """Connect, use the connection, and end it whatever happens."""
     connect, place = find_backend(address)
-    link = cast("ConnectedBackend", await connect(place))
+    link = await connect(place)
     try:
         return await use(link)
     finally:

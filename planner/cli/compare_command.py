@@ -10,7 +10,6 @@ from attrs import evolve, frozen
 
 from backends.simulator import Simulator
 from planner.cli.common import (
-    ConnectedBackend,
     connected,
     facts_option,
     gather_facts,
@@ -29,6 +28,7 @@ from planner.execute.applying import check_nothing_pending
 from planner.execute.comparison import DesignReport, design_names
 from planner.execute.measuring import Measuring, ask_memory
 from planner.execute.meeting import meet
+from planner.execute.ports import Backend
 from planner.execute.pump import ask_facts
 from planner.execute.store import Store
 from planner.model.facts import Facts
@@ -146,12 +146,12 @@ def _facts_and_memory(vm: str | None, facts_file: str | None) -> tuple[Facts, in
     return run(connected(vm, _ask_both))
 
 
-async def _ask_both(backend: ConnectedBackend) -> tuple[Facts, int | None]:
+async def _ask_both(backend: Backend) -> tuple[Facts, int | None]:
     return await ask_facts(backend), await ask_memory(backend)
 
 
 async def _on_vm(
-    backend: ConnectedBackend, wish: _Wish, address: str, store: Store, reporter: TerminalReporter
+    backend: Backend, wish: _Wish, address: str, store: Store, reporter: TerminalReporter
 ) -> tuple[DesignReport, ...]:
     # It makes snapshots and takes them away: under the VM's lock, as whatever changes a VM.
     met = await meet(backend, store, address)
@@ -176,7 +176,7 @@ async def _simulated(
         async with Simulator(state_from_facts(facts)) as simulator:
             simulator.listen(socket)
 
-            async def use(backend: ConnectedBackend) -> tuple[DesignReport, ...]:
+            async def use(backend: Backend) -> tuple[DesignReport, ...]:
                 # no images: the facts may name files of this machine, and they are not this VM's
                 measuring = Measuring(backend, wish.read, tell=reporter.note)
                 inside = _runnable(reports, reporter, host_is_here=False)

@@ -11,7 +11,6 @@ from attrs import evolve, field, frozen
 from backends.host import QemuHost
 from backends.images import QemuImages
 from planner.cli.common import (
-    ConnectedBackend,
     connected,
     json_option,
     print_json,
@@ -21,7 +20,6 @@ from planner.cli.common import (
 )
 from planner.cli.manifests import (
     Found,
-    OfflineBackend,
     find_manifest,
     manifest_argument,
     offline_option,
@@ -44,6 +42,7 @@ from planner.execute.consent import decide_and_ask
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driving import MachinePump
 from planner.execute.files import stamps
+from planner.execute.gone import GoneVm
 from planner.execute.journal_file import JournalFile
 from planner.execute.meeting import meet
 from planner.execute.offline import images_of_files
@@ -113,7 +112,7 @@ def command(  # noqa: PLR0913 - one parameter an option
 
 
 async def _on_vm(
-    backend: ConnectedBackend, wish: _Wish, reporter: TerminalReporter
+    backend: Backend, wish: _Wish, reporter: TerminalReporter
 ) -> tuple[DeleteOrder, Outcome]:
     met = await meet(backend, wish.store, wish.address)
     with met.locked() as vm:
@@ -168,7 +167,7 @@ async def _offline_of(
         return _confirm(decided[0], wish, reporter)
 
     order, _ = await decide_and_ask(decide, ask, wish.source)
-    hands = _Hands(OfflineBackend(), files, QemuHost())
+    hands = _Hands(GoneVm("no VM is used"), files, QemuHost())
     return order, await _delete(order, hands, reporter)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from planner.cli.common import (
-    ConnectedBackend,
     connected,
     facts_option,
     gather_facts,
@@ -20,6 +19,7 @@ from planner.cli.common import (
 from planner.cli.manifests import file_sizes
 from planner.compile.holdings import holdings
 from planner.errors import Problem
+from planner.execute.ports import Backend
 from planner.execute.pump import ask_facts
 from planner.execute.store import Manifests, Store, VmIdentity
 from planner.execute.verifying import ask_images, verify_by_facts, verify_on_vm
@@ -62,7 +62,7 @@ def command(*, vm: str | None, facts_file: str | None, store: Store, as_json: bo
         click.echo(holdings_text(found, recorded.problems, unchecked))
 
 
-async def _ask(backend: ConnectedBackend) -> tuple[Facts, dict[str, Image]]:
+async def _ask(backend: Backend) -> tuple[Facts, dict[str, Image]]:
     return await ask_facts(backend), await ask_images(backend)
 
 

@@ -10,7 +10,6 @@ from attrs import frozen
 
 from backends.images import QemuImages
 from planner.cli.common import (
-    ConnectedBackend,
     connected,
     json_option,
     print_json,
@@ -48,6 +47,7 @@ from planner.execute.loading import LoadMachine
 from planner.execute.meeting import meet
 from planner.execute.ordering import begin_order, settle_order
 from planner.execute.outcome import Outcome
+from planner.execute.ports import Backend
 from planner.execute.pump import ask_facts
 from planner.execute.recorder import Recorder
 from planner.execute.reverting import offline_commands, revert_offline
@@ -191,7 +191,7 @@ def command(  # noqa: PLR0913 - one parameter an option
 
 
 async def _load(
-    backend: ConnectedBackend, wish: _Wish, reporter: TerminalReporter
+    backend: Backend, wish: _Wish, reporter: TerminalReporter
 ) -> tuple[LoadOrder, Outcome]:
     # Whose lock it is, only the VM can say; what is decided on is asked when it is held.
     met = await meet(backend, wish.store, wish.address)
@@ -234,7 +234,7 @@ async def _load(
 
 
 async def _keep(
-    backend: ConnectedBackend,
+    backend: Backend,
     run_: JournaledRun,
     journal: JournalFile,
     reporter: TerminalReporter,

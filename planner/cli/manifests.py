@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from attrs import frozen
 
 from planner.cli.common import read_file
-from planner.errors import BadInput, CannotConnect, Problem
-from planner.execute.ports import ConnectionLost, Event
+from planner.errors import BadInput, Problem
 from planner.execute.store import Store, VmStore
 from planner.model.manifest import Manifest, PartKind
 from planner.model.manifest_text import read_manifest
 
 __all__ = [
     "Found",
-    "OfflineBackend",
     "file_sizes",
     "find_manifest",
     "manifest_argument",
@@ -90,41 +88,6 @@ def store_of(found: Found, store: Store) -> VmStore | None:
     """The VM's share of the store that keeps a manifest; None for a file elsewhere."""
     vm = VmStore(found.path.parent.parent)
     return vm if vm.folder.parent == store.root else None
-
-
-class OfflineBackend:
-    """A `planner.execute.ports.Backend` where no VM is: nothing is ever asked of it."""
-
-    async def connect(self, timeout_s: float) -> None:
-        """Nobody listens."""
-        del timeout_s
-        raise CannotConnect("no VM is used", code="nobody-listens")
-
-    async def execute(
-        self, command: str, arguments: Mapping[str, object], timeout_s: float
-    ) -> object:
-        """Nobody hears."""
-        del command, arguments, timeout_s
-        raise ConnectionLost("no VM is used")
-
-    async def execute_with_descriptor(
-        self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float
-    ) -> object:
-        """Nobody hears."""
-        del command, arguments, descriptor, timeout_s
-        raise ConnectionLost("no VM is used")
-
-    async def wait_for_event(self, timeout_s: float) -> None:
-        """Nobody speaks."""
-        del timeout_s
-        raise ConnectionLost("no VM is used")
-
-    def pending_events(self) -> tuple[Event, ...]:
-        """Nothing was said."""
-        return ()
-
-    async def close(self) -> None:
-        """Nothing is to be ended."""
 
 
 def file_sizes(manifest: Manifest) -> dict[str, int | None]:

@@ -11,7 +11,6 @@ from backends.guest_agent import GuestAgent
 from backends.host import QemuHost
 from backends.images import QemuImages
 from planner.cli.common import (
-    ConnectedBackend,
     connected,
     json_option,
     print_json,
@@ -26,6 +25,7 @@ from planner.execute.forgetting import forget_run
 from planner.execute.gone import GoneVm, ImagesOfAnother, check_gone, refuse_unknown
 from planner.execute.instance import files_of
 from planner.execute.meeting import Met, Sameness, is_of, meet, sameness
+from planner.execute.ports import Backend
 from planner.execute.process_locks import locked_names
 from planner.execute.pump import HostClock
 from planner.execute.recovery import (
@@ -148,7 +148,7 @@ def _left_alone(error: CannotConnect, there: Sequence[Pending]) -> CannotConnect
 
 
 async def _alive(
-    backend: ConnectedBackend,
+    backend: Backend,
     address: str,
     store: Store,
     there: Sequence[Pending],
@@ -170,7 +170,7 @@ def _is_of(pending: Pending, met: Met) -> bool:
     return is_of(pending.journal.header, pending.vm.vm_key, met)
 
 
-async def _link(pending: Pending, backend: ConnectedBackend, met: Met) -> Link:
+async def _link(pending: Pending, backend: Backend, met: Met) -> Link:
     """What the VM is to a run whose lock is held, now: the QEMU of the run, or another one."""
     now = await met.again(backend)
     journal, replayed = pending.journal, pending.replayed

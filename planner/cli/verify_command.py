@@ -6,7 +6,6 @@ import click
 
 from backends.images import QemuImages
 from planner.cli.common import (
-    ConnectedBackend,
     connected,
     json_option,
     print_json,
@@ -19,6 +18,7 @@ from planner.compile.left_out_checks import left_out_problems
 from planner.errors import Problem, Refused, Violation, in_order
 from planner.execute.left_out import look_at_left_out
 from planner.execute.offline import check_images, verify_offline
+from planner.execute.ports import Backend
 from planner.execute.pump import ask_facts
 from planner.execute.store import Store, VmIdentity
 from planner.execute.verifying import ask_images, verify_on_vm
@@ -59,7 +59,7 @@ def command(  # noqa: PLR0913 - one parameter an option
 
 
 def _on_vm(source: str, vm: str, store: Store, *, deep: bool) -> Verdict:
-    async def work(backend: ConnectedBackend) -> Verdict:
+    async def work(backend: Backend) -> Verdict:
         facts = await ask_facts(backend)
         manifest = find_manifest(source, [store.vm(VmIdentity.of(facts, vm))]).manifest
         below = await ask_images(backend)

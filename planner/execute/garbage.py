@@ -22,7 +22,7 @@ from planner.execute.files import remove_file
 from planner.execute.folders import sweep
 from planner.execute.meeting import meet
 from planner.execute.offline import OfflineImages, images_of_files
-from planner.execute.ports import Backend, CommandRefused, ConnectionLost, NoReply, PeerBackend
+from planner.execute.ports import Backend, CommandRefused, ConnectionLost, NoReply
 from planner.execute.pump import ask_facts
 from planner.execute.store import Store, VmStore
 from planner.execute.verifying import ask_images
@@ -54,9 +54,7 @@ class Garbage:
         return tuple(orphan for orphan in self.orphans if orphan.removable)
 
 
-async def look_on_vm(
-    backend: PeerBackend, address: str, store: Store, *, files_here: bool
-) -> Garbage:
+async def look_on_vm(backend: Backend, address: str, store: Store, *, files_here: bool) -> Garbage:
     """What no snapshot of a running VM needs any more; nothing is changed.
 
     Args:
@@ -71,7 +69,7 @@ async def look_on_vm(
 
 
 async def collect_on_vm(
-    backend: PeerBackend,
+    backend: Backend,
     address: str,
     store: Store,
     *,

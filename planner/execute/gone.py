@@ -134,39 +134,61 @@ def _refusal(code: str, header: Header, words: str, remedy: str) -> OutcomeUnkno
     return OutcomeUnknown(problem.words, problems=(problem,), code=code, vm_state=_STATE)
 
 
+@frozen
 class GoneVm:
-    """A `planner.execute.ports.Backend` for a QEMU that is not there any more."""
+    """A `planner.execute.ports.Backend` where no QEMU is: what is done is done to its images.
+
+    Attributes:
+        why: What a machine is told that asks for it.
+    """
+
+    why: str = "the QEMU of the run is gone"
+
+    @property
+    def images(self) -> None:
+        """Given beside it, by whoever knows that nobody has them open."""
+        return
+
+    @property
+    def host(self) -> None:
+        """Likewise."""
+        return
+
+    @property
+    def peer_pid(self) -> None:
+        """There is no process."""
+        return
 
     async def connect(self, timeout_s: float) -> None:
-        """Nobody listens."""
+        """There is nothing to connect to."""
         del timeout_s
-        raise CannotConnect("the QEMU of the run is gone", code="nobody-listens")
+        raise CannotConnect(self.why, code="nobody-listens")
 
     async def execute(
         self, command: str, arguments: Mapping[str, object], timeout_s: float
     ) -> object:
-        """Nobody hears."""
+        """Nothing is sent."""
         del command, arguments, timeout_s
-        raise ConnectionLost("the QEMU of the run is gone")
+        raise ConnectionLost(self.why)
 
     async def execute_with_descriptor(
         self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float
     ) -> object:
-        """Nobody hears."""
+        """Nothing is sent."""
         del descriptor
         return await self.execute(command, arguments, timeout_s)
 
     async def wait_for_event(self, timeout_s: float) -> None:
-        """Nobody speaks."""
+        """There are no events."""
         del timeout_s
-        raise ConnectionLost("the QEMU of the run is gone")
+        raise ConnectionLost(self.why)
 
     def pending_events(self) -> tuple[Event, ...]:
-        """Nothing was said."""
+        """There are no events."""
         return ()
 
     async def close(self) -> None:
-        """Nothing is to be ended."""
+        """There is no connection."""
 
 
 @frozen

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from planner.execute.ports import CommandRefused, ConnectionLost, NoReply, PeerBackend
+from planner.execute.ports import Backend, CommandRefused, ConnectionLost, NoReply
 from planner.execute.processes import Process, qemu_process
 from planner.model.facts import Facts
 
@@ -41,7 +41,7 @@ class Instance:
         return ",".join(str(thread) for thread in self.threads)
 
 
-async def ask_instance(backend: PeerBackend, facts: Facts, address: str) -> Instance:
+async def ask_instance(backend: Backend, facts: Facts, address: str) -> Instance:
     """What tells this QEMU from another of the same VM; less where it does not say.
 
     Args:

@@ -93,6 +93,18 @@ class _Timed:
     pauses: list[tuple[str, int]] = field(factory=list)
     paused: bool = False
 
+    @property
+    def images(self) -> Images | None:
+        return self.inner.images
+
+    @property
+    def host(self) -> Host | None:
+        return self.inner.host
+
+    @property
+    def peer_pid(self) -> int | None:
+        return self.inner.peer_pid
+
     async def connect(self, timeout_s: float) -> None:
         await self.inner.connect(timeout_s)
 

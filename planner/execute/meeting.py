@@ -15,7 +15,7 @@ from attrs import frozen
 from planner.execute.instance import Instance, ask_instance, files_of
 from planner.execute.journal import Header
 from planner.execute.look import Baseline
-from planner.execute.ports import PeerBackend
+from planner.execute.ports import Backend
 from planner.execute.process_locks import locked_names, names_of
 from planner.execute.processes import Process, boot_id, lives
 from planner.execute.pump import ask_facts
@@ -47,7 +47,7 @@ class Met:
         """Its share of the store."""
         return self.store.vm(self.identity)
 
-    async def again(self, backend: PeerBackend) -> Met:
+    async def again(self, backend: Backend) -> Met:
         """The same VM as it is now."""
         return await meet(backend, self.store, self.identity.address)
 
@@ -69,7 +69,7 @@ class Met:
             yield vm
 
 
-async def meet(backend: PeerBackend, store: Store, address: str) -> Met:
+async def meet(backend: Backend, store: Store, address: str) -> Met:
     """Ask a VM what it is.  Whose lock it is, only it can say.
 
     Raises:

@@ -26,7 +26,6 @@ __all__ = [
     "JournalFailed",
     "JournalStore",
     "NoReply",
-    "PeerBackend",
     "Reporter",
 ]
 
@@ -82,7 +81,29 @@ class NoReply(Exception):
 
 
 class Backend(Protocol):
-    """A QMP peer."""
+    """A QMP peer: the whole contract of a backend (`planner.library.conformance` checks it).
+
+    What `images`, `host` and `peer_pid` can say differs: a backend for which the VM's files are another
+    machine's says None, and then external parts are refused and a VM that dies stays unknown.
+    """
+
+    @property
+    def images(self) -> Images | None:
+        """The VM's images, where they are files of this machine; else None."""
+        ...
+
+    @property
+    def host(self) -> Host | None:
+        """The machine that QEMU runs on, where it is this one; else None."""
+        ...
+
+    @property
+    def peer_pid(self) -> int | None:
+        """Who listens at the other end, by the kernel's word and in our PID namespace.
+
+        None: over this connection, or from this namespace, nobody can tell.  It may be a relay.
+        """
+        ...
 
     async def connect(self, timeout_s: float) -> None:
         """Connect, or connect anew after a loss.
@@ -132,18 +153,6 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """End the connection; the VM goes on."""
-        ...
-
-
-class PeerBackend(Backend, Protocol):
-    """A QMP peer that is known by the process that listens for it."""
-
-    @property
-    def peer_pid(self) -> int | None:
-        """Who listens at the other end, by the kernel's word and in our PID namespace.
-
-        None: over this connection, or from this namespace, nobody can tell.  It may be a relay.
-        """
         ...
 
 

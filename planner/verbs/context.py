@@ -1,0 +1,82 @@
+"""What every verb is given: the VM, the store, who is told, and who is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from attrs import frozen
+
+from planner.execute.ports import Agent, Backend, Reporter
+from planner.execute.stopping import to_its_end
+from planner.execute.store import Store
+
+__all__ = ["Agents", "Awaiting", "Consent", "Context", "Question", "agreed"]
+
+_Result = TypeVar("_Result")
+
+
+@frozen
+class Question:
+    """What would be lost for good, and is lost only with somebody's word for it.
+
+    Attributes:
+        subject: The tag that it is about.
+        loss: What would be lost, in one sentence that has no question mark.
+        question: The same as a question to a person.
+        remedy: What to give where nobody can be asked.
+    """
+
+    subject: str
+    loss: str
+    question: str
+    remedy: str
+
+
+Consent = Callable[[Question], bool]
+"""Asks, and says whether it had to: then it is decided again (`planner.execute.consent`).
+
+It raises where the answer is no, or where nobody can be asked.
+"""
+
+Agents = Callable[[str], Agent]
+"""Makes the guest's agent of its socket's path."""
+
+
+class Awaiting(Protocol):
+    """How work that changes a VM is awaited: to its end, whatever stops us."""
+
+    async def __call__(
+        self, work: Coroutine[Any, Any, _Result], stop: Callable[[], None], /
+    ) -> _Result:
+        """Await the work; `stop` asks it to undo itself and end."""
+        ...
+
+
+def agreed(question: Question) -> bool:
+    """The consent of a program: to call the verb is to want what it does."""
+    del question
+    return False
+
+
+@frozen
+class Context:
+    """What a verb is done with.
+
+    Attributes:
+        backend: Connected to the VM.
+        store: Where manifests and journals are kept.
+        address: Where the VM is, as its backend spells it.
+        agents: Makes a guest's agent; needed where file systems are to be frozen.
+        reporter: Who is told of the progress; one that fails is not told anything more.
+        consent: Who is asked before something is lost for good.
+        awaiting: How work that changes the VM is awaited.
+    """
+
+    backend: Backend
+    store: Store
+    address: str
+    agents: Agents
+    reporter: Reporter | None = None
+    consent: Consent = agreed
+    awaiting: Awaiting = to_its_end

@@ -1,0 +1,217 @@
+"""Save: runs a request or a plan on a VM, with its journal before and its manifest after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import field, frozen
+
+from planner.compile.designs import AUTO
+from planner.compile.plan import Plan, check_unchanged, compile_request
+from planner.compile.program import Target
+from planner.errors import Problem, Refused
+from planner.execute.applying import (
+    JournaledRun,
+    begin_run,
+    check_nothing_pending,
+    check_tag_free,
+    settle,
+)
+from planner.execute.consent import decide_and_ask
+from planner.execute.measuring import ask_memory
+from planner.execute.meeting import meet
+from planner.execute.outcome import Outcome
+from planner.execute.ports import Backend
+from planner.execute.predicting import predict
+from planner.execute.pump import HostClock, Pump, ask_facts
+from planner.model.facts import Facts, Snapshot
+from planner.model.request_text import ReadRequest
+from planner.verbs.context import Context, Question
+
+__all__ = ["Limits", "Saved", "save"]
+
+
+@frozen
+class Limits:
+    """How long a run may take.
+
+    Attributes:
+        deadline_s: Any step, in seconds, in place of each step's own deadline; None: these.
+        pause_budget_ms: The guest's pause, in milliseconds: a plan that is predicted to take longer is
+            refused, a run that does is undone; None: as long as it takes.
+    """
+
+    deadline_s: float | None = None
+    pause_budget_ms: float | None = None
+
+
+@frozen
+class Saved:
+    """A run that has ended.
+
+    Attributes:
+        plan: What was run.
+        outcome: How it ended; `Outcome.raise_failure` raises what a failure amounts to.
+        manifest: Where the snapshot is recorded; None: it is not done.
+    """
+
+    plan: Plan
+    outcome: Outcome
+    manifest: Path | None
+
+
+async def save(
+    context: Context, source: Plan | ReadRequest, design: str = AUTO, limits: Limits | None = None
+) -> Saved:
+    """Take a snapshot, or leave the VM as it was.
+
+    Args:
+        context: The VM, connected, and who is told and asked.
+        source: A plan, which must still fit the VM; or a request, which is compiled for it.
+        design: For a request: a design's name, or `auto`.
+        limits: How long it may take.
+
+    Returns:
+        How it ended.  A step that failed raises nothing: what had been done is undone, and the outcome
+        says so.
+
+    Raises:
+        BadInput: The request cannot be read, or nobody could be asked what it would replace.
+        Refused: It cannot be done safely; nothing but questions was sent.
+        VmChanged: The plan was made for another VM than this one is now.
+        CannotConnect: The VM does not answer.
+        UndoIncomplete: The snapshot is whole, and its manifest cannot be written; `recover` does it.
+    """
+    limits = limits or Limits()
+    # Whose lock it is, only the VM can say; what is planned for is asked when it is held.
+    met = await meet(context.backend, context.store, context.address)
+    with met.locked() as vm:
+        check_nothing_pending(vm)
+
+        async def decide() -> _Decided:
+            facts = await ask_facts(context.backend)
+            plan = _fitting_plan(source, facts, design)
+            check_tag_free(vm, plan, facts)
+            _check_host(plan, context.backend)
+            await _check_pause(plan, limits, context.backend)
+            return _Decided(plan, _given_up(plan, facts), facts)
+
+        decided = await decide_and_ask(
+            decide, lambda each: _ask(each.plan, context), "existing-tag"
+        )
+        run = begin_run(
+            *(vm, met.identity, decided.plan, decided.facts),
+            instance=met.instance,
+            deadline_s=limits.deadline_s,
+        )
+        return await _run(context, run, limits)
+
+
+@frozen
+class _Decided:
+    """A run, before somebody agrees to what it replaces.
+
+    Attributes:
+        plan: What is to be run.
+        given_up: The snapshots that it replaces, as they are: an id and a tag may be given again.
+        facts: The VM as it was decided on; what changes neither of them may change.
+    """
+
+    plan: Plan
+    given_up: tuple[tuple[str, Snapshot], ...]
+    facts: Facts = field(eq=False)
+
+
+def _given_up(plan: Plan, facts: Facts) -> tuple[tuple[str, Snapshot], ...]:
+    ids = {(old.disk, old.id) for old in plan.program.resolution.replaced}
+    return tuple(
+        (disk.name, snapshot)
+        for disk in facts.disks
+        for snapshot in disk.snapshots
+        if (disk.name, snapshot.id) in ids
+    )
+
+
+async def _run(context: Context, run: JournaledRun, limits: Limits) -> Saved:
+    freeze = run.plan.program.resolution.freeze
+    agent = None if freeze is None else context.agents(freeze.agent)
+    images = context.backend.images
+    pump = Pump(
+        run.plan.program,
+        run.facts,
+        context.backend,
+        images=images,
+        host=context.backend.host,
+        agent=agent,
+        clock=None if images is None else HostClock(),
+        reporter=context.reporter,
+        deadline_s=limits.deadline_s,
+        pause_budget_ms=limits.pause_budget_ms,
+        recorder=run.recorder(),
+    )
+
+    async def work() -> Saved:
+        try:
+            outcome = await pump.run()
+            return Saved(run.plan, outcome, settle(run, outcome))
+        finally:
+            if agent is not None:
+                await agent.close()
+
+    return await context.awaiting(work(), pump.interrupt)
+
+
+def _fitting_plan(source: Plan | ReadRequest, facts: Facts, design: str) -> Plan:
+    if isinstance(source, Plan):
+        check_unchanged(source, facts)
+        return source
+    return compile_request(source, facts, design)
+
+
+def _check_host(plan: Plan, backend: Backend) -> None:
+    """External parts are files beside the VM's images; refuse where these are another machine's."""
+    if backend.host is None and any(s.target is Target.HOST for s in plan.program.steps):
+        problem = Problem(
+            "host-not-here",
+            "vm",
+            "external parts are files on QEMU's host, and over TCP that may be another machine",
+            "run snapplan there, and give --vm the path of a unix socket",
+        )
+        raise Refused(str(problem), problems=(problem,), code=problem.code)
+
+
+async def _check_pause(plan: Plan, limits: Limits, backend: Backend) -> None:
+    """Refuse a plan whose pause is predicted to be longer than the user allows."""
+    if limits.pause_budget_ms is None:
+        return
+    memory = await ask_memory(backend)
+    predicted = predict(plan.program, len(plan.program.steps), memory)
+    if predicted is None:
+        return
+    whole_ms = predicted.besides_ms + (predicted.machine_state_ms or 0.0)
+    if whole_ms > limits.pause_budget_ms:
+        problem = Problem(
+            "pause-budget-exceeded",
+            plan.program.design,
+            f"the guest would stand still for about {whole_ms:.0f} ms (a prediction, see `compare`), "
+            f"and {limits.pause_budget_ms:g} ms are allowed",
+            "use `capture: background` or `live`, or allow more",
+        )
+        raise Refused(str(problem), problems=(problem,), code=problem.code)
+
+
+def _ask(plan: Plan, context: Context) -> bool:
+    """Existing snapshots are replaced only with somebody's consent; whether that was asked for."""
+    replaced = plan.program.resolution.replaced
+    if not replaced:
+        return False
+    names = ", ".join(f"{old.disk} (id {old.id})" for old in replaced)
+    tag = plan.program.resolution.tag
+    return context.consent(
+        Question(
+            tag,
+            f"this would delete the existing snapshot of {names}",
+            f"Delete the existing snapshot {tag!r} of {names}?",
+            "add --yes",
+        )
+    )
