@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from attrs import frozen
 
 from planner.compile.designs import AUTO, choose_design
 from planner.compile.external import can_be_external, images_of
+from planner.compile.image_limits import has_room, holds_machine_state
 from planner.compile.refusals import can_be_internal, can_be_written, disk_problems
 from planner.compile.resolve import resolve
 from planner.errors import SnapplanError
@@ -90,7 +92,7 @@ def _disks(facts: Facts, tag: str) -> Iterator[DraftedDisk]:
 
 def _drafted(disk: Disk, facts: Facts, tag: str, taken: set[str]) -> DraftedDisk:
     busy = next(disk_problems(disk), None)
-    internal = busy or next(can_be_internal(disk), None)
+    internal = busy or next(chain(can_be_internal(disk), has_room(disk)), None)
     if internal is None:
         return DraftedDisk(disk.name, Internal())
     if not can_be_written(disk):
@@ -125,8 +127,10 @@ def _free(folder: str, name: str, suffix: str, taken: set[str]) -> str:
 def _states(facts: Facts, tag: str, disks: Sequence[DraftedDisk]) -> Iterator[MachineState]:
     """Where the machine state could go, the best first; the last is nowhere."""
     inside = [disk.name for disk in disks if isinstance(disk.wish, Internal)]
-    if inside:
-        yield InternalMachineState(inside[0])
+    able = (disk.name for disk in facts.disks if not any(holds_machine_state(disk)))
+    holder = next((name for name in able if name in inside), "")
+    if holder:
+        yield InternalMachineState(holder)
     beside = next((disk.wish.path for disk in disks if isinstance(disk.wish, External)), "")
     files = (disk.filename for disk in facts.disks if disk.name in inside)
     folder = (beside or next(files, "")).rpartition("/")[0]

@@ -52,6 +52,13 @@ def can_be_internal(disk: Disk) -> Iterator[Problem]:
             "was stopped (fact 10)",
             "exclude it, or make its part external",
         )
+    if disk.corrupt:
+        yield Problem(
+            "image-corrupt",
+            name,
+            "the image says of itself that it is damaged; QEMU refuses to write to it",
+            f"end the VM and look: qemu-img check {disk.filename}",
+        )
     if not disk.active:
         yield Problem(
             "node-inactive",

@@ -22,6 +22,7 @@ from planner.compile.external import (
     stream_problems,
 )
 from planner.compile.freezing import freeze_choices, freeze_problems
+from planner.compile.image_limits import encryption_warnings, has_room, holds_machine_state
 from planner.compile.outside import LeftOut, leave_out
 from planner.compile.refusals import (
     can_be_internal,
@@ -202,6 +203,9 @@ class _Work:
             if isinstance(wish, Internal):
                 self.problems.extend(can_be_internal(disk))
                 self.problems.extend(tag_taken(disk, request.tag, request.existing_tag))
+                replaced = request.existing_tag is ExistingTag.REPLACE
+                given_up = len(disk.holding(request.tag)) if replaced else 0
+                self.problems.extend(has_room(disk, given_up))
                 self._warn_of_bitmaps(disk)
             if isinstance(wish, _MAKES_PART):
                 self.problems.extend(disk_problems(disk))
@@ -218,6 +222,11 @@ class _Work:
         state = request.machine_state
         if isinstance(state, ExternalMachineState):
             self._check_path(paths, state.path, "machine-state")
+        taken = [self.disks[n] for n, w in self.wishes.items() if not isinstance(w, Exclude)]
+        overlaid = [name for name, wish in self.wishes.items() if isinstance(wish, External)]
+        self.warnings.extend(
+            encryption_warnings(taken, overlaid, machine_state=self.wants_machine_state)
+        )
 
     def _warn_of_bitmaps(self, disk: Disk) -> None:
         if any(bitmap.persistent for bitmap in disk.bitmaps):
@@ -247,6 +256,7 @@ class _Work:
         disk = self.find(state.disk, "vmstate-disk-unknown")
         if disk is None:
             return
+        self.problems.extend(holds_machine_state(disk, self.facts.disks))
         wish = self.wishes.get(disk.name)
         if wish is not None and not isinstance(wish, Internal | Unreadable):
             self.problems.append(

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from attrs import evolve, frozen
 
+from planner.compile.image_limits import holds_machine_state
 from planner.compile.lowering import background, external, live, monolithic, transactional
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
@@ -116,15 +117,21 @@ def _with_state(read: ReadRequest, state: MachineState) -> ReadRequest:
 
 
 def _internal_disks(request: Request, facts: Facts) -> Iterator[str]:
-    """Disks whose part is internal: those named, in the request's order, then the others."""
+    """Disks whose part is internal and can hold machine state: those named, then the others."""
+    table = facts.by_name()
     for name, wish in request.disks:
-        if isinstance(wish, Internal):
+        if isinstance(wish, Internal) and not any(map(_cannot_hold, table.get(name, ()))):
             yield name
     if request.others is Others.INTERNAL:
         named = {disk.name for disk in _named(request, facts)}
         for disk in facts.disks:
-            if disk.name not in named and disk.attached and not disk.read_only:
+            usable = disk.attached and not disk.read_only and not _cannot_hold(disk)
+            if disk.name not in named and usable:
                 yield disk.name
+
+
+def _cannot_hold(disk: Disk) -> bool:
+    return any(holds_machine_state(disk))
 
 
 def _as_asked(request: Request, facts: Facts) -> Iterator[Disk]:

@@ -38,6 +38,9 @@ AUTOMATIC_NODE_PREFIX = "#"
 OVERLAY_NODE_PREFIX = "snapplan-"
 """Nodes of overlays that snapplan made start with this: the disk keeps the name that it had before."""
 
+DEFAULT_REFCOUNT_BITS = 16
+"""What qemu-img gives a qcow2 image unless it is told otherwise."""
+
 _REFERENCE_PREFIX = "@"
 
 
@@ -123,6 +126,8 @@ class Disk:
         virtual_size_bytes: Size of the disk that the guest sees.
         data_file: Whether the qcow2 image keeps its data in a file of its own (fact 10).
         encrypted: Whether QEMU says that the image is encrypted.
+        corrupt: Whether the image says of itself that it is damaged.
+        refcount_bits: Width of a qcow2 image's reference counts; it limits its snapshots.
         snapshots: The internal snapshots, in QEMU's order.
         bitmaps: The dirty bitmaps.
         users: Block jobs that use the disk or a node below it.
@@ -143,6 +148,8 @@ class Disk:
     virtual_size_bytes: int = 0
     data_file: bool = False
     encrypted: bool = False
+    corrupt: bool = False
+    refcount_bits: int = DEFAULT_REFCOUNT_BITS
     snapshots: tuple[Snapshot, ...] = ()
     bitmaps: tuple[Bitmap, ...] = ()
     users: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from attrs import frozen
 from planner.model.answer import AnswerObject, answer_objects, malformed
 from planner.model.facts import (
     AUTOMATIC_NODE_PREFIX,
+    DEFAULT_REFCOUNT_BITS,
     OVERLAY_NODE_PREFIX,
     Bitmap,
     Disk,
@@ -317,6 +318,8 @@ class _Disks:
             virtual_size_bytes=info.number("virtual-size", 0),
             data_file="data-file" in specific.value,
             encrypted=node.flag("encrypted", default=False),
+            corrupt=specific.flag("corrupt", default=False),
+            refcount_bits=specific.number("refcount-bits", DEFAULT_REFCOUNT_BITS),
             snapshots=_snapshots(info),
             bitmaps=tuple(sorted(_bitmap(entry) for entry in node.members("dirty-bitmaps"))),
             users=tuple(sorted(users)),

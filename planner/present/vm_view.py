@@ -6,6 +6,7 @@ import json
 from itertools import chain
 
 from planner.compile.draft import Draft, draft_of
+from planner.compile.image_limits import has_room, holds_machine_state
 from planner.compile.refusals import can_be_internal, disk_problems
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
@@ -27,7 +28,7 @@ __all__ = [
 
 
 def _why_not(disk: Disk) -> str:
-    problem = next(chain(can_be_internal(disk), disk_problems(disk)), None)
+    problem = next(chain(can_be_internal(disk), has_room(disk), disk_problems(disk)), None)
     return "" if problem is None else problem.message
 
 
@@ -43,13 +44,18 @@ def inspect_text(facts: Facts) -> str:
                 disk.driver,
                 bytes_text(disk.virtual_size_bytes),
                 device,
-                f"no: {why_not}" if why_not else f"yes ({len(disk.snapshots)} held)",
+                f"no: {why_not}" if why_not else _yes(disk),
             )
         )
     lines = [f"QEMU {facts.qemu}, machine {facts.machine}, {facts.run_state}", table(rows)]
     lines += outside_lines(facts)
     lines += [f"machine state cannot be saved: {reason}" for reason in facts.blocked_reasons]
     return "\n".join(lines)
+
+
+def _yes(disk: Disk) -> str:
+    held = f"{len(disk.snapshots)} held"
+    return f"yes ({held}; no machine state: encrypted)" if disk.encrypted else f"yes ({held})"
 
 
 def inspection_to_plain(facts: Facts) -> dict[str, object]:
@@ -71,6 +77,8 @@ def inspection_to_plain(facts: Facts) -> dict[str, object]:
                 "attached": disk.attached,
                 "internal": not _why_not(disk),
                 "why-not": _why_not(disk),
+                "machine-state": not _why_not(disk) and not any(holds_machine_state(disk)),
+                "encrypted": disk.encrypted,
                 "snapshots": len(disk.snapshots),
             }
             for disk in facts.disks

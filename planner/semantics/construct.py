@@ -287,6 +287,7 @@ def _image_of(builder: _Builder, disk: Disk) -> Node:
         file=file_name,
         backing=_add_backing(builder, disk),
         data_file=_add_data_file(builder, disk, below[1:]),
+        encrypted=disk.encrypted,
         active=disk.active,
         owned=not disk.node.startswith("@"),
         layer=builder.layer(disk.snapshots),

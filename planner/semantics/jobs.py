@@ -174,6 +174,9 @@ def _write_vmstate(state: VmState, step: MicroStep, failure: Failure | None) -> 
     if state.migration.under_way:
         return _abort(state, job, _MIGRATION_ACTIVE)
     node = _image(state, step.node)
+    if node.encrypted and state.profile.has(Quirk.VMSTATE_INTO_ENCRYPTED_ABORTS):
+        died = "qcow2_co_encdec: Assertion `QEMU_IS_ALIGNED(len, sector_size)' failed."
+        return Progress(evolve(state, died=died, pending=()))
     if failure:
         # part of it is there, and stays there until the next snapshot with machine state (fact 12)
         return _abort(state, job, f"Error while writing VM state: {failure.text}")

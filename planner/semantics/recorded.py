@@ -113,6 +113,7 @@ def _node(info: Reply, versions: Mapping[int, int], now: int) -> Node:
         filename=info.get("file", image["filename"]),
         size_bytes=image["virtual-size"],
         read_only=info["ro"],
+        encrypted=info.get("encrypted", False),
         active=info.get("active", True),
         owned=not info["node-name"].startswith("#"),
         bitmaps=tuple(

@@ -82,7 +82,7 @@ def _node_info(graph: BlockGraph, profile: Profile, node: Node, *, flat: bool) -
         "node-name": node.name,
         "backing_file_depth": 0 if flat else _depth(graph, node),
         "drv": node.driver,
-        "encrypted": False,
+        "encrypted": node.encrypted,
         "cache": {"no-flush": False, "direct": False, "writeback": True},
         "file": node.filename,
     }

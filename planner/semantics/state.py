@@ -50,6 +50,7 @@ class Node:
         file: Name of its ``file`` child: the protocol node, or what a filter filters.
         backing: Name of its backing node, empty for none.
         data_file: Name of the node with its data, empty for none (fact 10).
+        encrypted: Whether the image is encrypted (fact 61).
         active: Whether it is active (fact 29).
         owned: Whether the monitor owns it (`-blockdev`, `blockdev-add`).
         layer: What is in it.
@@ -64,6 +65,7 @@ class Node:
     file: str = ""
     backing: str = ""
     data_file: str = ""
+    encrypted: bool = False
     active: bool = True
     owned: bool = True
     layer: Layer = field(factory=Layer)

@@ -30,6 +30,7 @@ _ALWAYS = frozenset(
         Quirk.FAILED_LOAD_STAYS_RESTORE_VM,
         Quirk.DELETE_ONE_PER_CALL,
         Quirk.DELETE_WHILE_INACTIVE_ABORTS,
+        Quirk.VMSTATE_INTO_ENCRYPTED_ABORTS,
     }
 )
 _ONLY_7 = frozenset(

@@ -1,9 +1,21 @@
-"""Facts 59 on: what is outside of QEMU's block layer."""
+"""Facts 59 on: what is outside of QEMU's block layer, and what an image cannot hold."""
 
 import pytest
 
-from tests.support.outside import SHARED_MEMORY, emulated_tpm, folder, vhost_user_disk
+from tests.support.fixtures import long
+from tests.support.images import qemu_img
+from tests.support.outside import (
+    SHARED_MEMORY,
+    disk_of_kind,
+    emulated_tpm,
+    encrypted_disk,
+    folder,
+    vhost_user_disk,
+)
+from tests.support.qemu import qemu_img_binary
+from tests.support.qmp import QmpError
 from tests.support.topology import two_disks
+from tests.support.vm import internal
 
 pytestmark = pytest.mark.real_qemu
 
@@ -59,3 +71,72 @@ def test_fact_60_background_is_not_refused_beside_a_vhost_user_disk(qemu):
         states = vm.execute("query-migrate-capabilities")
         assert {"capability": "background-snapshot", "state": True} in states
         assert not vm.execute("query-migrate").get("blocked-reasons")
+
+
+def test_fact_61_machine_state_in_an_encrypted_image_ends_qemu(qemu):
+    """Its assertion about aligned lengths fails, whatever the guest does."""
+    with encrypted_disk() as arguments:
+        vm = qemu.start(two_disks(extra_args=arguments))
+        vm.qmp.send(
+            "snapshot-save",
+            {"job-id": "save", "tag": "a", "vmstate": "secret0", "devices": ["secret0", "disk0"]},
+        )
+        assert vm.wait_death() == -6, "SIGABRT"
+        assert "qcow2_co_encdec: Assertion" in vm.stderr()
+
+
+def test_fact_61_an_encrypted_image_holds_a_part(qemu):
+    """Without machine state it is saved and loaded like any other."""
+    with encrypted_disk() as arguments:
+        vm = qemu.start(two_disks(extra_args=arguments))
+        nodes = vm.execute("query-named-block-nodes", flat=True)
+        assert next(n for n in nodes if n["node-name"] == "secret0")["encrypted"] is True
+        assert vm.save("a", ["disk0", "secret0"]) is None
+        assert vm.load("a", ["disk0", "secret0"]) is None
+
+
+def test_fact_61_a_qcow2_image_in_a_luks_container_holds_machine_state(qemu):
+    """There the encryption is below, and nothing has to be aligned."""
+    with encrypted_disk(container=True) as arguments:
+        vm = qemu.start(two_disks(extra_args=arguments))
+        nodes = vm.execute("query-named-block-nodes", flat=True)
+        assert next(n for n in nodes if n["node-name"] == "secret0")["encrypted"] is False
+        assert vm.save("a", ["secret0", "disk0"]) is None
+        assert vm.load("a", ["secret0", "disk0"]) is None
+
+
+@pytest.mark.parametrize("bits", [1, 2])
+def test_fact_62_narrow_reference_counts_have_room_for_few_snapshots(qemu, bits):
+    """2^N - 2 of them, and the next fails after the guest was stopped."""
+    with disk_of_kind(f"refcount_bits={bits}", written=True) as (arguments, _):
+        vm = qemu.start(two_disks(extra_args=arguments))
+        for number in range(2**bits - 2):
+            vm.transaction(internal("kind0", f"a{number}"))
+        with pytest.raises(QmpError, match=r"Failed to create snapshot .*: Invalid argument"):
+            vm.transaction(internal("kind0", "b"))
+        assert vm.save("c", ["disk0", "kind0"]) == "Could not create snapshot 'c' on 'kind0'"
+        assert vm.tags("kind0") == [f"a{number}" for number in range(2**bits - 2)]
+
+
+def test_fact_62_reference_counts_can_be_widened(qemu):
+    """Offline, and the snapshots stay."""
+    with disk_of_kind("refcount_bits=1", written=True) as (arguments, image):
+        qemu_img(qemu_img_binary(), "amend", "-f", "qcow2", "-o", "refcount_bits=16", image)
+        vm = qemu.start(two_disks(extra_args=arguments))
+        assert vm.save("a", ["kind0", "disk0"]) is None
+        assert vm.load("a", ["kind0", "disk0"]) is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "compat=0.10",
+        *long("lazy_refcounts=on", "extended_l2=on", "cluster_size=512", "compression_type=zstd"),
+    ],
+)
+def test_fact_62_other_kinds_of_image_hold_everything(qemu, options):
+    """Machine state too."""
+    with disk_of_kind(options, written=True) as (arguments, _):
+        vm = qemu.start(two_disks(extra_args=arguments))
+        assert vm.save("a", ["kind0", "disk0"]) is None
+        assert vm.load("a", ["kind0", "disk0"]) is None

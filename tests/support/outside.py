@@ -1,10 +1,11 @@
-"""What QEMU's block layer does not serve: a disk of a storage daemon, an emulated TPM, shared memory.
+"""Disks of other kinds, and what QEMU's block layer does not serve: a disk of a daemon, an emulated TPM.
 
 Each process is ended by its pid when the context is left, and by the kernel should the tests be killed;
 its folder goes with it.
 """
 
 import contextlib
+import json
 import shutil
 import subprocess
 import tempfile
@@ -12,11 +13,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.qemu import end_process
+from tests.support.images import qemu_img
+from tests.support.qemu import end_process, qemu_img_binary
 
-__all__ = ["SHARED_MEMORY", "emulated_tpm", "folder", "shared_memory", "vhost_user_disk"]
+__all__ = [
+    "SHARED_MEMORY",
+    "disk_of_kind",
+    "encrypted_disk",
+    "emulated_tpm",
+    "folder",
+    "shared_memory",
+    "vhost_user_disk",
+]
 
 START_DEADLINE_S = 30.0
+_TRIES = 50
 DISK_BYTES = 8 * 2**20
 
 
@@ -69,6 +80,69 @@ def emulated_tpm() -> Iterator[tuple[str, ...]]:
                 *("-tpmdev", "emulator,id=tpm0,chardev=chr-tpm"),
                 *("-device", "tpm-tis,tpmdev=tpm0"),
             )
+
+
+_KEY = "secret,id=key,data=tested"
+
+
+@contextlib.contextmanager
+def encrypted_disk(*, container: bool = False) -> Iterator[tuple[str, ...]]:
+    """A disk `secret0`: a qcow2 image encrypted by itself, or a plain one in a LUKS container."""
+    with folder() as where:
+        binary, image, plain = qemu_img_binary(), where / "image", where / "plain"
+        made = ("--object", _KEY)
+        key = {"key-secret": "key"}
+        if container:
+            qemu_img(binary, "create", "-f", "qcow2", "-o", "preallocation=falloc", plain, "8M")
+            luks = ("-f", "raw", "-O", "luks", "-o", "key-secret=key,iter-time=10")
+            _until_timed(binary, "convert", *made, *luks, plain, image)
+            file = {"driver": "luks", "file": {"driver": "file", "filename": str(image)}, **key}
+            node = {"driver": "qcow2", "node-name": "secret0", "file": file}
+        else:
+            options = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10"
+            _until_timed(binary, "create", "-f", "qcow2", *made, "-o", options, image, "8M")
+            file = {"driver": "file", "filename": str(image)}
+            encrypt = {"format": "luks", **key}
+            node = {"driver": "qcow2", "node-name": "secret0", "file": file, "encrypt": encrypt}
+        yield ("-object", _KEY, *_attached(node))
+
+
+@contextlib.contextmanager
+def disk_of_kind(options: str, *, written: bool) -> Iterator[tuple[tuple[str, ...], Path]]:
+    """A disk `kind0` made with these options of qemu-img's, with data in it or without; its image."""
+    with folder() as where:
+        binary, image, data = qemu_img_binary(), where / "image", where / "data"
+        if written:
+            data.write_bytes(b"x" * DISK_BYTES)
+            made = ("-f", "raw", "-O", "qcow2", "-o", options, data, image)
+            qemu_img(binary, "convert", *made)
+        else:
+            qemu_img(binary, "create", "-f", "qcow2", "-o", options, image, str(DISK_BYTES))
+        file = {"driver": "file", "filename": str(image)}
+        yield _attached({"driver": "qcow2", "node-name": "kind0", "file": file}), image
+
+
+def _until_timed(binary: str, *arguments: str | Path) -> None:
+    """Make a LUKS key: how long that takes is measured, which fails by chance on a busy machine."""
+    for _ in range(_TRIES):
+        try:
+            qemu_img(binary, *arguments)
+        except AssertionError as error:
+            if "accurate CPU usage" not in str(error):
+                raise
+        else:
+            return
+    raise AssertionError(f"the machine was too busy to make a key, {_TRIES} times")
+
+
+def _attached(node: dict) -> tuple[str, ...]:
+    name = node["node-name"]
+    return (
+        "-blockdev",
+        json.dumps(node),
+        "-device",
+        f"virtio-blk-pci,drive={name},id={name}-device",
+    )
 
 
 @contextlib.contextmanager

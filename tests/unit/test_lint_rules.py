@@ -265,6 +265,21 @@ CASES = {
         BOTH,
         [(1, "external-data-file")],
     ),
+    "machine state in an encrypted image": (
+        with_disks(disk("disk0", encrypted=True), disk("disk1")),
+        BOTH,
+        [(1, "qemu-aborts"), (1, "vmstate-encrypted")],
+    ),
+    "no room for a snapshot": (
+        with_disks(disk("disk0"), disk("disk1", refcount_bits=1)),
+        BOTH,
+        [(1, "snapshots-full")],
+    ),
+    "a damaged image": (
+        with_disks(disk("disk0"), disk("disk1", corrupt=True)),
+        BOTH,
+        [(1, "image-corrupt")],
+    ),
     "a block job": (
         with_disks(disk("disk0"), disk("disk1", users=("mirror0",))),
         f"stop\n{ALONE}\n{TRANSACTION}\ncont",

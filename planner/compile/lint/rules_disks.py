@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from attrs import evolve
 
+from planner.compile.image_limits import has_room, holds_machine_state
 from planner.compile.lint.moment import Moment, Rule, Target
 from planner.compile.lint.program import Command, Finding
 from planner.compile.refusals import can_be_internal, disk_problems
@@ -75,8 +76,11 @@ def _abilities(at: Moment) -> Iterator[Finding]:
         if target.disk is None:
             continue
         problems = [p for p in can_be_internal(target.disk) if p.code != "node-inactive"]
+        problems += has_room(target.disk)
         if at.execute != "snapshot-save":
             problems += disk_problems(target.disk)
+        elif target.name == at.text("vmstate"):
+            problems += holds_machine_state(target.disk, at.stage.disks.values())
         for problem in problems:
             yield at.finding(problem.code, f"{target.name}: {problem.message}", problem.remedy)
 

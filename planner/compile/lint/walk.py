@@ -33,12 +33,12 @@ RULE_IDS = (
     "background-unsafe", "command-lacking", "command-refused", "completion-mode-grouped",
     "cont-after-failed-load", "delete-by-name", "device-twice", "disk-busy", "disk-read-only",
     "disk-unknown", "external-data-file", "fd-takes-no-file", "filter-and-child",
-    "format-without-snapshots", "hmp-snapshot", "job-failed", "job-id-malformed", "job-id-reused",
-    "job-not-dismissed", "load-unchecked", "name-not-node", "name-not-root", "node-below-disk",
-    "nodes-active", "old-until-new", "one-instant", "outcome-seen", "overlay-ready", "qemu-aborts",
-    "run-state-restored", "snapshot-sync-overwrites", "stream-readable", "tag-all-digits",
-    "tag-empty", "tag-on-some-disks", "tag-taken", "tag-too-long", "tracking-before-resume",
-    "vmstate-before-snapshot", "vmstate-not-in-devices",
+    "format-without-snapshots", "hmp-snapshot", "image-corrupt", "job-failed", "job-id-malformed",
+    "job-id-reused", "job-not-dismissed", "load-unchecked", "name-not-node", "name-not-root",
+    "node-below-disk", "nodes-active", "old-until-new", "one-instant", "outcome-seen", "overlay-ready",
+    "qemu-aborts", "run-state-restored", "snapshot-sync-overwrites", "snapshots-full",
+    "stream-readable", "tag-all-digits", "tag-empty", "tag-on-some-disks", "tag-taken", "tag-too-long",
+    "tracking-before-resume", "vmstate-before-snapshot", "vmstate-encrypted", "vmstate-not-in-devices",
 )  # fmt: skip
 """Every rule and code that a finding may carry."""
 _NOT_MODELLED = "the simulator does not model"
@@ -86,7 +86,7 @@ class _Walk:
         if not self.state.died:
             self._world_goes_on(Command(0, "", {}), at_end=True)
             self._check_run_state()
-        self.findings.extend(at_the_end(self.memory))
+            self.findings.extend(at_the_end(self.memory))  # what comes after an abort is not read
         self.findings.extend(instants(self.captures))
 
     def _moment(self, command: Command) -> Moment:

@@ -1,0 +1,89 @@
+"""What an image that holds snapshots in general cannot hold in particular: room, and machine state.
+
+QEMU says none of this beforehand.  A snapshot too many fails after the guest was stopped, and machine
+state in an encrypted image ends QEMU (facts 61 and 62).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from planner.errors import Problem
+from planner.model.facts import Disk
+
+__all__ = ["encryption_warnings", "has_room", "holds_machine_state"]
+
+_TABLE_LIMIT = 65536
+"""Most snapshots that QEMU's qcow2 driver lists of one image."""
+
+
+def has_room(disk: Disk, given_up: int = 0) -> Iterator[Problem]:
+    """Why one snapshot more does not fit into an image; nothing where it does.
+
+    A cluster that no snapshot changed is counted once for each of them, and once for the disk itself.
+
+    Args:
+        disk: The disk.
+        given_up: How many snapshots are deleted before.
+    """
+    held = len(disk.snapshots) - given_up
+    most = min(2**disk.refcount_bits - 2, _TABLE_LIMIT)
+    if disk.driver != "qcow2" or held < most:
+        return
+    bits = f"{disk.refcount_bits} refcount bits"
+    count = "no snapshot" if most == 0 else f"{most} snapshots at most"
+    amend = (
+        f"end the VM and widen them: qemu-img amend -f qcow2 -o refcount_bits=16 {disk.filename}"
+    )
+    narrow = most < _TABLE_LIMIT
+    yield Problem(
+        "snapshots-full",
+        disk.name,
+        f"its image holds {held} and, with {bits}, has room for {count}: one more would fail after "
+        "the guest was stopped (fact 62)",
+        f"{amend}; or delete old snapshots" if narrow else "delete old snapshots",
+    )
+
+
+def holds_machine_state(disk: Disk, others: Iterable[Disk] = ()) -> Iterator[Problem]:
+    """Why an image cannot hold machine state beside its own part; nothing where it can.
+
+    Args:
+        disk: The disk.
+        others: The VM's disks, to name those that can.
+    """
+    if not disk.encrypted or disk.driver != "qcow2":
+        return
+    able = [d.name for d in others if d.attached and d.driver == "qcow2" and not d.encrypted]
+    instead = f"put it on {able[0]!r}, or " if able else ""
+    yield Problem(
+        "vmstate-encrypted",
+        disk.name,
+        "its image is encrypted: QEMU would abort while it writes machine state there, and the guest "
+        "be lost (fact 61)",
+        f"{instead}write it to a file: `machine-state: {{external: PATH, capture: stopped}}`; the "
+        "disk's own part may stay internal",
+    )
+
+
+def encryption_warnings(
+    disks: Iterable[Disk], overlaid: Iterable[str], *, machine_state: bool
+) -> Iterator[str]:
+    """What of an encrypted disk a snapshot puts on the host in the clear.
+
+    Args:
+        disks: The disks that are not left out.
+        overlaid: Names of those that get an overlay.
+        machine_state: Whether memory is saved.
+    """
+    encrypted = [disk.name for disk in disks if disk.encrypted]
+    for name in sorted(set(encrypted) & set(overlaid)):
+        yield (
+            f"{name} is encrypted, and its overlay is not: what the guest writes from then on lies on "
+            "the host in the clear; and QEMU needs the key of the image under it to open it again"
+        )
+    if encrypted and machine_state:
+        yield (
+            f"the machine state is not encrypted, and {', '.join(sorted(encrypted))} is: the guest's "
+            "memory holds what it has read of it"
+        )
