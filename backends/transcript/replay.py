@@ -242,6 +242,11 @@ def _give_up(qmp: Qmp, *, begun: bool, ran: bool) -> None:
             qmp.execute(step["execute"], step["arguments"])
 
 
+def _visible(text: str) -> str:
+    """QEMU's words on one line, with nothing in them that a terminal would obey."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def main() -> None:
     """Run the steps; exit 1 on an error, with what is left to do."""
     if len(sys.argv) != 2:
@@ -261,7 +266,7 @@ def main() -> None:
                 _give_up(qmp, begun=begun, ran=ran)
             except RuntimeError as second:
                 words.append(f"failed on the way back: {second}")
-            sys.exit("\n".join([*words, *reversed(left)]))
+            sys.exit("\n".join(map(_visible, [*words, *reversed(left)])))
         left.extend(step["left"])
     print("done")
 

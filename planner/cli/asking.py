@@ -13,6 +13,7 @@ from planner.cli.stopping import stopped_by_signals
 from planner.errors import BadInput, Problem
 from planner.execute.ports import Backend
 from planner.execute.store import Store
+from planner.present.visible import visible
 from planner.verbs.context import Context, Question
 
 __all__ = ["Asking", "context_of"]
@@ -44,7 +45,7 @@ class Asking:
             )
             raise BadInput(problem.words, problems=(problem,), code=problem.code)
         with self.reporter.quiet():
-            click.confirm(question.question, abort=True, err=True)
+            click.confirm(visible(question.question), abort=True, err=True)
         return True
 
 

@@ -166,7 +166,7 @@ def write_file(path: str, text: str) -> bool:
     if where not in (STDOUT, STDERR):
         write_output(path, text)
         return False
-    click.echo(text.encode(), nl=False, err=where == STDERR)
+    click.echo(text, nl=False, err=where == STDERR)
     return where == STDOUT
 
 

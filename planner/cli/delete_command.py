@@ -56,6 +56,7 @@ from planner.execute.store import Store, VmStore
 from planner.execute.verifying import ask_images
 from planner.model.facts import Facts
 from planner.present.delete_view import delete_text, delete_to_plain, intent_text
+from planner.present.visible import visible
 
 __all__ = ["command"]
 
@@ -232,5 +233,5 @@ def _confirm(order: DeleteOrder, wish: _Wish, reporter: TerminalReporter) -> boo
         problem = Problem("confirmation-missing", order.tag, what, "add --yes")
         raise BadInput(str(problem), problems=(problem,), code=problem.code)
     with reporter.quiet():
-        click.confirm(f"{what}. Go on?", abort=True, err=True)
+        click.confirm(visible(f"{what}. Go on?"), abort=True, err=True)
     return True

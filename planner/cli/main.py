@@ -12,6 +12,7 @@ import sys
 import click
 
 from planner.cli import streams
+from planner.cli.guarded import use_utf8
 
 __all__ = ["cli", "main"]
 
@@ -86,6 +87,7 @@ def main() -> None:
 
     Exit codes: see `specs/exit-codes.md`.
     """
+    use_utf8()
     sys.exit(_run())
 
 

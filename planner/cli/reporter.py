@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+from planner.cli.guarded import unguarded
+from planner.present.visible import visible
+
 __all__ = ["TerminalReporter"]
 
 _Words = Callable[[], None]
@@ -29,7 +33,7 @@ class TerminalReporter:
     """A `planner.execute.ports.Reporter` on stderr; honours ``NO_COLOR``."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(file=unguarded(sys.stderr))
         self._status: Status | None = None
         self._words: queue.SimpleQueue[_Words | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="snapplan-words", daemon=True)
@@ -78,12 +82,12 @@ class TerminalReporter:
         """Show the step that is about to be sent."""
         status = self._status
         if status is not None:
-            line = escape(f"step {number} of {count}: {what}")
+            line = escape(visible(f"step {number} of {count}: {what}"))
             self._words.put(lambda: status.update(line))
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
         if self._status is not None:
-            self._words.put(lambda: self._console.print(escape(text), highlight=False))
+            self._words.put(lambda: self._console.print(escape(visible(text)), highlight=False))
         else:
-            self._words.put(lambda: click.echo(f"snapplan: {text}", err=True))
+            self._words.put(lambda: click.echo(f"snapplan: {visible(text)}", err=True))

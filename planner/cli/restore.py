@@ -35,6 +35,7 @@ from planner.present.restore_view import (
     restored_text,
     restored_to_plain,
 )
+from planner.present.visible import visible
 
 __all__ = ["RestoreWish", "is_restore", "restore"]
 
@@ -178,7 +179,7 @@ def _confirm(plan: RestorePlan, wish: RestoreWish, reporter: TerminalReporter) -
         problem = Problem("confirmation-missing", plan.manifest.tag, words, remedy)
         raise BadInput(str(problem), problems=(problem,), code=problem.code)
     with reporter.quiet():
-        click.confirm(f"What {names} holds now is lost. Go on?", abort=True, err=True)
+        click.confirm(visible(f"What {names} holds now is lost. Go on?"), abort=True, err=True)
     return True
 
 

@@ -15,6 +15,8 @@ import select
 import sys
 from typing import Any, TextIO
 
+from planner.cli.guarded import Guarded
+
 __all__ = ["lost_output", "open_streams"]
 
 _STDOUT, _STDERR = 1, 2
@@ -69,13 +71,8 @@ def _taken(stream: TextIO | None, descriptor: int) -> TextIO:
             stream.flush()
     raw = _opened[descriptor] = _Lossy(descriptor, "w", closefd=False)
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    errors = getattr(stream, "errors", None) or "strict"
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw),
-        encoding,
-        errors,
-        line_buffering=raw.isatty() or descriptor == _STDERR,
-    )
+    by_line = raw.isatty() or descriptor == _STDERR
+    return Guarded(io.BufferedWriter(raw), encoding, line_buffering=by_line)
 
 
 def lost_output() -> OSError | None:

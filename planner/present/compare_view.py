@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from planner.execute.comparison import PROPERTIES, DesignReport, Explored, Measurement
+from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, bytes_text, problem_to_plain, table
 
 __all__ = ["comparison_text", "comparison_to_plain"]
@@ -33,7 +34,7 @@ def comparison_text(reports: Sequence[DesignReport], *, simulated: bool = False)
         reports: The designs.
         simulated: Whether what was measured was measured on a simulated VM.
     """
-    return "\n".join(_lines(reports, simulated=simulated))
+    return as_lines(_lines(reports, simulated=simulated))
 
 
 def _lines(reports: Sequence[DesignReport], *, simulated: bool) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from planner.compile.delete_checks import DeleteOrder
+from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION
 
 __all__ = ["delete_text", "delete_to_plain", "intent_text"]
@@ -30,7 +31,7 @@ def delete_text(order: DeleteOrder) -> str:
     lines += [f"  {m.disk}: {m.overlay_file} merged into {m.base_file}" for m in order.merges]
     lines += [f"  {disk}: its overlay stays" for disk in order.kept]
     lines += [f"  {disk}: it was gone already" for disk in order.gone]
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def delete_to_plain(order: DeleteOrder) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.execute.collecting import Orphan
+from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION
 
 __all__ = ["orphans_text", "orphans_to_plain"]
@@ -19,7 +20,7 @@ def orphans_text(orphans: Sequence[Orphan], *, removed: bool) -> str:
     lines += [
         f"left alone {each.subject}: {each.message}" for each in orphans if not each.removable
     ]
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def orphans_to_plain(orphans: Sequence[Orphan], *, removed: bool) -> dict[str, object]:

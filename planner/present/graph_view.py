@@ -9,6 +9,7 @@ from planner.compile.plan import Plan
 from planner.compile.program import Step
 from planner.compile.resolution import operations_of
 from planner.model.operations import Operation
+from planner.present.visible import visible
 
 __all__ = ["dot", "mermaid"]
 
@@ -60,9 +61,9 @@ def dot(plan: Plan) -> str:
 
 
 def _mermaid_quoted(text: str) -> str:
-    return text.replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;")
+    return visible(text).replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;")
 
 
 def _dot_quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = visible(text).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

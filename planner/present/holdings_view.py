@@ -8,6 +8,7 @@ from planner.compile.holdings import Holding
 from planner.errors import Problem
 from planner.model.facts import Disk, Snapshot
 from planner.model.manifest import ManifestPart, PartKind
+from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, bytes_text, problem_to_plain, table
 
 __all__ = ["holdings_text", "holdings_to_plain"]
@@ -20,7 +21,7 @@ def holdings_text(
     lines = [line for holding in holdings for line in _lines(holding)]
     lines += [f"not read: {problem}" for problem in problems]
     lines += [f"not checked: {what}" for what in unchecked] if lines else []
-    return "\n".join(lines) or "no snapshots"
+    return as_lines(lines) or "no snapshots"
 
 
 def _lines(holding: Holding) -> Iterator[str]:

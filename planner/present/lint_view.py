@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from planner.compile.lint import Report
 from planner.errors import Violation
+from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION
 
 __all__ = ["report_text", "report_to_plain"]
@@ -13,7 +14,7 @@ __all__ = ["report_text", "report_to_plain"]
 
 def report_text(report: Report) -> str:
     """Every finding with its line, rule, reason and remedy; then what could not be checked."""
-    return "\n".join(_lines(report))
+    return as_lines(_lines(report))
 
 
 def _lines(report: Report) -> Iterator[str]:

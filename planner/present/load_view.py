@@ -6,6 +6,7 @@ from planner.compile.load_checks import LoadOrder
 from planner.execute.outcome import Outcome
 from planner.model.manifest import Manifest, ManifestPart
 from planner.present.outside_view import left_out_lines, left_out_to_plain
+from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, table
 
 __all__ = ["load_text", "load_to_plain", "reverted_text", "reverted_to_plain"]
@@ -21,7 +22,7 @@ def load_text(order: LoadOrder, outcome: Outcome) -> str:
     lines += left_out_lines(order.outside)
     if order.way_back:
         lines.append(f"What was there before is snapshot {order.way_back!r}.")
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def load_to_plain(order: LoadOrder, outcome: Outcome) -> dict[str, object]:
@@ -47,7 +48,7 @@ def reverted_text(manifest: Manifest, parts: tuple[ManifestPart, ...]) -> str:
         table(rows, "  "),
         *left_out_lines(manifest.outside),
     ]
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def reverted_to_plain(manifest: Manifest, parts: tuple[ManifestPart, ...]) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from planner.compile.program import Program
 from planner.execute.outcome import Outcome
+from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, bytes_text, table
 
 __all__ = ["outcome_text", "outcome_to_plain"]
@@ -17,7 +18,7 @@ def outcome_text(program: Program, outcome: Outcome) -> str:
         clock = f"{part.snapshot.vm_clock_ns / 1e9:.9f} s"
         state = bytes_text(size) if size else "-"
         rows.append((part.disk, part.snapshot.id, clock, state, part.filename))
-    lines = [table(rows, "  ")] if outcome.parts else []
+    lines: list[str] = [table(rows, "  ")] if outcome.parts else []
     lines += [
         f"  {part.disk}: {part.filename} is frozen; the guest writes to {part.overlay_file}"
         for part in outcome.frozen
@@ -29,7 +30,7 @@ def outcome_text(program: Program, outcome: Outcome) -> str:
     pause = outcome.pause_us
     paused = "" if pause is None else f"; the guest was paused for {pause / 1000:.1f} ms"
     tag = program.resolution.tag
-    return "\n".join(
+    return as_lines(
         [
             f"Snapshot {tag!r} is complete ({program.design}); the VM is {outcome.run_state}{paused}.",
             *lines,

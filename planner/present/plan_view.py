@@ -11,6 +11,7 @@ from planner.compile.plan import Plan
 from planner.compile.program import Step, Target, UndoKind
 from planner.compile.resolution import Choice, Resolution
 from planner.model.operations import Kind
+from planner.present.visible import as_lines
 from planner.present.words import table
 
 __all__ = ["plan_text", "qmp_lines"]
@@ -25,7 +26,7 @@ _WHO = {Target.AGENT: "  (by the guest agent)"}
 
 def plan_text(plan: Plan) -> str:
     """Explain a plan."""
-    return "\n".join([*_head(plan), "", *_choices(plan), "", *_steps(plan), "", *_foot(plan)])
+    return as_lines([*_head(plan), "", *_choices(plan), "", *_steps(plan), "", *_foot(plan)])
 
 
 def _head(plan: Plan) -> Iterator[str]:

@@ -9,6 +9,7 @@ from planner.execute.outcome import Outcome
 from planner.execute.phases import Phase
 from planner.execute.recovery import Pending, Recovered
 from planner.execute.replay import ReplayedOrder
+from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, problem_to_plain
 
 __all__ = ["pending_text", "pending_to_plain", "recovered_text", "recovered_to_plain"]
@@ -16,12 +17,12 @@ __all__ = ["pending_text", "pending_to_plain", "recovered_text", "recovered_to_p
 
 def pending_text(pending: Sequence[Pending]) -> str:
     """What is pending, and what to do about it."""
-    return "\n".join(map(_pending_line, pending)) or "nothing is pending"
+    return as_lines(map(_pending_line, pending)) or "nothing is pending"
 
 
 def _pending_line(pending: Pending) -> str:
     if pending.replayed is None or pending.journal is None:
-        return "\n".join(f"{pending.path}: cannot be used: {p.message}" for p in pending.problems)
+        return as_lines(f"{pending.path}: cannot be used: {p.message}" for p in pending.problems)
     header = pending.journal.header
     return (
         f"{header.run}  {pending.replayed.what} on {header.address}: "
@@ -71,7 +72,7 @@ def _plain(pending: Pending) -> dict[str, object]:
 
 def recovered_text(recovered: Sequence[Recovered]) -> str:
     """What became of each run."""
-    return "\n".join(map(_recovered_line, recovered)) or "nothing was pending"
+    return as_lines(map(_recovered_line, recovered)) or "nothing was pending"
 
 
 def _recovered_line(recovered: Recovered) -> str:

@@ -7,6 +7,7 @@ import shlex
 
 from planner.compile.restore import Readied, RestoredDisk, RestorePlan, qmp_steps
 from planner.present.outside_view import left_out_lines, left_out_to_plain
+from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, table
 
 __all__ = ["restore_text", "restore_to_plain", "restored_text", "restored_to_plain"]
@@ -28,7 +29,7 @@ def restore_text(plan: RestorePlan, *, ready: bool) -> str:
     if not ready:
         lines.append("`snapplan load --offline` does 1; `--run TEMPLATE` does all of it.")
     lines += left_out_lines(plan.manifest.outside)
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def _disk_lines(plan: RestorePlan) -> list[str]:
@@ -122,7 +123,7 @@ def restored_text(plan: RestorePlan, run_state: str, pid: int, socket: str) -> s
     rows = [(disk.part.disk, disk.how.value, disk.file) for disk in plan.disks]
     head = f"Snapshot {plan.manifest.tag!r} is restored; its QEMU (pid {pid}) is {run_state}"
     disks = table([("DISK", "HOW", "FILE"), *rows], "  ")
-    return "\n".join([f"{head} at {socket}.", disks, *left_out_lines(plan.manifest.outside)])
+    return as_lines([f"{head} at {socket}.", disks, *left_out_lines(plan.manifest.outside)])
 
 
 def restored_to_plain(

@@ -12,6 +12,7 @@ from planner.explore.properties import PROPERTIES
 from planner.explore.search import Counterexample, Report
 from planner.explore.state import Setting
 from planner.explore.story import tell
+from planner.present.visible import as_lines, visible
 from planner.present.words import FORMAT_VERSION, problem_to_plain, table
 
 __all__ = [
@@ -53,7 +54,7 @@ def report_text(
     lines = [*_head(report.setting, rules), "", *_verdicts(report), "", _effort(report, elapsed_s)]
     if found is not None:
         lines += ["", *_story(report, layers, found)]
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def _head(setting: Setting, rules: Sequence[Problem]) -> Iterator[str]:
@@ -203,7 +204,7 @@ def trace_mermaid(report: Report, layers: Layers, found: Counterexample | None) 
 
 
 def _mermaid(text: str) -> str:
-    return text.replace("#", "#35;").replace(";", "#59;").replace('"', "#quot;")
+    return visible(text).replace("#", "#35;").replace(";", "#59;").replace('"', "#quot;")
 
 
 _COLUMN, _ROW, _TOP, _MARGIN = 170, 34, 50, 90
@@ -256,4 +257,4 @@ def _svg_text(  # noqa: PLR0913 - what a text in a picture needs
 ) -> str:
     weight = ' font-weight="bold"' if bold else ""
     colour = ' fill="#b00"' if red else ""
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{weight}{colour}>{escape(text)}</text>'
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{weight}{colour}>{escape(visible(text))}</text>'

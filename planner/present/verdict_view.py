@@ -8,6 +8,7 @@ from attrs import frozen
 
 from planner.errors import Problem
 from planner.model.manifest import Manifest
+from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, problem_to_plain
 
 __all__ = ["Verdict", "verdict_text", "verdict_to_plain"]
@@ -40,7 +41,7 @@ def verdict_text(verdict: Verdict) -> str:
         lines = [f"Snapshot {tag!r} is whole: {count} {'part' if count == 1 else 'parts'}."]
     lines += [f"  no part of it, and a load would have to be told: {p}" for p in verdict.left_out]
     lines += [f"  not checked: {what}" for what in verdict.unchecked]
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def _counted(findings: Sequence[Problem]) -> str:

@@ -18,6 +18,7 @@ from planner.model.request import (
     NoMachineState,
 )
 from planner.present.outside_view import draft_outside, outside_lines, outside_to_plain
+from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, bytes_text, table
 
 __all__ = [
@@ -50,7 +51,7 @@ def inspect_text(facts: Facts) -> str:
     lines = [f"QEMU {facts.qemu}, machine {facts.machine}, {facts.run_state}", table(rows)]
     lines += outside_lines(facts)
     lines += [f"machine state cannot be saved: {reason}" for reason in facts.blocked_reasons]
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def _yes(disk: Disk) -> str:
@@ -90,12 +91,12 @@ def draft_request(facts: Facts, tag: str) -> str:
     """A request for all that the guest can write to, as YAML with a reason beside each disk."""
     draft = draft_of(facts, tag)
     with_state = not isinstance(draft.machine_state, NoMachineState)
-    return "\n".join(
+    return as_lines(
         [
             *(f"# {line}" for line in draft.notes),
             f"tag: {_scalar(tag)}",
             f"machine-state: {_state(draft.machine_state)}",
-            f"disks:{_draft_disks(draft)}",
+            *_draft_disks(draft),
             *_draft_outside(facts, machine_state=with_state),
             "others: refuse                # refuse | exclude | internal",
             "existing-tag: refuse          # refuse | replace",
@@ -113,16 +114,16 @@ def _state(state: MachineState) -> str:
     return "none"
 
 
-def _draft_disks(draft: Draft) -> str:
-    lines = []
+def _draft_disks(draft: Draft) -> list[str]:
+    lines = ["disks:"]
     for disk in draft.disks:
         wish = disk.wish
         said = "exclude" if isinstance(wish, Exclude) else "internal"
         if isinstance(wish, External):
             said = f"{{external: {_scalar(wish.path)}}}"
         comment = f"  # {disk.why}" if disk.why else ""
-        lines.append(f"\n  {_scalar(disk.name)}: {said}{comment}")
-    return "".join(lines) or " {}"
+        lines.append(f"  {_scalar(disk.name)}: {said}{comment}")
+    return lines if len(lines) > 1 else ["disks: {}"]
 
 
 def _draft_outside(facts: Facts, *, machine_state: bool) -> list[str]:

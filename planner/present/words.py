@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from planner.errors import Problem, SnapplanError
+from planner.present.visible import Lines, as_lines, visible
 
 __all__ = [
     "FORMAT_VERSION",
@@ -31,16 +32,17 @@ def bytes_text(count: int) -> str:
     return f"{value:.1f} {_UNITS[-1]}"
 
 
-def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
+def table(rows: Sequence[Sequence[str]], indent: str = "") -> Lines:
     """Rows as aligned columns; the last column is as long as it likes."""
     if not rows:
-        return ""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+        return Lines()
+    shown = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(rows[0]) - 1)]
     lines = []
-    for row in rows:
+    for row in shown:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         lines.append((indent + "  ".join([*cells, row[-1]])).rstrip())
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def problem_to_plain(problem: Problem) -> dict[str, str]:
@@ -72,7 +74,7 @@ def error_text(error: SnapplanError) -> str:
     lines = [f"snapplan: {error.message} [{error.code}]"]
     lines += [f"  - {line}" for line in _unrepeated(error)]
     lines.append(f"  {error.vm_state}")
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def _unrepeated(error: SnapplanError) -> Iterable[str]:
