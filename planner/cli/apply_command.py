@@ -48,6 +48,12 @@ __all__ = ["command"]
     help="How long the guest may stand still: a plan that is predicted to take longer is refused, a "
     "run that does is given up and undone.",
 )
+@click.option(
+    "--digest",
+    is_flag=True,
+    help="Read the frozen images in the end, and those under a part, and record their SHA-256 digests: "
+    "a copy is known by it for what it is. The machine state's file always has one.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before existing snapshots are replaced.")
 @store_option
 @json_option
@@ -58,6 +64,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     design: str,
     deadline_s: float | None,
     pause_budget_ms: float | None,
+    digest: bool,
     yes: bool,
     store: Store,
     as_json: bool,
@@ -76,7 +83,7 @@ def command(  # noqa: PLR0913 - one parameter an option
 
         async def work(backend: Backend) -> Saved:
             context = context_of(backend, store, vm, reporter, yes=yes)
-            return await save(context, read, design, limits)
+            return await save(context, read, design, limits, digest=digest)
 
         saved = run(connected(vm, work))
     saved.outcome.raise_failure()

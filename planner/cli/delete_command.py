@@ -42,6 +42,7 @@ from planner.execute.consent import decide_and_ask
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driving import MachinePump
 from planner.execute.files import stamps
+from planner.execute.frozen_bases import own_writes
 from planner.execute.gone import GoneVm
 from planner.execute.journal_file import JournalFile
 from planner.execute.meeting import meet
@@ -169,7 +170,8 @@ async def _offline_of(
 
     order, _ = await decide_and_ask(decide, ask, wish.source)
     hands = _Hands(GoneVm("no VM is used"), files, QemuHost())
-    return order, await _delete(order, hands, reporter)
+    with own_writes(vm, [part.file for part in order.parts], order.tag):
+        return order, await _delete(order, hands, reporter)
 
 
 @frozen

@@ -16,9 +16,9 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
-from planner.cli.manifests import file_sizes
 from planner.compile.holdings import holdings
 from planner.errors import Problem
+from planner.execute.evidence import look_at_files, stream_sizes
 from planner.execute.ports import Backend
 from planner.execute.pump import ask_facts
 from planner.execute.store import Manifests, Store, VmIdentity
@@ -71,7 +71,9 @@ def _findings(
 ) -> tuple[Problem, ...]:
     if below is None:
         return verify_by_facts(manifest, facts)
-    return verify_on_vm(manifest, facts, below, file_sizes(manifest) if local else None)
+    if not local:
+        return verify_on_vm(manifest, facts, below, None)
+    return verify_on_vm(manifest, facts, below, stream_sizes(manifest), look_at_files(manifest))
 
 
 def _not_seen(manifests: tuple[Manifest, ...]) -> tuple[str, ...]:

@@ -40,6 +40,8 @@ from planner.execute.applying import (
     settle,
 )
 from planner.execute.driving import MachinePump
+from planner.execute.evidence import look_at_files
+from planner.execute.frozen_bases import check_reverted
 from planner.execute.journal_file import JournalFile
 from planner.execute.keeping import after_keeping, keeping_plan, keeping_pump
 from planner.execute.left_out import look_at_left_out
@@ -203,7 +205,10 @@ async def _load(
         images = images_of_vm(facts, await ask_images(backend))
         left_out = look_at_left_out(manifest, local=backend.images is not None)
         after = wish.run_state_after
-        order = order_load(manifest, facts, images, after, left_out, wish.accepted)
+        saved = {} if backend.images is None else look_at_files(manifest)
+        if backend.images is not None:
+            check_reverted(vm, manifest, facts)
+        order = order_load(manifest, facts, images, after, left_out, wish.accepted, saved)
         identity, instance = met.identity, met.instance
         plan = None
         if wish.keep:

@@ -11,12 +11,11 @@ from attrs import frozen
 from planner.cli.common import read_file
 from planner.errors import BadInput, Problem
 from planner.execute.store import Store, VmStore
-from planner.model.manifest import Manifest, PartKind
+from planner.model.manifest import Manifest
 from planner.model.manifest_text import read_manifest
 
 __all__ = [
     "Found",
-    "file_sizes",
     "find_manifest",
     "manifest_argument",
     "offline_option",
@@ -88,12 +87,3 @@ def store_of(found: Found, store: Store) -> VmStore | None:
     """The VM's share of the store that keeps a manifest; None for a file elsewhere."""
     vm = VmStore(found.path.parent.parent)
     return vm if vm.folder.parent == store.root else None
-
-
-def file_sizes(manifest: Manifest) -> dict[str, int | None]:
-    """Bytes of each stream's file; None for one that is not there."""
-    sizes: dict[str, int | None] = {}
-    for part in manifest.of_kind(PartKind.STREAM):
-        path = Path(part.file)
-        sizes[part.file] = path.stat().st_size if path.is_file() else None
-    return sizes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,14 +14,16 @@ from attrs import frozen
 from backends.copies import RestoringHost
 from backends.images import QemuImages
 from backends.launch import Launched, launch
-from planner.cli.manifests import Found, file_sizes, read_again, store_of
+from planner.cli.manifests import Found, read_again, store_of
 from planner.cli.reporter import TerminalReporter
 from planner.cli.stopping import cancelled_by_signals
 from planner.compile.accepting import NOTHING_ACCEPTED, Accepted
 from planner.compile.command_line import fill_template
+from planner.compile.file_checks import FoundFile, file_notes
 from planner.compile.restore import RestorePlan, plan_restore
 from planner.errors import BadInput, Problem, Refused, SnapplanError
 from planner.execute.consent import decide_and_ask
+from planner.execute.evidence import look_at_files, stream_sizes
 from planner.execute.files import stamps
 from planner.execute.left_out import look_at_left_out
 from planner.execute.restoring import Disks, look_at_parts, names_taken, run_restored
@@ -93,6 +95,8 @@ async def restore(
 
         decided = await decide_and_ask(decide, ask, found.manifest.tag)
         plan = decided.plan
+        for what in decided.unproved:
+            reporter.note(f"not checked: {what}")
         disks = Disks(plan, QemuImages(), RestoringHost(), reporter)
         return await cancelled_by_signals(_restore(decided, disks, wish, reporter))
 
@@ -121,24 +125,33 @@ class _Decided:
         socket: Where the new QEMU is to listen; empty: none is started.
         words: Its command line; empty: none is started.
         stamps: Of the files of the snapshot: what they hold now is what is lost.
+        unproved: Of which files nothing proves that they are what was saved, in clauses.
     """
 
     plan: RestorePlan
     socket: str
     words: tuple[str, ...]
     stamps: tuple[tuple[str, tuple[int, ...]], ...]
+    unproved: tuple[str, ...]
 
 
 async def _decide(found: Found, vm: VmStore | None, wish: RestoreWish) -> _Decided:
     manifest = found.manifest
     others = () if vm is None else vm.manifests().found
-    plan = await _plan(manifest, wish, others)
+    saved = look_at_files(manifest)
+    plan = await _plan(manifest, wish, others, saved)
     socket = _socket(manifest, wish) if wish.template else ""
     words = _words(plan, wish, socket) if wish.template else ()
-    return _Decided(plan, socket, words, stamps(manifest.files))
+    unproved = tuple(file_notes(manifest, saved))
+    return _Decided(plan, socket, words, stamps(manifest.files), unproved)
 
 
-async def _plan(manifest: Manifest, wish: RestoreWish, others: Sequence[Manifest]) -> RestorePlan:
+async def _plan(
+    manifest: Manifest,
+    wish: RestoreWish,
+    others: Sequence[Manifest],
+    saved: Mapping[str, FoundFile],
+) -> RestorePlan:
     images, unreadable = await look_at_parts(manifest, QemuImages())
     if unreadable:
         message = f"snapshot {manifest.tag!r} cannot be restored safely"
@@ -147,12 +160,13 @@ async def _plan(manifest: Manifest, wish: RestoreWish, others: Sequence[Manifest
     return plan_restore(
         manifest,
         images,
-        file_sizes(manifest),
+        stream_sizes(manifest),
         others,
         copies=wish.copies,
         taken=taken,
         files=look_at_left_out(manifest),
         accepted=wish.accepted,
+        saved=saved,
     )
 
 

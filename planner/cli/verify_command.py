@@ -13,9 +13,11 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
-from planner.cli.manifests import file_sizes, find_manifest, manifest_argument, offline_option
+from planner.cli.manifests import find_manifest, manifest_argument, offline_option
+from planner.compile.file_checks import file_notes, recorded_files
 from planner.compile.left_out_checks import left_out_problems
 from planner.errors import Problem, Refused, Violation, in_order
+from planner.execute.evidence import look_at_files, stream_sizes
 from planner.execute.left_out import look_at_left_out
 from planner.execute.offline import check_images, verify_offline
 from planner.execute.ports import Backend
@@ -32,7 +34,11 @@ __all__ = ["command"]
 @manifest_argument
 @vm_option
 @offline_option
-@click.option("--deep", is_flag=True, help="Run `qemu-img check` on each image as well.")
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Read what there are digests of, and run `qemu-img check` on each image.",
+)
 @store_option
 @json_option
 def command(  # noqa: PLR0913 - one parameter an option
@@ -40,8 +46,10 @@ def command(  # noqa: PLR0913 - one parameter an option
 ) -> int:
     """Compare a snapshot with its manifest: every part, once, of one instant, on the same machine.
 
-    Changes nothing. With --vm the VM is asked; with --offline the image files are looked at. Images
-    that a VM has open cannot be checked by --deep, and that is said.
+    Changes nothing. With --vm the VM is asked; with --offline the image files are looked at. The file of
+    the machine state and frozen images must be the very files that were saved: length and times are
+    compared, and where these are not as they were, or with --deep, the content by its digest. Images
+    that a VM has open cannot be checked by --deep with qemu-img, and that is said.
     Exit 0: it is whole; 30: findings.
     """
     if (vm is None) == (not offline):
@@ -64,12 +72,14 @@ def _on_vm(source: str, vm: str, store: Store, *, deep: bool) -> Verdict:
         manifest = find_manifest(source, [store.vm(VmIdentity.of(facts, vm))]).manifest
         below = await ask_images(backend)
         local = backend.images is not None
-        sizes = file_sizes(manifest) if local else None
-        findings = verify_on_vm(manifest, facts, below, sizes)
-        unchecked = []
-        if not local and manifest.of_kind(PartKind.STREAM):
+        sizes = stream_sizes(manifest) if local else None
+        files = look_at_files(manifest, deep=deep) if local else {}
+        findings = verify_on_vm(manifest, facts, below, sizes, files)
+        unchecked = list(file_notes(manifest, files, deep=deep)) if local else []
+        if not local and (manifest.of_kind(PartKind.STREAM) or any(recorded_files(manifest))):
             unchecked.append(
-                "the machine state's file: the VM's files are not to be seen from here"
+                "the machine state's file, and whether frozen images were written to: the VM's files "
+                "are not to be seen from here"
             )
         if deep:
             unchecked.append("the images with qemu-img: the VM has them open; use --offline")
@@ -82,19 +92,21 @@ def _on_vm(source: str, vm: str, store: Store, *, deep: bool) -> Verdict:
 
 async def _offline(manifest: Manifest, *, deep: bool) -> Verdict:
     images = QemuImages()
-    findings = await verify_offline(manifest, images, file_sizes(manifest))
+    files = look_at_files(manifest, deep=deep)
+    findings = await verify_offline(manifest, images, stream_sizes(manifest), files)
     _refuse_used(findings)
     if deep:
-        files = [
+        looked_into = [
             file
             for part in manifest.parts
             if part.kind is not PartKind.STREAM
             for file in (part.file if part.format != "raw" else "", part.overlay_file)
             if file  # of a raw image there is nothing that qemu-img could check
         ]
-        findings = in_order((*findings, *await check_images(files, images)))
+        findings = in_order((*findings, *await check_images(looked_into, images)))
         _refuse_used(findings)
-    unchecked = ("the machine and its devices: no VM was asked",)
+    notes = file_notes(manifest, files, deep=deep)
+    unchecked = ("the machine and its devices: no VM was asked", *notes)
     left_out = in_order(left_out_problems(manifest, look_at_left_out(manifest)))
     return Verdict(manifest, findings, unchecked, left_out)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from attrs import frozen
 
 from planner.compile.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
+from planner.compile.file_checks import FoundFile, file_problems
 from planner.compile.left_out_checks import left_out_problems
 from planner.compile.part_checks import internal_problems, manifest_problems, vm_problems
 from planner.compile.refusals import can_be_internal
@@ -79,12 +80,13 @@ class LoadOrder:
     outside: tuple[tuple[str, str], ...] = ()
 
 
-def load_problems(
+def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
     manifest: Manifest,
     facts: Facts,
     images: Mapping[str, Mapping[str, Image]],
     files: Mapping[str, FileRecord] = NO_FILES,
     accepted: Accepted = NOTHING_ACCEPTED,
+    saved: Mapping[str, FoundFile] | None = None,
 ) -> tuple[Problem, ...]:
     """Everything that speaks against a load, in canonical order; empty: it can be done.
 
@@ -94,11 +96,13 @@ def load_problems(
         images: What its disks' images hold (`planner.compile.part_image.images_of_vm`).
         files: What the images are that were left out (`planner.execute.left_out.look_at_left_out`).
         accepted: What may differ.
+        saved: The files that must be what they were, as they are, where they can be seen.
     """
     problems = [
         *tag_problems(manifest.tag),
         *manifest_problems(manifest),
         *internal_problems(manifest, images),
+        *file_problems(manifest, saved or {}),
         *vm_problems(manifest, facts),
         *left_out_problems(manifest, files, facts),
         *_vm_busy(facts),
@@ -191,13 +195,14 @@ def order_load(  # noqa: PLR0913, PLR0917 - what it depends on
     run_state_after: RunStateAfter = RunStateAfter.AS_BEFORE,
     files: Mapping[str, FileRecord] = NO_FILES,
     accepted: Accepted = NOTHING_ACCEPTED,
+    saved: Mapping[str, FoundFile] | None = None,
 ) -> LoadOrder:
     """Decide a load; see `load_problems`.
 
     Raises:
         Refused: With every problem; the VM was asked questions only.
     """
-    problems = load_problems(manifest, facts, images, files, accepted)
+    problems = load_problems(manifest, facts, images, files, accepted, saved)
     if problems:
         raise Refused(
             f"snapshot {manifest.tag!r} cannot be loaded safely",

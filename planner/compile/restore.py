@@ -24,6 +24,7 @@ from enum import StrEnum
 from attrs import evolve, frozen
 
 from planner.compile.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
+from planner.compile.file_checks import FoundFile, file_problems
 from planner.compile.left_out_checks import left_out_problems
 from planner.compile.part_checks import internal_problems, manifest_problems, stream_problems
 from planner.compile.program import DESCRIPTOR_NAME
@@ -126,6 +127,7 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
     taken: Iterable[str] = (),
     files: Mapping[str, FileRecord] = NO_FILES,
     accepted: Accepted = NOTHING_ACCEPTED,
+    saved: Mapping[str, FoundFile] | None = None,
 ) -> RestorePlan:
     """Decide a restore.
 
@@ -138,6 +140,7 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
         taken: Paths at which there is something.
         files: What the images are that were left out (`planner.execute.left_out.look_at_left_out`).
         accepted: What may differ.
+        saved: The files that must be what they were, as they are.
 
     Raises:
         Refused: With every problem; nothing was changed.
@@ -145,6 +148,7 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
     problems = sorted(
         {
             *_problems(manifest, images, sizes),
+            *file_problems(manifest, saved or {}),
             *(_uncopied(manifest, images) if copies else _needed(manifest, others)),
             *not_accepted(left_out_problems(manifest, files), accepted),
         }

@@ -21,7 +21,14 @@ from planner.compile.file_checks import (
 from planner.errors import Problem
 from planner.model.manifest import BackingImage, FileRecord, Manifest, ManifestPart, PartKind
 
-__all__ = ["check_files", "digest_of", "look_at_files", "record_of", "with_records"]
+__all__ = [
+    "check_files",
+    "digest_of",
+    "look_at_files",
+    "record_of",
+    "stream_sizes",
+    "with_records",
+]
 
 _AT_ONCE_BYTES = 1024 * 1024
 
@@ -132,6 +139,15 @@ def _with_digest(file: str, now: FileRecord) -> FoundFile:
         return FoundFile(evolve(now, sha256=_read(file, now)))
     except OSError as error:
         return FoundFile(now, unread=error.strerror or str(error))
+
+
+def stream_sizes(manifest: Manifest) -> dict[str, int | None]:
+    """Bytes of each stream's file; None for one that is not there."""
+    sizes: dict[str, int | None] = {}
+    for part in manifest.of_kind(PartKind.STREAM):
+        path = Path(part.file)
+        sizes[part.file] = path.stat().st_size if path.is_file() else None
+    return sizes
 
 
 def check_files(manifest: Manifest) -> tuple[Problem, ...]:

@@ -5,9 +5,10 @@ qemu-img's own lock keeps it away from an image that a VM has open: every method
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from planner.compile.file_checks import FoundFile, file_problems
 from planner.compile.part_checks import (
     internal_problems,
     manifest_problems,
@@ -76,9 +77,19 @@ def _unreadable(disk: str, file: str, why: str) -> Problem:
 
 
 async def verify_offline(
-    manifest: Manifest, images: OfflineImages, sizes: dict[str, int | None]
+    manifest: Manifest,
+    images: OfflineImages,
+    sizes: dict[str, int | None],
+    files: Mapping[str, FoundFile] | None = None,
 ) -> tuple[Problem, ...]:
-    """Everything that is wrong with a snapshot's parts, looked at without a VM."""
+    """Everything that is wrong with a snapshot's parts, looked at without a VM.
+
+    Args:
+        manifest: What was recorded.
+        images: Its image files.
+        sizes: Bytes of each stream's file; None where it is not there.
+        files: The files that must be what they were, as they are.
+    """
     found, unreadable = await images_of_files(manifest, images)
     unseen = {problem.subject for problem in unreadable}
     problems = [
@@ -88,7 +99,7 @@ async def verify_offline(
         *stream_problems(manifest, sizes),
     ]
     seen = [problem for problem in problems if problem.subject not in unseen]
-    return in_order((*seen, *unreadable))
+    return in_order((*seen, *unreadable, *file_problems(manifest, files or {})))
 
 
 async def check_images(files: Iterable[str], images: OfflineImages) -> tuple[Problem, ...]:

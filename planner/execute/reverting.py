@@ -13,6 +13,7 @@ from planner.compile.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
 from planner.compile.left_out_checks import left_out_problems
 from planner.compile.part_checks import internal_problems, manifest_problems
 from planner.errors import Problem, Refused, RunFailed, UndoIncomplete, in_order
+from planner.execute.evidence import check_files
 from planner.execute.left_out import look_at_left_out
 from planner.execute.offline import OfflineImages, images_of_files
 from planner.execute.ports import NoReply, Reporter
@@ -57,7 +58,8 @@ async def revert_offline(
     """
     found, unreadable = await images_of_files(manifest, images)
     left_out = not_accepted(left_out_problems(manifest, look_at_left_out(manifest)), accepted)
-    problems = in_order((*unreadable, *_problems(manifest, found, others), *left_out))
+    changed = check_files(manifest)
+    problems = in_order((*unreadable, *_problems(manifest, found, others), *left_out, *changed))
     if problems:
         message = f"snapshot {manifest.tag!r} cannot be loaded safely"
         raise Refused(message, problems=problems, code="load-refused")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from planner.compile.file_checks import FoundFile, file_problems
 from planner.compile.part_checks import (
     internal_problems,
     manifest_problems,
@@ -40,6 +43,7 @@ def verify_on_vm(
     facts: Facts,
     below: dict[str, Image],
     sizes: dict[str, int | None] | None,
+    files: Mapping[str, FoundFile] | None = None,
 ) -> tuple[Problem, ...]:
     """Everything that is wrong with a snapshot, in canonical order; empty: it is whole.
 
@@ -48,6 +52,7 @@ def verify_on_vm(
         facts: The VM now.
         below: Every image that it has open, by file.
         sizes: Bytes of each stream's file; None where this machine cannot see the VM's files.
+        files: The files that must be what they were, as they are; likewise.
     """
     images = images_of_vm(facts, below)
     problems = [
@@ -56,6 +61,7 @@ def verify_on_vm(
         *overlay_problems(manifest, images),
         *vm_problems(manifest, facts),
         *(() if sizes is None else stream_problems(manifest, sizes)),
+        *file_problems(manifest, files or {}),
     ]
     return in_order(problems)
 

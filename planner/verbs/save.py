@@ -18,6 +18,7 @@ from planner.execute.applying import (
     settle,
 )
 from planner.execute.consent import decide_and_ask
+from planner.execute.frozen_bases import check_bases
 from planner.execute.measuring import ask_memory
 from planner.execute.meeting import meet
 from planner.execute.outcome import Outcome
@@ -61,7 +62,12 @@ class Saved:
 
 
 async def save(
-    context: Context, source: Plan | ReadRequest, design: str = AUTO, limits: Limits | None = None
+    context: Context,
+    source: Plan | ReadRequest,
+    design: str = AUTO,
+    limits: Limits | None = None,
+    *,
+    digest: bool = False,
 ) -> Saved:
     """Take a snapshot, or leave the VM as it was.
 
@@ -70,6 +76,7 @@ async def save(
         source: A plan, which must still fit the VM; or a request, which is compiled for it.
         design: For a request: a design's name, or `auto`.
         limits: How long it may take.
+        digest: Whether frozen images are read in the end, and their digests recorded.
 
     Returns:
         How it ended.  A step that failed raises nothing: what had been done is undone, and the outcome
@@ -93,6 +100,8 @@ async def save(
             plan = _fitting_plan(source, facts, design)
             check_tag_free(vm, plan, facts)
             _check_host(plan, context.backend)
+            if context.backend.images is not None:
+                check_bases(vm, plan, facts)
             await _check_pause(plan, limits, context.backend)
             return _Decided(plan, _given_up(plan, facts), facts)
 
@@ -103,6 +112,7 @@ async def save(
             *(vm, met.identity, decided.plan, decided.facts),
             instance=met.instance,
             deadline_s=limits.deadline_s,
+            digest=digest,
         )
         return await _run(context, run, limits)
 
