@@ -11,7 +11,6 @@ import pytest
 
 from tests.live.restores import request_of, save_external, store, template
 from tests.live.runs import snapplan
-from tests.support.images import qemu_img
 from tests.support.qemu import backing_path, qemu_img_binary, run_qemu
 from tests.support.topology import DiskKind, DiskSpec, Topology
 
@@ -109,20 +108,16 @@ def test_a_frozen_image_that_was_written_to_is_found(qemu):
 
 
 def test_an_image_that_was_only_opened_is_what_it_was(qemu):
-    """No false alarm: QEMU's start on the frozen images, and all that qemu-img does but write."""
+    """No false alarm: QEMU's start on the frozen images (fact 61), another mode, another name."""
     vm = qemu.start(DISKS)
     save(vm)
     vm.end()
     with run_qemu(DISKS, vm.directory):
         pass
-    for disk, form in (("disk0", "qcow2"), ("disk1", "raw")):
+    for disk in NAMES:
         image = vm.image(disk)
-        for words in (("info", "-f", form), ("map", "-f", form), ("compare", "-f", form, image)):
-            qemu_img(qemu_img_binary(), *words, image)
-        qemu_img(qemu_img_binary(), "convert", "-O", "raw", "-f", form, image, f"{image}.copy")
         image.chmod(0o640)
         os.link(image, f"{image}.link")
-    qemu_img(qemu_img_binary(), "check", "-f", "qcow2", vm.image("disk0"))
     code, said = run(vm, "verify", "a", "--offline", "--deep")
     assert (code, said["findings"]) == (0, [])
     assert run(vm, "load", "a", "--offline")[0] == 0
