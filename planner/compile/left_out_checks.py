@@ -94,8 +94,7 @@ def _medium(manifest: Manifest, one: LeftOut, facts: Facts) -> str:
 
 
 def _drive(manifest: Manifest, one: LeftOut, facts: Facts) -> Drive | None:
-    before = device_ranks(manifest.hardware, manifest.added)
-    after = device_ranks(facts.hardware, facts.devices)
+    before, after = device_ranks(manifest, facts)
     for drive in facts.drives:
         if one.drive_id and drive.id:
             if drive.id == one.drive_id:

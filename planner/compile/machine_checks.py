@@ -81,13 +81,10 @@ def device_problems(manifest: Manifest, facts: Facts) -> Iterator[Problem]:
     A device without an id is known by its number among those of its type: its QOM path changes with
     every other device, and with the version of QEMU.
     """
-    before = device_ranks(manifest.hardware, manifest.added)
-    after = device_ranks(facts.hardware, facts.devices)
+    before, after = device_ranks(manifest, facts)
     now = {disk.name: disk.qdev for disk in facts.disks}
     for disk, qdev in manifest.devices:
-        if disk not in now or now[disk] == qdev:
-            continue
-        if device_label(qdev, before) != device_label(now[disk], after):
+        if disk in now and device_label(qdev, before) != device_label(now[disk], after):
             yield Problem(
                 "device-differs",
                 disk,
@@ -96,8 +93,16 @@ def device_problems(manifest: Manifest, facts: Facts) -> Iterator[Problem]:
             )
 
 
-def device_ranks(hardware: Hardware | None, added: Iterable[Device]) -> dict[str, str]:
-    """The devices without an id, by QOM path: each one's type and its number among that type's."""
+def device_ranks(manifest: Manifest, facts: Facts) -> tuple[dict[str, str], dict[str, str]]:
+    """The devices without an id, then and now: what each is called for `device_label`, by QOM path."""
+    if manifest.hardware is None or facts.hardware is None:
+        return {}, {}
+    before = _ranks(manifest.hardware, manifest.added)
+    return before, _ranks(facts.hardware, facts.devices)
+
+
+def _ranks(hardware: Hardware, added: Iterable[Device]) -> dict[str, str]:
+    """Each one's type and its number among that type's."""
     paths = [device for device in added if device.id.startswith(ANONYMOUS)]
     paths.sort(key=lambda device: int("".join(filter(str.isdecimal, device.id)) or 0))
     counts: Counter[str] = Counter()
@@ -105,7 +110,7 @@ def device_ranks(hardware: Hardware | None, added: Iterable[Device]) -> dict[str
     for device in paths:
         counts[device.type] += 1
         ranks[device.id] = f"{device.type} {counts[device.type]}"
-    for number, kind in hardware.built_in if hardware is not None else ():
+    for number, kind in hardware.built_in:
         counts[kind] += 1
         ranks[f"{BUILT_IN}/device[{number}]"] = f"{kind} {counts[kind]}"
     return ranks
