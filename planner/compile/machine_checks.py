@@ -173,11 +173,14 @@ def _lost_features(was: Hardware, now: Hardware) -> list[str]:
 
 
 def _topology(was: Hardware, now: Hardware) -> Iterator[Problem]:
+    """Whether each processor is where it was; that there is room for more of them does not count."""
+    if not (was.topology and now.topology):
+        return
     before, after = _levels(was), _levels(now)
-    if before == after or not (was.topology and now.topology):
+    together = range(min(was.processors, now.processors))
+    if all(_place(before, number) == _place(after, number) for number in together):
         return
     message = f"processors of a socket were {_in_words(before)} and are {_in_words(after)}"
-    together = range(min(was.processors, now.processors))
     if any(_apic_id(before, number) != _apic_id(after, number) for number in together):
         yield _differs("cpu", f"{message}: they have other APIC ids")
     else:
@@ -185,9 +188,9 @@ def _topology(was: Hardware, now: Hardware) -> Iterator[Problem]:
 
 
 def _levels(hardware: Hardware) -> dict[str, int]:
-    """The levels of the topology; one that this QEMU does not know is one that has a single member."""
+    """The levels, the innermost first; one that this QEMU does not know has a single member."""
     known = dict(hardware.topology)
-    return {level: known.get(level, 1) for level in _LEVELS}
+    return {level: max(known.get(level, 1), 1) for level in _LEVELS}
 
 
 def _in_words(levels: Mapping[str, int]) -> str:
@@ -195,14 +198,23 @@ def _in_words(levels: Mapping[str, int]) -> str:
     return " by ".join(words) or "single"
 
 
+def _place(levels: Mapping[str, int], number: int) -> tuple[int, ...]:
+    """Which of its level a processor is, from the innermost level to the socket."""
+    place = []
+    for size in levels.values():
+        number, within = divmod(number, size)
+        place.append(within)
+    return (*place, number)
+
+
 def _apic_id(levels: Mapping[str, int], number: int) -> int:
     """What a PC's processor is called: each level takes as many bits as it needs."""
     made, shift = 0, 0
-    for size in levels.values():
-        number, within = divmod(number, max(size, 1))
+    *places, socket = _place(levels, number)
+    for size, within in zip(levels.values(), places, strict=True):
         made |= within << shift
-        shift += (max(size, 1) - 1).bit_length()
-    return made | number << shift
+        shift += (size - 1).bit_length()
+    return made | socket << shift
 
 
 def _memory(was: Hardware, now: Hardware) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.real_qemu
 
 SERIAL = ("-chardev", "null,id=null", "-device", "virtio-serial-pci,addr=9,id=serial")
 PORT = ("-device", "virtserialport,chardev=null,name=port")
+SECOND_PORT = ("-chardev", "null,id=more", "-device", "virtserialport,chardev=more,name=more")
 USB = ("-device", "qemu-xhci,addr=8", "-device", "usb-tablet,port=1,id=tablet")
 NIC = ("-device", "e1000,id=nic,addr=6")
 SLOTS = ("-m", "64,slots=2,maxmem=1G")
@@ -81,7 +82,7 @@ MORE = {
     ),
     "no tablet": (without("-device", "usb-tablet,port=1,id=tablet"), {"usb-tablet"}, False),
     "a port less": (without(*PORT), {"virtserialport"}, False),
-    "a port more": ((*BASE, *PORT), {"virtserialport"}, False),
+    "a port more": ((*BASE, *SECOND_PORT), {"virtserialport"}, False),
     "no debug exit": (without("-device", "isa-debug-exit"), *SAME),
     "a CPU more": (instead("2", "3"), {"cpu"}, False),
     "room for CPUs": (instead("2", "2,maxcpus=4"), *SAME),

@@ -128,6 +128,7 @@ SOFT = {
     "threads": {"topology": (("cores", 1), ("threads", 2))},
 }
 FREE = {
+    "room for more processors": {"topology": (("dies", 1), ("cores", 4), ("threads", 1))},
     "a feature more": {"features": (("00000001.edx", 0b111),)},
     "memory more": {"memory_backends": ("pc.ram", "more")},
     "a built-in device more": {"built_in": (*PC.built_in, (9, "usb-kbd"))},
