@@ -45,12 +45,13 @@ from planner.execute.frozen_bases import check_reverted
 from planner.execute.journal_file import JournalFile
 from planner.execute.keeping import after_keeping, keeping_plan, keeping_pump
 from planner.execute.left_out import look_at_left_out
-from planner.execute.loading import LoadMachine
+from planner.execute.loading import LoadMachine, LoadOutcome
 from planner.execute.meeting import meet
 from planner.execute.ordering import begin_order, settle_order
 from planner.execute.outcome import Outcome
 from planner.execute.ports import Backend
 from planner.execute.pump import ask_facts
+from planner.execute.qemu_log import QemuLog, with_log
 from planner.execute.recorder import Recorder
 from planner.execute.reverting import offline_commands, revert_offline
 from planner.execute.store import Store
@@ -228,10 +229,12 @@ async def _load(
                 machine, backend, images=backend.images, reporter=reporter, recorder=recorder
             )
 
+            log = QemuLog.of(backend.peer_pid)
+
             async def work() -> Outcome:
                 outcome = await pump.run()
                 settle_order(order, outcome, journal)
-                return outcome
+                return with_log(outcome, log) if isinstance(outcome, LoadOutcome) else outcome
 
             return order, await stopped_by_signals(work(), pump.interrupt)
         finally:

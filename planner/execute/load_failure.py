@@ -31,6 +31,16 @@ _CHECKS = tuple(
         r"Device '.*' does not have the requested snapshot '.*'",
     )
 )
+# Said when every disk is reverted, and a section of the machine state does not fit.
+_AT_THE_MACHINE = tuple(
+    re.compile(words, re.DOTALL)
+    for words in (
+        r"Error -\d+ while loading VM state.*",
+        r"error while loading state .*",
+        r"Unknown (savevm )?section or instance .*",
+        r"post load hook failed for: .*",
+    )
+)
 _AT_A_DISK = re.compile(
     r"Could not load snapshot '.*' on '(?P<name>[^']*)': (?P<why>.*)", re.DOTALL
 )
@@ -91,6 +101,8 @@ def read_failure(error: str, order: LoadOrder) -> Reverted:
     """What a load that failed with these words has done."""
     if any(words.fullmatch(error) for words in _CHECKS):
         return UNTOUCHED
+    if any(words.fullmatch(error) for words in _AT_THE_MACHINE):
+        return Reverted(surely=tuple(part.disk for part in order.parts), machine_lost=True)
     at_a_disk = _AT_A_DISK.fullmatch(error)
     if at_a_disk is not None:
         return _up_to(at_a_disk["name"], at_a_disk["why"], order)

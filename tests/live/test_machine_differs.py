@@ -29,7 +29,6 @@ TWO = ("-smp", "2")
 BASE = (*TWO, *NIC, *USB, *SERIAL, *PORT, "-device", "isa-debug-exit", *SLOTS)
 
 DEVICE = "/machine/peripheral/disk0-device/virtio-backend"
-REFUSED = "Error -22 while loading VM state"
 
 
 def without(*gone, base=BASE):
@@ -112,6 +111,10 @@ def saved(qemu):
     return vm, read_manifest(manifest.read_text())
 
 
+def options(vm):
+    return ("--vm", vm.directory / "tool", "--store", vm.directory / "store", "--json")
+
+
 def tried(vm, manifest, arguments):
     """What snapplan says of a machine, and whether QEMU loads the snapshot into it."""
     topology = attrs.evolve(vm.topology, extra_args=arguments, paused=True)
@@ -137,7 +140,6 @@ def check(qemu, variants):
         assert {problem.subject for problem in problems} == subjects, (name, problems)
         hard = [problem for problem in problems if problem.code != CPU_DIFFERS]
         assert bool(hard) is not loads, (name, problems)
-        assert (error or "").startswith("" if loads else REFUSED), (name, error)
         assert (error is None) is loads, (name, error)
 
 
@@ -155,11 +157,10 @@ def test_more_that_differs_is_told_and_is_what_stops_qemu(qemu):
 def test_a_machine_that_differs_is_refused_before_a_disk_is_reverted(qemu):
     """By `load`, with the difference and nothing reverted; another processor can be accepted."""
     vm, _ = saved(qemu)
-    options = ("--vm", vm.directory / "tool", "--store", vm.directory / "store", "--json")
     topology = attrs.evolve(vm.topology, extra_args=without(*NIC), paused=True)
     with run_qemu(topology, vm.directory) as fresh:
         assert on_disk(fresh, "write")
-        done = snapplan("load", "a", *options)
+        done = snapplan("load", "a", *options(vm))
         said = as_json(done)["error"]
         found = [(problem["code"], problem["subject"]) for problem in said["problems"]]
         assert (done.returncode, said["code"]) == (10, "load-refused")
@@ -167,10 +168,26 @@ def test_a_machine_that_differs_is_refused_before_a_disk_is_reverted(qemu):
         assert on_disk(fresh, "read")
     topology = attrs.evolve(vm.topology, extra_args=(*BASE, "-cpu", "Nehalem"), paused=True)
     with run_qemu(topology, vm.directory) as fresh:
-        done = snapplan("load", "a", *options)
+        done = snapplan("load", "a", *options(vm))
         found = [problem["code"] for problem in as_json(done)["error"]["problems"]]
         assert (done.returncode, found) == (10, ["cpu-differs"])
         assert on_disk(fresh, "read")
-        done = snapplan("load", "a", *options, "--accept-cpu")
+        done = snapplan("load", "a", *options(vm), "--accept-cpu")
         assert done.returncode == 0, done.stderr
         assert not on_disk(fresh, "read")
+
+
+def test_what_only_qemu_sees_is_told_in_its_own_words(qemu):
+    """A tablet at another USB port: which disk is reverted is said, and what QEMU's log says."""
+    vm, _ = saved(qemu)
+    moved = instead("usb-tablet,port=1,id=tablet", "usb-tablet,port=2,id=tablet")
+    with run_qemu(attrs.evolve(vm.topology, extra_args=moved, paused=True), vm.directory) as fresh:
+        done = snapplan("load", "a", *options(vm))
+        said = as_json(done)["error"]
+        problems = {problem["code"]: problem for problem in said["problems"]}
+        assert (done.returncode, said["code"]) == (21, "job-failed")
+        assert problems["disk-reverted"]["message"] == "it was reverted to 'a'"
+        log = problems["qemu-log"]["message"] + problems["job-failed"]["message"]
+        assert "usb-ptr" in log
+        if fresh.version < (11, 0):  # later its answer says it all
+            assert str(vm.directory / "stderr") in log

@@ -254,6 +254,9 @@ def test_a_part_that_is_gone_does_not_stop_a_delete_and_one_of_another_time_does
     assert delete(inactive) == {("node-inactive", "disk1")}
 
 
+BOTH_LOST = (("disk0", "disk1"), (), True)
+
+
 @pytest.mark.parametrize(
     ("words", "surely", "perhaps", "lost"),
     [
@@ -269,7 +272,9 @@ def test_a_part_that_is_gone_does_not_stop_a_delete_and_one_of_another_time_does
             *(("disk0",), (), False),
         ),
         ("Could not load snapshot 'a' on 'disk1': I/O error", ("disk0",), ("disk1",), False),
-        ("Error -22 while loading VM state", (), ("disk0", "disk1"), True),
+        ("Error -22 while loading VM state", ("disk0", "disk1"), (), True),
+        ("error while loading state for instance 0x0 of device 'ram': ret: -22", *BOTH_LOST),
+        ("Unknown section or instance 'apic' 1. Make sure that", *BOTH_LOST),
         ("words that nobody has seen yet", (), ("disk0", "disk1"), True),
         ("Could not load snapshot 'a' on 'who': I/O error", (), ("disk0", "disk1"), True),
     ],
