@@ -26,6 +26,7 @@ from backends.by_descriptor import Folder, name_of, open_file, same_file
 from backends.digest import Digester, cache_keeps_bytes
 from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
+from backends.merges import MERGES, Merges
 from planner.execute.evidence import digest_of
 from planner.execute.ports import HostRefused, NoReply
 
@@ -42,8 +43,7 @@ class QemuHost:
 
     - ``create-overlay`` (path, base, base-format, size): an empty qcow2 over the base.
     - ``remove-overlay`` (path, base): removes it, if it is there and over this base.
-    - ``merge-overlay`` (path, base, base-format): writes what it holds into the base first; only for
-      a QEMU that is gone, which qemu-img's lock makes sure of.
+    - what `backends.merges.Merges` does about overlays that are merged into their bases.
     - ``create-stream`` (path, temporary, mapped): an empty file, kept open for `descriptor`; mapped:
       QEMU writes to it in any order, so that nothing of it can be read before its end.
     - ``keep-stream`` (path, temporary): gives it its name; tells its ``size`` in bytes and the
@@ -93,13 +93,14 @@ class QemuHost:
             raise NoReply(f"{instruction} did not end within {timeout_s:g} s") from error
 
     def _do(self, instruction: str, path: Path, arguments: _Told) -> _Told:
-        if instruction in ("create-overlay", "remove-overlay", "merge-overlay"):
+        if instruction in ("create-overlay", "remove-overlay", *MERGES):
             base = Path(_text(arguments, "base"))
             if instruction == "create-overlay":
                 return self._create_overlay(path, base, arguments)
             if instruction == "remove-overlay":
                 return self._remove_overlay(path, base)
-            return self._merge_overlay(path, base)
+            merges = Merges(self.program, self._opened_overlay, self._remove_overlay)
+            return merges.do(instruction, path, base, arguments)
         if instruction == "is-there":
             return {"there": _exists(path)}
         temporary = Path(_text(arguments, "temporary"))
@@ -168,18 +169,9 @@ class QemuHost:
             folder.sync()
         return {"removed": True}
 
-    def _merge_overlay(self, path: Path, base: Path) -> _Told:
-        if _exists(path):
-            with Folder(path.parent) as folder:
-                descriptor = self._open_overlay(folder, path, base)
-            try:
-                self._qemu_img(
-                    *("commit", "-q", "-f", "qcow2", "-d", "--", name_of(descriptor)),
-                    descriptors=(descriptor,),
-                )
-            finally:
-                os.close(descriptor)
-        return self._remove_overlay(path, base)
+    def _opened_overlay(self, path: Path, base: Path) -> int:
+        with Folder(path.parent) as folder:
+            return self._open_overlay(folder, path, base)
 
     def _open_overlay(self, folder: Folder, path: Path, base: Path) -> int:
         """The overlay, open: it is a file, and lies over our base."""

@@ -23,7 +23,7 @@ from planner.compile.plan_text import FORMAT, read_plan
 from planner.execute.ports import Backend
 from planner.execute.store import Store
 from planner.model.request_text import ReadRequest, read_request
-from planner.present.outcome_view import outcome_text, outcome_to_plain
+from planner.present.outcome_view import outcome_text, outcome_to_plain, start_text
 from planner.verbs.save import Limits, Saved, save
 
 __all__ = ["command"]
@@ -91,7 +91,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     if as_json:
         print_json({**outcome_to_plain(program, outcome), "manifest": str(saved.manifest)})
     else:
-        click.echo(f"{outcome_text(program, outcome)}\nManifest: {saved.manifest}")
+        said = [outcome_text(program, outcome), f"Manifest: {saved.manifest}", start_text(outcome)]
+        click.echo("\n".join(filter(None, said)))
 
 
 def _read(text: str, source: str) -> Plan | ReadRequest:

@@ -38,6 +38,7 @@ from planner.compile.part_image import images_of_vm
 from planner.compile.restore import restored_problems
 from planner.errors import BadInput, Problem, Refused
 from planner.execute.applying import check_nothing_pending
+from planner.execute.before_delete import absent_overlays, check_merges
 from planner.execute.consent import decide_and_ask
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driving import MachinePump
@@ -49,6 +50,7 @@ from planner.execute.meeting import meet
 from planner.execute.offline import images_of_files
 from planner.execute.ordering import begin_order, settle_order
 from planner.execute.outcome import Outcome
+from planner.execute.pending_images import check_images_free
 from planner.execute.ports import Backend, Host, Images
 from planner.execute.pump import ask_facts
 from planner.execute.recorder import Recorder
@@ -128,8 +130,11 @@ async def _on_vm(
             here = backend.host is not None
             _refuse_restored(found, wish)
             order = order_delete(
-                found.manifest, facts, images, others, wish.overlays, files_here=here
+                *(found.manifest, facts, images, others, wish.overlays),
+                files_here=here,
+                absent=await absent_overlays(found.manifest, backend.host),
             )
+            await check_merges(order, backend.host)
             return _Decided(evolve(order, manifest_file=str(found.path.resolve())), facts)
 
         def ask(decided: _Decided) -> bool:
@@ -151,17 +156,20 @@ async def _offline(wish: _Wish, reporter: TerminalReporter) -> tuple[DeleteOrder
 async def _offline_of(
     first: Found, vm: VmStore | None, wish: _Wish, reporter: TerminalReporter
 ) -> tuple[DeleteOrder, Outcome]:
-    files = QemuImages()
+    files, host = QemuImages(), QemuHost()
 
     async def decide() -> tuple[DeleteOrder, object]:
         found = read_again(first)
-        images, unreadable = await images_of_files(found.manifest, files)
+        check_images_free(wish.store, found.manifest, vm)
+        absent = await absent_overlays(found.manifest, host)
+        images, unreadable = await images_of_files(found.manifest, files, absent)
         if unreadable:
             message = "not all images can be looked at"
             raise Refused(message, problems=unreadable, code=unreadable[0].code)
         others = () if vm is None else vm.manifests().found
         _refuse_restored(found, wish)
-        order = order_delete_offline(found.manifest, images, others, wish.overlays)
+        order = order_delete_offline(found.manifest, images, others, wish.overlays, absent=absent)
+        await check_merges(order, host)
         order = evolve(order, manifest_file=str(found.path.resolve()))
         return order, stamps(found.manifest.files)
 
@@ -169,7 +177,7 @@ async def _offline_of(
         return _confirm(decided[0], wish, reporter)
 
     order, _ = await decide_and_ask(decide, ask, wish.source)
-    hands = _Hands(GoneVm("no VM is used"), files, QemuHost())
+    hands = _Hands(GoneVm("no VM is used"), files, host)
     with own_writes(vm, [part.file for part in order.parts], order.tag):
         return order, await _delete(order, hands, reporter)
 

@@ -49,6 +49,7 @@ from planner.execute.loading import LoadMachine, LoadOutcome
 from planner.execute.meeting import meet
 from planner.execute.ordering import begin_order, settle_order
 from planner.execute.outcome import Outcome
+from planner.execute.pending_images import check_images_free
 from planner.execute.ports import Backend
 from planner.execute.pump import ask_facts
 from planner.execute.qemu_log import QemuLog, with_log
@@ -292,6 +293,7 @@ async def _offline(
     vm = store_of(found, wish.store)
     with nullcontext() if vm is None else vm.locked():
         manifest = read_again(found).manifest  # another snapplan may have replaced it meanwhile
+        check_images_free(wish.store, manifest, vm)
         others = () if vm is None else vm.manifests().found
         # Half a revert is of no use to anybody: it is short, and goes on to its end.
         reverting = revert_offline(manifest, QemuImages(), others, reporter, wish.accepted)

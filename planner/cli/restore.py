@@ -26,6 +26,7 @@ from planner.execute.consent import decide_and_ask
 from planner.execute.evidence import look_at_files, stream_sizes
 from planner.execute.files import stamps
 from planner.execute.left_out import look_at_left_out
+from planner.execute.pending_images import check_images_free
 from planner.execute.restoring import Disks, look_at_parts, names_taken, run_restored
 from planner.execute.stopping import to_its_end
 from planner.execute.store import Store, VmStore
@@ -137,6 +138,7 @@ class _Decided:
 
 async def _decide(found: Found, vm: VmStore | None, wish: RestoreWish) -> _Decided:
     manifest = found.manifest
+    check_images_free(wish.store, manifest, vm)
     others = () if vm is None else vm.manifests().found
     saved = look_at_files(manifest)
     plan = await _plan(manifest, wish, others, saved)

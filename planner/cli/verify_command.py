@@ -13,13 +13,14 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
-from planner.cli.manifests import find_manifest, manifest_argument, offline_option
+from planner.cli.manifests import find_manifest, manifest_argument, offline_option, store_of
 from planner.compile.file_checks import file_notes, recorded_files
 from planner.compile.left_out_checks import left_out_problems
 from planner.errors import Problem, Refused, Violation, in_order
 from planner.execute.evidence import look_at_files, stream_sizes
 from planner.execute.left_out import look_at_left_out
 from planner.execute.offline import check_images, verify_offline
+from planner.execute.pending_images import check_images_free
 from planner.execute.ports import Backend
 from planner.execute.pump import ask_facts
 from planner.execute.store import Store, VmIdentity
@@ -56,6 +57,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("give either --vm ADDR or --offline")
     if vm is None:
         found = find_manifest(source, store.vms())
+        check_images_free(store, found.manifest, store_of(found, store))
         verdict = run(_offline(found.manifest, deep=deep))
     else:
         verdict = _on_vm(source, vm, store, deep=deep)

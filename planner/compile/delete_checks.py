@@ -7,12 +7,12 @@ is somebody else's and stops all of it.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from attrs import evolve, frozen
 
+from planner.compile.merge_checks import MergedOverlay, merge_job, merge_problems, merged
 from planner.compile.part_checks import part_of
 from planner.compile.refusals import vm_problems as busy_problems
 from planner.errors import Problem, Refused, in_order
@@ -23,7 +23,6 @@ from planner.model.manifest import Manifest, ManifestPart, PartKind
 __all__ = [
     "DeleteOrder",
     "DeletedPart",
-    "MergedOverlay",
     "Overlays",
     "foreign_problems",
     "needed_problems",
@@ -63,31 +62,6 @@ class DeletedPart:
 
 
 @frozen
-class MergedOverlay:
-    """An overlay whose contents are written into the frozen image below, so that both are one again.
-
-    Attributes:
-        disk: Canonical name.
-        device: The root node of the disk, for `block-commit`; empty: it is off the disk already.
-        overlay: Node of the overlay.
-        base: Live node of the frozen image; empty where the overlay is off the disk.
-        overlay_file: The overlay's file.
-        base_file: The frozen image.
-        base_format: Its format.
-        job_id: Of the job that merges it.
-    """
-
-    disk: str
-    device: str
-    overlay: str
-    base: str
-    overlay_file: str
-    base_file: str
-    base_format: str
-    job_id: str
-
-
-@frozen
 class DeleteOrder:
     """A delete that passed the preflight, with nothing left to decide.
 
@@ -95,8 +69,8 @@ class DeleteOrder:
         tag: The snapshot's tag.
         parts: Internal parts that are there, the machine state's first: what is left after a crash
             can then never be loaded by accident.
-        merges: Overlays that are merged back.
-        streams: Files of machine state that are removed, before any other part.
+        merges: Overlays that are merged back, before anything is deleted: it is what can fail.
+        streams: Files of machine state that are removed, before any internal part.
         kept: Disks whose overlays stay as they are.
         gone: Disks whose parts are gone already.
         offline: Whether image files are worked on, without a VM.
@@ -174,7 +148,7 @@ def _vm_problems(manifest: Manifest, facts: Facts) -> Iterator[Problem]:
     for problem in busy_problems(facts, machine_state=False):
         if problem.code != "run-state-unsupported":
             yield problem
-    own = {part.disk: _merge_job(part) for part in manifest.of_kind(PartKind.OVERLAY)}
+    own = {part.disk: merge_job(part) for part in manifest.of_kind(PartKind.OVERLAY)}
     parts = {part.disk for part in manifest.parts}
     for disk in facts.disks:
         if disk.name in parts:
@@ -212,30 +186,6 @@ def _choice_problems(
         yield Problem("host-not-here", part.disk or part.file, words, "run snapplan there")
 
 
-def _merge_job(part: ManifestPart) -> str:
-    digest = hashlib.sha256(f"{part.overlay}\0{part.overlay_file}".encode()).hexdigest()
-    return f"snapplan-merge-{digest[:16]}"
-
-
-def _merge_problems(
-    manifest: Manifest, images: Mapping[str, Mapping[str, Image]]
-) -> Iterator[Problem]:
-    """Why an overlay cannot be merged back; an overlay that is off its disk already can."""
-    for part in manifest.of_kind(PartKind.OVERLAY):
-        files = images.get(part.disk)
-        if files is None:
-            words = f"it is gone, so {part.overlay_file} cannot be merged back"
-            yield Problem("part-disk-missing", part.disk, words, "attach it, or use --offline")
-            continue
-        base, overlay = files.get(part.file), files.get(part.overlay_file)
-        merged = base is not None and base.active and overlay is None
-        on_top = overlay is not None and overlay.active and overlay.backing[:1] == (part.file,)
-        if not merged and not on_top:
-            words = f"{part.overlay_file} does not lie on {part.file} at the top of its chain"
-            remedy = "delete the later snapshots first, or keep it (--overlays keep)"
-            yield Problem("chain-differs", part.disk, words, remedy)
-
-
 def order_delete(  # noqa: PLR0913 - what a delete is decided on
     manifest: Manifest,
     facts: Facts,
@@ -244,6 +194,7 @@ def order_delete(  # noqa: PLR0913 - what a delete is decided on
     overlays: Overlays | None = None,
     *,
     files_here: bool = True,
+    absent: Collection[str] = (),
 ) -> DeleteOrder:
     """Decide a delete on a running VM.
 
@@ -254,6 +205,7 @@ def order_delete(  # noqa: PLR0913 - what a delete is decided on
         others: The manifests of the VM.
         overlays: What becomes of overlays; None: nobody said.
         files_here: Whether the VM's files are this machine's.
+        absent: Overlays whose files are known not to be there.
 
     Raises:
         Refused: With every problem; the VM was asked questions only.
@@ -263,7 +215,7 @@ def order_delete(  # noqa: PLR0913 - what a delete is decided on
         *_choice_problems(manifest, overlays, files_here=files_here),
         *needed_problems(_touched(manifest, commit=commit), others),
         *foreign_problems(manifest, images),
-        *(_merge_problems(manifest, images) if commit else ()),
+        *(merge_problems(manifest, images, absent) if commit else ()),
         *_vm_problems(manifest, facts),
     ]
     _refuse(manifest, problems)
@@ -278,9 +230,11 @@ def order_delete(  # noqa: PLR0913 - what a delete is decided on
         parts.append(_deleted(part, node, disk.root))
     merges = []
     for part in manifest.of_kind(PartKind.OVERLAY) if commit else ():
-        on_top = part.overlay_file in images[part.disk]
-        base = images[part.disk][part.file].node if on_top else ""
-        merges.append(_merged(part, by_name[part.disk].root if on_top else "", base))
+        if part.overlay_file not in images[part.disk]:
+            gone.append(part.disk)
+            continue
+        base = images[part.disk][part.file].node
+        merges.append(merged(manifest, part, by_name[part.disk].root, base))
     return _order(manifest, parts, merges, gone, commit=commit)
 
 
@@ -289,6 +243,8 @@ def order_delete_offline(
     images: Mapping[str, Mapping[str, Image]],
     others: Sequence[Manifest],
     overlays: Overlays | None = None,
+    *,
+    absent: Collection[str] = (),
 ) -> DeleteOrder:
     """Decide a delete on image files that no VM has open; see `order_delete`."""
     commit = overlays is Overlays.COMMIT
@@ -304,7 +260,12 @@ def order_delete_offline(
             gone.append(part.disk)
         else:
             parts.append(_deleted(part, "", ""))
-    merges = [_merged(part, "", "") for part in manifest.of_kind(PartKind.OVERLAY) if commit]
+    merges = []
+    for part in manifest.of_kind(PartKind.OVERLAY) if commit else ():
+        if part.overlay_file in absent:
+            gone.append(part.disk)
+        else:
+            merges.append(merged(manifest, part, "", ""))
     return evolve(_order(manifest, parts, merges, gone, commit=commit), offline=True)
 
 
@@ -330,19 +291,6 @@ def _order(
         streams=tuple(part.file for part in manifest.of_kind(PartKind.STREAM)),
         kept=tuple(part.disk for part in kept),
         gone=tuple(gone),
-    )
-
-
-def _merged(part: ManifestPart, device: str, base: str) -> MergedOverlay:
-    return MergedOverlay(
-        part.disk,
-        device,
-        part.overlay,
-        base,
-        part.overlay_file,
-        part.file,
-        part.format,
-        _merge_job(part),
     )
 
 

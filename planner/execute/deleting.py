@@ -1,9 +1,10 @@
 """Deletes a snapshot's parts, without I/O: the machine of `snapplan delete`.
 
 Nothing undoes a deletion, so it can only be finished: parts go one by one, by id and name, and what
-became of a deletion whose answer was lost is looked at before it is sent again.  Killed at any point it
-leaves parts that are whole or gone, and another delete of the same manifest goes on from there.  The
-manifest goes last, and not by this machine.
+became of a deletion whose answer was lost is looked at before it is sent again.  What can fail comes
+first: overlays are merged back before anything is deleted (`planner.execute.merging`).  Killed at any
+point it leaves parts that are whole or gone, and another delete of the same manifest goes on from there.
+The manifest goes last, and not by this machine.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import cast
 
 from attrs import define, field, frozen
 
-from planner.compile.delete_checks import DeletedPart, DeleteOrder, MergedOverlay
+from planner.compile.delete_checks import DeletedPart, DeleteOrder
+from planner.compile.merge_checks import MergedOverlay
 from planner.errors import Problem
 from planner.execute.actions import (
     HostDo,
@@ -29,7 +31,7 @@ from planner.execute.actions import (
 )
 from planner.execute.driven import GRACE_S, ROUNDS, Driven, Flow, Gone, Silent
 from planner.execute.look import Baseline
-from planner.execute.merging import MERGE_TIMEOUT_S, merge_on_vm
+from planner.execute.merging import MERGE_TIMEOUT_S, Merging, Stage, unproved
 from planner.execute.outcome import Failure, Outcome, failure_of
 from planner.execute.phases import Phase
 from planner.execute.visit import StepFailed, Visit
@@ -48,9 +50,11 @@ class DeleteOutcome(Outcome):
 
     Attributes:
         deleted: Disks whose parts are gone by this run.
+        copied_to: Frozen images that may have been written to, though their overlays are not merged.
     """
 
     deleted: tuple[str, ...] = ()
+    copied_to: tuple[str, ...] = ()
 
     def _vm_state(self) -> str:
         state = f"The VM is {self.run_state}. " if self.run_state else ""
@@ -58,6 +62,12 @@ class DeleteOutcome(Outcome):
             return (
                 f"{state}Deleted on {', '.join(self.deleted)}; the snapshot cannot be loaded any more. "
                 "Delete it again to finish."
+            )
+        if self.copied_to:
+            return (
+                f"{state}Nothing was deleted, and the guest's disks are whole. Some of what the guest "
+                f"wrote since may be in {', '.join(self.copied_to)}: the snapshot cannot be loaded any "
+                "more. Delete it again to finish."
             )
         return f"{state}Nothing was deleted."
 
@@ -83,6 +93,12 @@ class DeleteMachine(Driven):
 
     order: DeleteOrder = field(kw_only=True)
     _deleted: list[str] = field(init=False, factory=list)
+    _kept: dict[str, str] = field(init=False, factory=dict)
+    _merging: Merging = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        merges = () if self.order.offline else self.order.merges
+        self._merging = Merging(merges, self.visit, self._ask, self._bring_to)
 
     @classmethod
     def of(cls, order: DeleteOrder) -> DeleteMachine:
@@ -94,7 +110,6 @@ class DeleteMachine(Driven):
         if not (self.order.parts or self.order.merges or self.order.streams):
             yield Tell("all its parts are gone already")
         failure = yield from self._delete_all()
-        run_state = ""
         if failure is None:
             self.visit.go(Phase.CONFIRMING)
             self.visit.go(Phase.DONE)
@@ -103,41 +118,63 @@ class DeleteMachine(Driven):
             self.visit.go(Phase.INSPECTING)
             self.visit.go(Phase.UNDOING)
             self.visit.go(Phase.RESTORING)
-            self.visit.go(Phase.INCOMPLETE if self._deleted else Phase.UNDONE)
-        left = () if failure is None else self._left()
+            begun = bool(self._deleted or self._kept or self._merging.begun)
+            self.visit.go(Phase.INCOMPLETE if begun else Phase.UNDONE)
         return DeleteOutcome(
-            self.visit.phase, run_state, failure=failure, left=left, deleted=tuple(self._deleted)
+            self.visit.phase,
+            self._merging.run_state,
+            failure=failure,
+            left=() if failure is None else self._left(),
+            events=tuple(self.visit.pauses),
+            deleted=tuple(self._deleted),
+            copied_to=tuple(
+                merge.base_file for merge in self._merging.of_stage(Stage.COPYING, Stage.SWITCHING)
+            ),
         )
 
     def _delete_all(self) -> Flow[Failure | None]:
-        steps: list[tuple[str, str, Callable[[], Flow[None]]]] = [
-            *((file, f"remove {file}", partial(self._remove, file)) for file in self.order.streams),
-            *((p.disk, f"delete on {p.disk}", partial(self._delete, p)) for p in self.order.parts),
-            *((m.disk, f"merge on {m.disk}", partial(self._merge, m)) for m in self.order.merges),
-        ]
+        failure: Failure | None = None
         try:
-            for number, (subject, what, step) in enumerate(steps, start=1):
-                yield Tell(what, number, len(steps))
-                self.visit.where = f"step {number} of {len(steps)} ({what})"
-                self.visit.check_wishes()
-                yield from step()
-                self._deleted.append(subject)
+            yield from self._each_step()
         except StepFailed as failed:
-            return failed.failure
+            failure = failed.failure
         except Gone:
+            self._merging.run_state = "gone"
+            self._kept = yield from self._merging.settle_dead()
             words = "QEMU is gone; delete again with --offline"
-            return Failure("vm-gone", self.visit.where, words)
+            failure = Failure("vm-gone", self.visit.where, words)
         except Silent as silent:
-            return Failure("vm-silent", self.visit.where, silent.why)
+            failure = Failure("vm-silent", self.visit.where, silent.why)
         except Exception as error:  # noqa: BLE001 - a reply that nobody thought of, or a bug
-            return failure_of(error, self.visit.where)
-        return None
+            failure = failure_of(error, self.visit.where)
+        removed = [m.disk for m in self._merging.of_stage(Stage.REMOVED)]
+        self._deleted = [*removed, *(d for d in self._deleted if d not in removed)]
+        return failure
 
-    def _host(self, instruction: str, arguments: dict[str, object]) -> Flow[None]:
+    def _each_step(self) -> Flow[None]:
+        order = self.order
+        steps: list[tuple[str, str, Callable[[], Flow[None]]]] = []
+        if order.offline:
+            steps += [(m.disk, f"merge on {m.disk}", partial(self._merge, m)) for m in order.merges]
+        elif order.merges:
+            disks = ", ".join(merge.disk for merge in order.merges)
+            steps.append(("", f"merge on {disks}", self._merging.run))
+        steps += [(file, f"remove {file}", partial(self._remove, file)) for file in order.streams]
+        steps += [(p.disk, f"delete on {p.disk}", partial(self._delete, p)) for p in order.parts]
+        for number, (subject, what, step) in enumerate(steps, start=1):
+            yield Tell(what, number, len(steps))
+            self.visit.where = f"step {number} of {len(steps)} ({what})"
+            self.visit.check_wishes()
+            yield from step()
+            self._deleted += [subject] if subject else []
+
+    def _host(
+        self, instruction: str, arguments: dict[str, object], code: str = "file-left"
+    ) -> Flow[None]:
         """Something with files; each of them may be done twice."""
         response = yield HostDo(instruction, arguments, MERGE_TIMEOUT_S)
         if isinstance(response, Turned):
-            raise self.visit.failed("file-left", response.description)
+            raise self.visit.failed(code, response.description)
         if isinstance(response, NoAnswer):
             raise self.visit.failed("file-left", f"it may still be there: {response.why}")
 
@@ -149,13 +186,18 @@ class DeleteMachine(Driven):
         )
 
     def _merge(self, merge: MergedOverlay) -> Flow[None]:
-        files: dict[str, object] = {"path": merge.overlay_file, "base": merge.base_file}
-        if self.order.offline:
-            format_of_base = {"base-format": merge.base_format}
-            yield from self._host("merge-overlay", {**files, **format_of_base})
-            return
-        yield from merge_on_vm(merge, self.visit, self._ask)
-        yield from self._host("remove-overlay", files)
+        """Offline; what cannot be proved to be unmerged is kept."""
+        arguments: dict[str, object] = {
+            "path": merge.overlay_file,
+            "base": merge.base_file,
+            "base-format": merge.base_format,
+            "frozen-ns": merge.frozen_ns,
+        }
+        try:
+            yield from self._host("merge-overlay", arguments, "overlay-left")
+        except StepFailed as failed:
+            self._kept[merge.disk] = failed.failure.message
+            raise
 
     def _delete(self, part: DeletedPart) -> Flow[None]:
         """Delete until the part is seen to be gone; what was not answered is looked at first."""
@@ -203,10 +245,22 @@ class DeleteMachine(Driven):
                 (part.disk, f"snapshot {part.snapshot_id} {self.order.tag!r} may still be there")
                 for part in self.order.parts
             ),
-            *((m.disk, f"{m.overlay_file} may still be there") for m in self.order.merges),
         ]
-        return tuple(
+        if self.order.offline:
+            left += [
+                (m.disk, f"{m.overlay_file} may still be there")
+                for m in self.order.merges
+                if m.disk not in self._kept
+            ]
+        kept = [
+            unproved(merge, self._kept[merge.disk])
+            for merge in self.order.merges
+            if merge.disk in self._kept
+        ]
+        merging = [each for each in self._merging.left() if each.subject not in self._kept]
+        rest = (
             Problem("part-left", subject, words, again)
             for subject, words in left
             if subject not in self._deleted
         )
+        return (*kept, *merging, *rest)

@@ -1,89 +1,348 @@
-"""Merges an overlay back into its frozen image while the guest writes to it: `block-commit`.
+"""Merges overlays back into their frozen images while the guest runs: `block-commit`.
 
-QEMU copies what the overlay holds, reports `ready` when the two are equal but for what comes in just
-now, and puts the image back in the overlay's place on `job-complete`.  Whoever dies in between, the
-guest's disk is whole at every moment; a job that is there is followed, and one that is not is begun.
+    copy, all disks - stop - (note the file - complete - remove the file) for each disk - cont
+
+Nothing of the snapshot is deleted before this has ended well: it is what can fail.
+
+QEMU copies what an overlay holds, reports `ready` when the two are equal but for what comes in just
+now, and puts the image back in the overlay's place on `job-complete`.  From then on the overlay is
+stale: merged once more, over what the guest has written to the image since, it would destroy that.  So
+the guest is held from before the first `job-complete` until the last overlay is unlinked: whoever dies
+in between, overlay and image read the same, whether they were merged or not.  While the guest stands
+the journal is told what file the overlay is (`note-overlay`); once QEMU has let go of it, it is removed
+if it is still just that file, and never merged.
+
+Where QEMU is gone and the journal does not know how a merge ended, the files decide (`settle_dead`): an
+overlay is merged where it was written to after its image, removed where both read the same, and
+otherwise kept and named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any, cast
 
-from planner.compile.delete_checks import MergedOverlay
-from planner.execute.actions import AwaitEvent, NoAnswer, Send, Turned
-from planner.execute.driven import GRACE_S, Flow
-from planner.execute.visit import Visit
+from attrs import define, field
+
+from planner.compile.merge_checks import MergedOverlay
+from planner.errors import Problem
+from planner.execute.actions import AwaitEvent, HostDo, NoAnswer, Returned, Send, Tell, Turned
+from planner.execute.driven import GRACE_S, Flow, Gone, Silent
+from planner.execute.visit import StepFailed, Visit
+from planner.model.facts import Job
 from planner.model.image import images_of_nodes
-from planner.model.replies import jobs_of
+from planner.model.replies import Replies, disks_of, jobs_of, run_state_of
 
-__all__ = ["MERGE_TIMEOUT_S", "merge_on_vm"]
+__all__ = ["MERGE_TIMEOUT_S", "Merging", "Stage", "unproved"]
 
 MERGE_TIMEOUT_S = 3600.0
 _POLL_S = 0.1
 _POLLS = 36_000
 _BEGINNINGS = 3
+_ENDED = ("concluded", "null")
+_FLAT = {"flat": True}
 
-Ask = Callable[..., Flow[object]]
+Ask = Callable[..., Flow[Any]]
+BringTo = Callable[[str, str], Flow[str]]
 
 
-def merge_on_vm(merge: MergedOverlay, visit: Visit, ask: Ask) -> Flow[None]:
-    """Merge, if the overlay is on the disk, and take its node out of QEMU.
+class Stage(StrEnum):
+    """How far the merge of one overlay has come, at the least."""
 
-    Raises:
-        StepFailed: It cannot be merged; the disk as the guest sees it is whole.
+    UNTOUCHED = "untouched"
+    COPYING = "copying"
+    """QEMU may have been told to copy: the frozen image may have been written to."""
+    SWITCHING = "switching"
+    """QEMU may have been told to complete: the guest may write to the image."""
+    MERGED = "merged"
+    """It is known to be merged, and QEMU has let go of it."""
+    REMOVED = "removed"
+
+
+@define
+class Merging:
+    """The merges of one delete on a running VM.
+
+    Attributes:
+        merges: Which.
+        visit: What is known of the VM.
+        ask: Asks QEMU, connecting anew where needed.
+        bring_to: Stops or continues the guest.
+        stages: By disk, how far it has come.
+        run_state: The VM's, as last seen; empty: not asked.
     """
-    for _ in range(_BEGINNINGS):
-        if (yield from _follow(merge, visit, ask)):
-            break
-        nodes = images_of_nodes((yield from ask("query-named-block-nodes", {"flat": True})))
-        if not merge.device or merge.overlay_file not in nodes:
-            break
-        yield from _send(_commit(merge), visit, must=True)
-    # Its node stays behind when the job has taken it out of the chain.
-    response = yield from _send(Send("blockdev-del", {"node-name": merge.overlay}, GRACE_S), visit)
-    if isinstance(response, Turned) and "Failed to find node" not in response.description:
-        raise visit.failed("overlay-left", f"QEMU says: {response.description}")
-    nodes = images_of_nodes((yield from ask("query-named-block-nodes", {"flat": True})))
-    if merge.overlay_file in nodes:
-        raise visit.failed("overlay-left", f"{merge.overlay_file} is still open in QEMU")
 
+    merges: tuple[MergedOverlay, ...]
+    visit: Visit
+    ask: Ask
+    bring_to: BringTo
+    stages: dict[str, Stage] = field(init=False)
+    run_state: str = field(init=False, default="")
+    _seen: dict[str, Mapping[str, object]] = field(init=False, factory=dict)
+    _held: bool = field(init=False, default=False)
 
-def _commit(merge: MergedOverlay) -> Send:
-    arguments = {
-        "job-id": merge.job_id,
-        "device": merge.device,
-        "base-node": merge.base,
-        "top-node": merge.overlay,
-        "auto-dismiss": False,
-    }
-    return Send("block-commit", arguments, GRACE_S)
+    def __attrs_post_init__(self) -> None:
+        self.stages = dict.fromkeys((merge.disk for merge in self.merges), Stage.UNTOUCHED)
 
+    def of_stage(self, *stages: Stage) -> tuple[MergedOverlay, ...]:
+        """The merges that stand in one of these stages."""
+        return tuple(merge for merge in self.merges if self.stages[merge.disk] in stages)
 
-def _send(send: Send, visit: Visit, *, must: bool = False) -> Flow[Any]:
-    response = yield send
-    if isinstance(response, NoAnswer):
-        visit.connected = not response.lost
-    if must and isinstance(response, Turned):
-        raise visit.failed("command-refused", f"QEMU says: {response.description}")
-    return response
+    @property
+    def begun(self) -> bool:
+        """Whether any frozen image may have been written to."""
+        return any(stage is not Stage.UNTOUCHED for stage in self.stages.values())
 
+    # --- on a running VM ------------------------------------------------------------------------
 
-def _follow(merge: MergedOverlay, visit: Visit, ask: Ask) -> Flow[bool]:
-    """Follow the job to its end; whether there was one."""
-    for _ in range(_POLLS):
-        jobs = jobs_of((yield from ask("query-jobs")))
-        job, error = next(((j, e) for j, e in jobs if j.id == merge.job_id), (None, ""))
-        if job is None:
-            return False
-        if job.status == "ready":
-            yield from _send(Send("job-complete", {"id": merge.job_id}, GRACE_S), visit)
-        if job.status == "concluded":
-            yield from _send(Send("job-dismiss", {"id": merge.job_id}, GRACE_S), visit)
-            if error:
-                raise visit.failed("job-failed", f"QEMU says: {error}")
-            return True
+    def run(self) -> Flow[None]:
+        """Merge all of them and remove their files; the guest runs on as before.
+
+        Raises:
+            StepFailed: It was not done; the guest runs as before, its disks are whole, and of an
+                overlay that was not merged no job is left.
+        """
+        if not self.merges:
+            return
+        try:
+            for merge in self.merges:
+                yield from self._copy(merge)
+            self.visit.check_wishes()
+            yield from self._hold()
+            for merge in self.merges:
+                yield from self._switch(merge)
+        except (Gone, Silent):
+            raise
+        except Exception:
+            yield from self._cancel()
+            yield from self._let_go()
+            raise
+        yield from self._let_go()
+
+    def _copy(self, merge: MergedOverlay) -> Flow[None]:
+        """Begin the job where there is none, and follow it until it is ready."""
+        begun = 0
+        for _ in range(_POLLS):
+            job, error = yield from self._job(merge)
+            if job is None:
+                if begun == _BEGINNINGS or not (yield from self._is_on_top(merge)):
+                    raise self._vanished(merge)
+                begun += 1
+                yield from self._begin(merge)
+            elif job.status == "ready":
+                return
+            elif job.status in _ENDED:
+                # Somebody else has ended it: cancelled, or completed in our place.
+                yield from self._dismiss(merge, error)
+            else:
+                yield from self._wait()
+            self.visit.check_wishes()
+        raise self.visit.failed("deadline-passed", f"job {merge.job_id} does not become ready")
+
+    def _begin(self, merge: MergedOverlay) -> Flow[None]:
+        before = self.stages[merge.disk]
+        self.stages[merge.disk] = Stage.COPYING
+        arguments = {
+            "job-id": merge.job_id,
+            "device": merge.device,
+            "base-node": merge.base,
+            "top-node": merge.overlay,
+            "auto-dismiss": False,
+        }
+        response = yield from self._send("block-commit", arguments)
+        if isinstance(response, Turned):
+            self.stages[merge.disk] = before
+            raise self.visit.failed("command-refused", f"QEMU says: {response.description}")
+
+    def _hold(self) -> Flow[None]:
+        """Have the guest stand still until every overlay is unlinked."""
+        self.run_state = run_state_of((yield from self.ask("query-status")))
+        if self.run_state == "running":
+            self._held = True
+            self.run_state = yield from self.bring_to("stop", "paused")
+
+    def _switch(self, merge: MergedOverlay) -> Flow[None]:
+        """Put the image in the overlay's place, record that, and remove the overlay."""
+        files: dict[str, object] = {"path": merge.overlay_file, "base": merge.base_file}
+        self._seen[merge.disk] = yield from self._host("note-overlay", files)
+        yield from self._complete(merge)
+        yield from self._release(merge)
+        self.stages[merge.disk] = Stage.MERGED
+        yield from self._remove(merge)
+
+    def _release(self, merge: MergedOverlay) -> Flow[None]:
+        """Take the overlay's node out of QEMU: it stays behind when it is out of the chain."""
+        why = ""
+        for _ in range(_BEGINNINGS):
+            response = yield from self._send("blockdev-del", {"node-name": merge.overlay})
+            if isinstance(response, Turned):
+                why = f"QEMU says: {response.description}"
+            nodes = images_of_nodes((yield from self.ask("query-named-block-nodes", _FLAT)))
+            if merge.overlay_file not in nodes:
+                return
+            if why:
+                break
+        self.stages[merge.disk] = Stage.MERGED
+        words = (
+            f"{merge.overlay_file} is merged, and QEMU keeps it open: {why or 'nobody says why'}"
+        )
+        raise self.visit.failed("overlay-left", words)
+
+    def _complete(self, merge: MergedOverlay) -> Flow[None]:
+        told = False
+        for _ in range(_POLLS):
+            job, error = yield from self._job(merge)
+            if job is None:
+                raise self._vanished(merge)
+            if job.status in _ENDED:
+                yield from self._dismiss(merge, error)
+                if (yield from self._is_on_top(merge)):
+                    self.stages[merge.disk] = Stage.COPYING
+                    words = f"another client ended job {merge.job_id}; the overlay is on the disk"
+                    raise self.visit.failed("job-vanished", words)
+                return
+            if job.status == "ready" and not told:
+                self.stages[merge.disk] = Stage.SWITCHING
+                response = yield from self._send("job-complete", {"id": merge.job_id})
+                told = isinstance(response, Returned)
+                continue
+            yield from self._wait()
+        raise self.visit.failed("deadline-passed", f"job {merge.job_id} does not end")
+
+    def _remove(self, merge: MergedOverlay) -> Flow[None]:
+        files = {"path": merge.overlay_file, "base": merge.base_file}
+        yield from self._host("remove-merged", {**files, "seen": self._seen[merge.disk]})
+        self.stages[merge.disk] = Stage.REMOVED
+
+    def _let_go(self) -> Flow[None]:
+        if self._held:
+            self._held = False
+            self.run_state = yield from self.bring_to("cont", "running")
+
+    def _cancel(self) -> Flow[None]:
+        """End the jobs of what is not merged: the overlays stay on their disks (fact 55)."""
+        for merge in self.of_stage(Stage.COPYING, Stage.SWITCHING):
+            sent = False
+            for _ in range(_POLLS):
+                job, _error = yield from self._job(merge)
+                if job is None:
+                    break
+                if job.status in _ENDED:
+                    yield from self._send("job-dismiss", {"id": merge.job_id})
+                    if (yield from self._is_on_top(merge)):
+                        self.stages[merge.disk] = Stage.COPYING
+                    break
+                if not sent:
+                    yield from self._send("job-cancel", {"id": merge.job_id})
+                    sent = True
+                else:
+                    yield from self._wait()
+
+    def _vanished(self, merge: MergedOverlay) -> StepFailed:
+        words = (
+            f"job {merge.job_id} is gone, and it is not known whether {merge.overlay_file} was merged "
+            f"into {merge.base_file}"
+        )
+        if self.stages[merge.disk] is Stage.UNTOUCHED:
+            words = f"{merge.overlay_file} is not on the disk any more since it was checked"
+            return self.visit.failed("vm-changed", words)
+        self.stages[merge.disk] = Stage.SWITCHING
+        return self.visit.failed("job-vanished", words)
+
+    def _dismiss(self, merge: MergedOverlay, error: str) -> Flow[None]:
+        yield from self._send("job-dismiss", {"id": merge.job_id})
+        if error:
+            self.stages[merge.disk] = Stage.COPYING
+            raise self.visit.failed("job-failed", f"QEMU says: {error}")
+
+    def _job(self, merge: MergedOverlay) -> Flow[tuple[Job | None, str]]:
+        jobs = jobs_of((yield from self.ask("query-jobs")))
+        return next(((job, error) for job, error in jobs if job.id == merge.job_id), (None, ""))
+
+    def _is_on_top(self, merge: MergedOverlay) -> Flow[bool]:
+        """Whether the guest's disk is the overlay still; the overlay's node alone says nothing."""
+        replies = Replies(
+            version=None,
+            status=None,
+            named_block_nodes=(yield from self.ask("query-named-block-nodes", _FLAT)),
+            block=(yield from self.ask("query-block")),
+            blockstats=(yield from self.ask("query-blockstats")),
+            jobs=[],
+            block_jobs=[],
+            migrate={},
+            schema=(),
+        )
+        files = {disk.name: disk.filename for disk in disks_of(replies)[0]}
+        return files.get(merge.disk) == merge.overlay_file
+
+    def _wait(self) -> Flow[None]:
         response = yield AwaitEvent(_POLL_S)
         if isinstance(response, NoAnswer):
-            visit.connected = visit.connected and not response.lost
-    raise visit.failed("deadline-passed", f"job {merge.job_id} does not end")
+            self.visit.connected = self.visit.connected and not response.lost
+
+    def _send(self, command: str, arguments: dict[str, object]) -> Flow[Any]:
+        response = yield Send(command, arguments, GRACE_S)
+        if isinstance(response, NoAnswer):
+            self.visit.connected = not response.lost
+        return response
+
+    def _host(self, instruction: str, arguments: dict[str, object]) -> Flow[Mapping[str, object]]:
+        """Something with files; each of them may be done twice."""
+        response = yield HostDo(instruction, arguments, MERGE_TIMEOUT_S)
+        if isinstance(response, Returned):
+            return cast("Mapping[str, object]", response.value)
+        if isinstance(response, NoAnswer):
+            raise self.visit.failed("file-left", f"it may still be there: {response.why}")
+        raise self.visit.failed("file-left", response.description)
+
+    # --- where QEMU is gone -----------------------------------------------------------------------
+
+    def settle_dead(self) -> Flow[dict[str, str]]:
+        """Bring what was begun to its end without QEMU; what cannot be is kept.
+
+        Returns:
+            By disk, why its overlay is kept.
+        """
+        kept = {}
+        for merge in self.of_stage(Stage.COPYING, Stage.SWITCHING, Stage.MERGED):
+            try:
+                yield from self._settle_dead(merge)
+            except StepFailed as failed:
+                kept[merge.disk] = failed.failure.message
+                yield Tell(f"{merge.overlay_file} is kept: {failed.failure.message}")
+        return kept
+
+    def _settle_dead(self, merge: MergedOverlay) -> Flow[None]:
+        stage = self.stages[merge.disk]
+        if stage is Stage.MERGED:
+            yield from self._remove(merge)
+            return
+        # Told to complete, QEMU may have written to the overlay last when it was merged already.
+        instruction = "merge-overlay" if stage is Stage.COPYING else "remove-if-equal"
+        files = {"path": merge.overlay_file, "base": merge.base_file}
+        yield from self._host(instruction, {**files, "base-format": merge.base_format})
+        self.stages[merge.disk] = Stage.REMOVED
+
+    def left(self) -> Iterator[Problem]:
+        """What is still there of merges that did not come to their end."""
+        for merge in self.of_stage(Stage.COPYING, Stage.UNTOUCHED):
+            words = f"{merge.overlay_file} is still on {merge.base_file}: it is not merged"
+            yield Problem("part-left", merge.disk, words, "delete the snapshot again")
+        for merge in self.of_stage(Stage.SWITCHING):
+            yield unproved(merge, "it is not known whether it was merged")
+        for merge in self.of_stage(Stage.MERGED):
+            words = f"{merge.overlay_file} is merged into {merge.base_file}, and still there"
+            remedy = "remove it; do not start QEMU on it, nor merge it again; then delete again"
+            yield Problem("file-left", merge.disk, words, remedy)
+
+
+def unproved(merge: MergedOverlay, why: str) -> Problem:
+    """An overlay of which nobody can prove that it was not merged yet."""
+    return Problem(
+        "overlay-unproved",
+        merge.disk,
+        f"{merge.overlay_file} is kept, and not merged into {merge.base_file}: {why}",
+        "find out which of the two the guest wrote to last (`qemu-img compare`, or start QEMU on a "
+        "copy of each); remove the other by hand, then delete with --overlays keep",
+    )

@@ -5,7 +5,7 @@ qemu-img's own lock keeps it away from an image that a VM has open: every method
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from planner.compile.file_checks import FoundFile, file_problems
@@ -52,9 +52,15 @@ class OfflineImages(Images, Protocol):
 
 
 async def images_of_files(
-    manifest: Manifest, images: OfflineImages
+    manifest: Manifest, images: OfflineImages, absent: Collection[str] = ()
 ) -> tuple[dict[str, dict[str, Image]], tuple[Problem, ...]]:
-    """The images of a manifest's parts by disk and file, and which cannot be looked at."""
+    """The images of a manifest's parts by disk and file, and which cannot be looked at.
+
+    Args:
+        manifest: The snapshot.
+        images: Its image files.
+        absent: Files that are known not to be there, and not needed.
+    """
     found: dict[str, dict[str, Image]] = {}
     problems: list[Problem] = []
     for part in manifest.parts:
@@ -62,6 +68,8 @@ async def images_of_files(
             continue
         files = found.setdefault(part.disk, {})
         for file in filter(None, (part.file, part.overlay_file)):
+            if file in absent:
+                continue
             try:
                 files[file] = await images.look(file)
             except NoReply as silent:

@@ -9,8 +9,9 @@ import cattrs
 from cattrs import Converter
 from cattrs.errors import ClassValidationError
 
-from planner.compile.delete_checks import DeletedPart, DeleteOrder, MergedOverlay
+from planner.compile.delete_checks import DeletedPart, DeleteOrder
 from planner.compile.load_checks import LoadedPart, LoadOrder
+from planner.compile.merge_checks import MergedOverlay
 from planner.errors import BadInput, Problem
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driven import Driven

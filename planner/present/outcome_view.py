@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 from planner.compile.program import Program
-from planner.execute.outcome import Outcome
+from planner.execute.outcome import FrozenPart, Outcome
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, bytes_text, table
 
-__all__ = ["outcome_text", "outcome_to_plain"]
+__all__ = ["outcome_text", "outcome_to_plain", "start_text"]
 
 
 def outcome_text(program: Program, outcome: Outcome) -> str:
@@ -36,6 +38,31 @@ def outcome_text(program: Program, outcome: Outcome) -> str:
             *lines,
         ]
     )
+
+
+def start_text(outcome: Outcome) -> str:
+    """How QEMU is to be started from now on; empty: as before.
+
+    Started by its old command line it would write to a frozen image, and the snapshot with it.
+    """
+    if not outcome.frozen:
+        return ""
+    lines = [
+        "From now on start QEMU on the overlay, never on the frozen image: change its command line to"
+    ]
+    for part in outcome.frozen:
+        lines.append(f"  {part.disk}: {_start_option(part)}")
+        lines.append(f"    in place of {part.filename}")
+    return "\n".join(lines)
+
+
+def _start_option(part: FrozenPart) -> str:
+    """The option of QEMU's that puts a disk on its overlay, written as the disk's own was."""
+    file = part.overlay_file.replace(",", ",,")  # as QEMU's option parser wants it
+    if part.node.startswith("@"):  # QEMU named the node: it came from -drive
+        return shlex.join(["-drive", f"file={file},format=qcow2,..."])
+    option = f"driver=qcow2,node-name={part.node},file.driver=file,file.filename={file}"
+    return shlex.join(["-blockdev", option])
 
 
 def outcome_to_plain(program: Program, outcome: Outcome) -> dict[str, object]:
@@ -68,6 +95,16 @@ def outcome_to_plain(program: Program, outcome: Outcome) -> dict[str, object]:
                 "virtual-size": part.size_bytes,
                 "overlay": part.overlay,
                 "overlay-file": part.overlay_file,
+            }
+            for part in outcome.frozen
+        ],
+        "start-with": [
+            {
+                "disk": part.disk,
+                "file": part.overlay_file,
+                "format": "qcow2",
+                "in-place-of": part.filename,
+                "option": _start_option(part),
             }
             for part in outcome.frozen
         ],

@@ -31,11 +31,14 @@ class File:
 
     Attributes:
         base: What an overlay lies over; empty for a stream.
-        content: What the disk reads as through an overlay; None: as its base.
+        content: What the disk reads as through an overlay; None: as its base.  The higher of two was
+            written later.
+        frozen: What the base held when it was frozen; None: it is not under this one yet.
     """
 
     base: str = ""
     content: int | None = None
+    frozen: int | None = None
 
 
 @define
@@ -77,6 +80,9 @@ class FilesVm(KilledVm):
             held = self.files.get(node.filename)
             if held is not None and node.driver == "qcow2" and self.attached(node):
                 held.content = node.layer.content
+                if held.frozen is None:
+                    below = self.state.graph.node(node.backing)
+                    held.frozen = content_node(self.state.graph, below).layer.content
 
     def attached(self, overlay):
         return bool(overlay.backing)
@@ -126,7 +132,11 @@ class MemoryHost:
             case "remove-overlay":
                 return self._remove_overlay(path, arguments["base"])
             case "merge-overlay":
-                return self._merge_overlay(path, arguments["base"])
+                return self._merge_overlay(path, arguments)
+            case "note-overlay" | "remove-merged" | "remove-if-equal" | "look-before-merge":
+                return self._about_merge(instruction, path, arguments)
+            case "is-there":
+                return {"there": path in self.vm.files}
             case "create-stream":
                 return self._create_stream(path, arguments["temporary"])
             case "keep-stream":
@@ -161,15 +171,66 @@ class MemoryHost:
         del files[path]
         return {"removed": True}
 
-    def _merge_overlay(self, path, base):
-        files = self.vm.files
+    def _merge_overlay(self, path, arguments):
+        files, base = self.vm.files, arguments["base"]
         if path in files:
             self._must_be_over(path, base)
-            if not self.vm.state.died or self.vm.locked & {path, base}:
-                raise HostRefused("qemu-img-failed", "Failed to get lock")
-            if files[path].content is not None:
+            self._must_be_closed(path, base)
+            if self._is_unmerged(path, base, arguments):
                 self._write(base, files[path].content)
+            elif not self._reads_the_same(path, base):
+                raise HostRefused("overlay-unproved", path)
         self._half_done("merge-overlay")
+        return self._remove_overlay(path, base)
+
+    def _must_be_closed(self, path, base):
+        if not self.vm.state.died or self.vm.locked & {path, base}:
+            raise HostRefused("image-in-use", "Failed to get lock")
+
+    def _is_unmerged(self, path, base, arguments):
+        """As `backends.merges` proves it by the times of the files."""
+        file, written = self.vm.files[path], self._content_of(base)
+        if file.content is None:
+            return False
+        if arguments.get("frozen-ns"):
+            return written == file.frozen
+        return file.content > written
+
+    def _reads_the_same(self, path, base):
+        return self.vm.files[path].content in (None, self._content_of(base))
+
+    def _content_of(self, filename):
+        found = [
+            n for n in self.vm.state.graph.nodes if n.filename == filename and n.driver != "file"
+        ]
+        return content_node(self.vm.state.graph, found[0]).layer.content
+
+    def _about_merge(self, instruction, path, arguments):
+        files, base = self.vm.files, arguments["base"]
+        if instruction == "look-before-merge":
+            self._must_be_over(path, base)
+            if not arguments["online"]:
+                self._must_be_closed(path, base)
+                proved = self._is_unmerged(path, base, arguments)
+                if not proved and not self._reads_the_same(path, base):
+                    raise HostRefused("overlay-unproved", path)
+            return {}
+        if path not in files:
+            return {}
+        if instruction == "note-overlay":
+            return {"content": files[path].content}
+        if instruction == "remove-merged":
+            opened = not self.vm.state.died and any(
+                node.filename == path for node in self.vm.state.graph.nodes
+            )
+            if opened or path in self.vm.locked:
+                raise HostRefused("image-in-use", path)
+            if arguments["seen"] != {"content": files[path].content}:
+                raise HostRefused("file-differs", path)
+        else:
+            self._must_be_closed(path, base)
+            if not self._reads_the_same(path, base):
+                raise HostRefused("overlay-unproved", path)
         return self._remove_overlay(path, base)
 
     def _write(self, filename, content):

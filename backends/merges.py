@@ -1,0 +1,207 @@
+"""Overlays that are merged into their frozen images: looked at first, and changed only on proof.
+
+An overlay that was merged once is stale: the guest has gone on writing to the image, and merging it once
+more would put old content over new.  So each instruction names what it goes by: that the image was not
+written to since it was frozen, that the overlay was written to after it, or that both read the same.
+What cannot be proved stays.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+from backends.by_descriptor import name_of, open_file
+from backends.images import run_qemu_img
+from backends.locks import is_open, openings_that_forbid_writing
+from backends.neighbours import lying_over
+from planner.execute.ports import HostRefused, NoReply
+
+__all__ = ["MERGES", "Merges"]
+
+_Told = Mapping[str, object]
+_BLOCK_BYTES = 512
+
+MERGES = ("look-before-merge", "merge-overlay", "note-overlay", "remove-merged", "remove-if-equal")
+
+
+@frozen
+class Merges:
+    """The instructions of `backends.host.QemuHost` about merging.
+
+    - ``look-before-merge`` (path, base, base-format, frozen-ns, online): refuses what would fail, or
+      harm, later.
+    - ``merge-overlay`` (path, base, base-format, frozen-ns): writes what it holds into the base, and
+      removes it; only for a QEMU that is gone, which qemu-img's lock makes sure of.
+    - ``note-overlay`` (path): tells which file it is, as it is now, so that just that one is removed.
+    - ``remove-merged`` (path, base, seen): removes it, if it is the file that was seen.
+    - ``remove-if-equal`` (path, base, base-format): removes it, if the base reads the same.
+
+    Each but the first two is done where the overlay is not there.
+
+    Attributes:
+        program: Path or name of qemu-img; empty: the usual one.
+        open_overlay: Opens an overlay; raises where it does not lie over this base.
+        remove: Removes an overlay that is over this base.
+    """
+
+    program: str
+    open_overlay: Callable[[Path, Path], int]
+    remove: Callable[[Path, Path], _Told]
+
+    def do(self, instruction: str, path: Path, base: Path, arguments: _Told) -> _Told:
+        """Do one of them."""
+        if not os.path.lexists(path) and instruction != "look-before-merge":
+            return {} if instruction == "note-overlay" else self.remove(path, base)
+        overlay = self.open_overlay(path, base)
+        try:
+            if instruction == "note-overlay":
+                return _identity(os.fstat(overlay))
+            below = open_file(base)
+            try:
+                files = _Files(path, base, overlay, below)
+                if instruction == "look-before-merge":
+                    return self._look(files, arguments)
+                self._settle(instruction, files, arguments)
+                os.fsync(below)  # what was merged lasts before the overlay goes
+            finally:
+                os.close(below)
+        finally:
+            os.close(overlay)
+        return self.remove(path, base)
+
+    def _settle(self, instruction: str, files: _Files, arguments: _Told) -> None:
+        """Have the overlay hold nothing that the base lacks, or raise."""
+        files.must_be_closed(files.overlay, files.path)
+        if instruction == "remove-merged":
+            if _identity(os.fstat(files.overlay)) != arguments.get("seen"):
+                raise HostRefused(
+                    "file-differs", f"{files.path} was written to since it was merged"
+                )
+        elif instruction == "merge-overlay" and files.proof(arguments):
+            name = name_of(files.overlay)
+            self._qemu_img(files, "commit", "-q", "-f", "qcow2", "-d", "--", name)
+        elif not self._equal(files, arguments):
+            raise HostRefused("overlay-unproved", files.doubt(arguments))
+
+    def _equal(self, files: _Files, arguments: _Told) -> bool:
+        below = str(arguments.get("base-format") or "raw")
+        names = ("--", name_of(files.overlay), name_of(files.below))
+        said = self._qemu_img(files, "compare", "-f", "qcow2", "-F", below, *names, ends=(0, 1))
+        return "Images are identical." in said
+
+    def _qemu_img(self, files: _Files, *arguments: str, ends: tuple[int, ...] = (0,)) -> str:
+        descriptors = (files.overlay, files.below)
+        try:
+            return run_qemu_img(self.program, *arguments, ends=ends, descriptors=descriptors)
+        except NoReply as failed:
+            raise HostRefused("qemu-img-failed", f"qemu-img says: {failed}") from failed
+
+    def _look(self, files: _Files, arguments: _Told) -> _Told:
+        online = bool(arguments.get("online"))
+        if online:
+            _must_be_shared(files)
+        else:
+            files.must_be_closed(files.overlay, files.path)
+            files.must_be_closed(files.below, files.base)
+            if not files.proof(arguments) and not self._equal(files, arguments):
+                raise HostRefused("overlay-unproved", files.doubt(arguments))
+        for other, below in lying_over(files.path, files.base):
+            raise HostRefused("part-needed", f"{other} lies over {below}, and would be destroyed")
+        _must_be_writable(files.base, online=online)
+        _must_be_removable(files)
+        _must_have_room(files, str(arguments.get("base-format")))
+        return {}
+
+
+@frozen
+class _Files:
+    """An overlay and the image under it, both open for reading.
+
+    Attributes:
+        path: The overlay's name.
+        base: The image's.
+        overlay: The overlay.
+        below: The image.
+    """
+
+    path: Path
+    base: Path
+    overlay: int
+    below: int
+
+    def must_be_closed(self, descriptor: int, name: Path) -> None:
+        """Raise where a QEMU has a file open."""
+        if is_open(descriptor):
+            raise HostRefused("image-in-use", f"{name} is open in a QEMU")
+
+    def proof(self, arguments: _Told) -> bool:
+        """Whether the base is known to hold nothing that the overlay lacks.
+
+        Where it is known when the base was frozen, it was not written to since; else the overlay was
+        written to after it.
+        """
+        frozen_ns = arguments.get("frozen-ns")
+        written_ns = os.fstat(self.below).st_mtime_ns
+        if isinstance(frozen_ns, int) and frozen_ns:
+            return written_ns <= frozen_ns
+        return os.fstat(self.overlay).st_mtime_ns > written_ns
+
+    def doubt(self, arguments: _Told) -> str:
+        """Why the overlay may be stale."""
+        if arguments.get("frozen-ns"):
+            return f"{self.base} was written to since it was frozen under {self.path}"
+        return f"{self.base} differs, and may hold what the guest wrote after it was merged already"
+
+
+def _identity(found: os.stat_result) -> dict[str, object]:
+    return {
+        "device": found.st_dev,
+        "inode": found.st_ino,
+        "size": found.st_size,
+        "mtime-ns": found.st_mtime_ns,
+    }
+
+
+def _must_be_shared(files: _Files) -> None:
+    """QEMU itself holds the base once, under the overlay; a second one would refuse the merge."""
+    if openings_that_forbid_writing(os.fstat(files.below)) > 1:
+        words = f"another QEMU has {files.base} open under a disk of its own, and keeps it from changing"
+        raise HostRefused("image-in-use", words)
+
+
+def _must_be_writable(base: Path, *, online: bool) -> None:
+    """Opening a file for writing changes nothing of it, and says what stands against it."""
+    try:
+        os.close(open_file(base, os.O_WRONLY))
+    except OSError as error:
+        if online and error.errno == errno.EACCES:
+            return  # it is QEMU that writes to it, as another user
+        raise HostRefused("file-unwritable", f"{base}: {error.strerror}") from error
+
+
+def _must_be_removable(files: _Files) -> None:
+    folder = files.path.parent
+    found = folder.stat()
+    foreign = os.geteuid() not in (0, found.st_uid, os.fstat(files.overlay).st_uid)
+    if not os.access(folder, os.W_OK | os.X_OK) or (found.st_mode & stat.S_ISVTX and foreign):
+        words = f"nothing can be removed from {folder}: {files.path} would stay when it is merged"
+        raise HostRefused("file-unwritable", words)
+
+
+def _must_have_room(files: _Files, format_: str) -> None:
+    """The base grows by what the overlay holds, at the most."""
+    needed = os.fstat(files.overlay).st_blocks * _BLOCK_BYTES
+    own = os.fstat(files.below)
+    if format_ == "raw":
+        needed = min(needed, max(own.st_size - own.st_blocks * _BLOCK_BYTES, 0))
+    free = shutil.disk_usage(name_of(files.below)).free
+    if stat.S_ISREG(own.st_mode) and needed > free:
+        words = f"{files.base} may grow by {needed} bytes, and {free} are free on its file system"
+        raise HostRefused("no-room", words)

@@ -1,0 +1,100 @@
+"""Whether overlays can be merged back into the images that were frozen under them.
+
+An overlay that is not on its disk is not merged because of that: a QEMU that was started by its old
+command line runs on the frozen image, and what the guest wrote before is in the overlay alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+
+from attrs import frozen
+
+from planner.errors import Problem
+from planner.model.image import Image
+from planner.model.manifest import Manifest, ManifestPart, PartKind
+
+__all__ = ["MergedOverlay", "merge_job", "merge_problems", "merged"]
+
+
+@frozen
+class MergedOverlay:
+    """An overlay whose contents are written into the frozen image below, so that both are one again.
+
+    Attributes:
+        disk: Canonical name.
+        device: The root node of the disk, for `block-commit`; empty offline.
+        overlay: Node of the overlay.
+        base: Live node of the frozen image; empty offline.
+        overlay_file: The overlay's file.
+        base_file: The frozen image.
+        base_format: Its format.
+        job_id: Of the job that merges it.
+        frozen_ns: When the frozen image was written to last, at the latest: host's wall clock, since
+            the epoch.  One that was written to later is not what was saved.  0: not known.
+    """
+
+    disk: str
+    device: str
+    overlay: str
+    base: str
+    overlay_file: str
+    base_file: str
+    base_format: str
+    job_id: str
+    frozen_ns: int = 0
+
+
+def merge_job(part: ManifestPart) -> str:
+    """The id of the job that merges an overlay: the same for each delete of it."""
+    digest = hashlib.sha256(f"{part.overlay}\0{part.overlay_file}".encode()).hexdigest()
+    return f"snapplan-merge-{digest[:16]}"
+
+
+def merge_problems(
+    manifest: Manifest, images: Mapping[str, Mapping[str, Image]], absent: Collection[str]
+) -> Iterator[Problem]:
+    """Why an overlay cannot be merged back; one whose file is gone was merged by an earlier delete."""
+    for part in manifest.of_kind(PartKind.OVERLAY):
+        files = images.get(part.disk)
+        if files is None:
+            words = f"it is gone, so {part.overlay_file} cannot be merged back"
+            yield Problem("part-disk-missing", part.disk, words, "attach it, or use --offline")
+            continue
+        base, overlay = files.get(part.file), files.get(part.overlay_file)
+        on_base = base is not None and base.active and overlay is None
+        on_top = overlay is not None and overlay.active and overlay.backing[:1] == (part.file,)
+        if on_base and part.overlay_file not in absent:
+            yield _left_out(part)
+        elif not on_base and not on_top:
+            words = f"{part.overlay_file} does not lie on {part.file} at the top of its chain"
+            remedy = "delete the later snapshots first, or keep it (--overlays keep)"
+            yield Problem("chain-differs", part.disk, words, remedy)
+
+
+def _left_out(part: ManifestPart) -> Problem:
+    """A QEMU that was started on the frozen image knows nothing of the overlay: it is not merged."""
+    return Problem(
+        "chain-differs",
+        part.disk,
+        f"the VM runs on {part.file}, and {part.overlay_file} exists: it is not merged, and what the "
+        "guest wrote to it since the snapshot would be lost",
+        f"end the VM, and start it on {part.overlay_file} if that is to count; else keep it "
+        "(--overlays keep)",
+    )
+
+
+def merged(manifest: Manifest, part: ManifestPart, device: str, base: str) -> MergedOverlay:
+    """An overlay that is to be merged."""
+    return MergedOverlay(
+        part.disk,
+        device,
+        part.overlay,
+        base,
+        part.overlay_file,
+        part.file,
+        part.format,
+        merge_job(part),
+        frozen_ns=manifest.ended_ns,
+    )

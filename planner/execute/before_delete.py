@@ -1,0 +1,77 @@
+"""What is looked at on QEMU's host before a delete begins: nothing has been changed when it is refused.
+
+Whether an overlay's file is there tells one that is merged from one that a QEMU was started without;
+locks, permissions, room, and whether an image was written to since it was frozen, would else be found
+when half of the snapshot is gone.
+"""
+
+from __future__ import annotations
+
+from planner.compile.delete_checks import DeleteOrder
+from planner.compile.merge_checks import MergedOverlay
+from planner.errors import Problem, Refused, in_order
+from planner.execute.ports import Host, HostRefused, NoReply
+from planner.model.manifest import Manifest, PartKind
+
+__all__ = ["absent_overlays", "check_merges"]
+
+_TIMEOUT_S = 600.0
+_REMEDIES = {
+    "image-in-use": "end that QEMU first",
+    "part-needed": "merge or remove that image first, or keep the overlay (--overlays keep)",
+    "no-room": "make room, or keep the overlay (--overlays keep)",
+    "file-unwritable": "give the right to it, or keep the overlay (--overlays keep)",
+    "file-differs": "keep the overlay (--overlays keep)",
+    "overlay-unproved": "find out which of the two the guest wrote to last (`qemu-img compare`, or "
+    "start QEMU on a copy of each); remove the other by hand, or keep both (--overlays keep)",
+}
+
+
+async def absent_overlays(manifest: Manifest, host: Host | None) -> frozenset[str]:
+    """The overlays of a snapshot whose files are known not to be there."""
+    if host is None:
+        return frozenset()
+    absent = set()
+    for part in manifest.of_kind(PartKind.OVERLAY):
+        try:
+            told = await host.do("is-there", {"path": part.overlay_file}, _TIMEOUT_S)
+        except (HostRefused, NoReply):
+            continue
+        if not told.get("there"):
+            absent.add(part.overlay_file)
+    return frozenset(absent)
+
+
+async def check_merges(order: DeleteOrder, host: Host | None) -> None:
+    """Refuse merges that would fail part way, or destroy what somebody else needs.
+
+    Raises:
+        Refused: With every problem; nothing was changed.
+    """
+    found = [] if host is None else [await _problem(m, order, host) for m in order.merges]
+    problems = [problem for problem in found if problem is not None]
+    if problems:
+        raise Refused(
+            f"snapshot {order.tag!r} cannot be deleted safely",
+            problems=in_order(problems),
+            code="delete-refused",
+        )
+
+
+async def _problem(merge: MergedOverlay, order: DeleteOrder, host: Host) -> Problem | None:
+    arguments = {
+        "path": merge.overlay_file,
+        "base": merge.base_file,
+        "base-format": merge.base_format,
+        "frozen-ns": merge.frozen_ns,
+        "online": not order.offline,
+    }
+    try:
+        await host.do("look-before-merge", arguments, _TIMEOUT_S)
+    except HostRefused as refused:
+        remedy = _REMEDIES.get(refused.code, "")
+        return Problem(refused.code, merge.disk, refused.description, remedy)
+    except NoReply as silent:
+        words = f"{merge.overlay_file} cannot be looked at: {silent}"
+        return Problem("image-unreadable", merge.disk, words)
+    return None
