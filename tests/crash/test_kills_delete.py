@@ -20,6 +20,7 @@ from planner.errors import Refused
 from planner.execute.before_delete import absent_overlays, check_merges
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driving import MachinePump
+from planner.execute.instance import Instance
 from planner.execute.ordering import begin_order, settle_order
 from planner.execute.phases import Phase
 from planner.execute.pump import ask_facts
@@ -92,7 +93,11 @@ async def delete(vm, folder):
         order = order_delete(manifest, facts, images, [], Overlays.COMMIT, absent=absent)
     await check_merges(order, host)
     order = evolve(order, manifest_file=str(store.manifest_path(TAG)))
-    journal = None if order.offline else begin_order(store, IDENTITY, order, facts, instance="1")
+    journal = (
+        None
+        if order.offline
+        else begin_order(store, IDENTITY, order, facts, instance=Instance((1,)))
+    )
     vm.armed = True
     recorder = None if journal is None else Recorder(journal)
     machine = DeleteMachine.of(order)
