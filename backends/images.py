@@ -19,8 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backends.images_by_id import delete_by_id
+from backends.tied import tied
 from planner.errors import CannotConnect
 from planner.execute.ports import NoReply
+from planner.execute.stopping import to_its_end
 from planner.model.facts import Snapshot
 from planner.model.image import Image, image_of_chain
 from planner.model.replies import snapshots_of_image
@@ -48,7 +50,7 @@ class QemuImages:
         text = await self._run("info", "--output=json", "-f", "qcow2", "--", filename)
         try:
             return snapshots_of_image(json.loads(text))
-        except (ValueError, CannotConnect) as error:
+        except (ValueError, RecursionError, CannotConnect) as error:
             raise NoReply(f"qemu-img's answer cannot be read: {error}") from error
 
     async def delete(self, filename: str, name: str, snapshot_id: str) -> None:
@@ -71,7 +73,7 @@ class QemuImages:
         text = await self._run("info", "--output=json", "--backing-chain", "--", filename)
         try:
             return image_of_chain(json.loads(text))
-        except (ValueError, CannotConnect) as error:
+        except (ValueError, RecursionError, CannotConnect) as error:
             raise NoReply(f"qemu-img's answer cannot be read: {error}") from error
 
     async def check(self, filename: str) -> str:
@@ -80,7 +82,7 @@ class QemuImages:
         text = await self._run("check", "--output=json", "--", filename, ends=_CHECK_ENDS)
         try:
             found = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise NoReply(f"qemu-img's answer cannot be read: {error}") from error
         wrong = [f"{found[what]} {what}" for what in _CHECK_COUNTS if found.get(what)]
         return ", ".join(wrong)
@@ -92,7 +94,10 @@ class QemuImages:
         await self._run("snapshot", "-q", f"-a{snapshot_id}", "--", filename)
 
     async def _run(self, *arguments: str, ends: tuple[int, ...] = (0,)) -> str:
-        return await asyncio.to_thread(run_qemu_img, self._program, *arguments, ends=ends)
+        # Whoever is cancelled meanwhile must not take back what a qemu-img is still doing.
+        return await to_its_end(
+            asyncio.to_thread(run_qemu_img, self._program, *arguments, ends=ends)
+        )
 
 
 def run_qemu_img(
@@ -112,12 +117,13 @@ def run_qemu_img(
     program = program or os.environ.get("SNAPPLAN_QEMU_IMG") or "qemu-img"
     try:
         done = subprocess.run(
-            [program, *arguments],
+            tied([program, *arguments]),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_TIMEOUT_S,
             check=False,
             pass_fds=descriptors,
+            process_group=0,
         )
     except subprocess.TimeoutExpired as error:
         raise NoReply(f"{program} did not end within {_TIMEOUT_S:g} s") from error

@@ -14,6 +14,7 @@ import shutil
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 
+from backends.tied import tied
 from planner.execute.ports import NoReply
 
 __all__ = ["delete_by_id"]
@@ -39,7 +40,7 @@ async def delete_by_id(filename: str, name: str, snapshot_id: str) -> None:
             await process.communicate()
     except TimeoutError as error:
         raise NoReply(f"the helper QEMU did not end within {_TIMEOUT_S:g} s") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a line without an end
         raise NoReply(f"the helper QEMU ended: {error}") from error
     finally:
         if process.returncode is None:
@@ -66,7 +67,7 @@ async def _start(filename: str) -> Process:
     program = _binary()
     try:
         return await asyncio.create_subprocess_exec(
-            program, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
+            *tied([program, *arguments]), stdin=PIPE, stdout=PIPE, stderr=PIPE, process_group=0
         )
     except OSError as error:
         raise NoReply(f"{program} cannot be started: {error.strerror}") from error
@@ -95,6 +96,6 @@ async def _answer(process: Process) -> dict[str, dict[str, str]]:
         raise NoReply(said[-1] if said else "the helper QEMU ended")
     try:
         answer: dict[str, dict[str, str]] = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NoReply("the helper QEMU speaks no QMP") from error
     return answer

@@ -1,12 +1,14 @@
-"""A running QEMU, through qemu.qmp.  The only module beside the simulator that imports it.
+"""A running QEMU, through qemu.qmp.
 
-Rules: what qemu.qmp raises is turned here, once, into the ports' three answers: refused, lost, no
-reply.  Events are taken in the order in which they came.  The connection never tells QEMU to stop.
+Rules: whatever qemu.qmp raises is turned here, once, into the ports' three answers: refused, lost, no
+reply.  Events are taken in the order in which they came; those that no run waits for are not kept, and
+of the others only so many that a peer cannot fill our memory.  The connection never tells QEMU to stop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import stat
 import struct
@@ -14,16 +16,27 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, Message, QMPClient, QMPError
+from qemu.qmp import ExecuteError, Message, QMPClient, QMPError
+from qemu.qmp.error import ProtocolError
+from qemu.qmp.qmp_client import BadReplyError
 
 from backends.host import QemuHost
 from backends.images import QemuImages
+from backends.messages import LINE_LIMIT_BYTES, read_line, read_message
 from planner.errors import BadInput, CannotConnect, Problem
 from planner.execute.ports import CommandRefused, ConnectionLost, Event, NoReply
 
 __all__ = ["QemuBackend", "connect", "parse_address"]
 
-_REPLY_LIMIT_BYTES = 256 * 1024 * 1024
+_EVENTS_LIMIT_BYTES = 16 * 1024 * 1024
+_HEARD_EVENTS = frozenset(
+    {
+        *("STOP", "RESUME", "SHUTDOWN", "RESET", "SUSPEND", "WAKEUP", "MIGRATION"),
+        *("JOB_STATUS_CHANGE", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "BLOCK_JOB_ERROR"),
+        *("BLOCK_JOB_READY", "BLOCK_JOB_PENDING"),
+    }
+)
+"""What a run waits for, or must know of; what a guest can cause at will is not among them."""
 _US_PER_S = 1_000_000
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
@@ -62,9 +75,44 @@ async def connect(address: str, timeout_s: float = 10.0) -> QemuBackend:
     return backend
 
 
+# Whoever wants to see what qemu.qmp logs asks for it: a peer's words go to no terminal by themselves.
+logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
+
+
 class _Client(QMPClient):
-    # A reply grows with disks and snapshots; the default limit is too small for thousands.
-    _limit = _REPLY_LIMIT_BYTES
+    """QMP with bounds; `events` here is what a run hears, each once.
+
+    Attributes:
+        heard: Events that nobody has taken yet.
+        odd: What the peer said that is no QMP; empty: nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("snapplan", readbuflen=LINE_LIMIT_BYTES)
+        self.heard: asyncio.Queue[Message] = asyncio.Queue()
+        self.odd = ""
+        self._heard_bytes = 0
+
+    async def _do_recv(self) -> Message:
+        try:
+            while True:
+                line = await read_line(self._readline())
+                message = read_message(line)
+                if "event" not in message:
+                    return message
+                self._hear(message, len(line))
+                await asyncio.sleep(0)  # a flood of them must not keep everybody else from running
+        except ProtocolError as error:
+            self.odd = str(error)
+            raise
+
+    def _hear(self, message: Message, size_bytes: int) -> None:
+        if message["event"] not in _HEARD_EVENTS:
+            return
+        self._heard_bytes += size_bytes
+        if self._heard_bytes > _EVENTS_LIMIT_BYTES:
+            raise ProtocolError("the peer sends events without end")
+        self.heard.put_nowait(message)
 
     # As inherited, these write each message out at length, whether anybody keeps the log or not.
     def _cb_outbound(self, msg: Message) -> Message:
@@ -96,7 +144,6 @@ class QemuBackend:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._client: _Client | None = None
-        self._listener: EventListener | None = None
         self._ending: asyncio.Task[None] | None = None
         self._events: deque[Event] = deque()
         self._host: QemuHost | None = None
@@ -130,9 +177,7 @@ class QemuBackend:
         """Connect, or connect anew; see `planner.execute.ports.Backend.connect`."""
         await self.close()
         self._check_socket()
-        client = _Client("snapplan")
-        listener = EventListener()
-        client.register_listener(listener)
+        client = _Client()
         try:
             async with asyncio.timeout(timeout_s):
                 await client.connect(self.address)
@@ -143,10 +188,10 @@ class QemuBackend:
                 "connected, but QEMU says nothing",
                 "QEMU serves one client a socket: give snapplan one of its own",
             ) from error
-        except (QMPError, OSError) as error:
+        except Exception as error:  # qemu.qmp also lets out its own assertions
             await _end(client)
             raise self._translate(error) from error
-        self._client, self._listener = client, listener
+        self._client = client
         self._peer_pid = client.peer_pid
         self._ending = asyncio.create_task(_until_lost(client))
 
@@ -187,18 +232,21 @@ class QemuBackend:
         self, command: str, arguments: Mapping[str, object], timeout_s: float
     ) -> object:
         """Send a command and wait for its reply; see `planner.execute.ports.Backend.execute`."""
-        if self._client is None:
+        client = self._client
+        if client is None:
             raise ConnectionLost("not connected")
         message = QMPClient.make_execute_msg(command, dict(arguments))
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._client.execute_msg(message)
+                return await client.execute_msg(message)
         except ExecuteError as refused:
             raise CommandRefused(refused.error_class, str(refused)) from refused
         except TimeoutError as error:
             raise NoReply(f"no reply to {command} within {timeout_s:g} s") from error
-        except (ExecInterruptedError, QMPError, OSError) as error:
-            raise ConnectionLost(f"the connection ended before {command} was answered") from error
+        except Exception as error:
+            why = client.odd or (str(error) if isinstance(error, BadReplyError) else "")
+            words = f"the connection ended before {command} was answered"
+            raise ConnectionLost(f"{words}: {why}" if why else words) from error
 
     async def execute_with_descriptor(
         self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float
@@ -219,9 +267,9 @@ class QemuBackend:
         self._take()
         if self._events:
             return
-        if self._listener is None or self._ending is None:
+        if self._client is None or self._ending is None:
             raise ConnectionLost("not connected")
-        getting = asyncio.create_task(self._listener.get())
+        getting = asyncio.create_task(self._client.heard.get())
         try:
             await asyncio.wait(
                 {getting, self._ending},
@@ -246,13 +294,13 @@ class QemuBackend:
         return taken
 
     def _take(self) -> None:
-        if self._listener is not None:
-            self._events.extend(_event(message) for message in self._listener.clear())
+        while self._client is not None and not self._client.heard.empty():
+            self._events.append(_event(self._client.heard.get_nowait()))
 
     async def close(self) -> None:
         """End the connection; the VM goes on."""
         self._take()
-        client, self._client, self._listener = self._client, None, None
+        client, self._client = self._client, None
         ending, self._ending = self._ending, None
         if ending is not None:
             ending.cancel()
@@ -269,8 +317,8 @@ async def _until_lost(client: QMPClient) -> None:
 async def _end(client: QMPClient) -> None:
     try:
         await client.disconnect()
-    except (QMPError, OSError, EOFError):
-        return  # it ended by itself; that is what was wanted
+    except Exception:  # noqa: BLE001 - it ended by itself, whatever it says; that is what was wanted
+        return
 
 
 def _event(message: Message) -> Event:

@@ -18,10 +18,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from attrs import define, field, frozen
 
 from planner.errors import BadInput, Problem
+from planner.model.text import read_text
 from planner.semantics import MicroStep
 from planner.semantics.commands import STEPS
 
@@ -167,10 +167,10 @@ def load_faults(path: Path) -> tuple[FaultRule, ...]:
         BadInput: It cannot be read, or is not a list of rules that make sense; all problems at once.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"cannot read the fault rules in {path}: {error}") from error
-    return parse_faults(data)
+    return parse_faults(read_text(text, str(path)).value)
 
 
 def parse_faults(data: object) -> tuple[FaultRule, ...]:

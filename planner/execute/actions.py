@@ -15,7 +15,6 @@ __all__ = [
     "NoAnswer",
     "Poll",
     "Reconnect",
-    "SINK",
     "RepairImage",
     "Response",
     "Returned",
@@ -24,10 +23,6 @@ __all__ = [
     "Turned",
     "Withheld",
 ]
-
-
-SINK = "sink"
-"""In place of a file's path: one end of a socket that is made for it, and that nobody reads."""
 
 
 @frozen
@@ -39,7 +34,7 @@ class Send:
         arguments: With live node names.
         timeout_s: How long to wait for the reply, in seconds.
         starts_deadline: Whether events awaited later are awaited within this same time.
-        descriptor: Path of a stream's temporary file whose descriptor goes with the command; or `SINK`.
+        descriptor: Path of a stream's temporary file whose descriptor goes with the command.
         then: Questions that are sent right behind it, without waiting for its reply: QEMU takes
             commands in their order (fact 58), so they are answered as if they were asked afterwards,
             and one round trip does for all.

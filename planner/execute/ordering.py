@@ -20,7 +20,7 @@ from planner.execute.actions import Action, HostDo, NoAnswer, RepairImage, Respo
 from planner.execute.driving import MachinePump
 from planner.execute.files import remove_file
 from planner.execute.instance import Instance
-from planner.execute.journal import Header, changes_something, journal_line
+from planner.execute.journal import Header, journal_line
 from planner.execute.journal_file import JournalFile
 from planner.execute.loading import LoadMachine
 from planner.execute.orders import Order, machine_of, order_to_plain
@@ -142,7 +142,7 @@ async def recover_order(  # noqa: PLR0913 - each is a port of its own
         told: Response | None = None
         if replayed.unknown and not _may_be_repeated(action):
             told = NoAnswer(_WHY, lost=True)
-        elif isinstance(machine, LoadMachine) and not replayed.unknown and _begins(machine, action):
+        elif isinstance(machine, LoadMachine) and not replayed.unknown and _begins(action):
             # What had not been sent is never sent: what was looked at before is long ago.
             told = Withheld("run-killed", "snapplan ended before this was sent")
         if told is not None and not isinstance(action, Outcome):
@@ -166,10 +166,5 @@ def _may_be_repeated(action: Action | Outcome) -> bool:
     return dismisses or isinstance(action, Outcome | RepairImage | HostDo)
 
 
-def _begins(machine: LoadMachine, action: Action | Outcome) -> bool:
-    if not isinstance(action, Send):
-        return False
-    if action.command in ("stop", "snapshot-load"):
-        return True
-    prepares = not machine.begun and machine.visit.phase is Phase.STEPPING
-    return prepares and changes_something(action) and action.command != "migrate_cancel"
+def _begins(action: Action | Outcome) -> bool:
+    return isinstance(action, Send) and action.command in ("stop", "snapshot-load")

@@ -49,10 +49,7 @@ def _converter() -> Converter:
         write_with_hyphens(converter, kind)
     register_hardware(converter)
     write_with_hyphens(
-        converter,
-        Facts,
-        skip=("live_nodes",),
-        seldom=("hardware", "drives", "files", "migration_error"),
+        converter, Facts, skip=("live_nodes",), seldom=("hardware", "drives", "files")
     )
     return converter
 

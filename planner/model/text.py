@@ -92,8 +92,14 @@ def _read_yaml(text: str, source: str) -> Document:
 
 
 def _refuse_extras(text: str, source: str) -> None:
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = _line(event.start_mark)
+        # Before the whole is read: what PyYAML does for each bracket grows with the open ones.
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _LIMIT_DEPTH + 1:
+            raise _too_deep(source)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise _unreadable(source, f"line {line}: anchors and aliases are not taken")
         # What PyYAML makes of `!!timestamp x` or `!!bool x` is a traceback.
@@ -117,7 +123,7 @@ class _Plain:
 
     def _value(self, node: yaml.Node, path: tuple[str, ...]) -> object:
         if len(path) > _LIMIT_DEPTH:
-            raise _unreadable(self._source, f"it nests deeper than {_LIMIT_DEPTH} levels")
+            raise _too_deep(self._source)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -161,6 +167,10 @@ def _twice(key: str, where: str) -> Problem:
 def _unreadable(source: str, why: str) -> BadInput:
     problem = Problem("text-unreadable", source, why)
     return BadInput(f"{source} cannot be read: {why}", problems=(problem,), code=problem.code)
+
+
+def _too_deep(source: str) -> BadInput:
+    return _unreadable(source, f"it nests deeper than {_LIMIT_DEPTH} levels")
 
 
 def _yaml_words(error: yaml.YAMLError) -> str:

@@ -237,6 +237,15 @@ def test_what_is_no_plain_yaml_or_json_is_bad_input(text):
     assert bad.value.problems[0].subject == "my-request.yaml"
 
 
+@pytest.mark.parametrize(
+    "text", ["a: " + "[" * 10_000, "a: " + "{a: " * 3_000, "- " * 5_000, "? " * 5_000]
+)
+def test_yaml_that_nests_too_deeply_is_not_read_to_its_end(text):
+    """What PyYAML does for each bracket grows with the open ones: it is stopped at the limit."""
+    with pytest.raises(BadInput, match="it nests deeper than 40 levels"):
+        read_request(text)
+
+
 def test_a_number_too_long_for_python_is_bad_input():
     """Python refuses to read integers of more than some thousand digits, in its own words."""
     with pytest.raises(BadInput):
