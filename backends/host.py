@@ -27,6 +27,7 @@ from backends.digest import Digester, cache_keeps_bytes
 from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
 from backends.merges import MERGES, Merges
+from backends.writable import must_be_unused, must_be_writable
 from planner.execute.evidence import digest_of
 from planner.execute.ports import HostRefused, NoReply
 
@@ -48,6 +49,7 @@ class QemuHost:
       QEMU writes to it in any order, so that nothing of it can be read before its end.
     - ``keep-stream`` (path, temporary): gives it its name; tells its ``size`` in bytes and the
       ``sha256`` of its content, which is read from the page cache (`backends.digest`).
+    - ``look-before-write`` (path): refuses an image that cannot be written to, or that a QEMU has open.
     - ``is-there`` (path): whether something of that name is ``there``.
     - ``flush-images`` (paths): writes back what the kernel holds of these images; best effort.
     - ``flush-while-streaming`` (paths, temporary): the same again and again, and of the open stream,
@@ -101,6 +103,10 @@ class QemuHost:
                 return self._remove_overlay(path, base)
             merges = Merges(self.program, self._opened_overlay, self._remove_overlay)
             return merges.do(instruction, path, base, arguments)
+        if instruction == "look-before-write":
+            must_be_unused(path)
+            must_be_writable(path)
+            return {}
         if instruction == "is-there":
             return {"there": _exists(path)}
         temporary = Path(_text(arguments, "temporary"))

@@ -8,7 +8,6 @@ What cannot be proved stays.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import stat
@@ -21,6 +20,7 @@ from backends.by_descriptor import name_of, open_file
 from backends.images import run_qemu_img
 from backends.locks import is_open, openings_that_forbid_writing
 from backends.neighbours import lying_over
+from backends.writable import must_be_writable
 from planner.execute.ports import HostRefused, NoReply
 
 __all__ = ["MERGES", "Merges"]
@@ -35,15 +35,17 @@ MERGES = ("look-before-merge", "merge-overlay", "note-overlay", "remove-merged",
 class Merges:
     """The instructions of `backends.host.QemuHost` about merging.
 
-    - ``look-before-merge`` (path, base, base-format, frozen-ns, online): refuses what would fail, or
+    - ``look-before-merge`` (path, base, base-format, online, evidence): refuses what would fail, or
       harm, later.
-    - ``merge-overlay`` (path, base, base-format, frozen-ns): writes what it holds into the base, and
+    - ``merge-overlay`` (path, base, base-format, evidence): writes what it holds into the base, and
       removes it; only for a QEMU that is gone, which qemu-img's lock makes sure of.
     - ``note-overlay`` (path): tells which file it is, as it is now, so that just that one is removed.
     - ``remove-merged`` (path, base, seen): removes it, if it is the file that was seen.
     - ``remove-if-equal`` (path, base, base-format): removes it, if the base reads the same.
 
-    Each but the first two is done where the overlay is not there.
+    Evidence is ``written-ns`` and ``frozen-ns`` of `planner.compile.merge_checks.MergedOverlay`; where
+    both are 0 or not given, the times of the files are compared.  Each but the first is done already
+    where the overlay is not there.
 
     Attributes:
         program: Path or name of qemu-img; empty: the usual one.
@@ -114,7 +116,7 @@ class Merges:
                 raise HostRefused("overlay-unproved", files.doubt(arguments))
         for other, below in lying_over(files.path, files.base):
             raise HostRefused("part-needed", f"{other} lies over {below}, and would be destroyed")
-        _must_be_writable(files.base, online=online)
+        must_be_writable(files.base, by_us=not online)
         _must_be_removable(files)
         _must_have_room(files, str(arguments.get("base-format")))
         return {}
@@ -144,18 +146,20 @@ class _Files:
     def proof(self, arguments: _Told) -> bool:
         """Whether the base is known to hold nothing that the overlay lacks.
 
-        Where it is known when the base was frozen, it was not written to since; else the overlay was
-        written to after it.
+        It was not written to since it was frozen, where that time is known: as its file said it, else
+        by the clock of whoever froze it.  Elsewhere the overlay was written to after it.
         """
-        frozen_ns = arguments.get("frozen-ns")
-        written_ns = os.fstat(self.below).st_mtime_ns
+        found_ns = os.fstat(self.below).st_mtime_ns
+        written_ns, frozen_ns = arguments.get("written-ns"), arguments.get("frozen-ns")
+        if isinstance(written_ns, int) and written_ns:
+            return found_ns == written_ns
         if isinstance(frozen_ns, int) and frozen_ns:
-            return written_ns <= frozen_ns
-        return os.fstat(self.overlay).st_mtime_ns > written_ns
+            return found_ns <= frozen_ns
+        return os.fstat(self.overlay).st_mtime_ns > found_ns
 
     def doubt(self, arguments: _Told) -> str:
         """Why the overlay may be stale."""
-        if arguments.get("frozen-ns"):
+        if arguments.get("written-ns") or arguments.get("frozen-ns"):
             return f"{self.base} was written to since it was frozen under {self.path}"
         return f"{self.base} differs, and may hold what the guest wrote after it was merged already"
 
@@ -174,16 +178,6 @@ def _must_be_shared(files: _Files) -> None:
     if openings_that_forbid_writing(os.fstat(files.below)) > 1:
         words = f"another QEMU has {files.base} open under a disk of its own, and keeps it from changing"
         raise HostRefused("image-in-use", words)
-
-
-def _must_be_writable(base: Path, *, online: bool) -> None:
-    """Opening a file for writing changes nothing of it, and says what stands against it."""
-    try:
-        os.close(open_file(base, os.O_WRONLY))
-    except OSError as error:
-        if online and error.errno == errno.EACCES:
-            return  # it is QEMU that writes to it, as another user
-        raise HostRefused("file-unwritable", f"{base}: {error.strerror}") from error
 
 
 def _must_be_removable(files: _Files) -> None:

@@ -38,7 +38,7 @@ from planner.compile.part_image import images_of_vm
 from planner.compile.restore import restored_problems
 from planner.errors import BadInput, Problem, Refused
 from planner.execute.applying import check_nothing_pending
-from planner.execute.before_delete import absent_overlays, check_merges
+from planner.execute.before_delete import absent_overlays, check_beforehand
 from planner.execute.consent import decide_and_ask
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driving import MachinePump
@@ -134,7 +134,7 @@ async def _on_vm(
                 files_here=here,
                 absent=await absent_overlays(found.manifest, backend.host),
             )
-            await check_merges(order, backend.host)
+            await check_beforehand(order, backend.host)
             return _Decided(evolve(order, manifest_file=str(found.path.resolve())), facts)
 
         def ask(decided: _Decided) -> bool:
@@ -169,7 +169,7 @@ async def _offline_of(
         others = () if vm is None else vm.manifests().found
         _refuse_restored(found, wish)
         order = order_delete_offline(found.manifest, images, others, wish.overlays, absent=absent)
-        await check_merges(order, host)
+        await check_beforehand(order, host)
         order = evolve(order, manifest_file=str(found.path.resolve()))
         return order, stamps(found.manifest.files)
 

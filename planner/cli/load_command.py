@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import click
 from attrs import frozen
 
+from backends.host import QemuHost
 from backends.images import QemuImages
 from planner.cli.common import (
     connected,
@@ -296,7 +297,9 @@ async def _offline(
         check_images_free(wish.store, manifest, vm)
         others = () if vm is None else vm.manifests().found
         # Half a revert is of no use to anybody: it is short, and goes on to its end.
-        reverting = revert_offline(manifest, QemuImages(), others, reporter, wish.accepted)
+        reverting = revert_offline(
+            manifest, QemuImages(), others, reporter, wish.accepted, host=QemuHost()
+        )
         return manifest, await stopped_by_signals(
             reverting, lambda: reporter.note("the disks are being reverted; it ends soon")
         )

@@ -15,7 +15,21 @@ from planner.errors import Problem
 from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind
 
-__all__ = ["MergedOverlay", "merge_job", "merge_problems", "merged"]
+__all__ = [
+    "UNPROVED",
+    "UNPROVED_REMEDY",
+    "MergedOverlay",
+    "merge_job",
+    "merge_problems",
+    "merged",
+    "unproved",
+]
+
+UNPROVED = "overlay-unproved"
+UNPROVED_REMEDY = (
+    "find out which of the two the guest wrote to last (`qemu-img compare`, or start QEMU on a copy of "
+    "each), and keep that one; `delete --overlays keep` gives up the record and touches neither"
+)
 
 
 @frozen
@@ -33,6 +47,7 @@ class MergedOverlay:
         job_id: Of the job that merges it.
         frozen_ns: When the frozen image was written to last, at the latest: host's wall clock, since
             the epoch.  One that was written to later is not what was saved.  0: not known.
+        written_ns: When it was written to last, just so, as its file said; 0: that is not recorded.
     """
 
     disk: str
@@ -44,6 +59,12 @@ class MergedOverlay:
     base_format: str
     job_id: str
     frozen_ns: int = 0
+    written_ns: int = 0
+
+    @property
+    def evidence(self) -> dict[str, object]:
+        """What tells whether the frozen image was written to since, for the host's instructions."""
+        return {"frozen-ns": self.frozen_ns, "written-ns": self.written_ns}
 
 
 def merge_job(part: ManifestPart) -> str:
@@ -97,4 +118,11 @@ def merged(manifest: Manifest, part: ManifestPart, device: str, base: str) -> Me
         part.format,
         merge_job(part),
         frozen_ns=manifest.ended_ns,
+        written_ns=part.record.mtime_ns if part.record.known else 0,
     )
+
+
+def unproved(merge: MergedOverlay, why: str) -> Problem:
+    """An overlay of which nobody can prove that it was not merged yet."""
+    words = f"{merge.overlay_file} is kept, and not merged into {merge.base_file}: {why}"
+    return Problem(UNPROVED, merge.disk, words, UNPROVED_REMEDY)

@@ -176,9 +176,10 @@ def _frozen_capture(operations: Operations) -> Iterator[Edge]:
 
 
 def _old_until_new(operations: Operations) -> Iterator[Edge]:
-    # Replacing on request: DeleteDiskSnapshot(disk0, id 3) -> PauseGuest and SnapshotDisk(disk0).
-    # QEMU keeps no two snapshots of one name apart (facts 7 and 25), so what the request gives up
-    # has to go first; nothing else is ever deleted by a save.
+    # Replacing on request: AddOverlay(vars0) -> DeleteDiskSnapshot(disk0, id 3) -> PauseGuest and
+    # SnapshotDisk(disk0).  QEMU keeps no two snapshots of one name apart (facts 7 and 25), so what the
+    # request gives up has to go first, once all that can fail before it is done; nothing else is ever
+    # deleted by a save.
     for delete in operations.of_kind(Kind.DELETE_DISK_SNAPSHOT):
         for snapshot in operations.on_disk(Kind.SNAPSHOT_DISK, delete):
             yield delete, snapshot
@@ -186,6 +187,8 @@ def _old_until_new(operations: Operations) -> Iterator[Edge]:
             yield delete, write
         for pause in operations.on_vm(Kind.PAUSE_GUEST, delete.vm):
             yield delete, pause
+        for add in operations.on_vm(Kind.ADD_OVERLAY, delete.vm):
+            yield add, delete
 
 
 RULES: tuple[Rule, ...] = (

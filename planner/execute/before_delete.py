@@ -8,12 +8,13 @@ when half of the snapshot is gone.
 from __future__ import annotations
 
 from planner.compile.delete_checks import DeleteOrder
-from planner.compile.merge_checks import MergedOverlay
+from planner.compile.merge_checks import UNPROVED, UNPROVED_REMEDY, MergedOverlay
 from planner.errors import Problem, Refused, in_order
+from planner.execute.before_writing import unwritable
 from planner.execute.ports import Host, HostRefused, NoReply
 from planner.model.manifest import Manifest, PartKind
 
-__all__ = ["absent_overlays", "check_merges"]
+__all__ = ["absent_overlays", "check_beforehand"]
 
 _TIMEOUT_S = 600.0
 _REMEDIES = {
@@ -22,8 +23,7 @@ _REMEDIES = {
     "no-room": "make room, or keep the overlay (--overlays keep)",
     "file-unwritable": "give the right to it, or keep the overlay (--overlays keep)",
     "file-differs": "keep the overlay (--overlays keep)",
-    "overlay-unproved": "find out which of the two the guest wrote to last (`qemu-img compare`, or "
-    "start QEMU on a copy of each); remove the other by hand, or keep both (--overlays keep)",
+    UNPROVED: UNPROVED_REMEDY,
 }
 
 
@@ -42,14 +42,16 @@ async def absent_overlays(manifest: Manifest, host: Host | None) -> frozenset[st
     return frozenset(absent)
 
 
-async def check_merges(order: DeleteOrder, host: Host | None) -> None:
-    """Refuse merges that would fail part way, or destroy what somebody else needs.
+async def check_beforehand(order: DeleteOrder, host: Host | None) -> None:
+    """Refuse what would fail part way, or destroy what somebody else needs.
 
     Raises:
         Refused: With every problem; nothing was changed.
     """
     found = [] if host is None else [await _problem(m, order, host) for m in order.merges]
     problems = [problem for problem in found if problem is not None]
+    if order.offline:
+        problems += await unwritable({part.disk: part.file for part in order.parts}, host)
     if problems:
         raise Refused(
             f"snapshot {order.tag!r} cannot be deleted safely",
@@ -63,7 +65,7 @@ async def _problem(merge: MergedOverlay, order: DeleteOrder, host: Host) -> Prob
         "path": merge.overlay_file,
         "base": merge.base_file,
         "base-format": merge.base_format,
-        "frozen-ns": merge.frozen_ns,
+        **merge.evidence,
         "online": not order.offline,
     }
     try:

@@ -16,7 +16,7 @@ from typing import cast
 from attrs import define, field, frozen
 
 from planner.compile.delete_checks import DeletedPart, DeleteOrder
-from planner.compile.merge_checks import MergedOverlay
+from planner.compile.merge_checks import MergedOverlay, unproved
 from planner.errors import Problem
 from planner.execute.actions import (
     HostDo,
@@ -31,7 +31,7 @@ from planner.execute.actions import (
 )
 from planner.execute.driven import GRACE_S, ROUNDS, Driven, Flow, Gone, Silent
 from planner.execute.look import Baseline
-from planner.execute.merging import MERGE_TIMEOUT_S, Merging, Stage, unproved
+from planner.execute.merging import MERGE_TIMEOUT_S, Merging, Stage
 from planner.execute.outcome import Failure, Outcome, failure_of
 from planner.execute.phases import Phase
 from planner.execute.visit import StepFailed, Visit
@@ -191,7 +191,7 @@ class DeleteMachine(Driven):
             "path": merge.overlay_file,
             "base": merge.base_file,
             "base-format": merge.base_format,
-            "frozen-ns": merge.frozen_ns,
+            **merge.evidence,
         }
         try:
             yield from self._host("merge-overlay", arguments, "overlay-left")

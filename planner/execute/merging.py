@@ -25,7 +25,7 @@ from typing import Any, cast
 
 from attrs import define, field
 
-from planner.compile.merge_checks import MergedOverlay
+from planner.compile.merge_checks import MergedOverlay, unproved
 from planner.errors import Problem
 from planner.execute.actions import AwaitEvent, HostDo, NoAnswer, Returned, Send, Tell, Turned
 from planner.execute.driven import GRACE_S, Flow, Gone, Silent
@@ -34,7 +34,7 @@ from planner.model.facts import Job
 from planner.model.image import images_of_nodes
 from planner.model.replies import Replies, disks_of, jobs_of, run_state_of
 
-__all__ = ["MERGE_TIMEOUT_S", "Merging", "Stage", "unproved"]
+__all__ = ["MERGE_TIMEOUT_S", "Merging", "Stage"]
 
 MERGE_TIMEOUT_S = 3600.0
 _POLL_S = 0.1
@@ -335,14 +335,3 @@ class Merging:
             words = f"{merge.overlay_file} is merged into {merge.base_file}, and still there"
             remedy = "remove it; do not start QEMU on it, nor merge it again; then delete again"
             yield Problem("file-left", merge.disk, words, remedy)
-
-
-def unproved(merge: MergedOverlay, why: str) -> Problem:
-    """An overlay of which nobody can prove that it was not merged yet."""
-    return Problem(
-        "overlay-unproved",
-        merge.disk,
-        f"{merge.overlay_file} is kept, and not merged into {merge.base_file}: {why}",
-        "find out which of the two the guest wrote to last (`qemu-img compare`, or start QEMU on a "
-        "copy of each); remove the other by hand, then delete with --overlays keep",
-    )

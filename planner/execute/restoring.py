@@ -35,6 +35,7 @@ from planner.errors import (
     UndoIncomplete,
     in_order,
 )
+from planner.execute.before_writing import unwritable
 from planner.execute.driving import MachinePump
 from planner.execute.left_out import look_at_left_out
 from planner.execute.loading import LoadMachine
@@ -123,8 +124,14 @@ class Disks:
         """Make them ready.
 
         Raises:
+            Refused: A disk that is to be reverted cannot be written to; nothing was done.
             RunFailed: Not done, and nothing is left of it (`UndoIncomplete`: disks were reverted).
         """
+        losing = {d.part.disk: d.part.file for d in self._plan.disks if d.how in LOSING}
+        problems = await unwritable(losing, self._host)
+        if problems:
+            message = f"snapshot {self._plan.manifest.tag!r} cannot be restored safely"
+            raise Refused(message, problems=problems, code="load-refused")
         order = sorted(self._plan.disks, key=lambda disk: disk.how in LOSING)
         for number, disk in enumerate(order, start=1):
             self._reporter.step(number, len(order), f"{disk.how} {disk.part.disk}")

@@ -13,10 +13,11 @@ from planner.compile.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
 from planner.compile.left_out_checks import left_out_problems
 from planner.compile.part_checks import internal_problems, manifest_problems
 from planner.errors import Problem, Refused, RunFailed, UndoIncomplete, in_order
+from planner.execute.before_writing import unwritable
 from planner.execute.evidence import check_files
 from planner.execute.left_out import look_at_left_out
 from planner.execute.offline import OfflineImages, images_of_files
-from planner.execute.ports import NoReply, Reporter
+from planner.execute.ports import Host, NoReply, Reporter
 from planner.execute.telling import telling
 from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind
@@ -32,12 +33,14 @@ def offline_commands(manifest: Manifest) -> tuple[str, ...]:
     )
 
 
-async def revert_offline(
+async def revert_offline(  # noqa: PLR0913 - what a load is decided on
     manifest: Manifest,
     images: OfflineImages,
     others: Sequence[Manifest] = (),
     reporter: Reporter | None = None,
     accepted: Accepted = NOTHING_ACCEPTED,
+    *,
+    host: Host | None = None,
 ) -> tuple[ManifestPart, ...]:
     """Revert every disk of a disk-only snapshot.
 
@@ -47,6 +50,7 @@ async def revert_offline(
         others: The other snapshots of its VM: an image that one of them has frozen is not reverted.
         reporter: Who is told of the progress.
         accepted: What may differ.
+        host: Looks whether each image can be written to before one is; None: nobody does.
 
     Returns:
         The parts, all of them reverted.
@@ -60,10 +64,11 @@ async def revert_offline(
     left_out = not_accepted(left_out_problems(manifest, look_at_left_out(manifest)), accepted)
     changed = check_files(manifest)
     problems = in_order((*unreadable, *_problems(manifest, found, others), *left_out, *changed))
+    parts = manifest.of_kind(PartKind.INTERNAL)
+    problems = problems or await unwritable({part.disk: part.file for part in parts}, host)
     if problems:
         message = f"snapshot {manifest.tag!r} cannot be loaded safely"
         raise Refused(message, problems=problems, code="load-refused")
-    parts = manifest.of_kind(PartKind.INTERNAL)
     tell = telling(reporter)
     for number, part in enumerate(parts):
         tell.step(number + 1, len(parts), f"revert {part.disk}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator
 
+from planner.compile.merge_checks import UNPROVED, UNPROVED_REMEDY
 from planner.compile.program import DESCRIPTOR_NAME, Program, Step, UndoKind
 from planner.compile.resolution import Overlay
 from planner.errors import Problem
@@ -273,10 +274,7 @@ class UndoExternal:
             if isinstance(told, dict) and told.get("removed"):
                 self._undone.append(f"removed {path}")
             return True
-        why = response.why if isinstance(response, NoAnswer) else response.description
-        self._left.append(
-            Problem("file-left", path, f"it may still be there: {why}", "look, and remove it")
-        )
+        self._left.append(_file_problem(path, response))
         return False
 
     def forget_nodes(self) -> None:
@@ -287,6 +285,13 @@ class UndoExternal:
 
 
 _NODES = Send("query-named-block-nodes", {"flat": True})
+
+
+def _file_problem(path: str, response: Turned | NoAnswer) -> Problem:
+    why = response.why if isinstance(response, NoAnswer) else response.description
+    if isinstance(response, Turned) and response.error_class == UNPROVED:
+        return Problem(UNPROVED, path, f"it is kept, and not merged: {why}", UNPROVED_REMEDY)
+    return Problem("file-left", path, f"it may still be there: {why}", "look, and remove it")
 
 
 def _value(response: Response, otherwise: object = None) -> object:

@@ -53,7 +53,7 @@ def start_text(outcome: Outcome) -> str:
     for part in outcome.frozen:
         lines.append(f"  {part.disk}: {_start_option(part)}")
         lines.append(f"    in place of {part.filename}")
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def _start_option(part: FrozenPart) -> str:

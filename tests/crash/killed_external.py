@@ -143,7 +143,7 @@ class MemoryHost:
                 return self._keep_stream(path, arguments["temporary"])
             case "remove-stream":
                 return self._remove_stream(path, arguments["temporary"], arguments["named"])
-            case "flush-images" | "flush-while-streaming" | "end-flushing":
+            case "flush-images" | "flush-while-streaming" | "end-flushing" | "look-before-write":
                 return {}
         raise AssertionError(instruction)
 

@@ -17,7 +17,7 @@ from attrs import evolve
 from planner.compile.delete_checks import Overlays, order_delete, order_delete_offline
 from planner.compile.part_image import images_of_vm
 from planner.errors import Refused
-from planner.execute.before_delete import absent_overlays, check_merges
+from planner.execute.before_delete import absent_overlays, check_beforehand
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driving import MachinePump
 from planner.execute.instance import Instance
@@ -91,7 +91,7 @@ async def delete(vm, folder):
         facts = await ask_facts(vm)
         images = images_of_vm(facts, await ask_images(vm))
         order = order_delete(manifest, facts, images, [], Overlays.COMMIT, absent=absent)
-    await check_merges(order, host)
+    await check_beforehand(order, host)
     order = evolve(order, manifest_file=str(store.manifest_path(TAG)))
     journal = (
         None

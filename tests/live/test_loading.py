@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from tests.live.faults import assert_guest_unharmed, assert_images, start
+from tests.live.idle import idle_qemu
 from tests.live.runs import held
 from tests.live.snapshots import act, save
 from tests.support.guest import heartbeats, last_counter
@@ -101,6 +102,22 @@ def test_disks_alone_are_loaded_offline(qemu):
         assert code == 0, stderr
         assert counters(vm) == kept
     assert_images(vm, HOLDS)
+
+
+def test_nothing_is_reverted_offline_when_one_image_is_in_use(qemu, tmp_path):
+    """The second lies under another VM's disk, which reads it: the first is not touched."""
+    vm = start(qemu)
+    manifest = save(vm, "a", BOTH)
+    vm.wait_guest(3, since=len(vm.console()))
+    vm.end()
+    clone = tmp_path / "clone.qcow2"
+    backing = ("-b", vm.image("disk1"), "-F", "qcow2")
+    qemu_img(qemu_img_binary(), "create", "-q", "-f", "qcow2", *backing, clone)
+    before = counters(vm)
+    with idle_qemu("-drive", f"file={clone},format=qcow2,if=virtio", folder=tmp_path):
+        code, said, _ = act("load", manifest)
+    assert (code, [p["code"] for p in said["error"]["problems"]]) == (10, ["image-in-use"])
+    assert counters(vm) == before
 
 
 def test_nothing_is_reverted_offline_when_one_part_is_missing(qemu):

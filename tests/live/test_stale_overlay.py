@@ -4,7 +4,6 @@ snapplan, or it and QEMU, die at each command of `delete --overlays commit`; the
 next (`recover`, `delete --offline`), the newest of what the guest wrote is in one file, which is named.
 """
 
-import contextlib
 import signal
 import subprocess
 
@@ -13,15 +12,10 @@ import pytest
 from tests.live.external import FIRMWARE, external_request
 from tests.live.faults import assert_guest_unharmed, start
 from tests.live.gate import Gate
+from tests.live.idle import idle_qemu
 from tests.live.runs import SNAPPLAN, as_json, snapplan
 from tests.support import guest
-from tests.support.qemu import (
-    connect_when_ready,
-    end_process,
-    qemu_binary,
-    qemu_img_binary,
-    run_qemu,
-)
+from tests.support.qemu import qemu_img_binary, run_qemu
 from tests.support.topology import DiskKind, DiskSpec, Topology
 
 pytestmark = pytest.mark.real_qemu
@@ -217,7 +211,7 @@ def test_what_fails_comes_before_what_is_removed(qemu, tmp_path):
     create = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", saved.base, clone]
     subprocess.run([qemu_img_binary(), *create], check=True)
     where = ("--vm", saved.vm.qmp_path)
-    with other_qemu("-drive", f"file={clone},format=qcow2,if=virtio", folder=tmp_path):
+    with idle_qemu("-drive", f"file={clone},format=qcow2,if=virtio", folder=tmp_path):
         done = saved.run("delete", "a", *where, *COMMIT)
         problems = {p["code"] for p in as_json(done)["error"]["problems"]}
         assert (done.returncode, problems) == (10, {"image-in-use"})
@@ -258,20 +252,6 @@ def test_apply_says_how_qemu_is_started_from_now_on(qemu, tmp_path):
     assert option in last[1]
     assert str(saved.base) in last[2]
     saved.vm.end()
-    with other_qemu(*option.split(), folder=tmp_path) as qmp:
+    with idle_qemu(*option.split(), folder=tmp_path) as qmp:
         files = {n["node-name"]: n["file"] for n in qmp.execute("query-named-block-nodes")}
     assert files[FIRMWARE] == str(saved.overlay)
-
-
-@contextlib.contextmanager
-def other_qemu(*options, folder):
-    """A QEMU whose guest never runs, and that has an image open."""
-    qmp = ("-S", "-qmp", f"unix:{folder}/qmp,server=on,wait=off")
-    words = [qemu_binary(), "-nodefaults", "-display", "none", *qmp, *options]
-    with (folder / "stderr").open("wb") as stderr:
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=stderr)
-    try:
-        with contextlib.closing(connect_when_ready(process, folder)) as connected:
-            yield connected
-    finally:
-        end_process(process)

@@ -66,17 +66,19 @@ def begin_and_end(stream: Stream) -> tuple[Operation, Operation]:
 
 def beside_the_capture(resolution: Resolution, stream: Stream) -> Iterator[Step]:
     """All that is the same in every capture: what prepares, the disks, what tidies up."""
-    yield from delete_replaced(resolution)
-    yield from _around_the_stream(stream)
+    replacing = tuple(delete_replaced(resolution))
+    yield from replacing
+    # What can fail comes before what nothing brings back.
+    yield from _around_the_stream(stream, tuple(op for step in replacing for op in step.covers))
     yield from add_overlays(resolution)
     yield _flush_images(resolution, stream)
     yield from capture_disks(resolution.tag, resolution.internal, resolution.overlays)
 
 
-def _around_the_stream(stream: Stream) -> Iterator[Step]:
+def _around_the_stream(stream: Stream, replacing: tuple[Operation, ...]) -> Iterator[Step]:
     """Everything that comes before the capture and after it."""
     begin, end = begin_and_end(stream)
-    before = (Operation(Kind.PAUSE_GUEST), begin)
+    before = (Operation(Kind.PAUSE_GUEST), begin, *replacing)
     after = (Operation(Kind.RESUME_GUEST), end)
     settings = stream.settings
     yield from _settings(
