@@ -17,12 +17,13 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.compile.holdings import holdings
+from planner.compile.part_image import ImagesByDisk, images_of_vm
 from planner.errors import Problem
 from planner.execute.evidence import look_at_files, stream_sizes
 from planner.execute.ports import Backend
 from planner.execute.pump import ask_facts
 from planner.execute.store import Manifests, Store, VmIdentity
-from planner.execute.verifying import ask_images, verify_by_facts, verify_on_vm
+from planner.execute.verifying import ask_images, verify_by_facts, verify_images
 from planner.model.facts import Facts
 from planner.model.image import Image
 from planner.model.manifest import Manifest, PartKind
@@ -50,8 +51,9 @@ def command(*, vm: str | None, facts_file: str | None, store: Store, as_json: bo
     known = bool(vm or identity.uuid or identity.name)
     recorded = store.vm(identity).manifests() if known else Manifests()
     local = vm is not None and identity.address.startswith("/")
+    images = None if below is None else images_of_vm(facts, below)
     findings = {
-        manifest.tag: _findings(manifest, facts, below, local=local) for manifest in recorded.found
+        manifest.tag: _findings(manifest, facts, images, local=local) for manifest in recorded.found
     }
     lost = _lost_files(recorded.found) if local else ()
     found = holdings(recorded.found, facts, lost, below=below, findings=findings)
@@ -67,13 +69,13 @@ async def _ask(backend: Backend) -> tuple[Facts, dict[str, Image]]:
 
 
 def _findings(
-    manifest: Manifest, facts: Facts, below: dict[str, Image] | None, *, local: bool
+    manifest: Manifest, facts: Facts, images: ImagesByDisk | None, *, local: bool
 ) -> tuple[Problem, ...]:
-    if below is None:
+    if images is None:
         return verify_by_facts(manifest, facts)
     if not local:
-        return verify_on_vm(manifest, facts, below, None)
-    return verify_on_vm(manifest, facts, below, stream_sizes(manifest), look_at_files(manifest))
+        return verify_images(manifest, facts, images, None)
+    return verify_images(manifest, facts, images, stream_sizes(manifest), look_at_files(manifest))
 
 
 def _not_seen(manifests: tuple[Manifest, ...]) -> tuple[str, ...]:

@@ -89,26 +89,28 @@ class DeleteOrder:
 
 def needed_problems(manifest: Manifest, others: Sequence[Manifest]) -> Iterator[Problem]:
     """What of a snapshot another one needs, too; the manifest itself may be among the others."""
+    inside = {(p.file, p.snapshot_id): p for p in manifest.of_kind(PartKind.INTERNAL)}
+    streams = {part.file: part for part in manifest.of_kind(PartKind.STREAM)}
+    overlays = {part.overlay_file: part for part in manifest.of_kind(PartKind.OVERLAY)}
     for other in others:
         if other.tag == manifest.tag:
             continue
-        for part in manifest.parts:
-            for theirs in other.parts:
-                yield from _needed(part, theirs, other.tag)
-
-
-def _needed(part: ManifestPart, theirs: ManifestPart, tag: str) -> Iterator[Problem]:
-    subject = part.disk or part.file
-    if part.kind is theirs.kind is PartKind.INTERNAL:
-        if (part.file, part.snapshot_id) == (theirs.file, theirs.snapshot_id):
-            words = f"snapshot {part.snapshot_id} of {part.file} is a part of {tag!r}, too"
-            yield Problem("part-needed", subject, words, f"delete {tag!r} first")
-    elif part.kind is theirs.kind is PartKind.STREAM and part.file == theirs.file:
-        words = f"{part.file} is the machine state of {tag!r}, too"
-        yield Problem("part-needed", subject, words, f"delete {tag!r} first")
-    elif part.kind is PartKind.OVERLAY and part.overlay_file == theirs.file:
-        words = f"{tag!r} has a part in {part.overlay_file}, which lies over {part.file}"
-        yield Problem("part-needed", subject, words, f"delete {tag!r} first")
+        remedy = f"delete {other.tag!r} first"
+        for theirs in other.parts:
+            below = overlays.get(theirs.file)
+            if theirs.kind is PartKind.INTERNAL:
+                own = inside.get((theirs.file, theirs.snapshot_id))
+                words = f"snapshot {theirs.snapshot_id} of {theirs.file} is a part of {other.tag!r}, too"
+            elif theirs.kind is PartKind.STREAM:
+                own = streams.get(theirs.file)
+                words = f"{theirs.file} is the machine state of {other.tag!r}, too"
+            else:
+                own, words = None, ""
+            if own is not None:
+                yield Problem("part-needed", own.disk or own.file, words, remedy)
+            if below is not None:
+                words = f"{other.tag!r} has a part in {theirs.file}, which lies over {below.file}"
+                yield Problem("part-needed", below.disk, words, remedy)
 
 
 def foreign_problems(
@@ -126,7 +128,7 @@ def foreign_problems(
                 "attach it again, or delete with --offline where it lies",
             )
             continue
-        found = part_of(part, manifest.tag, image.snapshots)
+        found = part_of(part, manifest.tag, image.holding(manifest.tag))
         if found is not None and found.vm_clock_ns != part.vm_clock_ns:
             yield Problem(
                 "part-differs",

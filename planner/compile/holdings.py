@@ -139,7 +139,7 @@ def _parts_below(
 ) -> Iterator[tuple[ManifestPart, Snapshot]]:
     for part in manifest.of_kind(PartKind.INTERNAL):
         image = images.get(part.file)
-        found = None if image is None else part_of(part, manifest.tag, image.snapshots)
+        found = None if image is None else part_of(part, manifest.tag, image.holding(manifest.tag))
         if found is not None and found.vm_clock_ns == part.vm_clock_ns:
             yield part, found
 

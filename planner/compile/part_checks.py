@@ -107,7 +107,7 @@ def _image_problems(tag: str, part: ManifestPart, image: Image) -> Iterator[Prob
             f"it holds {len(held)} snapshots {tag!r} (ids {ids}); QEMU takes the first (fact 22)",
             f"the snapshot's own has id {part.snapshot_id}; delete the others by id and name",
         )
-    found = part_of(part, tag, image.snapshots)
+    found = part_of(part, tag, held)
     if found is None:
         yield _missing(tag, part, image, held)
     else:
@@ -124,7 +124,7 @@ def _missing(tag: str, part: ManifestPart, image: Image, held: tuple[Snapshot, .
     also = ""
     if held:
         also = f"; it holds another snapshot of that tag (id {held[0].id})"
-    elif any(snapshot.id == part.snapshot_id for snapshot in image.snapshots):
+    elif part.snapshot_id in image.ids:
         also = f"; id {part.snapshot_id} is another snapshot now"
     return Problem(
         "part-missing",

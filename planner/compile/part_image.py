@@ -9,7 +9,10 @@ from attrs import evolve
 from planner.model.facts import Disk, Facts
 from planner.model.image import Image
 
-__all__ = ["image_of_disk", "images_of_vm"]
+__all__ = ["ImagesByDisk", "image_of_disk", "images_of_vm"]
+
+ImagesByDisk = Mapping[str, Mapping[str, Image]]
+"""By disk, its images by file."""
 
 
 def image_of_disk(disk: Disk) -> Image:

@@ -7,7 +7,7 @@ alone: QEMU's snapshots, streams and overlays do not say who made them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from attrs import frozen
@@ -79,8 +79,13 @@ def find_orphans(
         facts: The VM, where it was asked.
     """
     found = [orphan for each in manifests for orphan in _of_manifest(each, images, there)]
+    recorded = {
+        (part.file, part.snapshot_id, manifest.tag)
+        for manifest in manifests
+        for part in manifest.of_kind(PartKind.INTERNAL)
+    }
     for disk in () if facts is None else facts.disks:
-        found += _of_disk(disk, manifests)
+        found += _of_disk(disk, recorded)
     return tuple(sorted(found))
 
 
@@ -116,18 +121,13 @@ def _is_there(
         image = images.get(part.disk, {}).get(part.file)
         if image is None:
             return None
-        return part_of(part, tag, image.snapshots) is not None
+        return part_of(part, tag, image.holding(tag)) is not None
     if part.kind is PartKind.OVERLAY and there.get(part.file):
         return there.get(part.overlay_file)
     return there.get(part.file)
 
 
-def _of_disk(disk: Disk, manifests: Sequence[Manifest]) -> Iterator[Orphan]:
-    recorded = {
-        (part.file, part.snapshot_id, manifest.tag)
-        for manifest in manifests
-        for part in manifest.of_kind(PartKind.INTERNAL)
-    }
+def _of_disk(disk: Disk, recorded: Collection[tuple[str, str, str]]) -> Iterator[Orphan]:
     for snapshot in disk.snapshots:
         if (disk.filename, snapshot.id, snapshot.name) in recorded:
             continue

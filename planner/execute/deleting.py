@@ -9,7 +9,7 @@ The manifest goes last, and not by this machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
 
@@ -28,6 +28,7 @@ from planner.execute.actions import (
     Send,
     Tell,
     Turned,
+    Withheld,
 )
 from planner.execute.driven import GRACE_S, ROUNDS, Driven, Flow, Gone, Silent
 from planner.execute.look import Baseline
@@ -38,10 +39,11 @@ from planner.execute.visit import StepFailed, Visit
 from planner.model.facts import Snapshot
 from planner.model.replies import snapshots_of
 
-__all__ = ["DeleteMachine", "DeleteOutcome"]
+__all__ = ["DELETION", "DeleteMachine", "DeleteOutcome"]
 
 _SAID = "QEMU says: "
-_DELETE = "blockdev-snapshot-delete-internal-sync"
+DELETION = "blockdev-snapshot-delete-internal-sync"
+"""Deletes one internal part."""
 
 
 @frozen
@@ -72,6 +74,16 @@ class DeleteOutcome(Outcome):
         return f"{state}Nothing was deleted."
 
 
+def _clock_of(told: object) -> int | None:
+    """The vm-clock of the snapshot that an answer is about; None: it does not say."""
+    if not isinstance(told, Mapping):
+        return None
+    seconds, ns = told.get("vm-clock-sec"), told.get("vm-clock-nsec")
+    if not isinstance(seconds, int) or not isinstance(ns, int):
+        return None
+    return seconds * 1_000_000_000 + ns
+
+
 def _visit_of(order: DeleteOrder) -> Visit:
     baseline = Baseline(
         nodes={part.disk: part.node for part in order.parts},
@@ -95,6 +107,7 @@ class DeleteMachine(Driven):
     _deleted: list[str] = field(init=False, factory=list)
     _kept: dict[str, str] = field(init=False, factory=dict)
     _merging: Merging = field(init=False)
+    _shown: Mapping[str, tuple[Snapshot, ...]] | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         merges = () if self.order.offline else self.order.merges
@@ -152,7 +165,7 @@ class DeleteMachine(Driven):
         return failure
 
     def _each_step(self) -> Flow[None]:
-        order = self.order
+        order, self._shown = self.order, None
         steps: list[tuple[str, str, Callable[[], Flow[None]]]] = []
         if order.offline:
             steps += [(m.disk, f"merge on {m.disk}", partial(self._merge, m)) for m in order.merges]
@@ -200,7 +213,7 @@ class DeleteMachine(Driven):
             raise
 
     def _delete(self, part: DeletedPart) -> Flow[None]:
-        """Delete until the part is seen to be gone; what was not answered is looked at first."""
+        """Delete until it is known to be gone; what was not done, or not answered, is looked at anew."""
         why = ""
         for _ in range(ROUNDS + 1):
             held = yield from self._held(part)
@@ -209,22 +222,40 @@ class DeleteMachine(Driven):
             if why.startswith(_SAID):
                 raise self.visit.failed("command-refused", why)
             response = yield self._deletion(part)
-            if isinstance(response, Turned):
-                why = _SAID + response.description
-            elif isinstance(response, NoAnswer):
+            if isinstance(response, Returned):
+                self._check_deleted(part, response.value)
+                return
+            self._shown = None
+            if isinstance(response, NoAnswer):
                 why = response.why
                 self.visit.connected = not response.lost
+            else:
+                said = "" if isinstance(response, Withheld) else _SAID
+                why = said + response.description
         raise self.visit.failed("part-left", f"it is still there: {why or 'nobody says why'}")
 
     def _held(self, part: DeletedPart) -> Flow[tuple[Snapshot, ...]]:
+        """What its image holds.  QEMU shows all images at once, so it is asked once for all of them."""
         if not self.order.offline:
-            nodes = yield from self._ask("query-named-block-nodes", {"flat": True})
-            return snapshots_of(nodes).get(part.node, ())
+            if self._shown is None:
+                nodes = yield from self._ask("query-named-block-nodes", {"flat": True})
+                self._shown = snapshots_of(nodes)
+            return self._shown.get(part.node, ())
         response: Response = yield ListImage(part.file)
         if isinstance(response, Returned):
             return cast("tuple[Snapshot, ...]", response.value)
         why = response.why if isinstance(response, NoAnswer) else response.description
         raise self.visit.failed("image-unreadable", f"{part.file} cannot be looked at: {why}")
+
+    def _check_deleted(self, part: DeletedPart, told: object) -> None:
+        """QEMU tells what it deleted: no other client's, made since under the same id and tag."""
+        clock_ns = _clock_of(told)
+        if clock_ns not in (None, part.vm_clock_ns):
+            words = (
+                f"another client had put its own snapshot {part.snapshot_id} {self.order.tag!r} in its "
+                "place, and that one is deleted (fact 15)"
+            )
+            raise self.visit.failed("part-differs", words)
 
     def _is_there(self, part: DeletedPart, held: tuple[Snapshot, ...]) -> bool:
         # qcow2 gives ids again: of another instant, it is another client's, and ours is gone.
@@ -234,7 +265,7 @@ class DeleteMachine(Driven):
     def _deletion(self, part: DeletedPart) -> Send | RepairImage:
         if not self.order.offline:
             ident = {"id": part.snapshot_id, "name": self.order.tag}
-            return Send(_DELETE, {"device": part.root, **ident}, GRACE_S)
+            return Send(DELETION, {"device": part.root, **ident}, GRACE_S)
         return RepairImage(part.file, self.order.tag, part.snapshot_id)
 
     def _left(self) -> tuple[Problem, ...]:

@@ -21,13 +21,14 @@ from planner.execute.consent import changed_while_asked
 from planner.execute.files import remove_file
 from planner.execute.folders import sweep
 from planner.execute.meeting import meet
-from planner.execute.offline import OfflineImages, images_of_files
+from planner.execute.offline import LookedAtOnce, OfflineImages, images_of_files
 from planner.execute.ports import Backend, CommandRefused, ConnectionLost, NoReply
 from planner.execute.pump import ask_facts
 from planner.execute.store import Store, VmStore
 from planner.execute.verifying import ask_images
 from planner.model.facts import Facts
 from planner.model.image import Image
+from planner.model.manifest import Manifest
 
 __all__ = ["Garbage", "collect_in_store", "collect_on_vm", "look_in_store", "look_on_vm"]
 
@@ -136,8 +137,9 @@ def _only(now: Garbage, agreed: Garbage | None) -> Garbage:
     """What was agreed to, if all of it is garbage still; what has come since is left alone."""
     if agreed is None:
         return now
+    still = set(now.removable)
     for orphan in agreed.removable:
-        if orphan not in now.removable:
+        if orphan not in still:
             raise changed_while_asked(orphan.subject)
     return evolve(now, orphans=agreed.orphans)
 
@@ -145,28 +147,30 @@ def _only(now: Garbage, agreed: Garbage | None) -> Garbage:
 async def _on_vm(backend: Backend, vm: VmStore, *, files_here: bool) -> Garbage:
     facts = await ask_facts(backend)
     images = images_of_vm(facts, await ask_images(backend))
-    return _garbage(vm, images, facts, files_here=files_here)
+    return _garbage(vm, vm.manifests().found, images, facts, files_here=files_here)
 
 
 async def _of_files(vm: VmStore, images: OfflineImages) -> Garbage:
     found: dict[str, dict[str, Image]] = {}
-    for manifest in vm.manifests().found:
+    once = LookedAtOnce(images)
+    manifests = vm.manifests().found
+    for manifest in manifests:
         # What cannot be looked at is in use: nothing can be told of it.
-        looked_at, _ = await images_of_files(manifest, images)
+        looked_at, _ = await images_of_files(manifest, once)
         for disk, files in looked_at.items():
             found.setdefault(disk, {}).update(files)
-    return _garbage(vm, found, None, files_here=True)
+    return _garbage(vm, manifests, found, None, files_here=True)
 
 
 def _garbage(
     vm: VmStore,
+    manifests: Sequence[Manifest],
     images: dict[str, dict[str, Image]],
     facts: Facts | None,
     *,
     files_here: bool,
 ) -> Garbage:
-    manifests = vm.manifests().found
-    files = [file for manifest in manifests for file in manifest.files]
+    files = {file for manifest in manifests for file in manifest.files}
     there = {file: Path(file).is_file() for file in files} if files_here else {}
     orphans = find_orphans(manifests, images, there, facts)
     if files_here:

@@ -20,7 +20,7 @@ from planner.execute.ports import Images, NoReply
 from planner.model.image import Image
 from planner.model.manifest import Manifest, PartKind
 
-__all__ = ["OfflineImages", "check_images", "images_of_files", "verify_offline"]
+__all__ = ["LookedAtOnce", "OfflineImages", "check_images", "images_of_files", "verify_offline"]
 
 
 class OfflineImages(Images, Protocol):
@@ -51,8 +51,36 @@ class OfflineImages(Images, Protocol):
         ...
 
 
+class LookingImages(Protocol):
+    """Images that can be looked at."""
+
+    async def look(self, filename: str) -> Image:
+        """See `OfflineImages.look`."""
+        ...
+
+
+class LookedAtOnce:
+    """Images that are looked at once each, however many manifests have parts in them."""
+
+    def __init__(self, images: LookingImages) -> None:
+        self._images = images
+        self._seen: dict[str, Image | NoReply] = {}
+
+    async def look(self, filename: str) -> Image:
+        """See `OfflineImages.look`; the second time it is remembered."""
+        if filename not in self._seen:
+            try:
+                self._seen[filename] = await self._images.look(filename)
+            except NoReply as silent:
+                self._seen[filename] = silent
+        seen = self._seen[filename]
+        if isinstance(seen, NoReply):
+            raise NoReply(str(seen))
+        return seen
+
+
 async def images_of_files(
-    manifest: Manifest, images: OfflineImages, absent: Collection[str] = ()
+    manifest: Manifest, images: LookingImages, absent: Collection[str] = ()
 ) -> tuple[dict[str, dict[str, Image]], tuple[Problem, ...]]:
     """The images of a manifest's parts by disk and file, and which cannot be looked at.
 

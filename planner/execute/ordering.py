@@ -17,6 +17,7 @@ from attrs import evolve
 from planner.compile.delete_checks import DeleteOrder
 from planner.errors import BadInput, Problem, Refused
 from planner.execute.actions import Action, HostDo, NoAnswer, RepairImage, Response, Send, Withheld
+from planner.execute.deleting import DELETION
 from planner.execute.driving import MachinePump
 from planner.execute.files import remove_file
 from planner.execute.instance import Instance
@@ -142,7 +143,7 @@ async def recover_order(  # noqa: PLR0913 - each is a port of its own
         told: Response | None = None
         if replayed.unknown and not _may_be_repeated(action):
             told = NoAnswer(_WHY, lost=True)
-        elif isinstance(machine, LoadMachine) and not replayed.unknown and _begins(action):
+        elif not replayed.unknown and _begins(machine, action):
             # What had not been sent is never sent: what was looked at before is long ago.
             told = Withheld("run-killed", "snapplan ended before this was sent")
         if told is not None and not isinstance(action, Outcome):
@@ -166,5 +167,10 @@ def _may_be_repeated(action: Action | Outcome) -> bool:
     return dismisses or isinstance(action, Outcome | RepairImage | HostDo)
 
 
-def _begins(action: Action | Outcome) -> bool:
-    return isinstance(action, Send) and action.command in ("stop", "snapshot-load")
+def _begins(machine: object, action: Action | Outcome) -> bool:
+    """Whether it is sent because of what was seen before; a delete looks again, and goes on."""
+    if not isinstance(action, Send):
+        return False
+    if isinstance(machine, LoadMachine):
+        return action.command in ("stop", "snapshot-load")
+    return action.command == DELETION

@@ -7,6 +7,7 @@ QMP and from files that no VM holds, so that one set of checks judges both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from attrs import evolve, frozen
 
@@ -41,9 +42,22 @@ class Image:
     bitmaps: tuple[str, ...] = ()
     node: str = ""
 
+    @cached_property
+    def _by_tag(self) -> Mapping[str, tuple[Snapshot, ...]]:
+        # Thousands of manifests are compared with an image of thousands of snapshots.
+        found: dict[str, list[Snapshot]] = {}
+        for snapshot in self.snapshots:
+            found.setdefault(snapshot.name, []).append(snapshot)
+        return {tag: tuple(held) for tag, held in found.items()}
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """The ids of its snapshots."""
+        return frozenset(snapshot.id for snapshot in self.snapshots)
+
     def holding(self, tag: str) -> tuple[Snapshot, ...]:
         """The snapshots of this tag."""
-        return tuple(snapshot for snapshot in self.snapshots if snapshot.name == tag)
+        return self._by_tag.get(tag, ())
 
 
 def images_of_nodes(reply: object) -> dict[str, Image]:
