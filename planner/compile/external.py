@@ -16,6 +16,7 @@ from planner.compile.resolution import (
     Transport,
     overlay_node_name,
 )
+from planner.compile.tracking import tracking_problems
 from planner.errors import Problem
 from planner.model.facts import Disk, Facts
 from planner.model.request import Capture, ExternalMachineState, RunStateAfter
@@ -157,6 +158,8 @@ def _capture_problems(capture: Capture, facts: Facts) -> Iterator[Problem]:
             "cancelled one freezes the guest for good (fact 41); 10.0 and later do not",
             "use `capture: live` or `stopped`",
         )
+    if capture is Capture.BACKGROUND:
+        yield from tracking_problems(facts)
     for name in _wanted_capabilities(capture):
         if name not in facts.capabilities:
             yield Problem(

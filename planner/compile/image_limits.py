@@ -1,7 +1,7 @@
 """What an image that holds snapshots in general cannot hold in particular: room, and machine state.
 
 QEMU says none of this beforehand.  A snapshot too many fails after the guest was stopped, and machine
-state in an encrypted image ends QEMU (facts 61 and 62).
+state in an encrypted image ends QEMU (facts 66 and 67).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def has_room(disk: Disk, given_up: int = 0) -> Iterator[Problem]:
         "snapshots-full",
         disk.name,
         f"its image holds {held} and, with {bits}, has room for {count}: one more would fail after "
-        "the guest was stopped (fact 62)",
+        "the guest was stopped (fact 67)",
         f"{amend}; or delete old snapshots" if narrow else "delete old snapshots",
     )
 
@@ -60,7 +60,7 @@ def holds_machine_state(disk: Disk, others: Iterable[Disk] = ()) -> Iterator[Pro
         "vmstate-encrypted",
         disk.name,
         "its image is encrypted: QEMU would abort while it writes machine state there, and the guest "
-        "be lost (fact 61)",
+        "be lost (fact 66)",
         f"{instead}write it to a file: `machine-state: {{external: PATH, capture: stopped}}`; the "
         "disk's own part may stay internal",
     )

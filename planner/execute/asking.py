@@ -9,6 +9,7 @@ from typing import TypeVar
 from planner.execute.actions import NoAnswer, Response, Returned, Send, Turned
 from planner.execute.ports import Backend, CommandRefused, ConnectionLost, NoReply
 from planner.execute.survey import survey
+from planner.execute.write_tracking import with_write_tracking
 from planner.model.facts import Facts
 
 __all__ = ["answer_of", "ask_facts", "send_command"]
@@ -22,8 +23,8 @@ async def ask_facts(backend: Backend) -> Facts:
     Raises:
         CannotConnect: The VM does not answer, or not in the shape that QMP says.
     """
-    asking = survey()
-    return await _drive(asking, backend)
+    facts = await _drive(survey(), backend)
+    return with_write_tracking(facts, backend.peer_pid)
 
 
 async def _drive(asking: Generator[Send, Response, _Result], backend: Backend) -> _Result:

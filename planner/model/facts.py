@@ -9,6 +9,7 @@ by its disk (``@disk0``); `Facts.live_nodes` says what that is right now, and is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 from attrs import field, frozen
 
@@ -27,6 +28,7 @@ __all__ = [
     "Layer",
     "QemuVersion",
     "Snapshot",
+    "WriteTracking",
     "OVERLAY_NODE_PREFIX",
     "node_reference",
 ]
@@ -47,6 +49,17 @@ _REFERENCE_PREFIX = "@"
 def node_reference(disk: str) -> str:
     """The name, in kept files, of a disk's automatically named image node; no node can be so called."""
     return _REFERENCE_PREFIX + disk
+
+
+class WriteTracking(StrEnum):
+    """Whether QEMU's process may have the guest's memory write-protected (fact 63)."""
+
+    UNKNOWN = "unknown"
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    """The kernel can do it, and does not let this process."""
+    LACKING = "lacking"
+    """The kernel cannot do it."""
 
 
 @frozen(order=True)
@@ -251,6 +264,7 @@ class Facts:
         devices: The devices that the user added, by id; empty: none, or not asked.
         tpms: The TPMs.
         objects: What ``-object`` made of memory, and of what works on the guest's memory.
+        write_tracking: Whether QEMU's process may have the guest's memory write-protected.
         hardware: The machine that the VM's state fits; None: not asked.
         drives: Drives whose medium can be changed, with a medium or without.
         files: By path, what the images of disks that a run leaves out were just before the run.
@@ -274,6 +288,7 @@ class Facts:
     devices: tuple[Device, ...] = ()
     tpms: tuple[Tpm, ...] = ()
     objects: tuple[HostObject, ...] = ()
+    write_tracking: WriteTracking = WriteTracking.UNKNOWN
     hardware: Hardware | None = None
     drives: tuple[Drive, ...] = ()
     files: tuple[tuple[str, FileRecord], ...] = ()

@@ -97,12 +97,14 @@ class HostObject:
         type: QEMU's name of its type.
         shared: Whether others see what is written to its memory.
         path: The file that it is mapped from; empty: none.
+        filesystem: Type of the file system with that file; empty: not known.
     """
 
     id: str
     type: str
     shared: bool = False
     path: str = ""
+    filesystem: str = ""
 
 
 def children_of(reply: object) -> Iterator[tuple[str, str]]:

@@ -38,7 +38,7 @@ class Quirk(enum.Enum):
     )
     COMMIT_BITMAP_STOPS_LOAD = "simulator: an overlay that is being committed cannot be loaded"
     VMSTATE_INTO_ENCRYPTED_ABORTS = (
-        "fact 61: QEMU aborts when machine state is written into an encrypted image"
+        "fact 66: QEMU aborts when machine state is written into an encrypted image"
     )
     LOAD_THROUGH_THROTTLE_ABORTS = (
         "simulator: QEMU aborts (throttle_drain_end) on a snapshot-load through a throttle node"

@@ -50,7 +50,7 @@ class Node:
         file: Name of its ``file`` child: the protocol node, or what a filter filters.
         backing: Name of its backing node, empty for none.
         data_file: Name of the node with its data, empty for none (fact 10).
-        encrypted: Whether the image is encrypted (fact 61).
+        encrypted: Whether the image is encrypted (fact 66).
         active: Whether it is active (fact 29).
         owned: Whether the monitor owns it (`-blockdev`, `blockdev-add`).
         layer: What is in it.

@@ -1,5 +1,7 @@
 """Facts 59 on: what is outside of QEMU's block layer, and what an image cannot hold."""
 
+import os
+
 import pytest
 
 from tests.support.fixtures import long
@@ -10,6 +12,8 @@ from tests.support.outside import (
     emulated_tpm,
     encrypted_disk,
     folder,
+    memory_in,
+    open_to_nobody,
     vhost_user_disk,
 )
 from tests.support.qemu import qemu_img_binary
@@ -73,7 +77,7 @@ def test_fact_60_background_is_not_refused_beside_a_vhost_user_disk(qemu):
         assert not vm.execute("query-migrate").get("blocked-reasons")
 
 
-def test_fact_61_machine_state_in_an_encrypted_image_ends_qemu(qemu):
+def test_fact_66_machine_state_in_an_encrypted_image_ends_qemu(qemu):
     """Its assertion about aligned lengths fails, whatever the guest does."""
     with encrypted_disk() as arguments:
         vm = qemu.start(two_disks(extra_args=arguments))
@@ -85,7 +89,7 @@ def test_fact_61_machine_state_in_an_encrypted_image_ends_qemu(qemu):
         assert "qcow2_co_encdec: Assertion" in vm.stderr()
 
 
-def test_fact_61_an_encrypted_image_holds_a_part(qemu):
+def test_fact_66_an_encrypted_image_holds_a_part(qemu):
     """Without machine state it is saved and loaded like any other."""
     with encrypted_disk() as arguments:
         vm = qemu.start(two_disks(extra_args=arguments))
@@ -95,7 +99,7 @@ def test_fact_61_an_encrypted_image_holds_a_part(qemu):
         assert vm.load("a", ["disk0", "secret0"]) is None
 
 
-def test_fact_61_a_qcow2_image_in_a_luks_container_holds_machine_state(qemu):
+def test_fact_66_a_qcow2_image_in_a_luks_container_holds_machine_state(qemu):
     """There the encryption is below, and nothing has to be aligned."""
     with encrypted_disk(container=True) as arguments:
         vm = qemu.start(two_disks(extra_args=arguments))
@@ -106,7 +110,7 @@ def test_fact_61_a_qcow2_image_in_a_luks_container_holds_machine_state(qemu):
 
 
 @pytest.mark.parametrize("bits", [1, 2])
-def test_fact_62_narrow_reference_counts_have_room_for_few_snapshots(qemu, bits):
+def test_fact_67_narrow_reference_counts_have_room_for_few_snapshots(qemu, bits):
     """2^N - 2 of them, and the next fails after the guest was stopped."""
     with disk_of_kind(f"refcount_bits={bits}", written=True) as (arguments, _):
         vm = qemu.start(two_disks(extra_args=arguments))
@@ -118,7 +122,7 @@ def test_fact_62_narrow_reference_counts_have_room_for_few_snapshots(qemu, bits)
         assert vm.tags("kind0") == [f"a{number}" for number in range(2**bits - 2)]
 
 
-def test_fact_62_reference_counts_can_be_widened(qemu):
+def test_fact_67_reference_counts_can_be_widened(qemu):
     """Offline, and the snapshots stay."""
     with disk_of_kind("refcount_bits=1", written=True) as (arguments, image):
         qemu_img(qemu_img_binary(), "amend", "-f", "qcow2", "-o", "refcount_bits=16", image)
@@ -134,9 +138,37 @@ def test_fact_62_reference_counts_can_be_widened(qemu):
         *long("lazy_refcounts=on", "extended_l2=on", "cluster_size=512", "compression_type=zstd"),
     ],
 )
-def test_fact_62_other_kinds_of_image_hold_everything(qemu, options):
+def test_fact_67_other_kinds_of_image_hold_everything(qemu, options):
     """Machine state too."""
     with disk_of_kind(options, written=True) as (arguments, _):
         vm = qemu.start(two_disks(extra_args=arguments))
         assert vm.save("a", ["kind0", "disk0"]) is None
         assert vm.load("a", ["kind0", "disk0"]) is None
+
+
+BACKGROUND = [{"capability": "background-snapshot", "state": True}]
+
+
+@pytest.mark.qemu_versions(since=(10, 0))
+@pytest.mark.parametrize("place", ["memfd", "shm", "disk"])
+def test_fact_63_memory_that_is_mapped_from_a_disk_cannot_be_tracked(qemu, place):
+    """A file on a disk is refused as soon as the capability is set; memory and tmpfs are not."""
+    with memory_in(place) as (arguments, filesystem):
+        vm = qemu.start(two_disks(extra_args=arguments))
+        if filesystem in ("memfd", "tmpfs"):
+            vm.execute("migrate-set-capabilities", capabilities=BACKGROUND)
+            return
+        with pytest.raises(QmpError, match="not compatible with guest memory configuration"):
+            vm.execute("migrate-set-capabilities", capabilities=BACKGROUND)
+
+
+@pytest.mark.qemu_versions(since=(10, 0))
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its permissions")
+def test_fact_63_who_may_not_use_userfaultfd_captures_nothing(qemu):
+    """QEMU calls that the host's kernel."""
+    vm = qemu.start(two_disks(extra_args=("-run-with", "user=nobody")))
+    if open_to_nobody():
+        vm.execute("migrate-set-capabilities", capabilities=BACKGROUND)
+        return
+    with pytest.raises(QmpError, match="not supported by host kernel"):
+        vm.execute("migrate-set-capabilities", capabilities=BACKGROUND)

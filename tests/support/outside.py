@@ -28,6 +28,7 @@ __all__ = [
 
 START_DEADLINE_S = 30.0
 _TRIES = 50
+_PLACES = {"shm": "/dev/shm", "disk": "/var/tmp"}  # noqa: S108 - folders in them are ours alone
 DISK_BYTES = 8 * 2**20
 
 
@@ -80,6 +81,29 @@ def emulated_tpm() -> Iterator[tuple[str, ...]]:
                 *("-tpmdev", "emulator,id=tpm0,chardev=chr-tpm"),
                 *("-device", "tpm-tis,tpmdev=tpm0"),
             )
+
+
+@contextlib.contextmanager
+def memory_in(place: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The guest's memory as a memfd, or a file in one of `_PLACES`; and the file system's type."""
+    if place == "memfd":
+        yield SHARED_MEMORY, place
+        return
+    where = Path(tempfile.mkdtemp(prefix="sp-", dir=_PLACES[place]))
+    try:
+        said = ["stat", "--file-system", "--format=%T", str(where)]
+        filesystem = subprocess.run(said, capture_output=True, text=True, check=True).stdout.strip()
+        yield shared_memory(f"memory-backend-file,mem-path={where / 'ram'}"), filesystem
+    finally:
+        shutil.rmtree(where)
+
+
+def open_to_nobody() -> bool:
+    """Whether this machine lets everybody use userfaultfd."""
+    sysctl = Path("/proc/sys/vm/unprivileged_userfaultfd")
+    device = Path("/dev/userfaultfd")
+    everybody = device.exists() and device.stat().st_mode & 0o6 == 0o6
+    return everybody or (sysctl.exists() and sysctl.read_text().strip() == "1")
 
 
 _KEY = "secret,id=key,data=tested"

@@ -26,7 +26,7 @@ def refusal(the_request, the_facts):
 
 
 def test_an_encrypted_image_holds_no_machine_state():
-    """QEMU would abort (fact 61); the way out is another disk, where there is one, or a file."""
+    """QEMU would abort (fact 66); the way out is another disk, where there is one, or a file."""
     (problem,) = refusal(whole("disk0", "disk1"), facts(SECRET, PLAIN))
     assert (problem.code, problem.subject) == ("vmstate-encrypted", "disk0")
     assert "'disk1'" in problem.remedy
@@ -91,7 +91,7 @@ def snapshots(count):
 
 @pytest.mark.parametrize(("bits", "most"), [(1, 0), (2, 2), (4, 14), (8, 254)])
 def test_narrow_reference_counts(bits, most):
-    """Room for 2^N - 2 (fact 62), and a replaced snapshot gives its room to the new one."""
+    """Room for 2^N - 2 (fact 67), and a replaced snapshot gives its room to the new one."""
     full = facts(qcow2("disk0", refcount_bits=bits, snapshots=snapshots(most)))
     (problem,) = refusal(request(disks={"disk0": "internal"}), full)
     assert problem.code == "snapshots-full"
