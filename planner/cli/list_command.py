@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from attrs import evolve
 
 from planner.cli.common import (
     connected,
@@ -20,8 +21,8 @@ from planner.compile.holdings import holdings
 from planner.compile.part_image import ImagesByDisk, images_of_vm
 from planner.errors import Problem
 from planner.execute.evidence import look_at_files, stream_sizes
+from planner.execute.meeting import meet
 from planner.execute.ports import Backend
-from planner.execute.pump import ask_facts
 from planner.execute.store import Manifests, Store, VmIdentity
 from planner.execute.verifying import ask_images, verify_by_facts, verify_images
 from planner.model.facts import Facts
@@ -44,12 +45,12 @@ def command(*, vm: str | None, facts_file: str | None, store: Store, as_json: bo
     was saved; incomplete: a part is missing; foreign: not recorded.
     """
     if vm and facts_file is None:
-        facts, below = run(connected(vm, _ask))
+        facts, identity, below = run(connected(vm, lambda link: _ask(link, vm, store)))
     else:
         facts, below = gather_facts(vm, facts_file), None
-    identity = VmIdentity.of(facts, vm or "")
+        identity = VmIdentity.of(facts, vm or "")
     known = bool(vm or identity.uuid or identity.name)
-    recorded = store.vm(identity).manifests() if known else Manifests()
+    recorded = _recorded(store, identity) if known else Manifests()
     local = vm is not None and identity.address.startswith("/")
     images = None if below is None else images_of_vm(facts, below)
     findings = {
@@ -64,8 +65,11 @@ def command(*, vm: str | None, facts_file: str | None, store: Store, as_json: bo
         click.echo(holdings_text(found, recorded.problems, unchecked))
 
 
-async def _ask(backend: Backend) -> tuple[Facts, dict[str, Image]]:
-    return await ask_facts(backend), await ask_images(backend)
+async def _ask(
+    backend: Backend, address: str, store: Store
+) -> tuple[Facts, VmIdentity, dict[str, Image]]:
+    met = await meet(backend, store, address)
+    return met.facts, met.identity, await ask_images(backend)
 
 
 def _findings(
@@ -81,6 +85,15 @@ def _findings(
 def _not_seen(manifests: tuple[Manifest, ...]) -> tuple[str, ...]:
     external = any(p.kind is not PartKind.INTERNAL for each in manifests for p in each.parts)
     return ("files of external parts: they are not to be seen from here",) if external else ()
+
+
+def _recorded(store: Store, identity: VmIdentity) -> Manifests:
+    """A VM's manifests, and those of the VM whose images it lies on, unless it has one of that tag."""
+    vm = store.vm(identity)
+    own = vm.manifests()
+    tags = {manifest.tag for manifest in own.found}
+    others = [each for _, each in store.inherited(identity, vm) if each.tag not in tags]
+    return evolve(own, found=tuple(sorted((*own.found, *others), key=lambda each: each.tag)))
 
 
 def _lost_files(manifests: tuple[Manifest, ...]) -> set[str]:

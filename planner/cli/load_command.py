@@ -21,6 +21,7 @@ from planner.cli.common import (
 from planner.cli.manifests import (
     Found,
     find_manifest,
+    find_on_vm,
     manifest_argument,
     offline_option,
     read_again,
@@ -202,7 +203,7 @@ async def _load(
     met = await meet(backend, wish.store, wish.address)
     with met.locked() as vm:
         check_nothing_pending(vm)
-        manifest = find_manifest(wish.source, [vm]).manifest
+        manifest = find_on_vm(wish.source, vm, met).manifest
         _refuse_disks_alone(manifest)
         facts = await ask_facts(backend)
         images = images_of_vm(facts, await ask_images(backend))

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from planner.cli.common import read_file
 from planner.errors import BadInput, Problem
+from planner.execute.meeting import Met
 from planner.execute.store import Store, VmStore
 from planner.model.manifest import Manifest
 from planner.model.manifest_text import read_manifest
@@ -17,6 +18,7 @@ from planner.model.manifest_text import read_manifest
 __all__ = [
     "Found",
     "find_manifest",
+    "find_on_vm",
     "manifest_argument",
     "offline_option",
     "read_again",
@@ -76,6 +78,18 @@ def read_again(found: Found) -> Found:
         why = "its manifest has gone meanwhile"
         raise _bad("manifest-unknown", found.manifest.tag, why, "look again: `snapplan list`")
     return Found(read_manifest(read_file(str(found.path)), str(found.path)), found.path)
+
+
+def find_on_vm(source: str, vm: VmStore, met: Met) -> Found:
+    """The manifest of a tag that a VM has, or that one has whose images this VM lies on; else of a file.
+
+    To be read, not to be deleted; the errors are those of `find_manifest`.
+    """
+    if vm.manifest(source) is None:
+        for path, manifest in met.store.inherited(met.identity, vm):
+            if manifest.tag == source:
+                return Found(manifest, path)
+    return find_manifest(source, [vm])
 
 
 def _bad(code: str, source: str, why: str, remedy: str) -> BadInput:

@@ -13,17 +13,23 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
-from planner.cli.manifests import find_manifest, manifest_argument, offline_option, store_of
+from planner.cli.manifests import (
+    find_manifest,
+    find_on_vm,
+    manifest_argument,
+    offline_option,
+    store_of,
+)
 from planner.compile.file_checks import file_notes, recorded_files
 from planner.compile.left_out_checks import left_out_problems
 from planner.errors import Problem, Refused, Violation, in_order
 from planner.execute.evidence import look_at_files, stream_sizes
 from planner.execute.left_out import look_at_left_out
+from planner.execute.meeting import meet
 from planner.execute.offline import check_images, verify_offline
 from planner.execute.pending_images import check_images_free
 from planner.execute.ports import Backend
-from planner.execute.pump import ask_facts
-from planner.execute.store import Store, VmIdentity
+from planner.execute.store import Store
 from planner.execute.verifying import ask_images, verify_on_vm
 from planner.model.manifest import Manifest, PartKind
 from planner.present.verdict_view import Verdict, verdict_text, verdict_to_plain
@@ -70,8 +76,8 @@ def command(  # noqa: PLR0913 - one parameter an option
 
 def _on_vm(source: str, vm: str, store: Store, *, deep: bool) -> Verdict:
     async def work(backend: Backend) -> Verdict:
-        facts = await ask_facts(backend)
-        manifest = find_manifest(source, [store.vm(VmIdentity.of(facts, vm))]).manifest
+        met = await meet(backend, store, vm)
+        facts, manifest = met.facts, find_on_vm(source, met.vm, met).manifest
         below = await ask_images(backend)
         local = backend.images is not None
         sizes = stream_sizes(manifest) if local else None

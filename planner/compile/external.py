@@ -16,6 +16,7 @@ from planner.compile.resolution import (
     Transport,
     overlay_node_name,
 )
+from planner.compile.settings import settings_of_stream
 from planner.compile.tracking import tracking_problems
 from planner.errors import Problem
 from planner.model.facts import Disk, Facts
@@ -222,19 +223,7 @@ def _settings(state: ExternalMachineState, facts: Facts, *, mapped: bool) -> Set
     wanted = {*_wanted_capabilities(state.capture)}
     wanted |= {"mapped-ram"} if mapped else set()
     wanted |= {"auto-converge"} if state.auto_converge else set()
-    differing = [
-        name for name in sorted(facts.capabilities) if facts.capabilities[name] != (name in wanted)
-    ]
     limits = {"max-bandwidth": state.max_bandwidth}  # 0 is no limit (fact 53); QEMU's own is one
     if state.downtime_limit:
         limits["downtime-limit"] = state.downtime_limit
-    parameters = [
-        n for n in sorted(limits) if n in facts.parameters and facts.parameters[n] != limits[n]
-    ]
-    return Settings(
-        capabilities=tuple((name, name in wanted) for name in differing),
-        capabilities_before=tuple((name, facts.capabilities[name]) for name in differing),
-        parameters=tuple((name, limits[name]) for name in parameters),
-        parameters_before=tuple((name, facts.parameters[name]) for name in parameters),
-        already_on=tuple(sorted(name for name in wanted if facts.capabilities.get(name))),
-    )
+    return settings_of_stream(facts, wanted, limits)

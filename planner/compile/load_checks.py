@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 from planner.compile.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
 from planner.compile.file_checks import FoundFile, file_problems
@@ -18,7 +18,9 @@ from planner.compile.left_out_checks import left_out_problems
 from planner.compile.part_checks import internal_problems, manifest_problems, vm_problems
 from planner.compile.refusals import can_be_internal
 from planner.compile.refusals import vm_problems as busy_problems
+from planner.compile.resolution import Settings
 from planner.compile.schema import Schema
+from planner.compile.settings import settings_for
 from planner.errors import Problem, Refused, in_order
 from planner.model.facts import Disk, Facts
 from planner.model.file_record import NO_FILES, FileRecord
@@ -32,6 +34,8 @@ __all__ = ["LoadOrder", "LoadedPart", "load_problems", "order_load"]
 _LOADABLE = ("restore-vm", "prelaunch")
 """Run states beside running and paused that a load leads out of: after a load that failed (fact 18),
 and before a QEMU that was started with ``-S`` has run."""
+
+_MINDS_ERRORS_SINCE = (10, 0)
 
 
 @frozen
@@ -67,6 +71,10 @@ class LoadOrder:
         stopped: Whether the guest was paused already, for this load.
         way_back: Tag of the snapshot of what was there before the load; empty: none.
         outside: What the snapshot never held, and the load leaves as it is: name and type.
+        settings: What the VM's migration settings are to be meanwhile.
+        minds_errors: Whether this QEMU would revert the disks and then fail as long as it remembers that
+            a migration failed (fact 65).
+        forgets_error: Whether it does remember one, and has to forget it first.
     """
 
     tag: str
@@ -78,6 +86,9 @@ class LoadOrder:
     stopped: bool = False
     way_back: str = ""
     outside: tuple[tuple[str, str], ...] = ()
+    settings: Settings = field(factory=Settings)
+    minds_errors: bool = False
+    forgets_error: bool = False
 
 
 def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
@@ -221,6 +232,7 @@ def order_load(  # noqa: PLR0913, PLR0917 - what it depends on
         if part.vm_state_size_bytes:
             vmstate = node
     before = "running" if facts.run_state == "running" else "paused"
+    minds = (facts.qemu.major, facts.qemu.minor) >= _MINDS_ERRORS_SINCE
     after = before if run_state_after is RunStateAfter.AS_BEFORE else run_state_after.value
     return LoadOrder(
         tag=manifest.tag,
@@ -230,6 +242,9 @@ def order_load(  # noqa: PLR0913, PLR0917 - what it depends on
         run_state_before=before,
         run_state_after=after,
         outside=manifest.outside,
+        settings=settings_for(facts),
+        minds_errors=minds,
+        forgets_error=minds and bool(facts.migration_error),
     )
 
 

@@ -42,7 +42,7 @@ def _converter() -> Converter:
         Undo,
     ):  # fmt: skip
         write_with_hyphens(converter, kind)
-    write_with_hyphens(converter, Resolution, seldom=("freeze", "outside"))
+    write_with_hyphens(converter, Resolution, seldom=("freeze", "outside", "settings"))
     write_with_hyphens(converter, Step, seldom=("target", "precedes", "follows"))
     # They hold what stands above, and are written with its hooks.
     write_with_hyphens(converter, Program)

@@ -12,8 +12,9 @@ from typing import cast
 from attrs import define, field
 
 from planner.compile.program import DESCRIPTOR_NAME, FLUSHES, Step, Target, Undo, UndoKind
-from planner.compile.resolution import Overlay, Resolution
+from planner.compile.resolution import Overlay, Resolution, Settings
 from planner.errors import Problem
+from planner.model.migration import Setting
 
 __all__ = ["Preparations"]
 
@@ -37,7 +38,7 @@ class Preparations:
     overlays: dict[str, Overlay] = field(init=False)
     images: set[str] = field(factory=set)
     set_capabilities: dict[str, bool] = field(factory=dict)
-    set_parameters: dict[str, int] = field(factory=dict)
+    set_parameters: dict[str, Setting] = field(factory=dict)
     temporary: bool = False
     kept: bool = False
     descriptor: bool = False
@@ -47,11 +48,13 @@ class Preparations:
         return {overlay.path: overlay for overlay in self.resolution.overlays}
 
     @property
+    def _settings(self) -> Settings:
+        return self.resolution.migration_settings
+
+    @property
     def capabilities(self) -> frozenset[str]:
         """Capabilities that are on, as far as the program needs to know."""
-        stream = self.resolution.stream
-        found = () if stream is None else stream.settings.already_on
-        now = dict.fromkeys(found, True) | self.set_capabilities
+        now = dict.fromkeys(self._settings.already_on, True) | self.set_capabilities
         return frozenset(name for name, on in now.items() if on)
 
     def take(self, step: Step, where: str, *, ended: bool) -> Iterator[Problem]:
@@ -76,7 +79,7 @@ class Preparations:
             self.set_capabilities |= {str(c["capability"]): bool(c["state"]) for c in changes}
             yield from self._check_known(step, where)
         elif step.execute == "migrate-set-parameters":
-            self.set_parameters |= cast("Mapping[str, int]", step.arguments)
+            self.set_parameters |= cast("Mapping[str, Setting]", step.arguments)
             yield from self._check_known(step, where)
         elif step.execute == "getfd":
             if not self.temporary or step.arguments["fdname"] != DESCRIPTOR_NAME:
@@ -85,11 +88,12 @@ class Preparations:
             self.descriptor = True
         elif step.execute == "migrate":
             yield from self._check_migrate(step, where)
+        elif step.execute == "snapshot-save":
+            yield from self._check_known_settings(where)
 
     def _check_known(self, step: Step, where: str) -> Iterator[Problem]:
-        stream = self.resolution.stream
-        before = {} if stream is None else dict(stream.settings.capabilities_before)
-        limits = {} if stream is None else dict(stream.settings.parameters_before)
+        before = dict(self._settings.capabilities_before)
+        limits = dict(self._settings.parameters_before)
         unknown = {*self.set_capabilities} - {*before} | {*self.set_parameters} - {*limits}
         for name in sorted(unknown):
             yield Problem("settings-restored", where, f"nothing says what {name} was before")
@@ -104,12 +108,18 @@ class Preparations:
         by_descriptor = str(step.arguments["uri"]).startswith("fd:")
         if by_descriptor and not self.descriptor:
             yield Problem("complete", where, "it writes to a descriptor that QEMU was not given")
-        stream = self.resolution.stream
-        wanted = () if stream is None else stream.settings.capabilities
-        for name, on in wanted:
+        for name, on in self._settings.capabilities:
             if self.set_capabilities.get(name) is not on:
                 word = "on" if on else "off"
                 yield Problem("complete", where, f"capability {name} must be {word} before it")
+
+    def _check_known_settings(self, where: str) -> Iterator[Problem]:
+        """QEMU heeds what somebody left on, and says nothing, or crashes (fact 64)."""
+        wanted = {**dict(self._settings.capabilities), **dict(self._settings.parameters)}
+        now: dict[str, object] = {**self.set_capabilities, **self.set_parameters}
+        for name, value in wanted.items():
+            if now.get(name) != value:
+                yield Problem("known-settings", where, f"{name} must be {value!r} before it")
 
     def _take_host(self, step: Step, where: str, *, ended: bool) -> Iterator[Problem]:
         if step.execute == "create-overlay":
@@ -150,13 +160,10 @@ class Preparations:
 
     def finish(self, where: str) -> Iterator[Problem]:
         """Say what is not as it must be at the end."""
-        stream = self.resolution.stream
-        if stream is None:
-            return
-        if not self.kept:
+        if self.resolution.stream is not None and not self.kept:
             yield Problem("complete", where, "the stream never gets its name")
-        before: dict[str, object] = dict(stream.settings.capabilities_before)
-        before |= stream.settings.parameters_before
+        before: dict[str, object] = dict(self._settings.capabilities_before)
+        before |= self._settings.parameters_before
         now: dict[str, object] = {**self.set_capabilities, **self.set_parameters}
         for name in sorted(now):
             if now[name] != before.get(name):

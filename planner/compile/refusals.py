@@ -140,5 +140,12 @@ def vm_problems(facts: Facts, *, machine_state: bool) -> Iterator[Problem]:
                 "migration-blocked",
                 "vm",
                 f"its machine state cannot be saved: {reason} (fact 33)",
-                "remove the device, or ask for `machine-state: none`",
+                _unblocking(facts),
             )
+
+
+def _unblocking(facts: Facts) -> str:
+    mode = facts.parameters.get("mode")
+    if mode is not None:  # what blocks depends on it
+        return f"set the migration parameter mode, which is {mode!r}, to 'normal', and plan again"
+    return "remove the device, or ask for `machine-state: none`"

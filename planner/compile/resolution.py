@@ -9,6 +9,7 @@ from enum import StrEnum
 from attrs import field, frozen
 
 from planner.model.facts import OVERLAY_NODE_PREFIX
+from planner.model.migration import Setting
 from planner.model.operations import THE_VM, Kind, Operation
 from planner.model.request import Capture, FreezeFilesystems, RunStateAfter
 
@@ -107,8 +108,8 @@ class Settings:
 
     capabilities: tuple[tuple[str, bool], ...] = ()
     capabilities_before: tuple[tuple[str, bool], ...] = ()
-    parameters: tuple[tuple[str, int], ...] = ()
-    parameters_before: tuple[tuple[str, int], ...] = ()
+    parameters: tuple[tuple[str, Setting], ...] = ()
+    parameters_before: tuple[tuple[str, Setting], ...] = ()
     already_on: tuple[str, ...] = ()
 
 
@@ -177,6 +178,8 @@ class Resolution:
         warnings: What the reader should know although it stops nothing.
         freeze: How the guest's file systems are frozen around the capture; None: they are not.
         outside: What is outside of QEMU's block layer and left out by name: name and type.
+        settings: What the VM's migration settings are to be while machine state is written into an
+            image; a stream has its own.
     """
 
     tag: str
@@ -192,6 +195,12 @@ class Resolution:
     warnings: tuple[str, ...] = ()
     freeze: FreezeFilesystems | None = None
     outside: tuple[tuple[str, str], ...] = ()
+    settings: Settings = field(factory=Settings)
+
+    @property
+    def migration_settings(self) -> Settings:
+        """What the VM's migration settings are to be meanwhile, whichever way its state is saved."""
+        return self.settings if self.stream is None else self.stream.settings
 
     @property
     def has_machine_state(self) -> bool:

@@ -31,7 +31,15 @@ from planner.compile.refusals import (
     tag_taken,
     vm_problems,
 )
-from planner.compile.resolution import Choice, InternalPart, Overlay, Replaced, Resolution
+from planner.compile.resolution import (
+    Choice,
+    InternalPart,
+    Overlay,
+    Replaced,
+    Resolution,
+    Settings,
+)
+from planner.compile.settings import left_on, settings_for
 from planner.errors import BadInput, Problem, Refused, in_order
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
@@ -295,6 +303,8 @@ class _Work:
         vmstate = self.table[state.disk][0].name if isinstance(state, InternalMachineState) else ""
         before = RunStateAfter(self.facts.run_state)
         stream = stream_of(state, self.facts) if isinstance(state, ExternalMachineState) else None
+        settings = settings_for(self.facts) if vmstate else Settings()
+        self.warnings.extend(left_on(settings if stream is None else stream.settings))
         self._explain_defaults(before)
         if stream is not None:
             self.choices.extend(stream_choices(stream, self.facts))
@@ -313,6 +323,7 @@ class _Work:
             warnings=tuple(sorted(self.warnings)),
             freeze=request.freeze,
             outside=self.left_out.devices,
+            settings=settings,
         )
 
     def _explain_defaults(self, before: RunStateAfter) -> None:

@@ -28,8 +28,10 @@ from planner.compile.file_checks import FoundFile, file_problems
 from planner.compile.left_out_checks import left_out_problems
 from planner.compile.part_checks import internal_problems, manifest_problems, stream_problems
 from planner.compile.program import DESCRIPTOR_NAME
+from planner.compile.resolution import Settings
+from planner.compile.settings import left_as_found, settings_commands, settings_of_stream
 from planner.errors import Problem, Refused
-from planner.model.facts import QemuVersion
+from planner.model.facts import Facts, QemuVersion
 from planner.model.file_record import NO_FILES, FileRecord
 from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind
@@ -41,6 +43,7 @@ __all__ = [
     "expected",
     "plan_restore",
     "qmp_steps",
+    "reading_settings",
     "restored_problems",
 ]
 
@@ -270,17 +273,37 @@ def restored_problems(manifest: Manifest, taken: Iterable[str]) -> Iterator[Prob
             )
 
 
-def qmp_steps(plan: RestorePlan, qemu: QemuVersion) -> Iterator[tuple[str, dict[str, object]]]:
+def reading_settings(plan: RestorePlan, facts: Facts | None = None) -> Settings:
+    """What the fresh QEMU's migration settings are to be while it reads a stream (fact 64).
+
+    Args:
+        plan: What is restored.
+        facts: The QEMU; None: it is not there yet, and taken to have ordinary settings.
+    """
+    if plan.stream is None:
+        return Settings()
+    mapped = (_MAPPED,) if plan.stream.format == _MAPPED else ()
+    if facts is None:
+        return Settings(
+            capabilities=tuple((name, True) for name in mapped),
+            capabilities_before=tuple((name, False) for name in mapped),
+        )
+    return settings_of_stream(facts, (*mapped, *left_as_found(facts)), {})
+
+
+def qmp_steps(
+    plan: RestorePlan, qemu: QemuVersion, settings: Settings | None = None
+) -> Iterator[tuple[str, dict[str, object]]]:
     """What the fresh QEMU is told before the guest may run: commands with their arguments.
 
     Args:
         plan: What is restored.
         qemu: The QEMU that is started; before 8.2 a descriptor goes with `getfd`.
+        settings: What it is set to (`reading_settings`).
     """
     if plan.stream is not None:
-        if plan.stream.format == _MAPPED:
-            on = [{"capability": _MAPPED, "state": True}]
-            yield "migrate-set-capabilities", {"capabilities": on}
+        wanted = reading_settings(plan) if settings is None else settings
+        yield from settings_commands(wanted.capabilities, wanted.parameters)
         if (qemu.major, qemu.minor) >= _FILE_URI_SINCE:
             yield "migrate-incoming", {"uri": f"file:{plan.stream.file}"}
         else:

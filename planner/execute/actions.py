@@ -15,6 +15,7 @@ __all__ = [
     "NoAnswer",
     "Poll",
     "Reconnect",
+    "SINK",
     "RepairImage",
     "Response",
     "Returned",
@@ -23,6 +24,10 @@ __all__ = [
     "Turned",
     "Withheld",
 ]
+
+
+SINK = "sink"
+"""In place of a file's path: one end of a socket that is made for it, and that nobody reads."""
 
 
 @frozen
@@ -34,7 +39,7 @@ class Send:
         arguments: With live node names.
         timeout_s: How long to wait for the reply, in seconds.
         starts_deadline: Whether events awaited later are awaited within this same time.
-        descriptor: Path of a stream's temporary file whose descriptor goes with the command.
+        descriptor: Path of a stream's temporary file whose descriptor goes with the command; or `SINK`.
         then: Questions that are sent right behind it, without waiting for its reply: QEMU takes
             commands in their order (fact 58), so they are answered as if they were asked afterwards,
             and one round trip does for all.

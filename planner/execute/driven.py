@@ -118,15 +118,28 @@ class Driven(ABC):
             Gone: Nobody listens any more.
             Silent: No answer came.
         """
+        response = yield from self._answer(Send(command, arguments or {}, GRACE_S))
+        if isinstance(response, Turned):
+            raise self.visit.failed("command-refused", f"QEMU says: {response.description}")
+        return response.value if isinstance(response, Returned) else None
+
+    def _answer(self, send: Send) -> Flow[Response]:
+        """Send what may be sent twice, on a new connection where the old one is lost.
+
+        Returns:
+            What it answers, an error too; never `NoAnswer`.
+
+        Raises:
+            Gone: Nobody listens any more.
+            Silent: No answer came.
+        """
         why = ""
         for _ in range(ROUNDS):
             if not self.visit.connected:
                 yield from self._reconnect()
-            response = yield Send(command, arguments or {}, GRACE_S)
-            if isinstance(response, Returned):
-                return response.value
-            if isinstance(response, Turned):
-                raise self.visit.failed("command-refused", f"QEMU says: {response.description}")
+            response: Response = yield send
+            if not isinstance(response, NoAnswer):
+                return response
             why = response.why
             self.visit.connected = not response.lost
         raise Silent(why)

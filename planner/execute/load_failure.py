@@ -29,6 +29,7 @@ _CHECKS = tuple(
         r"At least one device is required for snapshot",
         r"[Nn]o block device .* snapshots?",
         r"Device '.*' does not have the requested snapshot '.*'",
+        r"Snapshots are not compatible with .*",
     )
 )
 # Said when every disk is reverted, and a section of the machine state does not fit.

@@ -1,10 +1,13 @@
 """Loads a snapshot on a running VM, without I/O: the machine of `snapplan load`.
 
-    stop - look again - snapshot-load - look - cont
+    settings - stop - look again - snapshot-load - look - cont - settings
 
 The guest is stopped first, by a command of its own: a failed load then leaves it `paused`, from which
 everything is known to be right, and not in `restore-vm` (fact 18); what the preflight saw is looked at
 once more while nothing can change it; and the guest runs again only when the load is known to be whole.
+
+Before all that the migration settings are made known ones, and an error of an earlier migration is
+forgotten: with either, QEMU would revert the disks and then fail (facts 64 and 65).
 
 A load that failed part way is never continued: the guest would find disks of two instants (fact 20).
 Where nothing was reverted yet, the VM is brought back to what it did before.
@@ -14,10 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from planner.compile.load_checks import LoadedPart, LoadOrder
-from planner.errors import InternalError, Problem
+from planner.compile.resolution import Settings
+from planner.errors import InternalError
 from planner.execute.actions import (
     Action,
     AwaitEvent,
@@ -27,16 +31,18 @@ from planner.execute.actions import (
     Tell,
     Turned,
 )
-from planner.execute.driven import GRACE_S, Driven, Flow, Gone, Silent
+from planner.execute.driven import GRACE_S, Flow, Gone, Silent
 from planner.execute.follow import await_job
-from planner.execute.load_failure import UNTOUCHED, Reverted, everything_perhaps, read_failure
+from planner.execute.load_ending import EndingLoad, LoadOutcome
+from planner.execute.load_failure import UNTOUCHED, everything_perhaps, read_failure
 from planner.execute.look import Baseline
-from planner.execute.outcome import Failure, Outcome, failure_of
+from planner.execute.migrating import forget_error, put_settings
+from planner.execute.outcome import Outcome, failure_of
 from planner.execute.phases import Phase
 from planner.execute.visit import StepFailed, Visit
 from planner.model.facts import Snapshot
 from planner.model.image import bitmaps_of_nodes
-from planner.model.replies import jobs_of, snapshots_of
+from planner.model.replies import jobs_of, migration_of, snapshots_of
 
 __all__ = ["LOAD_TIMEOUT_S", "LoadMachine", "LoadOutcome"]
 
@@ -44,32 +50,6 @@ LOAD_TIMEOUT_S = 3600.0
 """QEMU answers nothing while it loads (fact 2), and a machine state may be large."""
 
 _SNAPSHOT_JOBS = ("snapshot-save", "snapshot-load", "snapshot-delete")
-
-
-@frozen
-class LoadOutcome(Outcome):
-    """The end of a load.
-
-    Attributes:
-        loaded: Whether the snapshot was loaded, whole, whatever came after.
-        reverted: What a load that failed did to the disks.
-    """
-
-    loaded: bool = False
-    reverted: Reverted = UNTOUCHED
-
-    def _vm_state(self) -> str:
-        state = f"The VM is {self.run_state}" if self.run_state else "The VM cannot be asked"
-        if self.loaded:
-            return f"{state}; the snapshot is loaded on all its disks."
-        if self.phase is Phase.UNKNOWN:
-            if self.reverted.nothing:
-                return f"{state}; no disk was reverted."
-            return f"{state}; whether the load was done is not known. Do not let the guest run."
-        if self.reverted.nothing:
-            undone = f"; {'; '.join(self.undone)}" if self.undone else ""
-            return f"{state}{undone}; no disk was reverted."
-        return f"{state}, and must not run: its disks may be of two instants; see the problems."
 
 
 def _visit_of(order: LoadOrder) -> Visit:
@@ -84,19 +64,14 @@ def _visit_of(order: LoadOrder) -> Visit:
 
 
 @define
-class LoadMachine(Driven):
+class LoadMachine(EndingLoad):
     """One load.
 
     Attributes:
-        order: What to load; it passed the preflight.
         deadline_s: How long the job may take, in seconds.
     """
 
-    order: LoadOrder = field(kw_only=True)
     deadline_s: float = field(kw_only=True, default=LOAD_TIMEOUT_S)
-    _unknown: bool = field(init=False, default=False)
-    _loaded: bool = field(init=False, default=False)
-    _reverted: Reverted = field(init=False, default=UNTOUCHED)
 
     @classmethod
     def of(cls, order: LoadOrder, deadline_s: float | None = None) -> LoadMachine:
@@ -141,9 +116,6 @@ class LoadMachine(Driven):
         self.visit.go(Phase.DONE)
         return self._outcome(run_state)
 
-    def _failure(self, code: str, message: str) -> Failure:
-        return Failure(code, self.visit.where or "the start", message)
-
     def _load(self) -> Flow[str]:
         steps = list(self._steps())
         run_state = ""
@@ -152,13 +124,36 @@ class LoadMachine(Driven):
             self.visit.where = f"step {number} of {len(steps)} ({name})"
             if not self._loaded:
                 self.visit.check_wishes()
-            if name == "snapshot-load":
+            if name == "settings":
+                yield from self._settle_settings()
+            elif name == "snapshot-load":
                 run_state = yield from self._load_job()
             else:
                 wanted = "running" if name == "cont" else "paused"
                 run_state = yield from self._bring_to(name, wanted)
                 self.visit.holds_pause = name == "stop"
+        yield from self._must_put_settings_back()
         return run_state
+
+    def _must_put_settings_back(self) -> Flow[None]:
+        why = yield from self._put_settings_back()
+        if why:
+            raise self.visit.failed("command-refused", f"QEMU says: {why}")
+
+    def _settle_settings(self) -> Flow[None]:
+        """Known settings, and no error of an earlier migration, while nothing is stopped yet."""
+        settings = self.order.settings
+        self.visit.settings_changed = True
+        why = yield from put_settings(self._answer, settings.capabilities, settings.parameters)
+        if why:
+            raise self.visit.failed("command-refused", f"QEMU says: {why}")
+        if self.order.forgets_error:
+            why = yield from forget_error(self._answer)
+        if why:
+            words = (
+                f"QEMU remembers that a migration failed, and does not forget it: {why} (fact 65)"
+            )
+            raise self.visit.failed("migration-error", words)
 
     def _go_on(self) -> Flow[str]:
         """From where nobody knew: the job's end is asked for, or the guest is brought back."""
@@ -168,10 +163,15 @@ class LoadMachine(Driven):
         if not self._loaded:
             raise self.visit.failed("vm-silent", "the VM did not answer before it was loaded")
         if self.order.run_state_after == "running":
-            return (yield from self._bring_to("cont", "running"))
-        return (yield from self._run_state())
+            run_state = yield from self._bring_to("cont", "running")
+        else:
+            run_state = yield from self._run_state()
+        yield from self._must_put_settings_back()
+        return run_state
 
     def _steps(self) -> Iterator[str]:
+        if self.order.settings != Settings() or self.order.forgets_error:
+            yield "settings"
         if self.order.run_state_before == "running" and not self.order.stopped:
             yield "stop"
         yield "snapshot-load"
@@ -224,6 +224,8 @@ class LoadMachine(Driven):
             if bitmaps.get(part.node):
                 words = f"{part.disk} has a dirty bitmap since it was checked (fact 20)"
                 raise self.visit.failed("vm-changed", words)
+        if self.order.minds_errors and migration_of((yield from self._ask("query-migrate"))).error:
+            raise self.visit.failed("vm-changed", "a migration has failed since (fact 65)")
         for job, _ in jobs_of((yield from self._ask("query-jobs"))):
             if job.type in _SNAPSHOT_JOBS and job.status not in ("concluded", "null"):
                 raise self.visit.failed("vm-changed", f"job {job.id!r} has begun since")
@@ -276,103 +278,6 @@ class LoadMachine(Driven):
         if isinstance(response, NoAnswer):
             self.visit.connected = not response.lost
         self.visit.job_id = ""
-
-    # --- how it ends ----------------------------------------------------------------------------
-
-    def _failed(self, failure: Failure) -> Flow[Outcome]:
-        """Tell the truth, and bring the VM back where nothing was reverted."""
-        yield Tell(f"failed: {failure.where}: {failure.message}")
-        self.visit.go(Phase.INSPECTING)
-        if self._unknown and not self._loaded:  # sent, and nothing is known of it
-            self._reverted = everything_perhaps(self.order)
-        try:
-            run_state = yield from self._run_state()
-            if not self._loaded and self._reverted.nothing:
-                return (yield from self._bring_back(failure, run_state))
-        except Gone:
-            return self._gone(failure)
-        except Silent as silent:
-            return self._silent(failure, silent)
-        except Exception as error:  # noqa: BLE001 - likewise: then nothing is known
-            return self._silent(failure, Silent(str(error)))
-        left = () if self._loaded else self._reverted.problems(self.order)
-        if self._loaded:
-            left = (
-                Problem(
-                    "run-state-changed",
-                    "vm",
-                    f"the snapshot is loaded, and the VM is {run_state!r} where "
-                    f"{self.order.run_state_after!r} was asked for",
-                    "stop or continue it by hand",
-                ),
-            )
-        return self._end(Phase.INCOMPLETE, run_state, failure, left)
-
-    def _bring_back(self, failure: Failure, run_state: str) -> Flow[Outcome]:
-        wanted = self.order.run_state_before
-        undone: tuple[str, ...] = ()
-        stopped = self.visit.sent_stop or self.order.stopped
-        if wanted == "running" and stopped and run_state in ("paused", "restore-vm"):
-            run_state = yield from self._bring_to("cont", "running")
-            undone = ("resumed the guest",)
-        self.visit.go(Phase.UNDOING)
-        self.visit.go(Phase.RESTORING)
-        if wanted == "running" and run_state != "running":
-            words = f"the VM is {run_state!r} and was {wanted!r} before the load"
-            left = Problem("run-state-changed", "vm", words, "bring it back by hand")
-            self.visit.go(Phase.INCOMPLETE)
-            return self._outcome(run_state, failure, (left,), undone)
-        self.visit.go(Phase.UNDONE)
-        return self._outcome(run_state, failure, (), undone)
-
-    def _gone(self, failure: Failure) -> Outcome:
-        if self._unknown and not self._loaded:
-            self._reverted = everything_perhaps(self.order)
-        left: tuple[Problem, ...] = ()
-        if self._loaded:
-            words = "the snapshot was loaded, and then QEMU ended: the guest is gone"
-            left = (Problem("run-state-changed", "vm", words, "start QEMU, and load it again"),)
-        elif not self._reverted.nothing:
-            left = self._reverted.problems(self.order)
-        phase = Phase.INCOMPLETE if left else Phase.UNDONE
-        if self.visit.phase is Phase.STEPPING:
-            self.visit.go(Phase.INSPECTING)
-        return self._end(phase, "gone", failure, left)
-
-    def _silent(self, failure: Failure, silent: Silent) -> Outcome:
-        if self.visit.phase is Phase.STEPPING:
-            self.visit.go(Phase.INSPECTING)
-        if self._unknown and not self._loaded:
-            self._reverted = everything_perhaps(self.order)
-        left = () if self._loaded else self._reverted.problems(self.order)
-        return self._end(Phase.UNKNOWN, "", failure, (silent.problem(), *left))
-
-    def _end(
-        self, phase: Phase, run_state: str, failure: Failure, left: tuple[Problem, ...]
-    ) -> Outcome:
-        if phase is not Phase.UNKNOWN:
-            self.visit.go(Phase.UNDOING)
-            self.visit.go(Phase.RESTORING)
-        self.visit.go(phase)
-        return self._outcome(run_state, failure, left)
-
-    def _outcome(
-        self,
-        run_state: str,
-        failure: Failure | None = None,
-        left: tuple[Problem, ...] = (),
-        undone: tuple[str, ...] = (),
-    ) -> LoadOutcome:
-        return LoadOutcome(
-            self.visit.phase,
-            run_state,
-            failure=failure,
-            undone=undone,
-            left=left,
-            events=tuple(self.visit.pauses),
-            loaded=self._loaded,
-            reverted=self._reverted,
-        )
 
 
 ROUNDS_OF_WAITING = 3

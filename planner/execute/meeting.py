@@ -64,9 +64,14 @@ class Met:
             Refused: Another snapplan is at work on it (``vm-locked``).
             BadInput: The store cannot be written (``store-unwritable``).
         """
-        vm = self.vm
-        with locked_names(self.lock_names), vm.locked():
-            yield vm
+        with locked_names(self.lock_names):
+            while True:
+                vm = self.vm
+                with vm.locked():
+                    if self.vm == vm:  # else another VM of this name took the folder meanwhile
+                        vm.claim(self.identity)
+                        yield vm
+                        return
 
 
 async def meet(backend: Backend, store: Store, address: str) -> Met:
@@ -77,7 +82,8 @@ async def meet(backend: Backend, store: Store, address: str) -> Met:
     """
     facts = await ask_facts(backend)
     instance = await ask_instance(backend, facts, address)
-    return Met(store, VmIdentity.of(facts, address), facts, instance)
+    identity = VmIdentity.of(facts, address, instance.process)
+    return Met(store, identity, facts, instance)
 
 
 class Sameness(Enum):

@@ -21,7 +21,7 @@ from planner.execute.deleting import DELETION
 from planner.execute.driving import MachinePump
 from planner.execute.files import remove_file
 from planner.execute.instance import Instance
-from planner.execute.journal import Header, journal_line
+from planner.execute.journal import Header, changes_something, journal_line
 from planner.execute.journal_file import JournalFile
 from planner.execute.loading import LoadMachine
 from planner.execute.orders import Order, machine_of, order_to_plain
@@ -171,6 +171,9 @@ def _begins(machine: object, action: Action | Outcome) -> bool:
     """Whether it is sent because of what was seen before; a delete looks again, and goes on."""
     if not isinstance(action, Send):
         return False
-    if isinstance(machine, LoadMachine):
-        return action.command in ("stop", "snapshot-load")
-    return action.command == DELETION
+    if not isinstance(machine, LoadMachine):
+        return action.command == DELETION
+    if action.command in ("stop", "snapshot-load"):
+        return True
+    prepares = not machine.begun and machine.visit.phase is Phase.STEPPING
+    return prepares and changes_something(action) and action.command != "migrate_cancel"

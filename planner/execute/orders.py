@@ -12,6 +12,7 @@ from cattrs.errors import ClassValidationError
 from planner.compile.delete_checks import DeletedPart, DeleteOrder
 from planner.compile.load_checks import LoadedPart, LoadOrder
 from planner.compile.merge_checks import MergedOverlay
+from planner.compile.resolution import Settings
 from planner.errors import BadInput, Problem
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driven import Driven
@@ -28,8 +29,9 @@ Order = LoadOrder | DeleteOrder
 
 def _converter() -> Converter:
     converter = strict_converter()
-    for kind in (LoadedPart, LoadOrder, DeletedPart, MergedOverlay, DeleteOrder):
+    for kind in (LoadedPart, Settings, DeletedPart, MergedOverlay, DeleteOrder):
         write_with_hyphens(converter, kind)
+    write_with_hyphens(converter, LoadOrder, seldom=("settings", "minds_errors", "forgets_error"))
     return converter
 
 

@@ -13,12 +13,12 @@ not is an unknown outcome, which the machine looks at; who is told of the progre
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 from planner.compile.program import Program
 from planner.errors import CannotConnect, InternalError
 from planner.execute.actions import (
+    SINK,
     Action,
     AskAgent,
     AwaitEvent,
@@ -38,6 +38,7 @@ from planner.execute.actions import (
 from planner.execute.asking import answer_of, ask_facts, send_command
 from planner.execute.driven import Driven
 from planner.execute.freezing import FREEZE, THAW
+from planner.execute.host_clock import HostClock
 from planner.execute.look import baseline_of
 from planner.execute.machine import Machine
 from planner.execute.outcome import Outcome
@@ -55,6 +56,7 @@ from planner.execute.ports import (
     Reporter,
 )
 from planner.execute.recorder import Recorder
+from planner.execute.sink import Sink
 from planner.execute.stopping import go_on_regardless, to_its_end
 from planner.execute.telling import telling
 from planner.model.facts import Facts
@@ -63,14 +65,6 @@ __all__ = ["HostClock", "Pump", "ask_facts"]
 
 _RETRY_S = 0.1
 _NO_HOST = "external parts are files on QEMU's host, which is not known to be this machine"
-
-
-class HostClock:
-    """This machine's wall clock: QEMU's too, where it runs here."""
-
-    def now_us(self) -> int:
-        """Microseconds since the epoch."""
-        return time.time_ns() // 1000
 
 
 class Pump:
@@ -95,6 +89,7 @@ class Pump:
         machine: In place of a new one: one that stands where a journal ends.
     """
 
+    _sink: Sink | None = None
     _waiting: asyncio.Timeout | None = None
     _loop: asyncio.AbstractEventLoop | None = None
 
@@ -161,7 +156,11 @@ class Pump:
     async def go_on(self, action: Action | Outcome) -> Outcome:
         """Go on from what the machine asked for; see `run`."""
         self._loop = asyncio.get_running_loop()
-        return await to_its_end(self._pump(action), self.interrupt)
+        try:
+            return await to_its_end(self._pump(action), self.interrupt)
+        finally:
+            if self._sink is not None:
+                self._sink.close()
 
     async def _pump(self, action: Action | Outcome) -> Outcome:
         while not isinstance(action, Outcome):
@@ -260,6 +259,9 @@ class Pump:
     async def _send(self, action: Send) -> Response:
         if not action.descriptor:
             return await send_command(self._backend, action)
+        if action.descriptor == SINK:
+            self._sink = self._sink or Sink()
+            return await self._sink.send(self._backend, action)
         if self._host is None:
             return Turned("host-not-here", _NO_HOST)
         try:

@@ -26,7 +26,9 @@ from planner.compile.restore import (
     RestorePlan,
     expected,
     qmp_steps,
+    reading_settings,
 )
+from planner.compile.settings import settings_commands
 from planner.errors import (
     Interrupted,
     Problem,
@@ -279,7 +281,8 @@ async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
 async def _read_stream(
     plan: RestorePlan, backend: Backend, facts: Facts, wanted: RunStateAfter, deadline_s: float
 ) -> str:
-    for command, arguments in qmp_steps(plan, facts.qemu):
+    settings = reading_settings(plan, facts)
+    for command, arguments in qmp_steps(plan, facts.qemu, settings):
         if command == "getfd" and plan.stream is not None:
             await _pass(backend, command, arguments, plan.stream.file)
         else:
@@ -289,6 +292,9 @@ async def _read_stream(
         if time.monotonic() > deadline:
             raise NoReply(f"it is not read after {deadline_s:g} s")
         await asyncio.sleep(_LOOK_EACH_S)
+    before = (settings.capabilities_before, settings.parameters_before)
+    for command, arguments in settings_commands(*before):
+        await backend.execute(command, arguments, _COMMAND_TIMEOUT_S)
     if wanted is RunStateAfter.RUNNING:
         await backend.execute("cont", {}, _COMMAND_TIMEOUT_S)
         status = await _status(backend)

@@ -3,6 +3,7 @@
     <root>/<vm key>/manifests/<tag>-<digest>.json    one finished snapshot each
     <root>/<vm key>/journals/<run>.journal           one unfinished run each
     <root>/<vm key>/lock                             held while a snapplan changes the VM
+    <root>/<vm key>/vm.json                          which images and which process the VM is
 
 The shape for its users::
 
@@ -15,8 +16,10 @@ The shape for its users::
         vm.delete("before-upgrade")                  # the record only, not the parts
     store.vms()                                      # every VmStore that the folder knows
 
-A VM is known by its UUID, else its name, else the absolute path of its socket: `vm_key`.  One manifest
-for each tag: a tag names a snapshot of a VM.
+A VM is known by its UUID, else its name, else the absolute path of its socket: `vm_key`; and by its
+images and its process, so that another one of that UUID or name gets a folder of its own,
+``<vm key>-<digest>`` (`planner.execute.claims`).  One manifest for each tag: a tag names a snapshot of a
+VM.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from attrs import field, frozen
@@ -32,48 +35,16 @@ from filelock import FileLock, Timeout
 
 from planner.compile.program import canonical_json
 from planner.errors import BadInput, Problem, Refused
+from planner.execute.claims import Claim, Kinship, kinship, read_claim, write_claim
 from planner.execute.files import make_folder, remove_file, write_whole
-from planner.model.facts import Facts
+from planner.execute.identity import VmIdentity, absolute_address
+from planner.execute.journal import read_journal
 from planner.model.manifest import Manifest
 from planner.model.manifest_text import manifest_to_plain, read_manifest
 
 __all__ = ["Manifests", "Store", "VmIdentity", "VmStore", "absolute_address"]
 
-_KEY_CHARACTERS = 16
 _SLUG_CHARACTERS = 40
-
-
-@frozen
-class VmIdentity:
-    """What a VM is known by, from run to run.
-
-    Attributes:
-        uuid: `query-uuid`'s answer where one was set, else empty.
-        name: `query-name`'s answer, or empty.
-        address: Absolute path of its QMP socket, or ``host:port``.
-    """
-
-    uuid: str
-    name: str
-    address: str
-
-    @classmethod
-    def of(cls, facts: Facts, address: str) -> VmIdentity:
-        """The identity of a VM whose facts are known, reached at an address."""
-        return cls(facts.vm_uuid, facts.vm_name, absolute_address(address))
-
-    @property
-    def vm_key(self) -> str:
-        """Name of its folder in a store."""
-        kind = "uuid" if self.uuid else "name" if self.name else "socket"
-        value = self.uuid or self.name or self.address
-        return hashlib.sha256(f"{kind}\0{value}".encode()).hexdigest()[:_KEY_CHARACTERS]
-
-
-def absolute_address(address: str) -> str:
-    """An address that means the same from every folder: sockets by absolute path."""
-    is_path = "/" in address or ":" not in address
-    return str(Path(address).resolve()) if is_path else address
 
 
 @frozen
@@ -141,6 +112,29 @@ class VmStore:
             yield
         finally:
             lock.release()
+
+    def claim(self, identity: VmIdentity) -> None:
+        """Say whose folder it is; the lock is held.
+
+        Raises:
+            BadInput: The store cannot be written (``store-unwritable``).
+        """
+        try:
+            write_claim(self.folder, identity.claim)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+
+    def recorded_files(self) -> set[str]:
+        """The image files that its records name, as far as they can be read."""
+        held: set[str] = set()
+        with suppress(BadInput):
+            parts = [part for manifest in self.manifests().found for part in manifest.parts]
+            held |= {f for part in parts if part.disk for f in (part.file, part.overlay_file)}
+            for path in self.journal_files():
+                with suppress(BadInput, OSError):
+                    header = read_journal(path.read_bytes(), str(path)).header
+                    held |= set(header.baseline.filenames.values())
+        return held - {""}
 
     def journal_files(self) -> tuple[Path, ...]:
         """Journals of runs that have not ended, in order of name.
@@ -231,8 +225,50 @@ class Store:
     root: Path = field(converter=Path)
 
     def vm(self, identity: VmIdentity) -> VmStore:
-        """A VM's share."""
-        return VmStore(self.root / identity.vm_key)
+        """A VM's share: the folder of its key, unless that is another VM's.
+
+        In a store that cannot be read it is that folder: who works in it is told why that fails.
+        """
+        own = VmStore(self.root / identity.vm_key)
+        here = identity.process is not None or identity.address.startswith("/")
+        best, found = Kinship.STRANGER, own
+        for each, claim in self._candidates(identity):
+            kin = kinship(identity.claim, identity.below, claim, each.recorded_files, here=here)
+            if kin > best and (kin > Kinship.UNUSED or each == own):
+                best, found = kin, each
+        if best is Kinship.STRANGER:
+            names = "\0".join(image.path for image in identity.images)
+            digest = hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            return VmStore(self.root / f"{identity.vm_key}-{digest}")
+        return found
+
+    def _candidates(self, identity: VmIdentity) -> Iterator[tuple[VmStore, Claim | None]]:
+        """The folders that may be a VM's: those of its key, or of VMs that have no name either."""
+        own = self.root / identity.vm_key
+        yield VmStore(own), read_claim(own)
+        folders: list[Path] = []
+        with suppress(BadInput):
+            folders = _entries(self.root)
+        for folder in folders:
+            if folder.name.startswith(f"{own.name}-"):
+                yield VmStore(folder), read_claim(folder)
+            elif folder != own and not (identity.uuid or identity.name):
+                claim = read_claim(folder)
+                if claim is not None and not (claim.uuid or claim.name):
+                    yield VmStore(folder), claim
+
+    def inherited(self, identity: VmIdentity, own: VmStore) -> tuple[tuple[Path, Manifest], ...]:
+        """Manifests of other VMs of its name whose every image is one of this VM: it was made of them.
+
+        To be read only: the other VM needs them as they are.
+        """
+        others = [each for each, _ in self._candidates(identity) if each != own]
+        return tuple(
+            (each.manifest_path(manifest.tag), manifest)
+            for each in others
+            for manifest in each.manifests().found
+            if _is_made_of(identity, manifest)
+        )
 
     def vms(self) -> tuple[VmStore, ...]:
         """The share of every VM that the store knows, in order of key.
@@ -241,6 +277,11 @@ class Store:
             BadInput: The folder cannot be read (``store-unreadable``).
         """
         return tuple(VmStore(each) for each in _entries(self.root) if each.is_dir())
+
+
+def _is_made_of(identity: VmIdentity, manifest: Manifest) -> bool:
+    files = {part.file for part in manifest.parts if part.disk}
+    return bool(files) and files <= identity.files
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -86,10 +86,12 @@ class _Undoing:
             look = yield from self._delete_own_parts()
             if self._external.concerned:
                 yield from self._external.remove_overlays()
-                yield from self._external.restore_settings()
+            yield from self._external.restore_settings()
+            if self._external.concerned:
                 look = yield from self._look()
             run_state = yield from self._restore_run_state(look)
             yield from self._external.remove_files()
+            yield from self._external.forget_error()
             frozen = yield from self._thaw()  # again, if need be: a guest that was paused runs now
         except _Gone:
             return (yield from self._undo_offline())

@@ -11,7 +11,7 @@ more (the overlay is older than the base then).  The VM's settings can be put ba
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 from planner.compile.merge_checks import UNPROVED, UNPROVED_REMEDY
 from planner.compile.program import DESCRIPTOR_NAME, Program, Step, UndoKind
@@ -25,10 +25,12 @@ from planner.execute.actions import (
     Response,
     Returned,
     Send,
+    Tell,
     Turned,
 )
 from planner.execute.follow import ENDED_MIGRATION
 from planner.execute.look import bind_node
+from planner.execute.migrating import Ask, forget_error, put_settings
 from planner.execute.visit import Visit
 from planner.model.replies import jobs_of, migration_of, run_state_of, snapshots_of
 from planner.model.request import Capture
@@ -36,7 +38,6 @@ from planner.model.request import Capture
 __all__ = ["UndoExternal"]
 
 Doing = Generator[Action, Response, None]
-Ask = Callable[[Send], Generator[Action, Response, Response]]
 
 _GRACE_S = 60.0
 _POLL_S = 0.05
@@ -226,23 +227,26 @@ class UndoExternal:
 
     def restore_settings(self) -> Doing:
         """Put the VM's migration settings back as they were."""
-        stream = self._program.resolution.stream
-        if stream is None or not self._visit.settings_changed:
+        if not self._visit.settings_changed:
             return
-        settings = stream.settings
-        changes = [{"capability": n, "state": on} for n, on in settings.capabilities_before]
-        sends = []
-        if changes:
-            sends.append(Send("migrate-set-capabilities", {"capabilities": changes}))
-        if settings.parameters_before:
-            sends.append(Send("migrate-set-parameters", dict(settings.parameters_before)))
-        for send in sends:
-            response = yield from self._ask(send)
-            if isinstance(response, Turned):
-                why = f"migration settings are not as they were: {response.description}"
-                self._left.append(Problem("settings-left", "vm", why, "set them by hand"))
+        found = self._program.resolution.migration_settings
+        why = yield from put_settings(self._ask, found.capabilities_before, found.parameters_before)
+        if why:
+            words = f"migration settings are not as they were: {why}"
+            self._left.append(Problem("settings-left", "vm", words, "set them by hand"))
         self._visit.settings_changed = False
         self._undone.append("put the migration settings back")
+
+    def forget_error(self) -> Doing:
+        """Have QEMU forget that the stream failed: else no snapshot can be loaded (fact 65).
+
+        Best effort: `snapplan load` sees to it as well.
+        """
+        if self._program.resolution.stream is None:
+            return
+        why = yield from forget_error(self._ask)
+        if why:
+            yield Tell(f"QEMU still remembers the failed stream, until the next one: {why}")
 
     def remove_files(self, *, gone: bool = False) -> Doing:
         """Remove the files that the run made; what a dead QEMU left in an overlay is merged first."""

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from planner.model.file_record import FileRecord
 from planner.model.hardware import Hardware
+from planner.model.migration import Setting
 from planner.model.peripherals import Device, HostObject, Tpm
 
 __all__ = [
@@ -256,7 +257,8 @@ class Facts:
         migration: Status of a migration, or empty when there was none.
         blocked_reasons: What stops both `migrate` and `snapshot-save` (fact 33).
         capabilities: What `query-migrate-capabilities` says; empty: not asked.
-        parameters: Of `query-migrate-parameters`, those that a run may set.
+        parameters: Of `query-migrate-parameters`, those that a run may set, and those that spoil a
+            snapshot, where somebody has set them.
         schema: Entries of `query-qmp-schema` that describe the commands snapplan may send.
         vm_name: `query-name`'s answer, or empty.
         vm_uuid: `query-uuid`'s answer, or empty.
@@ -268,6 +270,8 @@ class Facts:
         hardware: The machine that the VM's state fits; None: not asked.
         drives: Drives whose medium can be changed, with a medium or without.
         files: By path, what the images of disks that a run leaves out were just before the run.
+        migration_error: What QEMU remembers of a migration that failed: from 10.0 on no snapshot can be
+            loaded until that is cleared (fact 65).
         live_nodes: Present names of automatically named nodes, by reference; never written.
     """
 
@@ -280,7 +284,7 @@ class Facts:
     migration: str = ""
     blocked_reasons: tuple[str, ...] = ()
     capabilities: Mapping[str, bool] = field(factory=dict, hash=False)
-    parameters: Mapping[str, int] = field(factory=dict, hash=False)
+    parameters: Mapping[str, Setting] = field(factory=dict, hash=False)
     schema: tuple[Mapping[str, object], ...] = field(default=(), repr=False, hash=False)
     vm_name: str = ""
     vm_uuid: str = ""
@@ -292,6 +296,7 @@ class Facts:
     hardware: Hardware | None = None
     drives: tuple[Drive, ...] = ()
     files: tuple[tuple[str, FileRecord], ...] = ()
+    migration_error: str = ""
     live_nodes: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
 
     def by_name(self) -> dict[str, tuple[Disk, ...]]:

@@ -49,7 +49,10 @@ def _converter() -> Converter:
         write_with_hyphens(converter, kind)
     register_hardware(converter)
     write_with_hyphens(
-        converter, Facts, skip=("live_nodes",), seldom=("hardware", "drives", "files")
+        converter,
+        Facts,
+        skip=("live_nodes",),
+        seldom=("hardware", "drives", "files", "migration_error"),
     )
     return converter
 

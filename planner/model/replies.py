@@ -26,11 +26,11 @@ from planner.model.facts import (
     node_reference,
 )
 from planner.model.hardware import Hardware
+from planner.model.migration import LIMITS, ORDINARY, Setting
 from planner.model.peripherals import Device, HostObject, tpms_of
 
 __all__ = [
     "FILTERS",
-    "PARAMETERS",
     "Migration",
     "Replies",
     "disks_of",
@@ -58,9 +58,6 @@ FILTERS = frozenset(
     }
 )
 """Block drivers that hold no data of their own and pass everything to the one node below."""
-
-PARAMETERS = ("downtime-limit", "max-bandwidth")
-"""The migration parameters that a run may set, and so has to put back: whole numbers, all of them."""
 
 _NS_PER_S = 1_000_000_000
 
@@ -180,6 +177,7 @@ def facts_from_replies(replies: Replies) -> Facts:
         target=_optional_text(replies.target, "query-target", "arch"),
         jobs=tuple(sorted(job for job, _ in jobs_of(replies.jobs))),
         migration=migrate.text("status", ""),
+        migration_error=migrate.text("error-desc", ""),
         blocked_reasons=migrate.texts("blocked-reasons"),
         capabilities=_capabilities(replies.capabilities),
         parameters=_parameters(replies.parameters),
@@ -223,11 +221,16 @@ def _capabilities(reply: object) -> dict[str, bool]:
     return dict(sorted(found.items()))
 
 
-def _parameters(reply: object) -> dict[str, int]:
+def _parameters(reply: object) -> dict[str, Setting]:
     if reply is None:
         return {}
     top = AnswerObject.of(reply, "query-migrate-parameters")
-    return {name: top.number(name) for name in PARAMETERS if name in top.value}
+    found: dict[str, Setting] = {name: top.number(name) for name in LIMITS if name in top.value}
+    for name, ordinary in ORDINARY.items():
+        value = top.value.get(name)
+        if isinstance(value, type(ordinary)) and value != ordinary:
+            found[name] = value
+    return found
 
 
 def _version(reply: object) -> QemuVersion:

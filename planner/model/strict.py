@@ -10,6 +10,8 @@ from attrs import fields
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from planner.model.migration import Setting
+
 __all__ = ["strict_converter", "write_with_hyphens"]
 
 
@@ -20,7 +22,14 @@ def strict_converter() -> Converter:
         # By class, not by a predicate: cattrs asks no predicate about these.
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
+    converter.register_structure_hook_func(lambda kind: kind == Setting, _setting)
     return converter
+
+
+def _setting(value: object, _: object) -> object:
+    if type(value) not in (bool, int, str):
+        raise TypeError(f"{str(value)[:60]!r} is no value of a migration parameter")
+    return value
 
 
 def _exactly(kind: type) -> Callable[[object, type], object]:

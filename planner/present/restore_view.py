@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 
-from planner.compile.restore import Readied, RestoredDisk, RestorePlan, qmp_steps
+from planner.compile.restore import Readied, RestoredDisk, RestorePlan, qmp_steps, reading_settings
+from planner.compile.settings import settings_commands
 from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, table
@@ -91,7 +92,15 @@ def _qmp_lines(plan: RestorePlan) -> list[str]:
                 0, "# @NAME stands for the node of disk NAME: query-named-block-nodes shows it"
             )
         lines.append("# wait until query-jobs shows the job concluded, without an error")
-    return [*lines, '{"execute": "cont"}']
+    return [*lines, *(json.dumps(command) for command in _qmp_last(plan))]
+
+
+def _qmp_last(plan: RestorePlan) -> list[dict[str, object]]:
+    """What comes once the state is read: the settings as they were, or no snapshot could be loaded."""
+    settings = reading_settings(plan)
+    before = settings_commands(settings.capabilities_before, settings.parameters_before)
+    last: list[dict[str, object]] = [{"execute": c, "arguments": a} for c, a in before]
+    return [*last, {"execute": "cont"}]
 
 
 def restore_to_plain(plan: RestorePlan, *, ready: bool) -> dict[str, object]:
@@ -114,7 +123,7 @@ def restore_to_plain(plan: RestorePlan, *, ready: bool) -> dict[str, object]:
         ],
         "arguments": list(plan.arguments),
         "stream": plan.stream.file if plan.stream else None,
-        "qmp": [*_qmp(plan), {"execute": "cont"}],
+        "qmp": [*_qmp(plan), *_qmp_last(plan)],
     }
 
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 from attrs import evolve
 
 from planner.semantics.block import content_node, device_of, is_root, lookup
-from planner.semantics.jobs import job_id_problem, job_verb, status_event
+from planner.semantics.job_commands import job_id_problem, job_verb, status_event
 from planner.semantics.overlay import automatic_name, name_problem, set_read_only
 from planner.semantics.quirks import Quirk
 from planner.semantics.result import Event, Failure, MicroStep, Progress, QmpError, Result, generic

@@ -32,7 +32,8 @@ from planner.semantics import (
     transaction,
 )
 from planner.semantics.block_commit import BLOCK_COMMIT_STEPS
-from planner.semantics.jobs import JOB_STEPS, job_dismiss, job_verb, start_job
+from planner.semantics.job_commands import job_dismiss, job_verb
+from planner.semantics.jobs import JOB_STEPS, start_job
 from planner.semantics.migrate import MIGRATION_STEPS
 from planner.semantics.result import (
     Event,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from planner.semantics.block import can_snapshot, device_or_node_name, find_snapshot
 from planner.semantics.quirks import Quirk
 from planner.semantics.state import Job, VmState
+from planner.semantics.vmstate_settings import job_refusal
 
 __all__ = ["devices_problem", "load_problem", "save_problem"]
 
@@ -17,6 +18,9 @@ def save_problem(state: VmState, job: Job) -> str:
     """Why a save fails before it touches anything; empty if it does not."""
     if state.machine.blocked_reasons:
         return state.machine.blocked_reasons[0]
+    refusal = job_refusal(state)
+    if refusal:
+        return refusal
     problem = devices_problem(state, job)
     if problem:
         return problem
@@ -57,7 +61,7 @@ def _vmstate_problem(job: Job) -> str:
 
 def load_problem(state: VmState, job: Job) -> str:
     """Why a load fails before it touches a disk; the guest is stopped by then (fact 18)."""
-    problem = devices_problem(state, job)
+    problem = job_refusal(state) or devices_problem(state, job)
     if problem:
         return problem
     for name in job.devices:

@@ -12,7 +12,6 @@ directly after the one that took the vmstate along, discard it from the active l
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import cast
 
@@ -27,21 +26,23 @@ from planner.semantics.block import (
     with_layer,
 )
 from planner.semantics.job_checks import devices_problem, load_problem, save_problem
+from planner.semantics.job_commands import job_id_problem, status_event
 from planner.semantics.qcow2 import Vmstate
 from planner.semantics.quirks import Quirk
-from planner.semantics.result import Event, Failure, MicroStep, Progress, Result, generic
+from planner.semantics.result import Failure, MicroStep, Progress, Result, generic
 from planner.semantics.runstate import resume_guest, stop_guest
 from planner.semantics.state import Job, Node, VmState
+from planner.semantics.vmstate_settings import (
+    died_of_multifd,
+    forget_error,
+    needs,
+    read_problem,
+    write_problem,
+)
 
-__all__ = ["JOB_STEPS", "job_dismiss", "job_id_problem", "job_verb", "start_job", "status_event"]
+__all__ = ["JOB_STEPS", "start_job"]
 
-_WELL_FORMED = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _MIGRATION_ACTIVE = "There's a migration process in progress"
-
-
-def status_event(job_id: str, status: str) -> Event:
-    """The event of a job's new status."""
-    return Event("JOB_STATUS_CHANGE", (("status", status), ("id", job_id)))
 
 
 def start_job(state: VmState, kind: str, arguments: Mapping[str, object]) -> Result:
@@ -71,35 +72,6 @@ def start_job(state: VmState, kind: str, arguments: Mapping[str, object]) -> Res
     events = (status_event(job_id, "created"), status_event(job_id, "running"))
     begun = evolve(state, jobs=(*state.jobs, job), pending=queued)
     return Result(begun, {}, None, events, len(events))
-
-
-def job_id_problem(state: VmState, job_id: str) -> str:
-    """Why a new job cannot have this id; empty if it can (facts 1, 3)."""
-    if not _WELL_FORMED.fullmatch(job_id):
-        return f"Invalid job ID '{job_id}'"
-    if state.job(job_id):
-        return f"Job ID '{job_id}' already in use"
-    return ""
-
-
-def job_dismiss(state: VmState, arguments: Mapping[str, object]) -> Result:
-    """The command `job-dismiss`."""
-    job = state.job(cast("str", arguments["id"]))
-    if job is None:
-        return Result(state, error=generic("Job not found"))
-    if job.status != "concluded":
-        return job_verb(state, arguments, "dismiss")
-    left = evolve(state, jobs=tuple(other for other in state.jobs if other.id != job.id))
-    return Result(left, {}, None, (status_event(job.id, "null"),), 1)
-
-
-def job_verb(state: VmState, arguments: Mapping[str, object], verb: str) -> Result:
-    """A job command that a snapshot job refuses: there is no cancel (fact 2)."""
-    job = state.job(cast("str", arguments["id"]))
-    if job is None:
-        return Result(state, error=generic("Job not found"))
-    text = f"Job '{job.id}' in state '{job.status}' cannot accept command verb '{verb}'"
-    return Result(state, error=generic(text))
 
 
 # --- the checks that come first ----------------------------------------
@@ -173,6 +145,13 @@ def _write_vmstate(state: VmState, step: MicroStep, failure: Failure | None) -> 
     job = _job(state, step)
     if state.migration.under_way:
         return _abort(state, job, _MIGRATION_ACTIVE)
+    died = died_of_multifd(state)
+    if died:
+        return Progress(evolve(state, died=died, pending=()))
+    state = forget_error(state)
+    problem = write_problem(state)
+    if problem:
+        return _abort(state, job, problem)
     node = _image(state, step.node)
     if node.encrypted and state.profile.has(Quirk.VMSTATE_INTO_ENCRYPTED_ABORTS):
         died = "qcow2_co_encdec: Assertion `QEMU_IS_ALIGNED(len, sector_size)' failed."
@@ -180,7 +159,7 @@ def _write_vmstate(state: VmState, step: MicroStep, failure: Failure | None) -> 
     if failure:
         # part of it is there, and stays there until the next snapshot with machine state (fact 12)
         return _abort(state, job, f"Error while writing VM state: {failure.text}")
-    vmstate = Vmstate(state.machine_version, state.clock_ns)
+    vmstate = Vmstate(state.machine_version, state.clock_ns, needs(state))
     return Progress(with_layer(state, node, qcow2.write_vmstate(node.layer, vmstate)))
 
 
@@ -260,12 +239,17 @@ def _goto_problem(state: VmState, named: Node, failure: Failure | None) -> str:
 
 def _read_vmstate(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
     job = _job(state, step)
+    died = died_of_multifd(state)
+    if died:
+        return Progress(evolve(state, died=died, pending=()))
     found = _image(state, step.node).layer.vmstate
-    if failure or found is None:
+    problem = read_problem(state, found.needs) if found is not None else ""
+    if failure or found is None or problem:
         # the machine was reset before the read, so what was in memory is gone in any case
         version = state.versions_used + 1
         lost = evolve(state, machine_version=version, versions_used=version)
         text = "Error -5 while loading VM state" if failure else state.profile.no_stream_text
+        text = problem or text
         return _abort_load(lost, job, text)
     return Progress(evolve(state, machine_version=found.machine, clock_ns=found.vm_clock_ns))
 

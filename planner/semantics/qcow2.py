@@ -38,10 +38,12 @@ class Vmstate:
     Attributes:
         machine: Version of the machine that was saved.
         vm_clock_ns: The guest's clock at that instant.
+        needs: Migration capabilities that were on, of those that a load wants as the save had them.
     """
 
     machine: int
     vm_clock_ns: int
+    needs: tuple[str, ...] = ()
 
 
 @frozen(cache_hash=True)

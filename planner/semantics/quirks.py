@@ -40,6 +40,11 @@ class Quirk(enum.Enum):
     VMSTATE_INTO_ENCRYPTED_ABORTS = (
         "fact 66: QEMU aborts when machine state is written into an encrypted image"
     )
+    MULTIFD_JOB_CRASHES = "fact 64: with multifd on, a save or a load is the end of QEMU"
+    MAPPED_RAM_SAVE_FAILS = "fact 64: with mapped-ram on, a save fails when the guest is stopped"
+    LOAD_MINDS_MIGRATION_ERROR = (
+        "fact 65: while a migration's error is remembered, a load reverts the disks and fails"
+    )
     LOAD_THROUGH_THROTTLE_ABORTS = (
         "simulator: QEMU aborts (throttle_drain_end) on a snapshot-load through a throttle node"
     )

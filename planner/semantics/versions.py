@@ -40,8 +40,10 @@ _ONLY_7 = frozenset(
         Quirk.CANCEL_WHILE_PAUSED_IS_POSTMIGRATE,
         Quirk.COMMIT_FAILURE_LEAVES_BASE_WRITABLE,
         Quirk.COMMIT_BITMAP_STOPS_LOAD,
+        Quirk.MULTIFD_JOB_CRASHES,
     }
 )
+_SINCE_10 = frozenset({Quirk.LOAD_THROUGH_THROTTLE_ABORTS, Quirk.LOAD_MINDS_MIGRATION_ERROR})
 
 
 @frozen(cache_hash=True)
@@ -67,6 +69,8 @@ class Profile:
         abort_minds_grouped: Whether the action `abort` is refused with `grouped` as others are.
         downtime_text: How a too long downtime is refused.
         inactivate_text: `error-desc` of a migration whose nodes a block job keeps active.
+        load_error_text: A load's error where an earlier migration has failed.
+        mismatch_text: A load's error where the save had other capabilities.
         no_stream_text: A load's error where the snapshot's machine state is not there any more.
         vmstate_size_bytes: Size of the machine state of a small VM.
     """
@@ -91,6 +95,8 @@ class Profile:
         "Parameter 'downtime_limit' expects an integer in the range of 0 to (2000 * 1000) ms"
     )
     inactivate_text: str = "Error in migration completion: Bad address"
+    load_error_text: str = "Error -22 while loading VM state"
+    mismatch_text: str = "Error -22 while loading VM state"
     no_stream_text: str = "Error -22 while loading VM state"
     vmstate_size_bytes: int = 800_527
 
@@ -125,20 +131,23 @@ PROFILES: dict[str, Profile] = {
         version=(10, 0, 13),
         package="Debian 1:10.0.13+ds-0+deb13u1",
         machine="pc-i440fx-10.0-machine",
-        quirks=_ALWAYS | {Quirk.LOAD_THROUGH_THROTTLE_ABORTS},
+        quirks=_ALWAYS | _SINCE_10 | {Quirk.MULTIFD_JOB_CRASHES, Quirk.MAPPED_RAM_SAVE_FAILS},
     ),
     "11.1": Profile(
         name="11.1",
         version=(11, 1, 3),
         package="Debian 1:11.1.3+ds-1",
         machine="pc-i440fx-11.1-machine",
-        quirks=_ALWAYS | {Quirk.LOAD_THROUGH_THROTTLE_ABORTS},
+        quirks=_ALWAYS | _SINCE_10,
         has_children=True,
         fd_uri_takes_files=False,
         failing_status=True,
         json_error_position=True,
         downtime_text="Option downtime-limit expects an integer in the range of 0 to (2000 * 1000) ms",
         inactivate_text="Block inactivate failed during switchover",
+        load_error_text="Error while loading vmstate",
+        mismatch_text="post load hook failed for: configuration, version_id: 1, minimum_version: 0: "
+        "Failed to validate capabilities",
         no_stream_text="Not a migration stream, magic: 0 != 5145564d",
         vmstate_size_bytes=768_973,
     ),

@@ -47,6 +47,7 @@ def account_of(vm):
         "read-only": {name: node["ro"] for name, node in vm.nodes().items()},
         "capabilities": vm.execute("query-migrate-capabilities"),
         "bandwidth": vm.execute("query-migrate-parameters")["max-bandwidth"],
+        "remembers": vm.version >= (10, 0) and vm.execute("query-migrate").get("error-desc"),
         "status": vm.status(),
         "jobs": vm.execute("query-jobs"),
     }

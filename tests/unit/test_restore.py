@@ -148,7 +148,10 @@ def test_the_way_is_shown():
     assert "getfd" in text
     assert "qemu-img" not in restore_text(made, ready=True)
     said = restore_to_plain(made, ready=False)
-    assert [command["execute"] for command in said["qmp"]][-2:] == ["migrate-incoming", "cont"]
+    last = [command["execute"] for command in said["qmp"]][-3:]
+    assert last == ["migrate-incoming", "migrate-set-capabilities", "cont"], (
+        "mapped-ram is off again"
+    )
     copied = restore_to_plain(plan(manifest(INTERNAL), copies="/n"), ready=False)
     assert copied["disks"][0]["command"][:2] == ["qemu-img", "convert"]
 

@@ -15,6 +15,7 @@ from planner.compile.lowering.common import (
     no_stream,
     snapshot_save,
 )
+from planner.compile.lowering.settings import around_vmstate
 from planner.compile.program import Step
 from planner.compile.resolution import Resolution
 from planner.errors import Problem
@@ -47,5 +48,6 @@ def problems(resolution: Resolution) -> Iterator[Problem]:
 
 def instructions(resolution: Resolution) -> Iterator[Step]:
     """The steps that cover the request, in no order."""
+    yield from around_vmstate(resolution)
     yield from delete_replaced(resolution)
     yield snapshot_save(resolution, resolution.internal, pauses=resolution.pauses)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.compile.lowering.common import add_overlays, capture_disks, delete_replaced
+from planner.compile.lowering.settings import settings_before, settings_put_back
 from planner.compile.program import DESCRIPTOR_NAME, Step, Target, Undo, UndoKind, WaitsFor
 from planner.compile.resolution import Resolution, Stream, Transport
 from planner.errors import InternalError, Problem
@@ -81,9 +82,7 @@ def _around_the_stream(stream: Stream, replacing: tuple[Operation, ...]) -> Iter
     before = (Operation(Kind.PAUSE_GUEST), begin, *replacing)
     after = (Operation(Kind.RESUME_GUEST), end)
     settings = stream.settings
-    yield from _settings(
-        settings.capabilities, settings.parameters, precedes=before, undone_by_putting_back=True
-    )
+    yield from settings_before(settings, before)
     yield Step(
         execute="create-stream",
         arguments={
@@ -104,7 +103,7 @@ def _around_the_stream(stream: Stream, replacing: tuple[Operation, ...]) -> Iter
             undo=(Undo(UndoKind.CLOSE_DESCRIPTOR),),
             precedes=before,
         )
-    yield from _settings(settings.capabilities_before, settings.parameters_before, follows=after)
+    yield from settings_put_back(settings, after)
     yield Step(
         execute="keep-stream",
         arguments={"path": stream.path, "temporary": stream.temporary},
@@ -151,37 +150,6 @@ def end_flushing(stream: Stream) -> Step:
         precedes=(Operation(Kind.END_STREAM_VMSTATE, detail=stream.capture),),
         follows=(Operation(Kind.PAUSE_GUEST),),
     )
-
-
-def _settings(
-    capabilities: tuple[tuple[str, bool], ...],
-    parameters: tuple[tuple[str, int], ...],
-    *,
-    precedes: tuple[Operation, ...] = (),
-    follows: tuple[Operation, ...] = (),
-    undone_by_putting_back: bool = False,
-) -> Iterator[Step]:
-    undo = (Undo(UndoKind.RESTORE_SETTINGS),) if undone_by_putting_back else ()
-    if capabilities:
-        yield Step(
-            execute="migrate-set-capabilities",
-            arguments={
-                "capabilities": [{"capability": name, "state": on} for name, on in capabilities]
-            },
-            covers=(),
-            undo=undo,
-            precedes=precedes,
-            follows=follows,
-        )
-    if parameters:
-        yield Step(
-            execute="migrate-set-parameters",
-            arguments=dict(parameters),
-            covers=(),
-            undo=undo,
-            precedes=precedes,
-            follows=follows,
-        )
 
 
 def migrate(stream: Stream, covers: tuple[Operation, ...], waits_for: WaitsFor) -> Step:

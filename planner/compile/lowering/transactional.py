@@ -24,6 +24,7 @@ from planner.compile.lowering.common import (
     snapshot_save,
 )
 from planner.compile.lowering.freezing import freeze_and_thaw
+from planner.compile.lowering.settings import around_vmstate
 from planner.compile.program import Step
 from planner.compile.resolution import Resolution
 from planner.errors import Problem
@@ -40,6 +41,7 @@ def problems(resolution: Resolution) -> Iterator[Problem]:
 
 def instructions(resolution: Resolution) -> Iterator[Step]:
     """The steps that cover the request, in no order."""
+    yield from around_vmstate(resolution)
     yield from delete_replaced(resolution)
     holders = tuple(part for part in resolution.internal if part.disk == resolution.vmstate)
     others = tuple(part for part in resolution.internal if part.disk != resolution.vmstate)
