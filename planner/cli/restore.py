@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 import click
 from attrs import frozen
@@ -27,9 +28,17 @@ from planner.execute.evidence import look_at_files, stream_sizes
 from planner.execute.files import stamps
 from planner.execute.left_out import look_at_left_out
 from planner.execute.pending_images import check_images_free
-from planner.execute.restoring import Disks, look_at_parts, names_taken, run_restored
+from planner.execute.ports import Backend
+from planner.execute.restoring import (
+    Disks,
+    check_started,
+    look_at_parts,
+    names_taken,
+    run_restored,
+)
 from planner.execute.stopping import to_its_end
 from planner.execute.store import Store, VmStore
+from planner.model.facts import Facts
 from planner.model.manifest import Manifest, PartKind
 from planner.model.request import RunStateAfter
 from planner.present.restore_view import (
@@ -43,6 +52,7 @@ from planner.present.visible import visible
 __all__ = ["RestoreWish", "is_restore", "restore"]
 
 _START_S = 60.0
+_Result = TypeVar("_Result")
 
 
 @frozen
@@ -203,15 +213,38 @@ async def _run(
     decided: _Decided, disks: Disks, wish: RestoreWish, reporter: TerminalReporter
 ) -> tuple[dict[str, object], str]:
     plan, words, socket = decided.plan, decided.words, decided.socket
-    await disks.ready()
+    await disks.make()
+
+    async def check(backend: Backend) -> Facts:
+        return await check_started(plan, backend)
+
+    async def load(backend: Backend) -> str:
+        return await run_restored(plan, backend, wish.run_state_after, wish.deadline_s, reporter)
+
+    if plan.reverts:
+        # What does not come up, or is another machine, must show before an image is given up.
+        tried, _ = await _started(words, socket, check, disks)
+        tried.end()
+        await disks.revert()
+    started, state = await _started(words, socket, load, disks)
+    pid = started.pid
+    started.leave()
+    return restored_to_plain(plan, state, pid, socket), restored_text(plan, state, pid, socket)
+
+
+async def _started(
+    words: tuple[str, ...],
+    socket: str,
+    use: Callable[[Backend], Awaitable[_Result]],
+    disks: Disks,
+) -> tuple[Launched, _Result]:
+    """Start the QEMU and use it; where that fails it is ended, and the disks are taken back."""
     started: Launched | None = None
     try:
         started = await launch(words, socket)
         backend = await started.connect(socket, _START_S)
         try:
-            state = await run_restored(
-                plan, backend, wish.run_state_after, wish.deadline_s, reporter
-            )
+            return started, await use(backend)
         finally:
             await backend.close()
     except BaseException as error:
@@ -227,9 +260,6 @@ async def _run(
             raise  # a bug: the disks are taken back all the same
         failure.problems = (*error.problems, *failure.problems)
         raise failure from error
-    pid = started.pid
-    started.leave()
-    return restored_to_plain(plan, state, pid, socket), restored_text(plan, state, pid, socket)
 
 
 def _cause(error: BaseException, said: str) -> Problem:

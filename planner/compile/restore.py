@@ -115,6 +115,11 @@ class RestorePlan:
         return tuple(disk for disk in self.disks if disk.how in LOSING)
 
     @property
+    def reverts(self) -> bool:
+        """Whether an image is reverted before QEMU is started, so that nothing can be asked before."""
+        return any(disk.how is Readied.REVERT for disk in self.disks)
+
+    @property
     def arguments(self) -> tuple[str, ...]:
         """What QEMU's command line needs beside the VM's own arguments."""
         return ("-S", "-incoming", "defer") if self.stream else ("-S",)

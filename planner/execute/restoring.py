@@ -11,7 +11,7 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from planner.compile.accepting import not_accepted
@@ -60,7 +60,14 @@ from planner.model.image import Image
 from planner.model.manifest import Manifest, PartKind
 from planner.model.request import RunStateAfter
 
-__all__ = ["RESTORE_TIMEOUT_S", "Disks", "look_at_parts", "names_taken", "run_restored"]
+__all__ = [
+    "RESTORE_TIMEOUT_S",
+    "Disks",
+    "check_started",
+    "look_at_parts",
+    "names_taken",
+    "run_restored",
+]
 
 RESTORE_TIMEOUT_S = 3600.0
 """How long QEMU may take to read a machine state; it may be large."""
@@ -118,25 +125,39 @@ class Disks:
         self._images = images
         self._host = host
         self._reporter = telling(reporter)
+        self._begun = 0
         self._made: list[RestoredDisk] = []
         self.reverted: list[RestoredDisk] = []
         self.taken_back: RunFailed | None = None
 
     async def ready(self) -> None:
-        """Make them ready.
+        """Make them ready: the new files, then the images that are reverted.
 
         Raises:
             Refused: A disk that is to be reverted cannot be written to; nothing was done.
             RunFailed: Not done, and nothing is left of it (`UndoIncomplete`: disks were reverted).
         """
+        await self.make()
+        await self.revert()
+
+    async def make(self) -> None:
+        """Make the new files, and give up nothing, when all that is to be given up can be; see `ready`."""
         losing = {d.part.disk: d.part.file for d in self._plan.disks if d.how in LOSING}
         problems = await unwritable(losing, self._host)
         if problems:
             message = f"snapshot {self._plan.manifest.tag!r} cannot be restored safely"
             raise Refused(message, problems=problems, code="load-refused")
-        order = sorted(self._plan.disks, key=lambda disk: disk.how in LOSING)
-        for number, disk in enumerate(order, start=1):
-            self._reporter.step(number, len(order), f"{disk.how} {disk.part.disk}")
+        await self._each([disk for disk in self._plan.disks if disk.how not in LOSING])
+
+    async def revert(self) -> None:
+        """Revert the images that are to be, when all new files are made; see `ready`."""
+        await self._each([disk for disk in self._plan.disks if disk.how in LOSING])
+
+    async def _each(self, disks: Sequence[RestoredDisk]) -> None:
+        for disk in disks:
+            self._begun += 1
+            what = f"{disk.how} {disk.part.disk}"
+            self._reporter.step(self._begun, len(self._plan.disks), what)
             try:
                 await to_its_end(self._ready(disk))
             except asyncio.CancelledError:
@@ -224,11 +245,7 @@ async def run_restored(
         Refused: It is not the VM that was saved; nothing was loaded.
         RunFailed: QEMU did not take the state (``restore-failed``).
     """
-    facts = await ask_facts(backend)
-    problems = in_order(not_accepted(_started_problems(plan, facts), plan.accepted))
-    if problems:
-        message = "the QEMU that was started is not the VM that was saved"
-        raise Refused(message, problems=problems, code="load-refused")
+    facts = await check_started(plan, backend)
     wanted = RunStateAfter.PAUSED
     if run_state_after is not RunStateAfter.PAUSED:
         wanted = RunStateAfter.RUNNING
@@ -240,6 +257,20 @@ async def run_restored(
         words = f"QEMU did not take the machine state: {failed}"
         problem = Problem("restore-failed", plan.manifest.tag, str(failed))
         raise RunFailed(words, problems=(problem,), code=problem.code) from failed
+
+
+async def check_started(plan: RestorePlan, backend: Backend) -> Facts:
+    """Make sure that a QEMU which was just started is the VM that was saved.
+
+    Raises:
+        Refused: It is not; it was asked questions only.
+    """
+    facts = await ask_facts(backend)
+    problems = in_order(not_accepted(_started_problems(plan, facts), plan.accepted))
+    if problems:
+        message = "the QEMU that was started is not the VM that was saved"
+        raise Refused(message, problems=problems, code="load-refused")
+    return facts
 
 
 def _started_problems(plan: RestorePlan, facts: Facts) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ import pytest
 from planner.compile.accepting import CPU_DIFFERS
 from planner.compile.part_checks import vm_problems
 from planner.model.manifest_text import read_manifest
-from tests.live.restores import request_of, save_external
+from tests.live.restores import request_of, restored, save_external, template
 from tests.live.runs import as_json, snapplan
 from tests.live.snapshots import facts_of
 from tests.support.qemu import run_qemu
@@ -191,3 +191,25 @@ def test_what_only_qemu_sees_is_told_in_its_own_words(qemu):
         assert "usb-ptr" in log
         if fresh.version < (11, 0):  # later its answer says it all
             assert str(vm.directory / "stderr") in log
+
+
+def test_a_fresh_qemu_is_looked_at_before_an_image_is_reverted(qemu):
+    """`load --run` reverts an image before QEMU opens it: by then one has been started, and compared."""
+    vm = qemu.start(Topology(disks=(DiskSpec("disk0"),), extra_args=BASE))
+    state = {"external": str(vm.directory / "a.state"), "capture": "stopped"}
+    manifest = save_external(vm, request_of("a", {"disk0": "internal"}, state))
+    assert on_disk(vm, "write")
+    vm.end()
+    other = template(vm, manifest).replace("-device e1000,id=nic,addr=6 ", "")
+    done = snapplan("load", "a", "--run", other, "--qmp", options(vm)[1], *options(vm)[2:], "--yes")
+    found = {(p["code"], p["subject"]) for p in as_json(done)["error"]["problems"]}
+    assert (done.returncode, as_json(done)["error"]["code"]) == (20, "load-refused")
+    assert ("machine-differs", "e1000") in found
+    assert "disk-reverted" not in {code for code, _ in found}
+    with run_qemu(attrs.evolve(vm.topology, paused=True), vm.directory) as again:
+        assert on_disk(again, "read")
+        again.end()
+    with restored(vm, manifest, "--yes") as fresh:
+        assert fresh.status() == "running"
+    with run_qemu(attrs.evolve(vm.topology, paused=True), vm.directory) as again:
+        assert not on_disk(again, "read")
