@@ -10,11 +10,21 @@ from __future__ import annotations
 import array
 import os
 import socket
+import stat
 from collections import deque
+from enum import Enum
 
-__all__ = ["DescriptorSocket"]
+__all__ = ["DescriptorSocket", "Taken"]
 
 _MOST_DESCRIPTORS = 16  # QEMU takes as many with one message
+
+
+class Taken(Enum):
+    """What a descriptor was of that a `getfd` took."""
+
+    NOTHING = "nothing"
+    FILE = "file"
+    SOCKET = "socket"
 
 
 class DescriptorSocket(socket.socket):
@@ -39,15 +49,17 @@ class DescriptorSocket(socket.socket):
                 self._waiting.extend(numbers)
         return data
 
-    def take_descriptor(self) -> bool:
-        """Take the oldest descriptor that waits; whether there was one."""
+    def take_descriptor(self) -> Taken:
+        """Take the oldest descriptor that waits, and close it; what it was of."""
         if not self._waiting:
-            return False
-        os.close(self._waiting.popleft())
-        return True
+            return Taken.NOTHING
+        descriptor = self._waiting.popleft()
+        mode = os.fstat(descriptor).st_mode
+        os.close(descriptor)
+        return Taken.SOCKET if stat.S_ISSOCK(mode) else Taken.FILE
 
     def close(self) -> None:
         """Close the connection and what nobody took."""
-        while self.take_descriptor():
+        while self.take_descriptor() is not Taken.NOTHING:
             pass
         super().close()

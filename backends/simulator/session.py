@@ -17,7 +17,7 @@ from typing import Protocol, cast
 
 from qemu.qmp.protocol import AsyncProtocol
 
-from backends.simulator.descriptors import DescriptorSocket
+from backends.simulator.descriptors import DescriptorSocket, Taken
 from backends.simulator.json_stream import JsonProblem, JsonStream
 from backends.simulator.vm import Delivery, Message, SimulatedVm
 from planner.semantics import QmpError, check_command, schema_of
@@ -193,7 +193,9 @@ class Session(AsyncProtocol[bytes]):
         vm = self._host.vm
         if name != "getfd" or vm.dead or check_command(vm.state, name, arguments):
             return None
-        if self._socket is not None and self._socket.take_descriptor():
+        taken = Taken.NOTHING if self._socket is None else self._socket.take_descriptor()
+        if taken is not Taken.NOTHING:
+            vm.note_descriptor(str(arguments["fdname"]), socket=taken is Taken.SOCKET)
             return None
         return QmpError("GenericError", "No file descriptor supplied via SCM_RIGHTS")
 

@@ -101,6 +101,11 @@ class SimulatedVm:
         self._stalled_until_ns: int | None = None
         self._held: list[Message] = []
 
+    def note_descriptor(self, name: str, *, socket: bool) -> None:
+        """Note what a descriptor is of that comes with the next command."""
+        others = self.state.sockets - {name}
+        self.state = evolve(self.state, sockets=others | {name} if socket else others)
+
     @property
     def dead(self) -> bool:
         """Whether QEMU is gone."""

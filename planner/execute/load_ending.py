@@ -96,11 +96,11 @@ class EndingLoad(Driven):
         if not self.visit.settings_changed:
             return ""
         found = self.order.settings
-        self._settings_left = yield from put_settings(
-            self._answer, found.capabilities_before, found.parameters_before
-        )
+        before = (found.capabilities_before, found.parameters_before)
+        why = yield from put_settings(self._answer, *before)
+        self._settings_left = self._settings_left or why
         self.visit.settings_changed = False
-        return self._settings_left
+        return why
 
     def _settings_problems(self) -> tuple[Problem, ...]:
         if not self._settings_left:

@@ -148,7 +148,9 @@ class LoadMachine(EndingLoad):
         if why:
             raise self.visit.failed("command-refused", f"QEMU says: {why}")
         if self.order.forgets_error:
-            why = yield from forget_error(self._answer)
+            why, self._settings_left = yield from forget_error(self._answer)
+        if self._settings_left:
+            raise self.visit.failed("command-refused", f"QEMU says: {self._settings_left}")
         if why:
             words = (
                 f"QEMU remembers that a migration failed, and does not forget it: {why} (fact 65)"

@@ -53,17 +53,18 @@ def put_settings(
     return why
 
 
-def forget_error(ask: Ask) -> Doing[str]:
+def forget_error(ask: Ask) -> Doing[tuple[str, str]]:
     """Have QEMU forget the error of its last migration; the guest runs on, or stands as it does.
 
     Returns:
-        Why it has not; empty: it has, or never minded it.
+        Why it has not, and why its settings are not as they were; empty: it has, or never minded, and
+        they are.
     """
     if not migration_of(_value((yield from ask(Send("query-migrate"))))).error:
-        return ""
+        return "", ""
     capabilities = _pairs((yield from ask(Send("query-migrate-capabilities"))))
     if _NOT_BEFORE not in dict(capabilities):
-        return ""
+        return "", ""
     found = yield from _as_slow_as_can_be(ask, capabilities)
     why = yield from put_settings(ask, found.capabilities, found.parameters)
     error = why
@@ -72,7 +73,7 @@ def forget_error(ask: Ask) -> Doing[str]:
         if not error:
             break
     refused = yield from put_settings(ask, found.capabilities_before, found.parameters_before)
-    return error or refused
+    return error, refused
 
 
 def _as_slow_as_can_be(ask: Ask, capabilities: list[tuple[str, bool]]) -> Doing[Settings]:

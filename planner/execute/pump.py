@@ -159,8 +159,12 @@ class Pump:
         try:
             return await to_its_end(self._pump(action), self.interrupt)
         finally:
-            if self._sink is not None:
-                self._sink.close()
+            self.close()
+
+    def close(self) -> None:
+        """Let go of what it holds open; the VM is not told anything."""
+        if self._sink is not None:
+            self._sink.close()
 
     async def _pump(self, action: Action | Outcome) -> Outcome:
         while not isinstance(action, Outcome):

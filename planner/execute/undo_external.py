@@ -231,11 +231,14 @@ class UndoExternal:
             return
         found = self._program.resolution.migration_settings
         why = yield from put_settings(self._ask, found.capabilities_before, found.parameters_before)
+        self._settings_left(why)
+        self._visit.settings_changed = False
+        self._undone.append("put the migration settings back")
+
+    def _settings_left(self, why: str) -> None:
         if why:
             words = f"migration settings are not as they were: {why}"
             self._left.append(Problem("settings-left", "vm", words, "set them by hand"))
-        self._visit.settings_changed = False
-        self._undone.append("put the migration settings back")
 
     def forget_error(self) -> Doing:
         """Have QEMU forget that the stream failed: else no snapshot can be loaded (fact 65).
@@ -244,7 +247,8 @@ class UndoExternal:
         """
         if self._program.resolution.stream is None:
             return
-        why = yield from forget_error(self._ask)
+        why, unlike = yield from forget_error(self._ask)
+        self._settings_left(unlike)
         if why:
             yield Tell(f"QEMU still remembers the failed stream, until the next one: {why}")
 

@@ -252,7 +252,13 @@ def state_from_facts(
     )
     state = builder.finish(profile.name, facts.run_state, machine, host_ns)
     jobs = tuple(Job(job.id, job.type, "", (), status=job.status) for job in facts.jobs)
-    return evolve(state, jobs=jobs, migration=Migration(status=facts.migration))
+    return evolve(
+        state,
+        jobs=jobs,
+        migration=Migration(status=facts.migration, error=facts.migration_error),
+        capabilities=frozenset(name for name, on in facts.capabilities.items() if on),
+        parameters=tuple(sorted(facts.parameters.items())),
+    )
 
 
 def _add_disk(builder: _Builder, disk: Disk) -> None:

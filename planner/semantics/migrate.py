@@ -128,7 +128,7 @@ def _target_problem(state: VmState, uri: str) -> str:
         return ""
     if target not in state.fds:
         return f"File descriptor named '{target}' has not been found"
-    if not state.profile.fd_uri_takes_files:
+    if not state.profile.fd_uri_takes_files and target not in state.sockets:
         return "fd: migration to a file is not supported. Use file: instead."
     return ""
 

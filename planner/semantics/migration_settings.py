@@ -183,7 +183,7 @@ def _ram(state: VmState) -> dict[str, object]:
 
 
 def getfd(state: VmState, arguments: Mapping[str, object]) -> Result:
-    """The command `getfd`; every one is taken to have come with a regular file's descriptor."""
+    """The command `getfd`; whoever passes a socket's descriptor notes that in `state.sockets` first."""
     name = cast("str", arguments["fdname"])
     if name[:1].isdigit():
         return Result(

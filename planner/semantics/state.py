@@ -295,6 +295,7 @@ class VmState:
         parameters: Migration parameters that were set.
         streams: Machine states written outside of the disks.
         fds: Names given by `getfd`.
+        sockets: Names that stand for sockets, as whoever passes the descriptors knows; the rest: files.
         frozen: The guest's memory is write-protected for good (fact 41).
         died: Why QEMU is gone; empty while it lives.
         automatic_nodes: How many node names QEMU has made up.
@@ -319,6 +320,7 @@ class VmState:
     parameters: tuple[tuple[str, object], ...] = ()
     streams: tuple[Stream, ...] = ()
     fds: tuple[str, ...] = ()
+    sockets: frozenset[str] = frozenset()
     frozen: bool = False
     died: str = ""
     automatic_nodes: int = 0

@@ -4,7 +4,9 @@ Nothing waits here: time is virtual, so ten thousand runs take minutes.  Which f
 in which run follows from the seed alone.
 """
 
+import os
 import random
+import stat
 
 from attrs import define, evolve, field, frozen
 
@@ -15,11 +17,13 @@ from planner.semantics import (
     Failure,
     VmState,
     advance,
+    advance_background,
     advance_host,
     content_node,
     execute,
     guest_step,
     lookup,
+    next_in_background,
     start,
 )
 
@@ -186,8 +190,17 @@ class FaultyVm:
     def _node(self, disk):
         return content_node(self.state.graph, lookup(self.state, disk))
 
+    async def execute_with_descriptor(self, command, arguments, descriptor, timeout_s):
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            self.state = evolve(self.state, sockets=self.state.sockets | {arguments["fdname"]})
+        return await self.execute(command, arguments, timeout_s)
+
     def _guest_works(self):
         self.state = guest_step(self._ticked())
+        if next_in_background(self.state):  # a migration that this run began goes on, step by step
+            done = advance_background(self.state)
+            self.state = done.state
+            self._emit(done.events)
 
     def _ticked(self):
         return advance_host(self.state, 1_000_000)

@@ -125,14 +125,19 @@ class Run:
     dies: bool = False
     asked: list = field(factory=list)
     log: list = field(factory=list)
+    pumps: list = field(factory=list)
 
     def end(self) -> Outcome:
-        return asyncio.run(self._end())
+        try:
+            return asyncio.run(self._end())
+        finally:
+            for pump in self.pumps:
+                pump.close()
 
     async def _end(self):
         self.vm.armed = True
         machine = self.make()
-        pump = MachinePump(machine, self.vm, images=self.vm)
+        self.pumps.append(pump := MachinePump(machine, self.vm, images=self.vm))
         action = machine.start()
         while not isinstance(action, Outcome):
             number = len(self.asked)
@@ -145,7 +150,7 @@ class Run:
                 machine, action = self._again(action)
                 self.vm.linked = False
                 self.vm.events.clear()
-                pump = MachinePump(machine, self.vm, images=self.vm)
+                self.pumps.append(pump := MachinePump(machine, self.vm, images=self.vm))
                 continue
             events = self.vm.pending_events()
             self.log.append((response, events))

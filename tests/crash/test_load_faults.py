@@ -61,7 +61,8 @@ def judge(vm, order, outcome):
     elif outcome.phase is Phase.INCOMPLETE:
         assert outcome.left, "exit 21 without an account"
         judge_account(outcome, reverted, vm)
-        if not outcome.loaded and not foreign and not vm.state.died:
+        torn = not outcome.loaded and not outcome.reverted.nothing
+        if torn and not foreign and not vm.state.died:
             assert vm.state.run_state != "running", "a guest runs on what may be two instants"
     else:
         assert outcome.phase is Phase.UNKNOWN

@@ -26,6 +26,7 @@ BACKGROUND = (
     'migrate-set-capabilities capabilities=[{"capability":"background-snapshot","state":true}'
 )
 MIGRATE = "migrate uri=file:/s"
+MULTIFD = 'migrate-set-capabilities capabilities=[{"capability":"multifd","state":'
 LIVE = (
     'migrate-set-capabilities capabilities=[{"capability":"pause-before-switchover","state":true}]'
 )
@@ -47,6 +48,10 @@ NEW = evolve(USUAL, qemu=QemuVersion(11, 1, 3))
 
 def with_disks(*disks):
     return evolve(USUAL, disks=disks)
+
+
+def with_disks_of(facts, *disks, **more):
+    return evolve(facts, disks=disks, **more)
 
 
 CASES = {
@@ -137,6 +142,27 @@ CASES = {
         NEW,
         BACKGROUND + ',{"capability":"mapped-ram","state":true}]',
         [(1, "background-incompatible")],
+    ),
+    "a save with multifd left on": (
+        NEW,
+        f"{MULTIFD}true}}]\n{BOTH}\n{MULTIFD}false}}]\n{BOTH.replace('=j', '=k').replace('=t', '=u')}",
+        [(2, "known-settings")],
+    ),
+    "a save that is the end of QEMU": (
+        USUAL,
+        f"{MULTIFD}true}}]\n{BOTH}",
+        [(2, "known-settings"), (2, "qemu-aborts")],
+    ),
+    "a save on a VM where somebody left mapped-ram on": (
+        evolve(NEW, capabilities={"mapped-ram": True, "multifd": False}),
+        BOTH,
+        [(1, "known-settings")],
+    ),
+    "a load after a migration that failed": (
+        with_disks_of(NEW, disk("disk0", snapshots=(SAVED,)), migration_error="no room"),
+        'query-named-block-nodes\nsnapshot-load job-id=j tag=t vmstate=disk0 devices=["disk0"]\n'
+        + SEE,
+        [(2, "job-failed"), (2, "run-state-restored")],
     ),
     "fd: on 11": (
         NEW,

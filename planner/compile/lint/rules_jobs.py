@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from planner.compile.lint.moment import FIRST, Job, Memory, Moment, Rule
 from planner.compile.lint.program import Finding, Said
+from planner.model.migration import SPOILS
 from planner.semantics import Node, snapshot_node
 
 __all__ = ["RULES", "at_the_end", "note_event"]
@@ -49,6 +50,18 @@ def _arguments(at: Moment) -> Iterator[Finding]:
             "vmstate-not-in-devices",
             f"{vmstate!r} is not in devices: the job fails (fact 5)",
             f"add {vmstate!r} to devices",
+        )
+
+
+def _left_on(at: Moment) -> Iterator[Finding]:
+    """What somebody set for a migration, and a save or a load heeds."""
+    if at.execute not in ("snapshot-save", "snapshot-load"):
+        return
+    for name in sorted(at.state.capabilities & SPOILS.keys()):
+        yield at.finding(
+            "known-settings",
+            f"the migration capability {name} is on: {SPOILS[name]} (fact 64)",
+            "switch it off with migrate-set-capabilities, and on again afterwards",
         )
 
 
@@ -191,4 +204,4 @@ def at_the_end(memory: Memory) -> Iterator[Finding]:
             )
 
 
-RULES: tuple[Rule, ...] = (_waiting, _arguments, _loading, _after_failure, _begin)
+RULES: tuple[Rule, ...] = (_waiting, _arguments, _left_on, _loading, _after_failure, _begin)
