@@ -38,7 +38,7 @@ from planner.compile.part_image import images_of_vm
 from planner.compile.restore import restored_problems
 from planner.errors import BadInput, Problem, Refused
 from planner.execute.applying import check_nothing_pending
-from planner.execute.before_delete import absent_overlays, check_beforehand
+from planner.execute.before_delete import absent_overlays, check_beforehand, check_streams
 from planner.execute.consent import decide_and_ask
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driving import MachinePump
@@ -135,6 +135,7 @@ async def _on_vm(
                 absent=await absent_overlays(found.manifest, backend.host),
             )
             await check_beforehand(order, backend.host)
+            check_streams(found.manifest)
             return _Decided(evolve(order, manifest_file=str(found.path.resolve())), facts)
 
         def ask(decided: _Decided) -> bool:
@@ -170,6 +171,7 @@ async def _offline_of(
         _refuse_restored(found, wish)
         order = order_delete_offline(found.manifest, images, others, wish.overlays, absent=absent)
         await check_beforehand(order, host)
+        check_streams(found.manifest)
         order = evolve(order, manifest_file=str(found.path.resolve()))
         return order, stamps(found.manifest.files)
 

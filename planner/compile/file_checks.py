@@ -19,7 +19,7 @@ from enum import StrEnum
 from attrs import frozen
 
 from planner.errors import Problem
-from planner.model.manifest import FileRecord, Manifest, PartKind
+from planner.model.manifest import FileRecord, Manifest, ManifestPart, PartKind
 
 __all__ = [
     "FoundFile",
@@ -29,6 +29,7 @@ __all__ = [
     "file_notes",
     "file_problems",
     "recorded_files",
+    "removal_problem",
     "wants_digest",
 ]
 
@@ -160,6 +161,49 @@ def _remedy(recorded: RecordedFile) -> str:
 
 def _seconds(time_ns: int) -> str:
     return f"{time_ns // _NS_PER_S}.{time_ns % _NS_PER_S:09d}"
+
+
+def removal_problem(part: ManifestPart, found: FoundFile, *, is_stream: bool) -> Problem | None:
+    """Why a stream's file must not be removed: it is not provably the one that was saved.
+
+    A name is no proof: by now it may be anybody's file.  Its length is compared always, and its content
+    where there is a digest; without one it must be the same file, unchanged, as far as it was recorded.
+
+    Args:
+        part: The stream.
+        found: What has its name now; with a digest where `wants_digest` asks for one.
+        is_stream: Whether it begins as machine state does.
+    """
+    now = found.record
+    if now is None:
+        return None  # it is gone already
+    if not now.known:
+        why = "it is no regular file"
+    elif now.size_bytes != part.vm_state_size_bytes:
+        why = f"it had {part.vm_state_size_bytes} bytes and has {now.size_bytes}"
+    elif not is_stream:
+        why = "it does not begin as machine state does"
+    else:
+        why = _other_stream(part.record, now, found.unread)
+    if not why:
+        return None
+    words = f"it is not removed: it is not the machine state that was saved: {why}"
+    remedy = "see what it is, and move it away or remove it; then delete again"
+    return Problem("stream-differs", part.file, words, remedy)
+
+
+def _other_stream(was: FileRecord, now: FileRecord, unread: str) -> str:
+    """Why a file of the right length is not known to be the stream; empty: it is."""
+    if not was.known or _identity(was) == _identity(now):
+        return ""
+    if was.sha256 and not now.sha256:
+        return f"its content cannot be compared ({unread or 'it was not read'})"
+    what = evidence_of_change(was, now)
+    if (
+        what or was.sha256 or was.inode == now.inode
+    ):  # the last: only its mode, owner or names changed
+        return what
+    return "it is another file, of the same length and time"
 
 
 def file_notes(

@@ -11,10 +11,11 @@ from planner.compile.delete_checks import DeleteOrder
 from planner.compile.merge_checks import UNPROVED, UNPROVED_REMEDY, MergedOverlay
 from planner.errors import Problem, Refused, in_order
 from planner.execute.before_writing import unwritable
+from planner.execute.evidence import removal_problems
 from planner.execute.ports import Host, HostRefused, NoReply
 from planner.model.manifest import Manifest, PartKind
 
-__all__ = ["absent_overlays", "check_beforehand"]
+__all__ = ["absent_overlays", "check_beforehand", "check_streams"]
 
 _TIMEOUT_S = 600.0
 _REMEDIES = {
@@ -58,6 +59,18 @@ async def check_beforehand(order: DeleteOrder, host: Host | None) -> None:
             problems=in_order(problems),
             code="delete-refused",
         )
+
+
+def check_streams(manifest: Manifest) -> None:
+    """Refuse to remove a file of machine state that may be anybody's by now.
+
+    Raises:
+        Refused: With every such file (``stream-differs``); nothing was changed.
+    """
+    problems = in_order(removal_problems(manifest))
+    if problems:
+        message = f"snapshot {manifest.tag!r} cannot be deleted safely"
+        raise Refused(message, problems=problems, code="delete-refused")
 
 
 async def _problem(merge: MergedOverlay, order: DeleteOrder, host: Host) -> Problem | None:

@@ -16,6 +16,7 @@ from planner.compile.file_checks import (
     FoundFile,
     file_problems,
     recorded_files,
+    removal_problem,
     wants_digest,
 )
 from planner.errors import Problem
@@ -26,11 +27,13 @@ __all__ = [
     "digest_of",
     "look_at_files",
     "record_of",
+    "removal_problems",
     "stream_sizes",
     "with_records",
 ]
 
 _AT_ONCE_BYTES = 1024 * 1024
+_STREAM_MAGIC = b"QEVM"  # QEMU's, of `mapped-ram` files too
 
 
 def digest_of(descriptor: int) -> str:
@@ -132,6 +135,33 @@ def look_at_files(manifest: Manifest, *, deep: bool = False) -> dict[str, FoundF
         else:
             found[recorded.file] = _with_digest(recorded.file, now)
     return found
+
+
+def removal_problems(manifest: Manifest) -> tuple[Problem, ...]:
+    """Which files of machine state are not provably those that were saved, so that they stay."""
+    found = (_removal_problem(part) for part in manifest.of_kind(PartKind.STREAM))
+    return tuple(problem for problem in found if problem is not None)
+
+
+def _removal_problem(part: ManifestPart) -> Problem | None:
+    now = FileRecord() if Path(part.file).is_symlink() else record_of(part.file)
+    if not now.known:
+        there = os.path.lexists(part.file)
+        return removal_problem(part, FoundFile(now if there else None), is_stream=False)
+    wanted = wants_digest(part.record, now, deep=False)
+    found = _with_digest(part.file, now) if wanted else FoundFile(now)
+    return removal_problem(part, found, is_stream=_begins_as_stream(part.file))
+
+
+def _begins_as_stream(file: str) -> bool:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        return os.pread(descriptor, len(_STREAM_MAGIC), 0) == _STREAM_MAGIC
+    finally:
+        os.close(descriptor)
 
 
 def _with_digest(file: str, now: FileRecord) -> FoundFile:

@@ -193,3 +193,32 @@ def test_a_load_does_not_revert_a_frozen_image(qemu):
         code, said = run(vm, "load", "old", "--vm", again.qmp_path)
         assert (code, codes(said)) == (10, {("part-needed", "disk0")})
     assert run(vm, "verify", "a", "--offline")[1]["findings"] == []
+
+
+def test_a_delete_removes_no_file_that_is_not_provably_the_stream(qemu):
+    """By its name it is; by its length, its beginning or its content it is somebody else's."""
+    vm = qemu.start(DISKS)
+    save(vm)
+    state, kept = vm.directory / "a.state", vm.directory / "kept"
+    delete = ("delete", "a", "--vm", vm.qmp_path, "--yes", "--overlays", "keep")
+
+    def refused(command):
+        code, said = run(vm, *command)
+        assert (code, codes(said)) == (10, {("stream-differs", str(state))})
+
+    state.rename(kept)
+    was = kept.stat()
+    foreign = [b"a diary", b"QEVM" + b"\0" * (was.st_size - 4), b"\0" * was.st_size]
+    for content in foreign:
+        state.write_bytes(content)
+        os.utime(state, ns=(was.st_atime_ns, was.st_mtime_ns))
+        refused(delete)
+        assert state.read_bytes() == content
+        state.unlink()
+    state.symlink_to(kept)
+    refused(delete)
+    state.unlink()
+    shutil.copyfile(kept, state)  # another file of the same content: the digest proves it
+    assert run(vm, *delete)[0] == 0
+    assert kept.exists()
+    assert not state.exists()
