@@ -26,9 +26,11 @@ from planner.model.request import RunStateAfter
 from planner.model.request_text import read_request
 from tests.live.faults import STEPS, Account, assert_nothing_left, request, start
 from tests.live.gate import Gate
+from tests.live.restores import request_of, store
 from tests.live.runs import SNAPPLAN, held, snapplan
 from tests.live.snapshots import act, save
 from tests.support.fixtures import long
+from tests.support.topology import DiskSpec, Topology
 
 pytestmark = pytest.mark.real_qemu
 
@@ -290,6 +292,32 @@ def test_a_reporter_that_raises_stops_no_run(qemu, design):
     assert outcome.failure is None
     assert held(vm, KEPT) == KEPT
     assert vm.status() == "running"
+
+
+def test_a_restore_that_is_stopped_is_taken_back(qemu, tmp_path):
+    """The QEMU that was started is ended, and the overlays that were made for it are gone."""
+    vm = qemu.start(Topology(disks=(DiskSpec("disk0"),)))
+    state = {"external": str(vm.directory / "a.state"), "capture": "stopped"}
+    text = request_of("a", {"disk0": vm.directory / "a.disk0.qcow2"}, state, others="exclude")
+    saved = snapplan("apply", "-", "--vm", vm.qmp_path, *store(vm), text=text)
+    assert saved.returncode == 0, saved.stderr
+    vm.end()
+    told, deaf = tmp_path / "told", tmp_path / "deaf"
+    os.mkfifo(told)
+    deaf.write_text(f'#!/bin/sh\necho $$ >"{told}"\nexec sleep 3600\n')  # it never listens
+    deaf.chmod(0o700)
+    words = f"{deaf} {{disk:disk0}} {{format:disk0}} {{qmp}}"
+    before = sorted(vm.directory.iterdir())
+    command = [SNAPPLAN, "load", "a", "--run", words, "--qmp", vm.directory / "new", *store(vm)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        pid = int(told.read_text())
+        process.send_signal(signal.SIGHUP)
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130, err
+    assert json.loads(out)["error"]["code"] == "interrupted"
+    assert sorted(vm.directory.iterdir()) == before
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 # --- a job that another client dismisses --------------------------------------------------------
