@@ -26,10 +26,10 @@ from backends.messages import LINE_LIMIT_BYTES, read_line, read_message
 from planner.errors import BadInput, CannotConnect, Problem
 from planner.execute.ports import CommandRefused, ConnectionLost, Event, NoReply
 
-__all__ = ["QemuBackend", "connect", "parse_address"]
+__all__ = ["HEARD_EVENTS", "QemuBackend", "connect", "event_of", "parse_address"]
 
 _EVENTS_LIMIT_BYTES = 16 * 1024 * 1024
-_HEARD_EVENTS = frozenset(
+HEARD_EVENTS = frozenset(
     {
         *("STOP", "RESUME", "SHUTDOWN", "RESET", "SUSPEND", "WAKEUP", "MIGRATION"),
         *("JOB_STATUS_CHANGE", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "BLOCK_JOB_ERROR"),
@@ -107,7 +107,7 @@ class _Client(QMPClient):
             raise
 
     def _hear(self, message: Message, size_bytes: int) -> None:
-        if message["event"] not in _HEARD_EVENTS:
+        if message["event"] not in HEARD_EVENTS:
             return
         self._heard_bytes += size_bytes
         if self._heard_bytes > _EVENTS_LIMIT_BYTES:
@@ -277,7 +277,7 @@ class QemuBackend:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if getting.done():
-                self._events.append(_event(getting.result()))
+                self._events.append(event_of(getting.result()))
             elif self._ending.done():
                 raise ConnectionLost("the connection ended while an event was awaited")
             else:
@@ -295,7 +295,7 @@ class QemuBackend:
 
     def _take(self) -> None:
         while self._client is not None and not self._client.heard.empty():
-            self._events.append(_event(self._client.heard.get_nowait()))
+            self._events.append(event_of(self._client.heard.get_nowait()))
 
     async def close(self) -> None:
         """End the connection; the VM goes on."""
@@ -321,7 +321,8 @@ async def _end(client: QMPClient) -> None:
         return
 
 
-def _event(message: Message) -> Event:
+def event_of(message: Message) -> Event:
+    """An event of a run, from what QMP says."""
     stamp = message.get("timestamp")
     at_us = 0
     if isinstance(stamp, Mapping):

@@ -8,15 +8,17 @@ import click
 from attrs import frozen
 
 from backends.guest_agent import GuestAgent
+from backends.host import QemuHost
+from backends.images import QemuImages
 from planner.cli.reporter import TerminalReporter
 from planner.cli.stopping import stopped_by_signals
 from planner.errors import BadInput, Problem
 from planner.execute.ports import Backend
 from planner.execute.store import Store
 from planner.present.visible import visible
-from planner.verbs.context import Context, Question
+from planner.verbs.context import Context, Offline, Question
 
-__all__ = ["Asking", "context_of"]
+__all__ = ["Asking", "context_of", "offline_of"]
 
 
 @frozen
@@ -58,6 +60,18 @@ def context_of(
         store,
         address,
         GuestAgent,
+        reporter,
+        consent=Asking(reporter, yes),
+        awaiting=stopped_by_signals,
+    )
+
+
+def offline_of(store: Store, reporter: TerminalReporter, *, yes: bool = False) -> Offline:
+    """The same without a VM."""
+    return Offline(
+        store,
+        QemuImages(),
+        QemuHost(),
         reporter,
         consent=Asking(reporter, yes),
         awaiting=stopped_by_signals,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import stat
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
@@ -15,8 +13,9 @@ from typing import Any, TypeVar
 import click
 from platformdirs import user_state_dir
 
-from planner.errors import BadInput, CannotConnect, InternalError, Problem, SnapplanError
+from planner.errors import CannotConnect, InternalError, SnapplanError
 from planner.execute.finding import find_backend
+from planner.execute.input import read_text_file, text_of
 from planner.execute.output import STDERR, STDOUT, descriptor_of, write_output
 from planner.execute.ports import Backend
 from planner.execute.pump import ask_facts
@@ -39,7 +38,6 @@ __all__ = [
     "write_file",
 ]
 
-_FILE_LIMIT_BYTES = 64 * 1024 * 1024
 _Result = TypeVar("_Result")
 
 _BACKEND = "snapplan.backend"
@@ -124,33 +122,8 @@ def print_json(value: object) -> None:
 
 
 def read_file(path: str) -> str:
-    """Read a text file, or stdin for ``-``.
-
-    Raises:
-        BadInput: It is not there, no text, or too large.
-    """
-    try:
-        raw = sys.stdin.buffer.read(_FILE_LIMIT_BYTES + 1) if path == "-" else _read_bytes(path)
-    except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
-    if len(raw) > _FILE_LIMIT_BYTES:
-        raise _unreadable(path, f"it is larger than {_FILE_LIMIT_BYTES} bytes")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, "it is no UTF-8 text") from error
-
-
-def _read_bytes(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
-            raise IsADirectoryError
-        return file.read(_FILE_LIMIT_BYTES + 1)
-
-
-def _unreadable(path: str, why: str) -> BadInput:
-    problem = Problem("file-unreadable", path, why)
-    return BadInput(f"{path} cannot be read: {why}", problems=(problem,), code=problem.code)
+    """Read a text file, or stdin for ``-``; see `planner.execute.input`."""
+    return text_of(sys.stdin.buffer, path) if path == "-" else read_text_file(path)
 
 
 def write_file(path: str, text: str) -> bool:

@@ -1,24 +1,14 @@
-"""Finds the manifest that a command line means, and what else the commands on manifests share."""
+"""What the commands on manifests share: how a manifest is named, and where its images are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import click
-from attrs import frozen
 
-from planner.cli.common import read_file
-from planner.errors import BadInput, Problem
-from planner.execute.meeting import Met
-from planner.execute.store import Store, VmStore
-from planner.model.manifest import Manifest
-from planner.model.manifest_text import read_manifest
+from planner.verbs.find import Found, find_manifest, read_again, store_of
 
 __all__ = [
     "Found",
     "find_manifest",
-    "find_on_vm",
     "manifest_argument",
     "offline_option",
     "read_again",
@@ -31,73 +21,3 @@ offline_option = click.option(
     is_flag=True,
     help="Work on the image files themselves; no VM may have them open.",
 )
-
-
-@frozen
-class Found:
-    """A manifest, and the file that it is in."""
-
-    manifest: Manifest
-    path: Path
-
-
-def find_manifest(source: str, stores: Sequence[VmStore]) -> Found:
-    """The manifest of a tag that a store has, else of a file.
-
-    Args:
-        source: A tag, or a path.
-        stores: Where to look for a tag: the VM's own, or without a VM those of all.
-
-    Raises:
-        BadInput: There is none, there are several, or it cannot be read.
-    """
-    found = [
-        Found(manifest, store.manifest_path(source))
-        for store in stores
-        if (manifest := store.manifest(source)) is not None
-    ]
-    if len(found) > 1:
-        files = ", ".join(str(each.path) for each in found)
-        raise _bad("manifest-ambiguous", source, f"several VMs have one: {files}", "give its file")
-    if found:
-        return found[0]
-    if not Path(source).is_file():
-        known = sorted({each.tag for store in stores for each in store.manifests().found})
-        remedy = f"known: {', '.join(known)}" if known else "the store has none; give its file"
-        raise _bad("manifest-unknown", source, "no manifest has this tag, nor this file", remedy)
-    return Found(read_manifest(read_file(source), source), Path(source))
-
-
-def read_again(found: Found) -> Found:
-    """The same manifest as it is now: what was read before a lock was held may be out of date.
-
-    Raises:
-        BadInput: It is gone, or cannot be read.
-    """
-    if not found.path.is_file():
-        why = "its manifest has gone meanwhile"
-        raise _bad("manifest-unknown", found.manifest.tag, why, "look again: `snapplan list`")
-    return Found(read_manifest(read_file(str(found.path)), str(found.path)), found.path)
-
-
-def find_on_vm(source: str, vm: VmStore, met: Met) -> Found:
-    """The manifest of a tag that a VM has, or that one has whose images this VM lies on; else of a file.
-
-    To be read, not to be deleted; the errors are those of `find_manifest`.
-    """
-    if vm.manifest(source) is None:
-        for path, manifest in met.store.inherited(met.identity, vm):
-            if manifest.tag == source:
-                return Found(manifest, path)
-    return find_manifest(source, [vm])
-
-
-def _bad(code: str, source: str, why: str, remedy: str) -> BadInput:
-    problem = Problem(code, source, why, remedy)
-    return BadInput(str(problem), problems=(problem,), code=code)
-
-
-def store_of(found: Found, store: Store) -> VmStore | None:
-    """The VM's share of the store that keeps a manifest; None for a file elsewhere."""
-    vm = VmStore(found.path.parent.parent)
-    return vm if vm.folder.parent == store.root else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from backends.guest_agent import GuestAgent
+from backends.host import QemuHost
 from backends.images import QemuImages
 from planner.cli.common import (
     connected,
@@ -13,26 +15,13 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
-from planner.cli.manifests import (
-    find_manifest,
-    find_on_vm,
-    manifest_argument,
-    offline_option,
-    store_of,
-)
-from planner.compile.file_checks import file_notes, recorded_files
-from planner.compile.left_out_checks import left_out_problems
-from planner.errors import Problem, Refused, Violation, in_order
-from planner.execute.evidence import look_at_files, stream_sizes
-from planner.execute.left_out import look_at_left_out
-from planner.execute.meeting import meet
-from planner.execute.offline import check_images, verify_offline
-from planner.execute.pending_images import check_images_free
+from planner.cli.manifests import manifest_argument, offline_option
+from planner.errors import Violation
 from planner.execute.ports import Backend
 from planner.execute.store import Store
-from planner.execute.verifying import ask_images, verify_on_vm
-from planner.model.manifest import Manifest, PartKind
 from planner.present.verdict_view import Verdict, verdict_text, verdict_to_plain
+from planner.verbs.context import Context, Offline
+from planner.verbs.verify import verify, verify_offline
 
 __all__ = ["command"]
 
@@ -62,65 +51,15 @@ def command(  # noqa: PLR0913 - one parameter an option
     if (vm is None) == (not offline):
         raise click.UsageError("give either --vm ADDR or --offline")
     if vm is None:
-        found = find_manifest(source, store.vms())
-        check_images_free(store, found.manifest, store_of(found, store))
-        verdict = run(_offline(found.manifest, deep=deep))
+        verdict = run(verify_offline(Offline(store, QemuImages(), QemuHost()), source, deep=deep))
     else:
-        verdict = _on_vm(source, vm, store, deep=deep)
+
+        async def work(backend: Backend) -> Verdict:
+            return await verify(Context(backend, store, vm, GuestAgent), source, deep=deep)
+
+        verdict = run(connected(vm, work))
     if as_json:
         print_json(verdict_to_plain(verdict))
     else:
         click.echo(verdict_text(verdict))
     return Violation.exit_code if verdict.findings else 0
-
-
-def _on_vm(source: str, vm: str, store: Store, *, deep: bool) -> Verdict:
-    async def work(backend: Backend) -> Verdict:
-        met = await meet(backend, store, vm)
-        facts, manifest = met.facts, find_on_vm(source, met.vm, met).manifest
-        below = await ask_images(backend)
-        local = backend.images is not None
-        sizes = stream_sizes(manifest) if local else None
-        files = look_at_files(manifest, deep=deep) if local else {}
-        findings = verify_on_vm(manifest, facts, below, sizes, files)
-        unchecked = list(file_notes(manifest, files, deep=deep)) if local else []
-        if not local and (manifest.of_kind(PartKind.STREAM) or any(recorded_files(manifest))):
-            unchecked.append(
-                "the machine state's file, and whether frozen images were written to: the VM's files "
-                "are not to be seen from here"
-            )
-        if deep:
-            unchecked.append("the images with qemu-img: the VM has them open; use --offline")
-        now = look_at_left_out(manifest, local=local)
-        left_out = in_order(left_out_problems(manifest, now, facts))
-        return Verdict(manifest, findings, tuple(unchecked), left_out)
-
-    return run(connected(vm, work))
-
-
-async def _offline(manifest: Manifest, *, deep: bool) -> Verdict:
-    images = QemuImages()
-    files = look_at_files(manifest, deep=deep)
-    findings = await verify_offline(manifest, images, stream_sizes(manifest), files)
-    _refuse_used(findings)
-    if deep:
-        looked_into = [
-            file
-            for part in manifest.parts
-            if part.kind is not PartKind.STREAM
-            for file in (part.file if part.format != "raw" else "", part.overlay_file)
-            if file  # of a raw image there is nothing that qemu-img could check
-        ]
-        findings = in_order((*findings, *await check_images(looked_into, images)))
-        _refuse_used(findings)
-    notes = file_notes(manifest, files, deep=deep)
-    unchecked = ("the machine and its devices: no VM was asked", *notes)
-    left_out = in_order(left_out_problems(manifest, look_at_left_out(manifest)))
-    return Verdict(manifest, findings, unchecked, left_out)
-
-
-def _refuse_used(findings: tuple[Problem, ...]) -> None:
-    """An image that somebody has open says nothing of a snapshot, good or bad."""
-    used = tuple(problem for problem in findings if problem.code == "image-in-use")
-    if used:
-        raise Refused("a VM has the images open", problems=used, code="image-in-use")

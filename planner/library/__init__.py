@@ -1,5 +1,121 @@
-"""Consistent snapshots of QEMU virtual machines: save, go back, delete, and undo what fails."""
+"""Consistent snapshots of QEMU virtual machines: save, go back, delete, and undo what fails.
+
+    import asyncio, snapplan
+
+    async def main(qmp):                              # a socket's path, or a connected QMPClient
+        async with snapplan.attach(qmp) as vm:        # snapplan.sync.attach is its blocking twin
+            snapshot = await vm.save("before", on_progress=print)
+            await snapshot.load()
+            await snapshot.delete()
+
+Everything here is imported when something of it is first used, so that ``import snapplan`` costs next
+to nothing.  Errors are one tree (`SnapplanError`): each has a stable ``code``, its ``problems`` as data,
+and says in ``vm_state`` what the VM is in now.
+"""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from planner.library import sync
+    from planner.library.names import (
+        Attachment,
+        Backend,
+        BadInput,
+        CannotConnect,
+        Capture,
+        Exclude,
+        ExistingTag,
+        External,
+        ExternalMachineState,
+        Facts,
+        FreezeFilesystems,
+        Internal,
+        InternalError,
+        InternalMachineState,
+        Interrupted,
+        ManifestPart,
+        NoMachineState,
+        Others,
+        OutcomeUnknown,
+        Overlays,
+        Plan,
+        Problem,
+        Progress,
+        Refused,
+        Request,
+        RunFailed,
+        RunStateAfter,
+        SnapplanError,
+        Snapshot,
+        Standing,
+        Store,
+        UndoIncomplete,
+        Verdict,
+        Violation,
+        Vm,
+        VmChanged,
+        attach,
+    )
+
+    __version__: str
+
+__all__ = [
+    "Attachment",
+    "Backend",
+    "BadInput",
+    "CannotConnect",
+    "Capture",
+    "Exclude",
+    "ExistingTag",
+    "External",
+    "ExternalMachineState",
+    "Facts",
+    "FreezeFilesystems",
+    "Internal",
+    "InternalError",
+    "InternalMachineState",
+    "Interrupted",
+    "ManifestPart",
+    "NoMachineState",
+    "Others",
+    "OutcomeUnknown",
+    "Overlays",
+    "Plan",
+    "Problem",
+    "Progress",
+    "Refused",
+    "Request",
+    "RunFailed",
+    "RunStateAfter",
+    "SnapplanError",
+    "Snapshot",
+    "Standing",
+    "Store",
+    "UndoIncomplete",
+    "Verdict",
+    "Violation",
+    "Vm",
+    "VmChanged",
+    "attach",
+    "__version__",
+    "sync",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - costs more than all the rest
+
+        return version("snapplan")
+    if name == "sync":
+        return importlib.import_module(".sync", __name__)
+    if name not in __all__:
+        raise AttributeError(f"module 'snapplan' has no attribute {name!r}")
+    return getattr(importlib.import_module(".names", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -37,7 +37,13 @@ from planner.model.request import (
 from planner.model.tag import tag_problems
 from planner.model.text import Document, read_text
 
-__all__ = ["ReadRequest", "read_request", "request_from_plain", "request_to_plain"]
+__all__ = [
+    "ReadRequest",
+    "check_request",
+    "read_request",
+    "request_from_plain",
+    "request_to_plain",
+]
 
 _KEYS = (
     *("tag", "machine-state", "disks", "others", "existing-tag", "run-state-after"),
@@ -89,6 +95,17 @@ def request_from_plain(document: Document) -> ReadRequest:
     return ReadRequest(request, (*document.problems, *reader.problems))
 
 
+def check_request(request: Request) -> ReadRequest:
+    """Check a request that was made as an object exactly as one from a file is checked."""
+    names = [name for name, _ in request.disks]
+    twice = sorted({name for name in names if names.count(name) > 1}, key=str)
+    problems = tuple(
+        Problem("key-twice", f"disks.{name}", "the disk is named twice") for name in twice
+    )
+    read = request_from_plain(Document(request_to_plain(request)))
+    return ReadRequest(read.request, (*problems, *read.problems))
+
+
 def request_to_plain(request: Request) -> dict[str, object]:
     """Write a request as the plain values of its file, every default spelled out."""
     return {
@@ -111,7 +128,14 @@ def _freeze_to_plain(freeze: FreezeFilesystems | None) -> dict[str, object]:
 def _wish_to_plain(wish: Wish) -> object:
     if isinstance(wish, External):
         return {"external": wish.path}
-    return "internal" if isinstance(wish, Internal) else "exclude"
+    if isinstance(wish, Internal):
+        return "internal"
+    return "exclude" if isinstance(wish, Exclude) else _nonsense(wish)
+
+
+def _nonsense(value: object) -> str:
+    """What is no value of a request, so that a reader refuses it; it shows what was meant."""
+    return f"a {type(value).__name__}"
 
 
 def _machine_state_to_plain(state: MachineState) -> object:
@@ -128,7 +152,7 @@ def _machine_state_to_plain(state: MachineState) -> object:
             },
             **({"auto-converge": True} if state.auto_converge else {}),
         }
-    return "none"
+    return "none" if isinstance(state, NoMachineState) else _nonsense(state)
 
 
 @frozen

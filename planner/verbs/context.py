@@ -7,11 +7,21 @@ from typing import Any, Protocol, TypeVar
 
 from attrs import frozen
 
-from planner.execute.ports import Agent, Backend, Reporter
+from planner.execute.offline import OfflineImages
+from planner.execute.ports import Agent, Backend, Host, Images, Reporter
 from planner.execute.stopping import to_its_end
 from planner.execute.store import Store
 
-__all__ = ["Agents", "Awaiting", "Consent", "Context", "Question", "agreed"]
+__all__ = [
+    "Agents",
+    "Awaiting",
+    "Consent",
+    "Context",
+    "ImageFiles",
+    "Offline",
+    "Question",
+    "agreed",
+]
 
 _Result = TypeVar("_Result")
 
@@ -77,6 +87,31 @@ class Context:
     store: Store
     address: str
     agents: Agents
+    reporter: Reporter | None = None
+    consent: Consent = agreed
+    awaiting: Awaiting = to_its_end
+
+
+class ImageFiles(OfflineImages, Images, Protocol):
+    """Image files that no VM has open: looked into, checked, reverted and repaired."""
+
+
+@frozen
+class Offline:
+    """What a verb is done with where no VM is.
+
+    Attributes:
+        store: Where manifests and journals are kept.
+        images: The images of the VM.
+        host: The machine that they are files of.
+        reporter: Who is told of the progress.
+        consent: Who is asked before something is lost for good.
+        awaiting: How work that changes the images is awaited.
+    """
+
+    store: Store
+    images: ImageFiles
+    host: Host
     reporter: Reporter | None = None
     consent: Consent = agreed
     awaiting: Awaiting = to_its_end

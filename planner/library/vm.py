@@ -1,0 +1,232 @@
+"""A VM and its snapshots, as a tool holds them: each method is a verb of `planner.verbs`.
+
+Every method may be cancelled (``asyncio.timeout``, a task group that falls): what it had begun is undone
+first, and then ``CancelledError`` is raised.  A callback that raises stops nothing; it is not called
+again.  Methods of one VM are called one after the other: the VM is locked meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from attrs import evolve, field, frozen
+
+from planner.compile.accepting import Accepted
+from planner.compile.delete_checks import Overlays
+from planner.compile.designs import AUTO
+from planner.compile.holdings import Holding, Standing
+from planner.compile.plan import Plan, compile_request
+from planner.errors import BadInput, Problem
+from planner.execute.outcome import Outcome
+from planner.execute.pump import ask_facts
+from planner.library.progress import OnProgress, ProgressReporter
+from planner.model.facts import Facts
+from planner.model.manifest import Manifest, ManifestPart
+from planner.model.request import Request, RunStateAfter
+from planner.model.request_text import ReadRequest, check_request, read_request
+from planner.present.verdict_view import Verdict
+from planner.present.vm_view import draft_request
+from planner.verbs.context import Context
+from planner.verbs.delete import delete
+from planner.verbs.listing import list_snapshots
+from planner.verbs.load import LoadWish, load
+from planner.verbs.save import Limits, save
+from planner.verbs.verify import verify
+
+__all__ = ["Snapshot", "Vm"]
+
+
+@frozen
+class Vm:
+    """A running VM that is attached."""
+
+    _context: Context = field(repr=False)
+
+    async def inspect(self) -> Facts:
+        """Ask the VM what it is: version, run state, disks with what they hold, devices.
+
+        Raises:
+            CannotConnect: It does not answer, or not in the shape that QMP says.
+        """
+        return await ask_facts(self._context.backend)
+
+    async def plan(self, what: str | Request, *, design: str = AUTO) -> Plan:
+        """Compile a request into a proved plan; the VM is asked questions only.
+
+        Args:
+            what: A tag, for everything that can be saved; or a request.
+            design: A design's name, or `auto`.
+
+        Raises:
+            BadInput: The request cannot be read, or the design is unknown.
+            Refused: It cannot be done safely.
+        """
+        facts = await self.inspect()
+        return compile_request(_read(what, facts), facts, design)
+
+    async def save(
+        self,
+        what: str | Request | Plan,
+        *,
+        design: str = AUTO,
+        on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
+        pause_budget_ms: float | None = None,
+    ) -> Snapshot:
+        """Take a snapshot, or leave the VM as it was.
+
+        Args:
+            what: A tag, for everything that can be saved, the machine state too; a request; or a plan.
+            design: For a tag or a request: a design's name, or `auto`.
+            on_progress: Called with each step before it is sent.
+            deadline_s: How long any step may take, in seconds, in place of each step's own deadline.
+            pause_budget_ms: The longest that the guest may stand still, in milliseconds.
+
+        Returns:
+            The snapshot; the guest runs on as it did, unless the request says otherwise.
+
+        Raises:
+            BadInput, Refused, VmChanged, CannotConnect: Nothing but questions was sent.
+            RunFailed: A step failed; all of it is undone, and the guest runs as before.
+            UndoIncomplete, OutcomeUnknown: Something is left; the problems say what, `recover` ends it.
+        """
+        source: Plan | ReadRequest
+        source = what if isinstance(what, Plan) else _read(what, await self._facts_for(what))
+        limits = Limits(deadline_s, pause_budget_ms)
+        saved = await save(_telling(self._context, on_progress), source, design, limits)
+        saved.outcome.raise_failure()
+        return await self.snapshot(saved.plan.request.tag)
+
+    async def snapshots(self) -> tuple[Snapshot, ...]:
+        """Every snapshot that the store has for this VM or that its disks hold, in order of tag."""
+        listed = await list_snapshots(self._context)
+        return tuple(_snapshot(each, self._context) for each in listed.holdings)
+
+    async def snapshot(self, tag: str) -> Snapshot:
+        """The snapshot of a tag.
+
+        Raises:
+            BadInput: There is none (``snapshot-unknown``).
+        """
+        for each in (await list_snapshots(self._context, tag)).holdings:
+            return _snapshot(each, self._context)
+        problem = Problem("snapshot-unknown", tag, "the VM has no snapshot of this tag")
+        raise BadInput(problem.words, problems=(problem,), code=problem.code)
+
+    async def _facts_for(self, what: str | Request) -> Facts | None:
+        return await self.inspect() if isinstance(what, str) else None
+
+
+@frozen
+class Snapshot:
+    """A snapshot of a VM, as it was when it was looked at.
+
+    Attributes:
+        tag: Its name.
+        standing: Whether it is whole.
+        manifest: Its record; None: it is not snapplan's, and can be looked at only.
+    """
+
+    tag: str
+    standing: Standing
+    manifest: Manifest | None = field(repr=False)
+    _context: Context = field(repr=False, eq=False)
+
+    @property
+    def parts(self) -> tuple[ManifestPart, ...]:
+        """Its parts, as recorded; empty where it is not."""
+        return () if self.manifest is None else self.manifest.parts
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """When it was taken (UTC, by the host's clock); None where it is not recorded."""
+        if self.manifest is None or not self.manifest.ended_ns:
+            return None
+        return datetime.fromtimestamp(self.manifest.ended_ns / 1e9, tz=UTC)
+
+    @property
+    def has_machine_state(self) -> bool:
+        """Whether the guest goes on from it where it was; without, it starts as after a power cut."""
+        return self.manifest is not None and self.manifest.vmstate is not None
+
+    async def load(  # noqa: PLR0913 - each is a wish of its own
+        self,
+        *,
+        run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
+        keep_current: str = "",
+        accept_changed: Iterable[str] = (),
+        accept_cpu: bool = False,
+        on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
+    ) -> Outcome:
+        """Go back to it: every disk and the machine state, or nothing.
+
+        Args:
+            run_state_after: ``as-before`` (the load), ``running`` or ``paused``.
+            keep_current: A tag under which what is there now is saved first; empty: it is lost.
+            accept_changed: Disks that were left out of it and may have changed since.
+            accept_cpu: Whether the processor may be another one.
+            on_progress: Called with each step before it is sent.
+            deadline_s: How long the load may take, in seconds.
+
+        Raises:
+            Refused: It cannot be loaded safely; nothing was touched.
+            RunFailed: It failed before a disk was reverted; the VM is as it was.
+            UndoIncomplete, OutcomeUnknown: It failed later; the VM is stopped, and the problems say
+                which disks were reverted.
+        """
+        wish = LoadWish(
+            RunStateAfter(run_state_after),
+            deadline_s,
+            keep_current,
+            Accepted(accept_cpu, frozenset(accept_changed)),
+        )
+        loaded = await load(_telling(self._context, on_progress), self.tag, wish)
+        loaded.outcome.raise_failure()
+        return loaded.outcome
+
+    async def verify(self) -> Verdict:
+        """Compare it with its record: every part, once, of one instant, on the same machine.
+
+        Returns:
+            What was found; `Verdict.findings` is empty where it is whole.
+        """
+        return await verify(self._context, self.tag)
+
+    async def delete(
+        self, *, overlays: Overlays | str | None = None, on_progress: OnProgress | None = None
+    ) -> None:
+        """Delete it: each part by id and name, its record last; the guest runs on.
+
+        Args:
+            overlays: Where it has overlays: ``commit`` merges them into the frozen images, ``keep``
+                leaves them.
+            on_progress: Called with each step before it is sent.
+
+        Raises:
+            Refused: Another snapshot needs a part, or a part is not what was recorded.
+            RunFailed: Not all of it could be deleted; the problems say what is left.
+        """
+        choice = None if overlays is None else Overlays(overlays)
+        deleted = await delete(_telling(self._context, on_progress), self.tag, choice)
+        deleted.outcome.raise_failure()
+
+
+def _telling(context: Context, on_progress: OnProgress | None) -> Context:
+    if on_progress is None:
+        return context
+    return evolve(context, reporter=ProgressReporter(on_progress))
+
+
+def _snapshot(holding: Holding, context: Context) -> Snapshot:
+    return Snapshot(holding.tag, holding.standing, holding.manifest, context)
+
+
+def _read(what: str | Request, facts: Facts | None) -> ReadRequest:
+    """A request that is an object is checked as one from a file is; a tag stands for all that can be."""
+    if isinstance(what, Request):
+        return check_request(what)
+    if facts is None:
+        raise BadInput("a tag is a request for a VM that is known")
+    return read_request(draft_request(facts, what))

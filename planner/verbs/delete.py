@@ -1,0 +1,198 @@
+"""Delete: takes a snapshot's parts away, each by id and name, and its manifest last."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from attrs import evolve, field, frozen
+
+from planner.compile.delete_checks import (
+    DeleteOrder,
+    Overlays,
+    order_delete,
+    order_delete_offline,
+)
+from planner.compile.part_image import images_of_vm
+from planner.compile.restore import restored_problems
+from planner.errors import Refused
+from planner.execute.applying import check_nothing_pending
+from planner.execute.before_delete import absent_overlays, check_beforehand, check_streams
+from planner.execute.consent import decide_and_ask
+from planner.execute.deleting import DeleteMachine
+from planner.execute.driving import MachinePump
+from planner.execute.files import stamps
+from planner.execute.frozen_bases import own_writes
+from planner.execute.gone import GoneVm
+from planner.execute.journal_file import JournalFile
+from planner.execute.meeting import meet
+from planner.execute.offline import images_of_files
+from planner.execute.ordering import begin_order, settle_order
+from planner.execute.outcome import Outcome
+from planner.execute.pending_images import check_images_free
+from planner.execute.ports import Backend, Host, Images
+from planner.execute.pump import ask_facts
+from planner.execute.recorder import Recorder
+from planner.execute.restoring import names_taken
+from planner.execute.store import VmStore
+from planner.execute.verifying import ask_images
+from planner.model.facts import Facts
+from planner.present.delete_view import intent_text
+from planner.verbs.context import Context, Offline, Question
+from planner.verbs.find import Found, find_manifest, read_again, store_of
+
+__all__ = ["Deleted", "delete", "delete_offline"]
+
+
+@frozen
+class Deleted:
+    """A delete that has ended.
+
+    Attributes:
+        order: What was decided.
+        outcome: How it ended; `Outcome.raise_failure` raises what a failure amounts to.
+    """
+
+    order: DeleteOrder
+    outcome: Outcome
+
+
+async def delete(context: Context, source: str, overlays: Overlays | None = None) -> Deleted:
+    """Delete a snapshot of a running VM; the guest runs on.
+
+    Args:
+        context: The VM, connected, and who is told and asked.
+        source: A tag that the store has for this VM, or a manifest's file.
+        overlays: What becomes of overlays; None: a snapshot that has some is refused.
+
+    Returns:
+        How it ended.  A delete that was interrupted is finished by another one.
+
+    Raises:
+        BadInput: There is no such manifest, or nobody could be asked.
+        Refused: Another snapshot needs a part, or a part is not what was recorded; nothing was deleted.
+        CannotConnect: The VM does not answer.
+    """
+    backend = context.backend
+    met = await meet(backend, context.store, context.address)
+    with met.locked() as vm:
+        check_nothing_pending(vm)
+
+        async def decide() -> _Decided:
+            facts = await ask_facts(backend)
+            found = find_manifest(source, [vm])
+            images = images_of_vm(facts, await ask_images(backend))
+            others = vm.manifests().found
+            _refuse_restored(found, overlays)
+            order = order_delete(
+                *(found.manifest, facts, images, others, overlays),
+                files_here=backend.host is not None,
+                absent=await absent_overlays(found.manifest, backend.host),
+            )
+            await check_beforehand(order, backend.host)
+            check_streams(found.manifest)
+            return _Decided(evolve(order, manifest_file=str(found.path.resolve())), facts)
+
+        decided = await decide_and_ask(
+            decide, lambda each: context.consent(_question(each.order)), source
+        )
+        order = decided.order
+        journal = begin_order(vm, met.identity, order, decided.facts, instance=met.instance)
+        hands = _Hands(backend, backend.images, backend.host, journal)
+        return await _delete(order, hands, context)
+
+
+async def delete_offline(
+    offline: Offline, source: str, overlays: Overlays | None = None
+) -> Deleted:
+    """Delete a snapshot in the image files of a VM that is not running; see `delete`.
+
+    Raises:
+        Refused: An image is open in a VM, an unfinished run concerns it, or it cannot be done safely.
+    """
+    found = find_manifest(source, offline.store.vms())
+    vm = store_of(found, offline.store)
+    with nullcontext() if vm is None else vm.locked():
+        decided = await decide_and_ask(
+            lambda: _decide_offline(found, vm, offline, overlays),
+            lambda each: offline.consent(_question(each[0])),
+            source,
+        )
+        order = decided[0]
+        hands = _Hands(GoneVm("no VM is used"), offline.images, offline.host)
+        with own_writes(vm, [part.file for part in order.parts], order.tag):
+            return await _delete(order, hands, offline)
+
+
+async def _decide_offline(
+    first: Found, vm: VmStore | None, offline: Offline, overlays: Overlays | None
+) -> tuple[DeleteOrder, object]:
+    found = read_again(first)
+    check_images_free(offline.store, found.manifest, vm)
+    absent = await absent_overlays(found.manifest, offline.host)
+    images, unreadable = await images_of_files(found.manifest, offline.images, absent)
+    if unreadable:
+        message = "not all images can be looked at"
+        raise Refused(message, problems=unreadable, code=unreadable[0].code)
+    others = () if vm is None else vm.manifests().found
+    _refuse_restored(found, overlays)
+    order = order_delete_offline(found.manifest, images, others, overlays, absent=absent)
+    await check_beforehand(order, offline.host)
+    check_streams(found.manifest)
+    order = evolve(order, manifest_file=str(found.path.resolve()))
+    return order, stamps(found.manifest.files)
+
+
+@frozen
+class _Decided:
+    """A delete on a running VM, before somebody agrees to it.
+
+    Attributes:
+        order: The delete.
+        facts: The VM as it was decided on; what does not change the order may change.
+    """
+
+    order: DeleteOrder
+    facts: Facts = field(eq=False)
+
+
+def _refuse_restored(found: Found, overlays: Overlays | None) -> None:
+    """What lies on a frozen image must find it as it is: disks that a restore made do."""
+    if overlays is not Overlays.COMMIT:
+        return
+    problems = tuple(restored_problems(found.manifest, names_taken(found.manifest, "")))
+    if problems:
+        message = f"{found.manifest.tag!r} was restored, and its frozen images are in use"
+        raise Refused(message, problems=problems, code="delete-refused")
+
+
+@frozen
+class _Hands:
+    """What a delete is done with."""
+
+    backend: Backend
+    images: Images | None
+    host: Host | None
+    journal: JournalFile | None = None
+
+
+async def _delete(order: DeleteOrder, hands: _Hands, context: Context | Offline) -> Deleted:
+    pump = MachinePump(
+        DeleteMachine.of(order),
+        hands.backend,
+        images=hands.images,
+        host=hands.host,
+        reporter=context.reporter,
+        recorder=None if hands.journal is None else Recorder(hands.journal),
+    )
+
+    async def work() -> Deleted:
+        outcome = await pump.run()
+        settle_order(order, outcome, hands.journal)
+        return Deleted(order, outcome)
+
+    return await context.awaiting(work(), pump.interrupt)
+
+
+def _question(order: DeleteOrder) -> Question:
+    what = intent_text(order)
+    return Question(order.tag, what, f"{what}. Go on?", "add --yes")

@@ -1,0 +1,118 @@
+"""List: a VM's snapshots, as the store records them and its disks hold them.  Changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from planner.compile.holdings import Holding, holdings
+from planner.compile.part_image import ImagesByDisk, images_of_vm
+from planner.errors import Problem
+from planner.execute.evidence import look_at_files, stream_sizes
+from planner.execute.meeting import meet
+from planner.execute.store import Manifests, Store, VmIdentity
+from planner.execute.verifying import ask_images, verify_by_facts, verify_images
+from planner.model.facts import Facts
+from planner.model.image import Image
+from planner.model.manifest import Manifest, PartKind
+from planner.verbs.context import Context
+
+__all__ = ["Listed", "list_by_facts", "list_snapshots"]
+
+
+@frozen
+class Listed:
+    """What a VM has.
+
+    Attributes:
+        holdings: Each tag, in order, with how it stands.
+        problems: Files of the store that are no manifests.
+        unchecked: What could not be looked at, in clauses.
+    """
+
+    holdings: tuple[Holding, ...]
+    problems: tuple[Problem, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+
+async def list_snapshots(context: Context, only: str = "") -> Listed:
+    """List a running VM's snapshots; each stands as `verify` would say.
+
+    Args:
+        context: The VM, connected.
+        only: The tag to look at; empty: all.
+
+    Raises:
+        CannotConnect: The VM does not answer.
+    """
+    met = await meet(context.backend, context.store, context.address)
+    below = await ask_images(context.backend)
+    return _listed(context.store, met.facts, met.identity, below, only)
+
+
+def list_by_facts(store: Store, facts: Facts, address: str = "") -> Listed:
+    """The same by facts alone, without the VM.
+
+    Args:
+        store: Where its manifests are.
+        facts: The VM, as it was.
+        address: Where it was; empty: not known.
+    """
+    return _listed(store, facts, VmIdentity.of(facts, address), None)
+
+
+def _listed(
+    store: Store,
+    facts: Facts,
+    identity: VmIdentity,
+    below: dict[str, Image] | None,
+    only: str = "",
+) -> Listed:
+    known = bool(identity.address or identity.uuid or identity.name)
+    recorded = _recorded(store, identity) if known else Manifests()
+    if only:
+        recorded = evolve(recorded, found=tuple(m for m in recorded.found if m.tag == only))
+    local = identity.address.startswith("/")
+    images = None if below is None else images_of_vm(facts, below)
+    findings = {
+        manifest.tag: _findings(manifest, facts, images, local=local) for manifest in recorded.found
+    }
+    lost = _lost_files(recorded.found) if local else ()
+    found = holdings(recorded.found, facts, lost, below=below, findings=findings)
+    if only:
+        found = tuple(each for each in found if each.tag == only)
+    return Listed(found, recorded.problems, () if local else _not_seen(recorded.found))
+
+
+def _findings(
+    manifest: Manifest, facts: Facts, images: ImagesByDisk | None, *, local: bool
+) -> tuple[Problem, ...]:
+    if images is None:
+        return verify_by_facts(manifest, facts)
+    if not local:
+        return verify_images(manifest, facts, images, None)
+    return verify_images(manifest, facts, images, stream_sizes(manifest), look_at_files(manifest))
+
+
+def _not_seen(manifests: tuple[Manifest, ...]) -> tuple[str, ...]:
+    external = any(p.kind is not PartKind.INTERNAL for each in manifests for p in each.parts)
+    return ("files of external parts: they are not to be seen from here",) if external else ()
+
+
+def _recorded(store: Store, identity: VmIdentity) -> Manifests:
+    """A VM's manifests, and those of the VM whose images it lies on, unless it has one of that tag."""
+    vm = store.vm(identity)
+    own = vm.manifests()
+    tags = {manifest.tag for manifest in own.found}
+    others = [each for _, each in store.inherited(identity, vm) if each.tag not in tags]
+    return evolve(own, found=tuple(sorted((*own.found, *others), key=lambda each: each.tag)))
+
+
+def _lost_files(manifests: tuple[Manifest, ...]) -> set[str]:
+    return {
+        part.file
+        for manifest in manifests
+        for part in manifest.parts
+        if part.kind is not PartKind.INTERNAL and not Path(part.file).exists()
+    }

@@ -1,0 +1,194 @@
+"""Load: goes back to a snapshot on a running VM, every disk and the machine state, or nothing."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from planner.compile.accepting import NOTHING_ACCEPTED, Accepted
+from planner.compile.load_checks import LoadOrder, order_load
+from planner.compile.part_image import images_of_vm
+from planner.compile.plan import Plan
+from planner.errors import Problem, Refused
+from planner.execute.applying import (
+    JournaledRun,
+    begin_run,
+    check_nothing_pending,
+    check_tag_free,
+    settle,
+)
+from planner.execute.driving import MachinePump
+from planner.execute.evidence import look_at_files
+from planner.execute.frozen_bases import check_reverted
+from planner.execute.journal_file import JournalFile
+from planner.execute.keeping import after_keeping, keeping_plan, keeping_pump
+from planner.execute.left_out import look_at_left_out
+from planner.execute.loading import LoadMachine, LoadOutcome
+from planner.execute.meeting import Met, meet
+from planner.execute.ordering import begin_order, settle_order
+from planner.execute.outcome import Outcome
+from planner.execute.pump import ask_facts
+from planner.execute.qemu_log import QemuLog, with_log
+from planner.execute.recorder import Recorder
+from planner.execute.reverting import offline_commands
+from planner.execute.store import VmStore
+from planner.execute.verifying import ask_images
+from planner.model.facts import Facts
+from planner.model.manifest import Manifest
+from planner.model.request import RunStateAfter
+from planner.verbs.context import Context
+from planner.verbs.find import find_on_vm
+
+__all__ = ["LoadWish", "Loaded", "load"]
+
+
+@frozen
+class LoadWish:
+    """How a snapshot is to be loaded.
+
+    Attributes:
+        run_state_after: What the VM does when it is loaded.
+        deadline_s: How long the load may take, in seconds; None: an hour.
+        keep: The tag under which what is there now is saved first; empty: it is lost.
+        accepted: What may differ from what was saved.
+    """
+
+    run_state_after: RunStateAfter = RunStateAfter.AS_BEFORE
+    deadline_s: float | None = None
+    keep: str = ""
+    accepted: Accepted = NOTHING_ACCEPTED
+
+
+@frozen
+class Loaded:
+    """A load that has ended.
+
+    Attributes:
+        order: What was decided.
+        outcome: How it ended; `Outcome.raise_failure` raises what a failure amounts to.
+    """
+
+    order: LoadOrder
+    outcome: Outcome
+
+
+async def load(context: Context, source: str, wish: LoadWish | None = None) -> Loaded:
+    """Go back to a snapshot whose parts are all inside images.
+
+    Args:
+        context: The VM, connected, and who is told.
+        source: A tag that the store has for this VM, or a manifest's file.
+        wish: How.
+
+    Returns:
+        How it ended.  A load that fails before a disk was reverted leaves the VM as it was; one that
+        fails later leaves it stopped, and the outcome says which disks were reverted (fact 20).
+
+    Raises:
+        BadInput: There is no such manifest.
+        Refused: It cannot be loaded safely; nothing but questions was sent.
+        RunFailed: What is there now could not be saved first; there was no load.
+        CannotConnect: The VM does not answer.
+    """
+    wish = wish or LoadWish()
+    # Whose lock it is, only the VM can say; what is decided on is asked when it is held.
+    met = await meet(context.backend, context.store, context.address)
+    with met.locked() as vm:
+        check_nothing_pending(vm)
+        manifest = find_on_vm(source, vm, met).manifest
+        _refuse_disks_alone(manifest)
+        facts = await ask_facts(context.backend)
+        if context.backend.images is not None:
+            check_reverted(vm, manifest, facts)
+        order = await _decide(context, manifest, facts, wish)
+        plan = _keeping(vm, manifest, facts, wish)
+        if plan is not None:
+            order = after_keeping(order, wish.keep)
+        return await _run(context, met, vm, order, plan, facts, wish)
+
+
+async def _decide(context: Context, manifest: Manifest, facts: Facts, wish: LoadWish) -> LoadOrder:
+    backend = context.backend
+    images = images_of_vm(facts, await ask_images(backend))
+    local = backend.images is not None
+    left_out = look_at_left_out(manifest, local=local)
+    saved = look_at_files(manifest) if local else {}
+    after, accepted = wish.run_state_after, wish.accepted
+    return order_load(manifest, facts, images, after, left_out, accepted, saved)
+
+
+def _keeping(vm: VmStore, manifest: Manifest, facts: Facts, wish: LoadWish) -> Plan | None:
+    """How what is there now is saved first; None: it is not to be."""
+    if not wish.keep:
+        return None
+    plan = keeping_plan(wish.keep, manifest, facts)
+    check_tag_free(vm, plan, facts)
+    return plan
+
+
+async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
+    context: Context,
+    met: Met,
+    vm: VmStore,
+    order: LoadOrder,
+    plan: Plan | None,
+    facts: Facts,
+    wish: LoadWish,
+) -> Loaded:
+    identity, instance = met.identity, met.instance
+    journal = begin_order(vm, identity, order, facts, instance=instance, deadline_s=wish.deadline_s)
+    try:
+        if plan is not None:
+            kept = begin_run(vm, identity, plan, facts, instance=instance)
+            await _keep(context, kept, journal)
+        pump = MachinePump(
+            LoadMachine.of(order, wish.deadline_s),
+            context.backend,
+            images=context.backend.images,
+            reporter=context.reporter,
+            recorder=Recorder(journal),
+        )
+
+        log = QemuLog.of(context.backend.peer_pid)
+
+        async def work() -> Loaded:
+            outcome = await pump.run()
+            settle_order(order, outcome, journal)
+            said = with_log(outcome, log) if isinstance(outcome, LoadOutcome) else outcome
+            return Loaded(order, said)
+
+        return await context.awaiting(work(), pump.interrupt)
+    finally:
+        journal.close()
+
+
+async def _keep(context: Context, run: JournaledRun, journal: JournalFile) -> None:
+    """Save what is there before the load; where that fails there is no load, and no record of one."""
+    backend = context.backend
+    pump = keeping_pump(
+        *(run, backend), images=backend.images, host=backend.host, reporter=context.reporter
+    )
+
+    async def work() -> Outcome:
+        outcome = await pump.run()
+        if outcome.failure is not None:
+            journal.remove()
+        settle(run, outcome)
+        return outcome
+
+    outcome = await context.awaiting(work(), pump.interrupt)
+    outcome.raise_failure()
+
+
+def _refuse_disks_alone(manifest: Manifest) -> None:
+    """No QMP command reverts a disk (fact 21): say what does."""
+    if manifest.vmstate is not None:
+        return
+    commands = offline_commands(manifest)
+    message = f"{manifest.tag!r} holds disks alone, and no QMP command reverts a disk (fact 21)"
+    remedies = [f"end the VM, then: {command}" for command in commands]
+    problems = tuple(Problem("disk-only", manifest.tag, message, remedy) for remedy in remedies)
+    raise Refused(
+        f"{message}; end the VM, then `snapplan load --offline` does it",
+        problems=problems or (Problem("disk-only", manifest.tag, message),),
+        code="disk-only",
+    )

@@ -1,0 +1,94 @@
+"""Verify: compares a snapshot with its manifest, on a running VM or in its files.  Changes nothing."""
+
+from __future__ import annotations
+
+from planner.compile.file_checks import file_notes, recorded_files
+from planner.compile.left_out_checks import left_out_problems
+from planner.errors import Problem, Refused, in_order
+from planner.execute.evidence import look_at_files, stream_sizes
+from planner.execute.left_out import look_at_left_out
+from planner.execute.meeting import meet
+from planner.execute.offline import check_images
+from planner.execute.offline import verify_offline as verify_files
+from planner.execute.pending_images import check_images_free
+from planner.execute.verifying import ask_images, verify_on_vm
+from planner.model.manifest import PartKind
+from planner.present.verdict_view import Verdict
+from planner.verbs.context import Context, Offline
+from planner.verbs.find import find_manifest, find_on_vm, store_of
+
+__all__ = ["verify", "verify_offline"]
+
+
+async def verify(context: Context, source: str, *, deep: bool = False) -> Verdict:
+    """Compare a snapshot of a running VM with its record: every part, once, of one instant.
+
+    Args:
+        context: The VM, connected.
+        source: A tag that the store has for this VM, or a manifest's file.
+        deep: Whether what there is a digest of is read; images that the VM has open cannot be checked
+            by qemu-img, and the verdict says so.
+
+    Raises:
+        BadInput: There is no such manifest.
+        CannotConnect: The VM does not answer.
+    """
+    met = await meet(context.backend, context.store, context.address)
+    facts, manifest = met.facts, find_on_vm(source, met.vm, met).manifest
+    below = await ask_images(context.backend)
+    local = context.backend.images is not None
+    sizes = stream_sizes(manifest) if local else None
+    files = look_at_files(manifest, deep=deep) if local else {}
+    findings = verify_on_vm(manifest, facts, below, sizes, files)
+    unchecked = list(file_notes(manifest, files, deep=deep)) if local else []
+    if not local and (manifest.of_kind(PartKind.STREAM) or any(recorded_files(manifest))):
+        unchecked.append(
+            "the machine state's file, and whether frozen images were written to: the VM's files "
+            "are not to be seen from here"
+        )
+    if deep:
+        unchecked.append("the images with qemu-img: the VM has them open; use --offline")
+    now = look_at_left_out(manifest, local=local)
+    left_out = in_order(left_out_problems(manifest, now, facts))
+    return Verdict(manifest, findings, tuple(unchecked), left_out)
+
+
+async def verify_offline(offline: Offline, source: str, *, deep: bool = False) -> Verdict:
+    """Compare a snapshot with its record in the image files themselves; no VM may have them open.
+
+    Args:
+        offline: The store and the images.
+        source: A tag that the store has, or a manifest's file.
+        deep: Whether what there is a digest of is read, and `qemu-img check` run on each image.
+
+    Raises:
+        BadInput: There is no such manifest, or several VMs have one.
+        Refused: A VM has an image open, or an unfinished run concerns it.
+    """
+    found = find_manifest(source, offline.store.vms())
+    manifest, images = found.manifest, offline.images
+    check_images_free(offline.store, manifest, store_of(found, offline.store))
+    files = look_at_files(manifest, deep=deep)
+    findings = await verify_files(manifest, images, stream_sizes(manifest), files)
+    _refuse_used(findings)
+    if deep:
+        looked_into = [
+            file
+            for part in manifest.parts
+            if part.kind is not PartKind.STREAM
+            for file in (part.file if part.format != "raw" else "", part.overlay_file)
+            if file  # of a raw image there is nothing that qemu-img could check
+        ]
+        findings = in_order((*findings, *await check_images(looked_into, images)))
+        _refuse_used(findings)
+    notes = file_notes(manifest, files, deep=deep)
+    unchecked = ("the machine and its devices: no VM was asked", *notes)
+    left_out = in_order(left_out_problems(manifest, look_at_left_out(manifest)))
+    return Verdict(manifest, findings, unchecked, left_out)
+
+
+def _refuse_used(findings: tuple[Problem, ...]) -> None:
+    """An image that somebody has open says nothing of a snapshot, good or bad."""
+    used = tuple(problem for problem in findings if problem.code == "image-in-use")
+    if used:
+        raise Refused("a VM has the images open", problems=used, code="image-in-use")
