@@ -64,6 +64,11 @@ class VmIdentity:
 
 
 def absolute_address(address: str) -> str:
-    """An address that means the same from every folder: sockets by absolute path."""
+    """An address that means the same from every folder: sockets by absolute path.
+
+    An empty one stays empty: nobody knows where the VM is.
+    """
+    if not address:
+        return ""
     is_path = "/" in address or ":" not in address
     return str(Path(address).resolve()) if is_path else address
