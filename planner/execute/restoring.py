@@ -141,7 +141,7 @@ class Disks:
         await self.revert()
 
     async def make(self) -> None:
-        """Make the new files, and give up nothing, when all that is to be given up can be; see `ready`."""
+        """Make the new files, when all that is to be reverted can be; see `ready`."""
         losing = {d.part.disk: d.part.file for d in self._plan.disks if d.how in LOSING}
         problems = await unwritable(losing, self._host)
         if problems:
