@@ -1,6 +1,9 @@
 """Merges overlays back into their frozen images while the guest runs: `block-commit`.
 
-    copy, all disks - stop - (note the file - complete - remove the file) for each disk - cont
+    copy, all disks - stop - note the file and complete, each disk - remove the files - cont
+
+QEMU shows all disks at once, so it is asked once for all of them: before the first copy, and when all
+are completed.
 
 Nothing of the snapshot is deleted before this has ended well: it is what can fail.
 
@@ -19,8 +22,7 @@ otherwise kept and named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from attrs import define, field
@@ -29,6 +31,7 @@ from planner.compile.merge_checks import MergedOverlay, unproved
 from planner.errors import Problem
 from planner.execute.actions import AwaitEvent, HostDo, NoAnswer, Returned, Send, Tell, Turned
 from planner.execute.driven import GRACE_S, Flow, Gone, Silent
+from planner.execute.merge_stages import Stage
 from planner.execute.visit import StepFailed, Visit
 from planner.model.facts import Job
 from planner.model.image import images_of_nodes
@@ -45,19 +48,6 @@ _FLAT = {"flat": True}
 
 Ask = Callable[..., Flow[Any]]
 BringTo = Callable[[str, str], Flow[str]]
-
-
-class Stage(StrEnum):
-    """How far the merge of one overlay has come, at the least."""
-
-    UNTOUCHED = "untouched"
-    COPYING = "copying"
-    """QEMU may have been told to copy: the frozen image may have been written to."""
-    SWITCHING = "switching"
-    """QEMU may have been told to complete: the guest may write to the image."""
-    MERGED = "merged"
-    """It is known to be merged, and QEMU has let go of it."""
-    REMOVED = "removed"
 
 
 @define
@@ -106,12 +96,12 @@ class Merging:
         if not self.merges:
             return
         try:
+            on_top = yield from self._on_top(self.merges)
             for merge in self.merges:
-                yield from self._copy(merge)
+                yield from self._copy(merge, seen=merge in on_top)
             self.visit.check_wishes()
             yield from self._hold()
-            for merge in self.merges:
-                yield from self._switch(merge)
+            yield from self._switch()
         except (Gone, Silent):
             raise
         except Exception:
@@ -120,14 +110,15 @@ class Merging:
             raise
         yield from self._let_go()
 
-    def _copy(self, merge: MergedOverlay) -> Flow[None]:
-        """Begin the job where there is none, and follow it until it is ready."""
+    def _copy(self, merge: MergedOverlay, *, seen: bool) -> Flow[None]:
+        """Begin the job where there is none (`seen`: the overlay is on the disk), until it is ready."""
         begun = 0
         for _ in range(_POLLS):
             job, error = yield from self._job(merge)
             if job is None:
-                if begun == _BEGINNINGS or not (yield from self._is_on_top(merge)):
+                if begun == _BEGINNINGS or not (seen or (yield from self._on_top((merge,)))):
                     raise self._vanished(merge)
+                seen = False
                 begun += 1
                 yield from self._begin(merge)
             elif job.status == "ready":
@@ -162,32 +153,56 @@ class Merging:
             self._held = True
             self.run_state = yield from self.bring_to("stop", "paused")
 
-    def _switch(self, merge: MergedOverlay) -> Flow[None]:
-        """Put the image in the overlay's place, record that, and remove the overlay."""
-        files: dict[str, object] = {"path": merge.overlay_file, "base": merge.base_file}
-        self._seen[merge.disk] = yield from self._host("note-overlay", files)
-        yield from self._complete(merge)
-        yield from self._release(merge)
-        self.stages[merge.disk] = Stage.MERGED
-        yield from self._remove(merge)
+    def _switch(self) -> Flow[None]:
+        """Put each image in its overlay's place, record that, and remove the overlays.
 
-    def _release(self, merge: MergedOverlay) -> Flow[None]:
-        """Take the overlay's node out of QEMU: it stays behind when it is out of the chain."""
-        why = ""
-        for _ in range(_BEGINNINGS):
-            response = yield from self._send("blockdev-del", {"node-name": merge.overlay})
-            if isinstance(response, Turned):
-                why = f"QEMU says: {response.description}"
-            nodes = images_of_nodes((yield from self.ask("query-named-block-nodes", _FLAT)))
-            if merge.overlay_file not in nodes:
-                return
-            if why:
+        What fails at one of them stops no other that was completed: the guest stands still, and an
+        overlay that is merged must go before it writes again.
+        """
+        failures: list[StepFailed] = []
+        completed: list[MergedOverlay] = []
+        for merge in self.merges:
+            files: dict[str, object] = {"path": merge.overlay_file, "base": merge.base_file}
+            try:
+                self._seen[merge.disk] = yield from self._host("note-overlay", files)
+                yield from self._complete(merge)
+            except StepFailed as failed:
+                failures.append(failed)
                 break
-        self.stages[merge.disk] = Stage.MERGED
-        words = (
-            f"{merge.overlay_file} is merged, and QEMU keeps it open: {why or 'nobody says why'}"
-        )
-        raise self.visit.failed("overlay-left", words)
+            completed.append(merge)
+        on_disk = (yield from self._on_top(completed)) if completed else ()
+        for merge in on_disk:
+            self.stages[merge.disk] = Stage.COPYING
+            words = f"another client ended job {merge.job_id}; the overlay is on the disk"
+            failures.append(self.visit.failed("job-vanished", words))
+        yield from self._release([m for m in completed if m not in on_disk], failures)
+        if failures:
+            raise failures[0]
+
+    def _release(self, merges: list[MergedOverlay], failures: list[StepFailed]) -> Flow[None]:
+        """Take the overlays' nodes out of QEMU, which stay behind out of the chain, and their files."""
+        still_open, why = merges, dict.fromkeys((merge.disk for merge in merges), "")
+        for _ in range(_BEGINNINGS):
+            wanted = [merge for merge in still_open if not why[merge.disk]]
+            if not wanted:
+                break
+            for merge in wanted:
+                response = yield from self._send("blockdev-del", {"node-name": merge.overlay})
+                if isinstance(response, Turned):
+                    why[merge.disk] = f"QEMU says: {response.description}"
+            nodes = images_of_nodes((yield from self.ask("query-named-block-nodes", _FLAT)))
+            still_open = [merge for merge in merges if merge.overlay_file in nodes]
+        for merge in merges:
+            self.stages[merge.disk] = Stage.MERGED
+            if merge in still_open:
+                words = f"{merge.overlay_file} is merged, and QEMU keeps it open: "
+                words += why[merge.disk] or "nobody says why"
+                failures.append(self.visit.failed("overlay-left", words))
+                continue
+            try:
+                yield from self._remove(merge)
+            except StepFailed as failed:
+                failures.append(failed)
 
     def _complete(self, merge: MergedOverlay) -> Flow[None]:
         told = False
@@ -197,10 +212,6 @@ class Merging:
                 raise self._vanished(merge)
             if job.status in _ENDED:
                 yield from self._dismiss(merge, error)
-                if (yield from self._is_on_top(merge)):
-                    self.stages[merge.disk] = Stage.COPYING
-                    words = f"another client ended job {merge.job_id}; the overlay is on the disk"
-                    raise self.visit.failed("job-vanished", words)
                 return
             if job.status == "ready" and not told:
                 self.stages[merge.disk] = Stage.SWITCHING
@@ -230,7 +241,7 @@ class Merging:
                     break
                 if job.status in _ENDED:
                     yield from self._send("job-dismiss", {"id": merge.job_id})
-                    if (yield from self._is_on_top(merge)):
+                    if (yield from self._on_top((merge,))):
                         self.stages[merge.disk] = Stage.COPYING
                     break
                 if not sent:
@@ -260,8 +271,8 @@ class Merging:
         jobs = jobs_of((yield from self.ask("query-jobs")))
         return next(((job, error) for job, error in jobs if job.id == merge.job_id), (None, ""))
 
-    def _is_on_top(self, merge: MergedOverlay) -> Flow[bool]:
-        """Whether the guest's disk is the overlay still; the overlay's node alone says nothing."""
+    def _on_top(self, merges: Sequence[MergedOverlay]) -> Flow[tuple[MergedOverlay, ...]]:
+        """Which of them are the guest's disks still; an overlay's node alone says nothing."""
         replies = Replies(
             version=None,
             status=None,
@@ -274,7 +285,7 @@ class Merging:
             schema=(),
         )
         files = {disk.name: disk.filename for disk in disks_of(replies)[0]}
-        return files.get(merge.disk) == merge.overlay_file
+        return tuple(merge for merge in merges if files.get(merge.disk) == merge.overlay_file)
 
     def _wait(self) -> Flow[None]:
         response = yield AwaitEvent(_POLL_S)

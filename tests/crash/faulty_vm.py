@@ -90,6 +90,7 @@ class FaultyVm:
     linked: bool = True
     stuck: bool = False
     events: list = field(factory=list)
+    peer_pid = None
 
     async def connect(self, timeout_s):
         del timeout_s
