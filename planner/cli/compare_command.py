@@ -155,6 +155,7 @@ async def _on_vm(
 ) -> tuple[DesignReport, ...]:
     # It makes snapshots and takes them away: under the VM's lock, as whatever changes a VM.
     met = await meet(backend, store, address)
+    backend = met.backend
     with met.locked() as vm:
         check_nothing_pending(vm)
         facts, memory = await _ask_both(backend)

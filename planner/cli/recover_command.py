@@ -179,7 +179,7 @@ async def _link(pending: Pending, backend: Backend, met: Met) -> Link:
         if _is_of(pending, now):
             same = sameness(journal.header, now.instance, now.facts)
         if same is Sameness.SAME:
-            return Link(backend, backend.images, now.facts, backend.host, GuestAgent)
+            return Link(now.backend, backend.images, now.facts, backend.host, GuestAgent)
         if same is Sameness.UNKNOWN:
             refuse_unknown(journal.header)
         check_gone(journal, replayed, files_of(now.facts), now.instance)

@@ -19,6 +19,7 @@ from planner.execute.ports import Backend
 from planner.execute.process_locks import locked_names, names_of
 from planner.execute.processes import Process, boot_id, lives
 from planner.execute.pump import ask_facts
+from planner.execute.steady import SteadyBackend
 from planner.execute.store import Store, VmIdentity, VmStore
 from planner.model.facts import Facts
 from planner.model.facts_text import facts_from_plain
@@ -35,12 +36,14 @@ class Met:
         identity: What it is known by.
         facts: Just asked.
         instance: Which QEMU process it is.
+        backend: Connected to it, and never to another one.
     """
 
     store: Store
     identity: VmIdentity
     facts: Facts
     instance: Instance
+    backend: Backend
 
     @property
     def vm(self) -> VmStore:
@@ -83,7 +86,7 @@ async def meet(backend: Backend, store: Store, address: str) -> Met:
     facts = await ask_facts(backend)
     instance = await ask_instance(backend, facts, address)
     identity = VmIdentity.of(facts, address, instance.process)
-    return Met(store, identity, facts, instance)
+    return Met(store, identity, facts, instance, SteadyBackend(backend, instance.process))
 
 
 class Sameness(Enum):

@@ -72,8 +72,8 @@ async def delete(context: Context, source: str, overlays: Overlays | None = None
         Refused: Another snapshot needs a part, or a part is not what was recorded; nothing was deleted.
         CannotConnect: The VM does not answer.
     """
-    backend = context.backend
-    met = await meet(backend, context.store, context.address)
+    met = await meet(context.backend, context.store, context.address)
+    backend = met.backend
     with met.locked() as vm:
         check_nothing_pending(vm)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from planner.compile.accepting import NOTHING_ACCEPTED, Accepted
 from planner.compile.load_checks import LoadOrder, order_load
@@ -92,6 +92,7 @@ async def load(context: Context, source: str, wish: LoadWish | None = None) -> L
     wish = wish or LoadWish()
     # Whose lock it is, only the VM can say; what is decided on is asked when it is held.
     met = await meet(context.backend, context.store, context.address)
+    context = evolve(context, backend=met.backend)
     with met.locked() as vm:
         check_nothing_pending(vm)
         manifest = find_on_vm(source, vm, met).manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from planner.compile.designs import AUTO
 from planner.compile.plan import Plan, check_unchanged, compile_request
@@ -92,6 +92,7 @@ async def save(
     limits = limits or Limits()
     # Whose lock it is, only the VM can say; what is planned for is asked when it is held.
     met = await meet(context.backend, context.store, context.address)
+    context = evolve(context, backend=met.backend)
     with met.locked() as vm:
         check_nothing_pending(vm)
 

@@ -107,6 +107,24 @@ def test_a_socket_that_is_gone_is_not_a_qemu_that_is_gone(qemu, tmp_path, captur
     assert as_json(done)["recovered"] == []
 
 
+def test_a_run_that_loses_its_socket_touches_nothing(qemu, tmp_path):
+    """QEMU lives, so overlay and images are its own: exit 22, and another socket ends the run."""
+    vm = start_with_two_sockets(qemu)
+    before = account_of(vm)
+    with Gate(vm, "transaction") as gate:
+        running = begin(gate, tmp_path, external_request(vm, "internal"))
+        gate.wait_arrived()
+        standing = account_of(vm)
+    standing["files"].remove(gate.path.name)
+    said, stderr = running.communicate(timeout=120)
+    assert running.returncode == 22, (said, stderr)
+    assert account_of(vm) == standing
+    done = recover(vm.directory / "other", tmp_path)
+    assert [each["end"] for each in as_json(done)["recovered"]] == ["undone"]
+    assert account_of(vm) == before
+    assert_guest_unharmed(vm)
+
+
 def test_a_qemu_that_has_ended_is_gone(qemu, tmp_path):
     """A process that nobody has waited for yet has none of the images open."""
     vm = start_with_two_sockets(qemu)
