@@ -92,6 +92,10 @@ class FaultyVm:
     events: list = field(factory=list)
     peer_pid = None
 
+    @property
+    def peer_pid(self):
+        return None  # no process is behind it
+
     async def connect(self, timeout_s):
         del timeout_s
         if self.state.died:
