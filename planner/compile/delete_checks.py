@@ -207,7 +207,7 @@ def order_delete(  # noqa: PLR0913 - what a delete is decided on
         others: The manifests of the VM.
         overlays: What becomes of overlays; None: nobody said.
         files_here: Whether the VM's files are this machine's.
-        absent: Overlays whose files are known not to be there.
+        absent: Images that are known not to be there.
 
     Raises:
         Refused: With every problem; the VM was asked questions only.
@@ -248,17 +248,21 @@ def order_delete_offline(
     *,
     absent: Collection[str] = (),
 ) -> DeleteOrder:
-    """Decide a delete on image files that no VM has open; see `order_delete`."""
+    """Decide a delete on image files that no VM has open; see `order_delete`.
+
+    An image that is gone has taken its part with it, and an overlay that is gone nothing to merge.
+    """
     commit = overlays is Overlays.COMMIT
     problems = [
         *_choice_problems(manifest, overlays, files_here=True),
         *needed_problems(_touched(manifest, commit=commit), others),
-        *foreign_problems(manifest, images),
+        *foreign_problems(_without(manifest, absent), images),
     ]
     _refuse(manifest, problems)
     parts, gone = [], []
     for part in _state_first(manifest):
-        if part_of(part, manifest.tag, images[part.disk][part.file].snapshots) is None:
+        held = () if part.file in absent else images[part.disk][part.file].snapshots
+        if part_of(part, manifest.tag, held) is None:
             gone.append(part.disk)
         else:
             parts.append(_deleted(part, "", ""))
@@ -269,6 +273,12 @@ def order_delete_offline(
         else:
             merges.append(merged(manifest, part, "", ""))
     return evolve(_order(manifest, parts, merges, gone, commit=commit), offline=True)
+
+
+def _without(manifest: Manifest, absent: Collection[str]) -> Manifest:
+    """The parts whose images are there, or may be."""
+    parts = [part for part in manifest.parts if part.file not in absent]
+    return evolve(manifest, parts=tuple(parts))
 
 
 def _touched(manifest: Manifest, *, commit: bool) -> Manifest:

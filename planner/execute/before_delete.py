@@ -15,7 +15,7 @@ from planner.execute.evidence import removal_problems
 from planner.execute.ports import Host, HostRefused, NoReply
 from planner.model.manifest import Manifest, PartKind
 
-__all__ = ["absent_overlays", "check_beforehand", "check_streams"]
+__all__ = ["absent_files", "check_beforehand", "check_streams"]
 
 _TIMEOUT_S = 600.0
 _REMEDIES = {
@@ -28,19 +28,26 @@ _REMEDIES = {
 }
 
 
-async def absent_overlays(manifest: Manifest, host: Host | None) -> frozenset[str]:
-    """The overlays of a snapshot whose files are known not to be there."""
+async def absent_files(manifest: Manifest, host: Host | None) -> frozenset[str]:
+    """The images of a snapshot that are known to be gone: their folders are there, and they are not.
+
+    Where the folder is not there either, a file system may not be mounted, and nothing is known.
+    """
     if host is None:
         return frozenset()
-    absent = set()
-    for part in manifest.of_kind(PartKind.OVERLAY):
-        try:
-            told = await host.do("is-there", {"path": part.overlay_file}, _TIMEOUT_S)
-        except (HostRefused, NoReply):
-            continue
-        if not told.get("there"):
-            absent.add(part.overlay_file)
-    return frozenset(absent)
+    parts = [part for part in manifest.parts if part.kind is not PartKind.STREAM]
+    files = {file for part in parts for file in (part.file, part.overlay_file) if file}
+    absent = {file for file in sorted(files) if await _is_there(file, host) is False}
+    folders = {file: file.rpartition("/")[0] or "/" for file in absent}
+    there = {folder: await _is_there(folder, host) for folder in sorted({*folders.values()})}
+    return frozenset(file for file in absent if there[folders[file]])
+
+
+async def _is_there(path: str, host: Host) -> bool | None:
+    try:
+        return bool((await host.do("is-there", {"path": path}, _TIMEOUT_S)).get("there"))
+    except (HostRefused, NoReply):
+        return None
 
 
 async def check_beforehand(order: DeleteOrder, host: Host | None) -> None:

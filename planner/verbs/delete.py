@@ -16,7 +16,7 @@ from planner.compile.part_image import images_of_vm
 from planner.compile.restore import restored_problems
 from planner.errors import Refused
 from planner.execute.applying import check_nothing_pending
-from planner.execute.before_delete import absent_overlays, check_beforehand, check_streams
+from planner.execute.before_delete import absent_files, check_beforehand, check_streams
 from planner.execute.consent import decide_and_ask
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driving import MachinePump
@@ -86,7 +86,7 @@ async def delete(context: Context, source: str, overlays: Overlays | None = None
             order = order_delete(
                 *(found.manifest, facts, images, others, overlays),
                 files_here=backend.host is not None,
-                absent=await absent_overlays(found.manifest, backend.host),
+                absent=await absent_files(found.manifest, backend.host),
             )
             await check_beforehand(order, backend.host)
             check_streams(found.manifest)
@@ -128,7 +128,7 @@ async def _decide_offline(
 ) -> tuple[DeleteOrder, object]:
     found = read_again(first)
     check_images_free(offline.store, found.manifest, vm)
-    absent = await absent_overlays(found.manifest, offline.host)
+    absent = await absent_files(found.manifest, offline.host)
     images, unreadable = await images_of_files(found.manifest, offline.images, absent)
     if unreadable:
         message = "not all images can be looked at"

@@ -12,13 +12,15 @@ from itertools import product
 from pathlib import Path
 
 from tests.crash import test_kills as kills
+from tests.crash import test_kills_delete as deletes
 from tests.crash.killing import Moments
 from tests.live import test_recover as live
 from tests.live import test_recover_external as external
+from tests.live import test_stale_overlay as stale
 from tests.property import test_fuzz
 from tests.support.qemu import QemuTarget, qemu_version
 
-SHARES = {"pairs": 0.4, "real": 0.4, "bytes": 0.2}
+SHARES = {"pairs": 0.3, "deletes": 0.15, "real": 0.25, "real-deletes": 0.15, "bytes": 0.15}
 PLACES = {
     "monolithic": ("snapshot-save", "job-dismiss"),
     "transactional": ("stop", "snapshot-save", "job-dismiss", "transaction", "cont"),
@@ -102,6 +104,46 @@ def real(until):
     return done
 
 
+def deleted(until):
+    """A delete that merges, killed at every moment, QEMU alive and dead, continued by hand or not."""
+    done = {False: 0, True: 0}
+    for case in deletes.CASES:
+        with descriptors_closed(), tempfile.TemporaryDirectory() as folder:
+            length = deletes.moments_of(case, Path(folder))
+        for moment in range(length):
+            for act, *how in (
+                (deletes.snapplan_dies,),
+                (deletes.both_die, False),
+                (deletes.both_die, True),
+            ):
+                if time.monotonic() > until:
+                    say(f"  stopped by time at {case}, moment {moment} of {length}")
+                    return done
+                with descriptors_closed(), tempfile.TemporaryDirectory() as folder:
+                    act(case, moment, Path(folder), *how)
+                done[bool(how)] += 1
+    return done
+
+
+def real_deletes(until):
+    """The same at each command of a delete that merges, on a real QEMU."""
+    done = {False: 0, True: 0}
+    points = list(product(stale.COMMANDS, (False, True), (False, True)))
+    for number, (command, after, dies) in enumerate(points):
+        if time.monotonic() > until:
+            say(f"  stopped by time after {number} of {len(points)} points")
+            break
+        act = stale.both_die if dies else stale.killed_and_finished
+        with contextlib.closing(QemuTarget()) as qemu, tempfile.TemporaryDirectory() as folder:
+            try:
+                act(qemu, Path(folder), command, after=after)
+            except BaseException:
+                say(f"  at {command}, {after=}, {dies=}:")
+                raise
+        done[dies] += 1
+    return done
+
+
 def write_seeds(folder):
     """A file of each kind, with the number of its reader in front."""
     kinds = ("request", "facts", "transactional", "manifest")
@@ -138,12 +180,18 @@ def main():
     say("1. on the semantics: a kill at every moment, and a kill of its recovery at every moment")
     found = pairs(end_of("pairs"))
     say(f"  {sum(found.values())} pairs recovered ({found[True]} of them with a dead QEMU)")
+    say("   and of a delete that merges, with a guest that goes on writing")
+    found = deleted(end_of("pairs", "deletes"))
+    say(f"  {sum(found.values())} kills, nothing lost ({found[True]} of them with a dead QEMU)")
     version = ".".join(map(str, qemu_version()))
     say(f"2. on QEMU {version}: the commands of every design")
-    found = real(end_of("pairs", "real"))
+    found = real(end_of("pairs", "deletes", "real"))
     say(f"  {sum(found.values())} points recovered ({found[True]} of them with a dead QEMU)")
+    say("   and of a delete that merges")
+    found = real_deletes(end_of("pairs", "deletes", "real", "real-deletes"))
+    say(f"  {sum(found.values())} points, nothing lost ({found[True]} of them with a dead QEMU)")
     say("3. arbitrary bytes for every reader")
-    readers(max(end_of("pairs", "real", "bytes") - time.monotonic(), 10))
+    readers(max(end_of(*SHARES) - time.monotonic(), 10))
     say(f"done in {(time.monotonic() - begun) / 60:.1f} minutes")
 
 

@@ -136,7 +136,7 @@ class MemoryHost:
             case "note-overlay" | "remove-merged" | "remove-if-equal" | "look-before-merge":
                 return self._about_merge(instruction, path, arguments)
             case "is-there":
-                return {"there": path in self.vm.files}
+                return {"there": not path.startswith("/images/new") or path in self.vm.files}
             case "create-stream":
                 return self._create_stream(path, arguments["temporary"])
             case "keep-stream":

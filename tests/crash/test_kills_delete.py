@@ -17,7 +17,7 @@ from attrs import evolve
 from planner.compile.delete_checks import Overlays, order_delete, order_delete_offline
 from planner.compile.part_image import images_of_vm
 from planner.errors import Refused
-from planner.execute.before_delete import absent_overlays, check_beforehand
+from planner.execute.before_delete import absent_files, check_beforehand
 from planner.execute.deleting import DeleteMachine
 from planner.execute.driving import MachinePump
 from planner.execute.instance import Instance
@@ -32,6 +32,7 @@ from planner.semantics import execute, guest_step
 from planner.semantics.construct import DiskDescription, vm_state
 from tests.crash.killed_external import MemoryHost, apply, die, recover, vm_of
 from tests.crash.killing import IDENTITY, Killed, Moments, Planned, process
+from tests.crash.test_kills_external import noted
 from tests.crash.test_random_faults import TAG
 
 KILLS = int(os.environ.get("SNAPPLAN_KILLS", "300"))
@@ -81,7 +82,7 @@ async def delete(vm, folder):
     """What `snapplan delete --overlays commit` does, on the VM, or without it where it is gone."""
     store, host = share(folder), MemoryHost(vm)
     manifest = store.manifest(TAG)
-    absent = await absent_overlays(manifest, host)
+    absent = await absent_files(manifest, host)
     if vm.state.died:
         images = await _look(vm, manifest)
         order = order_delete_offline(manifest, images, [], Overlays.COMMIT, absent=absent)
@@ -174,54 +175,56 @@ def base_files(vm):
     return {node.filename for node in vm.state.graph.nodes if node.filename} - set(OVERLAYS)
 
 
+def both_die(case, moment, folder, by_hand):
+    """A kill of the delete; the guest goes on, and QEMU dies; recover, and delete --offline."""
+    vm = saved(case, folder)
+    assert run(delete(vm, folder), vm, Moments(moment)) is None
+    vm.goes_on()
+    if by_hand:
+        vm.state = execute(vm.state, "cont", {}).state
+    works(vm)
+    die(vm)
+    wrote = newest(vm)
+    ends = list(run(recover(vm, folder), vm, Moments()))
+    with noted(case, moment, ends):
+        assert share(folder).journal_files() == ()
+        if share(folder).manifest(TAG) is not None:
+            ends.append(run(delete(vm, folder), vm, Moments()))
+        judge(vm, wrote, ends)
+
+
+def snapplan_dies(case, moment, folder):
+    """A kill of the delete, which is finished on the same QEMU."""
+    vm = saved(case, folder)
+    assert run(delete(vm, folder), vm, Moments(moment)) is None
+    vm.goes_on()
+    works(vm)
+    wrote = newest(vm)
+    ends = run(recover(vm, folder), vm, Moments())
+    with noted(case, moment, ends):
+        assert [end.phase for end in ends] in ([], [Phase.DONE])
+        if share(folder).manifest(TAG) is not None:  # killed before there was a journal
+            assert run(delete(vm, folder), vm, Moments()).phase is Phase.DONE
+        assert vm.files == {}
+        assert share(folder).manifest(TAG) is None
+        assert vm.state.run_state == case[1]
+        assert vm.state.jobs == ()
+        judge(vm, wrote, ends)
+
+
 @pytest.mark.parametrize("by_hand", [False, True], ids=["", "continued-by-hand"])
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_both_die(case, by_hand, tmp_path):
     """At any moment, at once or when the guest has gone on; then recover, then delete --offline."""
     for moment in drawn(moments_of(case, tmp_path / "count"), 30):
-        folder = tmp_path / str(moment)
-        vm = saved(case, folder)
-        assert run(delete(vm, folder), vm, Moments(moment)) is None
-        vm.goes_on()
-        if by_hand:
-            vm.state = execute(vm.state, "cont", {}).state
-        works(vm)
-        die(vm)
-        wrote = newest(vm)
-        ends = list(run(recover(vm, folder), vm, Moments()))
-        assert share(folder).journal_files() == ()
-        if share(folder).manifest(TAG) is not None:
-            ends.append(run(delete(vm, folder), vm, Moments()))
-        try:
-            judge(vm, wrote, ends)
-        except AssertionError as error:
-            error.add_note(f"killed at moment {moment}; {ends}")
-            raise
+        both_die(case, moment, tmp_path / str(moment), by_hand)
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_snapplan_dies_and_qemu_lives(case, tmp_path):
     """It is finished on the same QEMU; the guest runs as before, on its own images."""
     for moment in drawn(moments_of(case, tmp_path / "count"), 30):
-        folder = tmp_path / str(moment)
-        vm = saved(case, folder)
-        assert run(delete(vm, folder), vm, Moments(moment)) is None
-        vm.goes_on()
-        works(vm)
-        wrote = newest(vm)
-        ends = run(recover(vm, folder), vm, Moments())
-        try:
-            assert [end.phase for end in ends] in ([], [Phase.DONE])
-            if share(folder).manifest(TAG) is not None:  # killed before there was a journal
-                assert run(delete(vm, folder), vm, Moments()).phase is Phase.DONE
-            assert vm.files == {}
-            assert share(folder).manifest(TAG) is None
-            assert vm.state.run_state == case[1]
-            assert vm.state.jobs == ()
-            judge(vm, wrote, ends)
-        except AssertionError as error:
-            error.add_note(f"killed at moment {moment}; {ends}")
-            raise
+        snapplan_dies(case, moment, tmp_path / str(moment))
 
 
 def test_a_killed_recovery_is_recovered(tmp_path):

@@ -121,8 +121,19 @@ def _ended(vm):
 
 @pytest.mark.parametrize(("command", "after"), sampled(("job-complete", True)))
 def test_both_die_and_nothing_that_the_guest_wrote_is_lost(qemu, tmp_path, command, after):
+    """SIGKILL of both, with a guest that goes on writing where it is not held."""
+    both_die(qemu, tmp_path, command, after=after)
+
+
+@pytest.mark.parametrize(("command", "after"), sampled(("blockdev-del", False)))
+def test_a_killed_delete_is_finished_on_the_same_qemu(qemu, tmp_path, command, after):
+    """SIGKILL of snapplan alone."""
+    killed_and_finished(qemu, tmp_path, command, after=after)
+
+
+def both_die(qemu, folder, command, *, after):
     """Then recover, and delete --offline: the newest is in the base, or in what is kept and named."""
-    saved = Saved(qemu, tmp_path)
+    saved = Saved(qemu, folder)
     address = killed_at(saved, command, after=after)
     saved.end()
     newest = max(saved.in_base(), saved.in_overlay())
@@ -141,10 +152,9 @@ def test_both_die_and_nothing_that_the_guest_wrote_is_lost(qemu, tmp_path, comma
         assert done.returncode == 0, "the guest was held: nothing is in doubt"
 
 
-@pytest.mark.parametrize(("command", "after"), sampled(("blockdev-del", False)))
-def test_a_killed_delete_is_finished_on_the_same_qemu(qemu, tmp_path, command, after):
+def killed_and_finished(qemu, folder, command, *, after):
     """The guest stands until it is recovered, where it was held; then it goes on on the base."""
-    saved = Saved(qemu, tmp_path)
+    saved = Saved(qemu, folder)
     killed_at(saved, command, after=after)
     done = saved.run("recover", "--vm", saved.vm.qmp_path, "--json")
     assert done.returncode == 0, done.stderr
