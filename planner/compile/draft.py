@@ -8,6 +8,7 @@ drafted that this VM can do as it is now, else the one that least speaks against
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -37,6 +38,7 @@ from planner.model.request_text import ReadRequest
 
 __all__ = ["Draft", "DraftedDisk", "draft_of"]
 
+_OPTIONS = "json:"
 _DEVICES = "/dev/"
 _BACKGROUND_SINCE = (10, 0)
 _COST = "a load leaves there what the guest wrote since: file systems on it may break"
@@ -109,9 +111,23 @@ def _drafted(disk: Disk, facts: Facts, tag: str, taken: set[str]) -> DraftedDisk
 
 def _folder(disk: Disk, facts: Facts) -> str:
     """Where a file beside a disk's image goes; beside another one's where that is a host's device."""
-    names = (disk.filename, *(other.filename for other in facts.disks))
+    names = (_file(disk), *(_file(other) for other in facts.disks))
     files = (name for name in names if name.startswith("/") and not name.startswith(_DEVICES))
     return next(files, "").rpartition("/")[0]
+
+
+def _file(disk: Disk) -> str:
+    """A disk's file, also where QEMU spells its image out as options, as it does an encrypted one."""
+    spelled = disk.filename.removeprefix(_OPTIONS)
+    if spelled == disk.filename:
+        return spelled
+    try:
+        node = json.loads(spelled)
+        while isinstance(node.get("file"), dict):
+            node = node["file"]
+        return str(node.get("filename", ""))
+    except (ValueError, AttributeError, RecursionError):
+        return ""
 
 
 def _free(folder: str, name: str, suffix: str, taken: set[str]) -> str:
@@ -132,7 +148,7 @@ def _states(facts: Facts, tag: str, disks: Sequence[DraftedDisk]) -> Iterator[Ma
     if holder:
         yield InternalMachineState(holder)
     beside = next((disk.wish.path for disk in disks if isinstance(disk.wish, External)), "")
-    files = (disk.filename for disk in facts.disks if disk.name in inside)
+    files = (_file(disk) for disk in facts.disks if disk.name in inside)
     folder = (beside or next(files, "")).rpartition("/")[0]
     if folder:
         path = _free(folder, tag, "state", set(images_of(facts)))

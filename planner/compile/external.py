@@ -44,7 +44,15 @@ def can_be_external(disk: Disk) -> Iterator[Problem]:
     """Why a disk cannot get an overlay; nothing where it can."""
     if disk.read_only:
         yield Problem("disk-read-only", disk.name, "it is open for reading only", "exclude it")
-    if not disk.filename.startswith("/"):
+    if disk.encrypted:
+        yield Problem(
+            "overlay-over-encrypted",
+            disk.name,
+            "it is encrypted: the overlay would not be, and nobody could open it again without the key "
+            "of the image under it, which is not in the overlay",
+            "make the part internal, or exclude it",
+        )
+    elif not disk.filename.startswith("/"):
         yield Problem(
             "base-not-a-file",
             disk.name,

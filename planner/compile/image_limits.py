@@ -67,23 +67,27 @@ def holds_machine_state(disk: Disk, others: Iterable[Disk] = ()) -> Iterator[Pro
 
 
 def encryption_warnings(
-    disks: Iterable[Disk], overlaid: Iterable[str], *, machine_state: bool
+    disks: Iterable[Disk], *, in_vm: bool, machine_state: bool
 ) -> Iterator[str]:
-    """What of an encrypted disk a snapshot puts on the host in the clear.
+    """What a snapshot of encrypted disks costs, beyond what one of plain disks does.
 
     Args:
         disks: The disks that are not left out.
-        overlaid: Names of those that get an overlay.
+        in_vm: Whether a running VM loads the snapshot; else its disks are reverted offline.
         machine_state: Whether memory is saved.
     """
-    encrypted = [disk.name for disk in disks if disk.encrypted]
-    for name in sorted(set(encrypted) & set(overlaid)):
+    encrypted = sorted(disk.name for disk in disks if disk.encrypted)
+    if not encrypted:
+        return
+    names = ", ".join(encrypted)
+    if machine_state:
         yield (
-            f"{name} is encrypted, and its overlay is not: what the guest writes from then on lies on "
-            "the host in the clear; and QEMU needs the key of the image under it to open it again"
+            f"the machine state is not encrypted, and {names} is: the guest's memory holds what it has "
+            "read of it"
         )
-    if encrypted and machine_state:
+    if not in_vm:
         yield (
-            f"the machine state is not encrypted, and {', '.join(sorted(encrypted))} is: the guest's "
-            "memory holds what it has read of it"
+            f"{names} is encrypted, and snapplan has no key: these disks are reverted offline, "
+            "and that one has to be by hand (qemu-img snapshot --object secret,... --image-opts -a ID); "
+            "with the machine state inside another disk, `load --vm` needs no key"
         )

@@ -231,9 +231,12 @@ class _Work:
         if isinstance(state, ExternalMachineState):
             self._check_path(paths, state.path, "machine-state")
         taken = [self.disks[n] for n, w in self.wishes.items() if not isinstance(w, Exclude)]
-        overlaid = [name for name, wish in self.wishes.items() if isinstance(wish, External)]
         self.warnings.extend(
-            encryption_warnings(taken, overlaid, machine_state=self.wants_machine_state)
+            encryption_warnings(
+                taken,
+                in_vm=isinstance(state, InternalMachineState),
+                machine_state=self.wants_machine_state,
+            )
         )
 
     def _warn_of_bitmaps(self, disk: Disk) -> None:

@@ -17,6 +17,13 @@ from tests.unit.recorded import ask, replies
 
 SECRET = qcow2("disk0", encrypted=True)
 PLAIN = qcow2("disk1")
+# As QEMU names an encrypted image: its options, spelled out.
+SPELLED = qcow2(
+    "disk0",
+    encrypted=True,
+    filename='json:{"encrypt.key-secret": "s", "driver": "qcow2", "file": '
+    '{"driver": "file", "filename": "/vm/disk0.qcow2"}}',
+)
 
 
 def refusal(the_request, the_facts):
@@ -53,10 +60,23 @@ def codes_of(problems):
     return [problem.code for problem in problems]
 
 
-def test_an_overlay_of_an_encrypted_disk_is_a_warning():
-    """It is not encrypted."""
-    plan = compile_request(streamed("stopped", overlays=["disk0"]), facts(SECRET))
-    assert [w for w in plan.program.resolution.warnings if "in the clear" in w and "overlay" in w]
+def test_an_encrypted_disk_gets_no_overlay():
+    """It would not be encrypted, and could not be opened again without the key."""
+    problems = refusal(streamed("stopped", overlays=["disk0"]), facts(SPELLED))
+    assert codes_of(problems) == ["overlay-over-encrypted"]
+
+
+def warnings(the_request):
+    return compile_request(the_request, facts(SECRET, PLAIN)).program.resolution.warnings
+
+
+def test_what_needs_the_key_to_go_back_is_a_warning():
+    """Offline nobody but its owner reverts the encrypted disk; a running VM does."""
+    assert [w for w in warnings(streamed("stopped", "disk0", "disk1")) if "no key" in w]
+    alone = request(disks={"disk0": "internal", "disk1": "internal"})
+    assert [w for w in warnings(alone) if "no key" in w]
+    inside = warnings(whole("disk0", "disk1", vmstate="disk1"))
+    assert not [w for w in inside if "no key" in w]
 
 
 def test_compare_puts_machine_state_where_it_can_be():
@@ -110,10 +130,12 @@ def test_an_image_that_says_it_is_damaged():
 
 def test_a_draft_puts_machine_state_where_it_can_be():
     """On another disk, else in a file; and an image without room gets an overlay."""
-    for the_facts, where in (
+    cases = (
         (facts(SECRET, PLAIN), "internal: disk1"),
-        (facts(SECRET), "external"),
-    ):
+        (facts(SECRET), 'external: "/vm/'),
+        (facts(SPELLED), 'external: "/vm/'),
+    )
+    for the_facts, where in cases:
         draft = draft_request(the_facts, "t")
         assert where in draft.split("machine-state:")[1].splitlines()[0]
         assert compile_request(read_request(draft), the_facts)
