@@ -12,6 +12,7 @@ from attrs import define, field
 
 from backends.by_descriptor import Folder, name_of, open_file
 from backends.host import QemuHost
+from backends.nodes import chain_told, json_name
 from planner.execute.ports import HostRefused
 
 __all__ = ["RestoringHost"]
@@ -23,7 +24,8 @@ _Told = Mapping[str, object]
 class RestoringHost(QemuHost):
     """A `QemuHost` that makes copies as well; each is private until it is whole, and lasts then.
 
-    - ``convert-snapshot`` (path, source, snapshot-id): what a snapshot's disk held, as a new qcow2.
+    - ``convert-snapshot`` (path, source, snapshot-id, backing): what a snapshot's disk held, as a new
+      qcow2; what lies under the source: file and format of each, absent where nobody wrote it down.
     - ``copy-image`` (path, source): the image with all its snapshots.
     - ``remove-copy`` (path): removes one that was made here, in this run.
     """
@@ -35,10 +37,10 @@ class RestoringHost(QemuHost):
             return self._remove_copy(path)
         if instruction not in ("convert-snapshot", "copy-image"):
             return super()._do(instruction, path, arguments)
-        self._make_copy(path, Path(str(arguments["source"])), arguments.get("snapshot-id"))
+        self._make_copy(path, Path(str(arguments["source"])), arguments)
         return {}
 
-    def _make_copy(self, path: Path, source: Path, snapshot_id: object) -> None:
+    def _make_copy(self, path: Path, source: Path, arguments: _Told) -> None:
         temporary = f".{path.name}.snapplan"
         image = open_file(source)
         try:
@@ -47,7 +49,7 @@ class RestoringHost(QemuHost):
                     raise HostRefused("file-exists", f"{path} exists, and is not overwritten")
                 descriptor = folder.create(temporary)
                 try:
-                    self._fill(descriptor, image, source, snapshot_id)
+                    self._fill(descriptor, image, source, arguments)
                     owner = os.fstat(image)
                     os.fchown(descriptor, owner.st_uid, owner.st_gid)
                     os.fchmod(descriptor, stat.S_IMODE(owner.st_mode))
@@ -62,13 +64,15 @@ class RestoringHost(QemuHost):
         finally:
             os.close(image)
 
-    def _fill(self, descriptor: int, image: int, source: Path, snapshot_id: object) -> None:
+    def _fill(self, descriptor: int, image: int, source: Path, arguments: _Told) -> None:
+        snapshot_id = arguments.get("snapshot-id")
         if snapshot_id is None:
             shutil.copyfile(name_of(image), name_of(descriptor))
             return
         self._qemu_img(
-            *("convert", "-q", "-f", "qcow2", "-O", "qcow2", "-l", f"snapshot.id={snapshot_id}"),
-            *("--", str(source), name_of(descriptor)),  # what lies under it is found by its name
+            *("convert", "-q", "-O", "qcow2", "-l", f"snapshot.id={snapshot_id}", "--"),
+            json_name(str(source), "qcow2", chain_told(arguments.get("backing"))),
+            name_of(descriptor),
             descriptors=(descriptor,),
         )
 

@@ -151,7 +151,8 @@ class QemuHost:
             descriptor = folder.create(temporary)
             try:
                 self._qemu_img(
-                    *("create", "-q", "-f", "qcow2", "-F", _text(arguments, "base-format")),
+                    # -u: the base is not opened; what it needs of it, the size, it is told.
+                    *("create", "-q", "-u", "-f", "qcow2", "-F", _text(arguments, "base-format")),
                     *("-b", str(base), "--", name_of(descriptor), str(arguments["size"])),
                     descriptors=(descriptor,),
                 )

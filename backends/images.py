@@ -1,8 +1,8 @@
 """Images of a VM that is gone, through qemu-img.
 
-Rules: arguments are a list, never a shell line; a file name comes after ``--`` and must be an absolute
-path, since QEMU's working folder is not ours; qemu-img's own lock keeps it away from an image that
-somebody still has open.
+Rules: no image is probed (`backends.nodes`); arguments are a list, never a shell line; a file name comes
+after ``--`` and must be an absolute path, since QEMU's working folder is not ours; qemu-img's own lock
+keeps it away from an image that somebody still has open.
 
 ``qemu-img snapshot -d`` deletes the first snapshot of a name in the table's order, which is that of
 ``qemu-img info``, and takes no id (seen on 7.2, 10.0 and 11.1).  Where the one that is meant is not the
@@ -19,12 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backends.images_by_id import delete_by_id
+from backends.nodes import alone
 from backends.tied import tied
 from planner.errors import CannotConnect
 from planner.execute.ports import NoReply
 from planner.execute.stopping import to_its_end
 from planner.model.facts import Snapshot
-from planner.model.image import Image, image_of_chain
+from planner.model.image import Image, image_of_info
 from planner.model.replies import snapshots_of_image
 
 __all__ = ["QemuImages", "run_qemu_img"]
@@ -60,26 +61,28 @@ class QemuImages:
         if snapshot_id not in named:
             return
         if named[0] == snapshot_id:
-            await self._run("snapshot", "-d", name, "--", filename)
+            await self._run("snapshot", "-d", name, "--", alone(filename))
         else:
             await delete_by_id(filename, name, snapshot_id)
         after = await self.snapshots(filename)
         if [snapshot for snapshot in before if snapshot.id != snapshot_id] != list(after):
             raise NoReply(f"{filename} holds other snapshots now than it should")
 
-    async def look(self, filename: str) -> Image:
-        """See an image and what lies under it; see `planner.execute.offline.OfflineImages.look`."""
+    async def look(self, filename: str, image_format: str) -> Image:
+        """See an image; see `planner.execute.offline.OfflineImages.look`."""
         _check(filename)
-        text = await self._run("info", "--output=json", "--backing-chain", "--", filename)
+        # Without --backing-chain it opens this one file, and says what its header names.
+        text = await self._run("info", "--output=json", "-f", image_format, "--", filename)
         try:
-            return image_of_chain(json.loads(text))
+            return image_of_info(json.loads(text))
         except (ValueError, RecursionError, CannotConnect) as error:
             raise NoReply(f"qemu-img's answer cannot be read: {error}") from error
 
-    async def check(self, filename: str) -> str:
+    async def check(self, filename: str, image_format: str) -> str:
         """Check an image; see `planner.execute.offline.OfflineImages.check`."""
         _check(filename)
-        text = await self._run("check", "--output=json", "--", filename, ends=_CHECK_ENDS)
+        name = alone(filename, image_format)
+        text = await self._run("check", "--output=json", "--", name, ends=_CHECK_ENDS)
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -91,7 +94,7 @@ class QemuImages:
         """Revert to a snapshot by id; see `planner.execute.offline.OfflineImages.revert`."""
         _check(filename)
         # In one argument, whatever it begins with; qcow2 looks for an id before it looks for a tag.
-        await self._run("snapshot", "-q", f"-a{snapshot_id}", "--", filename)
+        await self._run("snapshot", "-q", f"-a{snapshot_id}", "--", alone(filename))
 
     async def _run(self, *arguments: str, ends: tuple[int, ...] = (0,)) -> str:
         # Whoever is cancelled meanwhile must not take back what a qemu-img is still doing.

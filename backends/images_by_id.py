@@ -14,6 +14,7 @@ import shutil
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 
+from backends.nodes import image_node
 from backends.tied import tied
 from planner.execute.ports import NoReply
 
@@ -60,8 +61,7 @@ def _binary() -> str:
 
 
 async def _start(filename: str) -> Process:
-    file = {"driver": "file", "filename": filename}
-    node = {"driver": "qcow2", "node-name": _NODE, "file": file}
+    node = {**image_node(filename, "qcow2", ()), "node-name": _NODE}
     arguments = ["-machine", "none", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio"]
     arguments += ["-blockdev", json.dumps(node)]
     program = _binary()

@@ -8,6 +8,7 @@ What cannot be proved stays.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -20,6 +21,7 @@ from backends.by_descriptor import name_of, open_file
 from backends.images import run_qemu_img
 from backends.locks import is_open, openings_that_forbid_writing
 from backends.neighbours import lying_over
+from backends.nodes import chain_told, image_node, json_name
 from backends.writable import must_be_writable
 from planner.execute.ports import HostRefused, NoReply
 
@@ -35,17 +37,19 @@ MERGES = ("look-before-merge", "merge-overlay", "note-overlay", "remove-merged",
 class Merges:
     """The instructions of `backends.host.QemuHost` about merging.
 
-    - ``look-before-merge`` (path, base, base-format, online, evidence): refuses what would fail, or
-      harm, later.
-    - ``merge-overlay`` (path, base, base-format, evidence): writes what it holds into the base, and
-      removes it; only for a QEMU that is gone, which qemu-img's lock makes sure of.
+    - ``look-before-merge`` (path, base, base-format, base-backing, online, evidence): refuses what would
+      fail, or harm, later.
+    - ``merge-overlay`` (path, base, base-format, base-backing, evidence): writes what it holds into the
+      base, and removes it; only for a QEMU that is gone, which qemu-img's lock makes sure of.
     - ``note-overlay`` (path): tells which file it is, as it is now, so that just that one is removed.
     - ``remove-merged`` (path, base, seen): removes it, if it is the file that was seen.
-    - ``remove-if-equal`` (path, base, base-format): removes it, if the base reads the same.
+    - ``remove-if-equal`` (path, base, base-format, base-backing): removes it, if the base reads the
+      same.
 
     Evidence is ``written-ns`` and ``frozen-ns`` of `planner.compile.merge_checks.MergedOverlay`; where
     both are 0 or not given, the times of the files are compared.  Each but the first is done already
-    where the overlay is not there.
+    where the overlay is not there.  ``base-backing`` is what lies under the base: file and format of
+    each image, absent where nobody wrote it down.
 
     Attributes:
         program: Path or name of qemu-img; empty: the usual one.
@@ -87,15 +91,12 @@ class Merges:
                     "file-differs", f"{files.path} was written to since it was merged"
                 )
         elif instruction == "merge-overlay" and files.proof(arguments):
-            name = name_of(files.overlay)
-            self._qemu_img(files, "commit", "-q", "-f", "qcow2", "-d", "--", name)
+            self._qemu_img(files, "commit", "-q", "-d", "--", files.names(arguments)[0])
         elif not self._equal(files, arguments):
             raise HostRefused("overlay-unproved", files.doubt(arguments))
 
     def _equal(self, files: _Files, arguments: _Told) -> bool:
-        below = str(arguments.get("base-format") or "raw")
-        names = ("--", name_of(files.overlay), name_of(files.below))
-        said = self._qemu_img(files, "compare", "-f", "qcow2", "-F", below, *names, ends=(0, 1))
+        said = self._qemu_img(files, "compare", "--", *files.names(arguments), ends=(0, 1))
         return "Images are identical." in said
 
     def _qemu_img(self, files: _Files, *arguments: str, ends: tuple[int, ...] = (0,)) -> str:
@@ -137,6 +138,17 @@ class _Files:
     base: Path
     overlay: int
     below: int
+
+    def names(self, arguments: _Told) -> tuple[str, str]:
+        """Overlay and base for qemu-img, with every format down the chain: nothing is probed."""
+        base_format = str(arguments.get("base-format") or "raw")
+        below = chain_told(arguments.get("base-backing"))
+        # A header that is followed may name what lies in the base's own folder.
+        follows = below is None and base_format != "raw"
+        base = str(self.base) if follows else name_of(self.below)
+        node = image_node(name_of(self.overlay), "qcow2", ())
+        node["backing"] = image_node(base, base_format, below)
+        return "json:" + json.dumps(node), json_name(base, base_format, below)
 
     def must_be_closed(self, descriptor: int, name: Path) -> None:
         """Raise where a QEMU has a file open."""

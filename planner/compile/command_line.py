@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from planner.errors import BadInput, Problem
 
 __all__ = ["fill_template"]
 
 _Place = Callable[[re.Match[str]], str]
+_FORMAT = re.compile(r"""(^|[,."])(format|driver)("\s*:|=)""")
 _PLACE = re.compile(r"\{(?:(disk|format):([^{}]+)|(qmp))\}")
 
 
@@ -30,7 +31,8 @@ def fill_template(template: str, disks: Mapping[str, tuple[str, str]], qmp: str)
         qmp: Path of the QMP socket.
 
     Raises:
-        BadInput: It cannot be split, names an unknown disk, or leaves one or the socket out.
+        BadInput: It cannot be split, names an unknown disk, leaves one or the socket out, or has QEMU
+            guess an image's format (``template-probes``).
     """
     try:
         words = shlex.split(template)
@@ -57,7 +59,20 @@ def fill_template(template: str, disks: Mapping[str, tuple[str, str]], qmp: str)
         missing.append("{qmp}")
     if missing:
         raise _bad("template-incomplete", f"it lacks {', '.join(missing)}")
+    probed = [name for name in sorted(disks) if _probes(name, words)]
+    if probed:
+        named = ", ".join(f"{{disk:{name}}}" for name in probed)
+        why = f"it says no format for {named}, and QEMU would guess one from what the guest wrote"
+        raise _bad("template-probes", why, "add {format:NAME}: format={format:NAME} to a -drive")
     return filled
+
+
+def _probes(name: str, words: Sequence[str]) -> bool:
+    """Whether a disk is given to QEMU without its format; `-blockdev` always says a driver."""
+    if any(f"{{format:{name}}}" in word for word in words):
+        return False
+    holding = [word for word in words if f"{{disk:{name}}}" in word]
+    return not all(_FORMAT.search(word) for word in holding)
 
 
 def _fill(word: str, place: _Place) -> str:
@@ -83,6 +98,6 @@ def _fill_value(value: object, place: _Place) -> object:
     return value
 
 
-def _bad(code: str, why: str) -> BadInput:
-    problem = Problem(code, "--run", why, "see `snapplan load --help`")
+def _bad(code: str, why: str, remedy: str = "see `snapplan load --help`") -> BadInput:
+    problem = Problem(code, "--run", why, remedy)
     return BadInput(str(problem), problems=(problem,), code=code)

@@ -48,6 +48,7 @@ class MergedOverlay:
         frozen_ns: When the frozen image was written to last, at the latest: host's wall clock, since
             the epoch.  One that was written to later is not what was saved.  0: not known.
         written_ns: When it was written to last, just so, as its file said; 0: that is not recorded.
+        base_backing: What lies under the frozen image, each with its format; None: not recorded.
     """
 
     disk: str
@@ -60,6 +61,19 @@ class MergedOverlay:
     job_id: str
     frozen_ns: int = 0
     written_ns: int = 0
+    base_backing: tuple[tuple[str, str], ...] | None = None
+
+    @property
+    def for_the_host(self) -> dict[str, object]:
+        """The files as the instructions of `backends.merges` take them."""
+        files: dict[str, object] = {
+            "path": self.overlay_file,
+            "base": self.base_file,
+            "base-format": self.base_format,
+        }
+        if self.base_backing is not None:
+            files["base-backing"] = [list(image) for image in self.base_backing]
+        return files
 
     @property
     def evidence(self) -> dict[str, object]:
@@ -119,6 +133,7 @@ def merged(manifest: Manifest, part: ManifestPart, device: str, base: str) -> Me
         merge_job(part),
         frozen_ns=manifest.ended_ns,
         written_ns=part.record.mtime_ns if part.record.known else 0,
+        base_backing=part.chain,
     )
 
 

@@ -82,9 +82,7 @@ def check_streams(manifest: Manifest) -> None:
 
 async def _problem(merge: MergedOverlay, order: DeleteOrder, host: Host) -> Problem | None:
     arguments = {
-        "path": merge.overlay_file,
-        "base": merge.base_file,
-        "base-format": merge.base_format,
+        **merge.for_the_host,
         **merge.evidence,
         "online": not order.offline,
     }

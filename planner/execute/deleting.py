@@ -200,12 +200,7 @@ class DeleteMachine(Driven):
 
     def _merge(self, merge: MergedOverlay) -> Flow[None]:
         """Offline; what cannot be proved to be unmerged is kept."""
-        arguments: dict[str, object] = {
-            "path": merge.overlay_file,
-            "base": merge.base_file,
-            "base-format": merge.base_format,
-            **merge.evidence,
-        }
+        arguments = {**merge.for_the_host, **merge.evidence}
         try:
             yield from self._host("merge-overlay", arguments, "overlay-left")
         except StepFailed as failed:

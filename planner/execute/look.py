@@ -11,6 +11,7 @@ from planner.compile.program import Step
 from planner.errors import Problem, VmChanged
 from planner.model.facts import Facts, Job, Snapshot
 from planner.model.operations import Kind
+from planner.model.replies import FILTERS
 
 __all__ = ["Baseline", "Look", "baseline_of", "bind", "bind_node", "steps_disks"]
 
@@ -26,6 +27,8 @@ class Baseline:
         ids: Ids of the snapshots that each disk holds; none of them is the run's.
         run_state: ``running`` or ``paused``.
         live_nodes: Present names of automatically named nodes, by reference.
+        backing: By disk, the images under its own, from the top down, each with its format; a disk that
+            is not in it has a filter there, or was looked at by an older snapplan.
     """
 
     nodes: Mapping[str, str]
@@ -34,6 +37,7 @@ class Baseline:
     ids: Mapping[str, frozenset[str]]
     run_state: str
     live_nodes: Mapping[str, str] = field(factory=dict)
+    backing: Mapping[str, tuple[tuple[str, str], ...]] = field(factory=dict)
 
 
 @frozen
@@ -72,6 +76,11 @@ def baseline_of(facts: Facts) -> Baseline:
         ids={disk.name: frozenset(s.id for s in disk.snapshots) for disk in facts.disks},
         run_state=facts.run_state,
         live_nodes=live,
+        backing={
+            disk.name: tuple((layer.filename, layer.driver) for layer in disk.backing)
+            for disk in facts.disks
+            if not any(layer.driver in FILTERS for layer in disk.backing)
+        },
     )
 
 

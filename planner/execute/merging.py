@@ -331,8 +331,7 @@ class Merging:
             return
         # Told to complete, QEMU may have written to the overlay last when it was merged already.
         instruction = "merge-overlay" if stage is Stage.COPYING else "remove-if-equal"
-        files = {"path": merge.overlay_file, "base": merge.base_file}
-        yield from self._host(instruction, {**files, "base-format": merge.base_format})
+        yield from self._host(instruction, merge.for_the_host)
         self.stages[merge.disk] = Stage.REMOVED
 
     def left(self) -> Iterator[Problem]:

@@ -11,13 +11,11 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from planner.compile.accepting import not_accepted
-from planner.compile.left_out_checks import left_out_problems
 from planner.compile.load_checks import order_load
-from planner.compile.part_checks import vm_problems
 from planner.compile.part_image import images_of_vm
 from planner.compile.restore import (
     LOSING,
@@ -41,7 +39,7 @@ from planner.execute.before_writing import unwritable
 from planner.execute.driving import MachinePump
 from planner.execute.left_out import look_at_left_out
 from planner.execute.loading import LoadMachine
-from planner.execute.offline import OfflineImages
+from planner.execute.offline import OfflineImages, header_problems
 from planner.execute.ports import (
     Backend,
     CommandRefused,
@@ -52,6 +50,7 @@ from planner.execute.ports import (
     Reporter,
 )
 from planner.execute.pump import ask_facts
+from planner.execute.started import started_problems
 from planner.execute.stopping import to_its_end
 from planner.execute.telling import telling
 from planner.execute.verifying import ask_images
@@ -90,13 +89,13 @@ async def look_at_parts(
         if part.kind is PartKind.STREAM:
             continue
         try:
-            found.setdefault(part.disk, {})[part.file] = await images.look(part.file)
+            found.setdefault(part.disk, {})[part.file] = await images.look(part.file, part.format)
         except NoReply as silent:
             used = "lock" in str(silent)
             code = "image-in-use" if used else "image-unreadable"
             remedy = "end the VM first" if used else ""
             problems.append(Problem(code, part.disk, f"{part.file}: {silent}", remedy))
-    return found, tuple(problems)
+    return found, (*problems, *header_problems(manifest, found))
 
 
 def names_taken(manifest: Manifest, copies: str) -> set[str]:
@@ -224,8 +223,10 @@ def _instruction(disk: RestoredDisk) -> tuple[str, dict[str, object]]:
         more = {"base": part.file, "base-format": part.format, "size": size}
         return "create-overlay", {"path": disk.file, **more}
     if disk.how is Readied.CONVERT:
-        more = {"source": part.file, "snapshot-id": part.snapshot_id}
-        return "convert-snapshot", {"path": disk.file, **more}
+        source: dict[str, object] = {"source": part.file, "snapshot-id": part.snapshot_id}
+        if part.chain is not None:
+            source["backing"] = [list(image) for image in part.chain]
+        return "convert-snapshot", {"path": disk.file, **source}
     return "copy-image", {"path": disk.file, "source": part.file}
 
 
@@ -266,30 +267,11 @@ async def check_started(plan: RestorePlan, backend: Backend) -> Facts:
         Refused: It is not; it was asked questions only.
     """
     facts = await ask_facts(backend)
-    problems = in_order(not_accepted(_started_problems(plan, facts), plan.accepted))
+    problems = in_order(not_accepted(started_problems(plan, facts), plan.accepted))
     if problems:
         message = "the QEMU that was started is not the VM that was saved"
         raise Refused(message, problems=problems, code="load-refused")
     return facts
-
-
-def _started_problems(plan: RestorePlan, facts: Facts) -> Iterator[Problem]:
-    wanted = "inmigrate" if plan.stream else "prelaunch"
-    if facts.run_state != wanted:
-        words = f"it is {facts.run_state!r} and should be {wanted!r}"
-        remedy = f"let the command line have {' '.join(plan.arguments)}, and nothing against it"
-        yield Problem("run-state-unexpected", "vm", words, remedy)
-    by_name = {disk.name: disk for disk in facts.disks}
-    for disk in plan.disks:
-        found = by_name.get(disk.part.disk)
-        if found is None:
-            words = "QEMU was started without this disk"
-            yield Problem("part-disk-missing", disk.part.disk, words, "name its node as it was")
-        elif found.filename != disk.file:
-            words = f"its image should be {disk.file} and is {found.filename}"
-            yield Problem("part-file-differs", disk.part.disk, words)
-    yield from vm_problems(plan.manifest, facts)
-    yield from left_out_problems(plan.manifest, look_at_left_out(plan.manifest), facts)
 
 
 async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed

@@ -273,6 +273,10 @@ class UndoExternal:
             holds = any(undo.disk in self._visit.written for undo in step.undo)
             instruction = "merge-overlay" if gone and holds else "remove-overlay"
         arguments = {**step.arguments}
+        for undo in step.undo if is_overlay else ():
+            if undo.disk in self._visit.baseline.backing:
+                below = self._visit.baseline.backing[undo.disk]
+                arguments["base-backing"] = [list(image) for image in below]
         if not is_overlay:
             arguments["named"] = step.execute == "keep-stream"
         response: Response = yield HostDo(instruction, arguments, _MERGE_TIMEOUT_S)

@@ -15,7 +15,7 @@ from planner.errors import CannotConnect, Problem
 from planner.model.facts import Snapshot
 from planner.model.replies import FILTERS, snapshots_of_image
 
-__all__ = ["Image", "bitmaps_of_nodes", "image_of_chain", "images_of_nodes"]
+__all__ = ["Image", "bitmaps_of_nodes", "image_of_info", "images_of_nodes"]
 
 
 @frozen
@@ -90,23 +90,24 @@ def bitmaps_of_nodes(reply: object) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def image_of_chain(reply: object) -> Image:
-    """An image with what lies under it, from ``qemu-img info --backing-chain --output=json``.
+def image_of_info(reply: object) -> Image:
+    """An image, from ``qemu-img info --output=json``; under it lies what its header names.
 
     Raises:
         CannotConnect: The answer is not in qemu-img's shape.
     """
-    if not isinstance(reply, list) or not reply or not all(isinstance(i, Mapping) for i in reply):
-        raise _bad("qemu-img info", "it is no list of objects")
-    top = _image(reply[0])
-    backing = tuple(_image(info).file for info in reply[1:])
+    if not isinstance(reply, Mapping):
+        raise _bad("qemu-img info", "it is no object")
+    top = _image(reply)
+    named = reply.get("full-backing-filename", reply.get("backing-filename"))
+    backing = (named,) if isinstance(named, str) else ()
     return Image(
         top.file,
         top.format,
         top.virtual_size_bytes,
         top.snapshots,
         backing,
-        bitmaps=_kept_bitmaps(reply[0]),
+        bitmaps=_kept_bitmaps(reply),
     )
 
 

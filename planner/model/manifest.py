@@ -94,6 +94,21 @@ class ManifestPart:
     record: FileRecord = UNSEEN
     backing: tuple[BackingImage, ...] | None = None
 
+    @property
+    def images(self) -> tuple[tuple[str, str], ...]:
+        """The part's images, each with its format; none for a stream."""
+        if self.kind is PartKind.STREAM:
+            return ()
+        overlay = ((self.overlay_file, "qcow2"),) if self.overlay_file else ()
+        return ((self.file, self.format), *overlay)
+
+    @property
+    def chain(self) -> tuple[tuple[str, str], ...] | None:
+        """What lies under ``file``, each image with its format; None: nobody wrote it down."""
+        if self.backing is None:
+            return None
+        return tuple((image.file, image.format) for image in self.backing)
+
 
 @frozen(order=True)
 class LeftOut:

@@ -73,11 +73,10 @@ async def verify_offline(offline: Offline, source: str, *, deep: bool = False) -
     _refuse_used(findings)
     if deep:
         looked_into = [
-            file
+            (file, image_format)
             for part in manifest.parts
-            if part.kind is not PartKind.STREAM
-            for file in (part.file if part.format != "raw" else "", part.overlay_file)
-            if file  # of a raw image there is nothing that qemu-img could check
+            for file, image_format in part.images
+            if image_format != "raw"  # of a raw image there is nothing that qemu-img could check
         ]
         findings = in_order((*findings, *await check_images(looked_into, images)))
         _refuse_used(findings)

@@ -78,7 +78,8 @@ class Files:
     def __init__(self, vm):
         self.vm = vm
 
-    async def look(self, filename):
+    async def look(self, filename, image_format):
+        del image_format
         return Image(filename, "qcow2", 0, await self.vm.snapshots(filename))
 
 

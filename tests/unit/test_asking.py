@@ -23,7 +23,8 @@ class NoParts:
     def __init__(self, *, in_use=False):
         self.in_use = in_use
 
-    async def look(self, filename):
+    async def look(self, filename, image_format):
+        del image_format
         if self.in_use:
             raise NoReply("Failed to get shared lock")
         return Image(filename, "qcow2", 1)

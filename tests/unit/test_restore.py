@@ -191,6 +191,20 @@ def test_a_template_is_filled_word_by_word():
 
 
 @pytest.mark.parametrize(
+    "word",
+    [
+        "file={disk:disk0},format=qcow2",
+        "driver=file,filename={disk:disk0}",
+        """-blockdev '{"driver": "qcow2", "file": "{disk:disk0}"}' """,
+        "{disk:disk0} {format:disk0}",
+    ],
+)
+def test_a_template_says_each_format(word):
+    """By a place or by a word of its own; what says none would be guessed, and is refused below."""
+    assert fill_template(f"qemu {{qmp}} {word}", DISKS, "/run/q")
+
+
+@pytest.mark.parametrize(
     ("template", "code"),
     [
         ("", "template-malformed"),
@@ -198,6 +212,8 @@ def test_a_template_is_filled_word_by_word():
         ("qemu {disk:other}", "template-malformed"),
         ("qemu {disk:disk0}", "template-incomplete"),
         ("qemu {qmp} {format:disk0}", "template-incomplete"),
+        ("qemu {qmp} -hda {disk:disk0}", "template-probes"),
+        ("qemu {qmp} -drive file={disk:disk0},if=none,id=format", "template-probes"),
     ],
 )
 def test_a_template_that_cannot_be_right(template, code):

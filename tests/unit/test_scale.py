@@ -29,7 +29,8 @@ class Counted:
         self.snapshots = snapshots
         self.looks = []
 
-    async def look(self, filename):
+    async def look(self, filename, image_format):
+        del image_format
         self.looks.append(filename)
         return Image(filename, "qcow2", 1, self.snapshots)
 
