@@ -8,6 +8,7 @@ from pathlib import Path
 from attrs import frozen
 
 from planner.execute.claims import Claim, ImageFile, image_files
+from planner.execute.finding import DEFAULT_BACKEND, known_backends
 from planner.execute.processes import Process
 from planner.model.facts import Facts
 
@@ -66,8 +67,12 @@ class VmIdentity:
 def absolute_address(address: str) -> str:
     """An address that means the same from every folder: sockets by absolute path.
 
-    An empty one stays empty: nobody knows where the VM is.
+    An empty one stays empty: nobody knows where the VM is.  One of another backend stays as it is:
+    what it looks like is that backend's own affair.
     """
+    name, colon, rest = address.partition(":")
+    if colon and name in known_backends():
+        return absolute_address(rest) if name == DEFAULT_BACKEND else address
     if not address:
         return ""
     is_path = "/" in address or ":" not in address
