@@ -1,9 +1,11 @@
 """Every way to stop, as one wish: what a signal does while a VM or its disks are being changed.
 
 Rules: a closed terminal and a dropped ssh (SIGHUP), a service manager (SIGTERM) and the keyboard
-(SIGINT, SIGQUIT) all ask for the same: stop, and leave things as they were.  A hang-up that was to be
-ignored when snapplan was started (nohup) is ignored.  Whoever sends SIGPIPE asks for it too; what the
-kernel says of a pipe that we write to ourselves is no wish.  Outside of these lines signals do what they
+(SIGINT, SIGQUIT) all ask for the same: stop, and leave things as they were; so does whatever else would
+end the process and can be caught.  A hang-up that was to be ignored when snapplan was started (nohup)
+is ignored.  Whoever sends SIGPIPE asks for it too; what the kernel says of a pipe that we write to
+ourselves is no wish.  What would suspend the process (Ctrl-Z, words for a terminal that another program
+has) does nothing meanwhile: the guest might be paused.  Outside of these lines signals do what they
 always do: nothing is under way.
 """
 
@@ -21,7 +23,11 @@ from planner.execute.stopping import to_its_end
 
 __all__ = ["STOPS", "cancelled_by_signals", "stopped_by_signals"]
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
+STOPS = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGXCPU, signal.SIGPWR),
+)
+_SUSPEND = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 _Result = TypeVar("_Result")
 
@@ -69,7 +75,7 @@ def _heard(stop: Callable[[], None]) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in STOPS}
     if before[signal.SIGHUP] is signal.SIG_IGN:
         del before[signal.SIGHUP]
-    with _pipes_of_others():
+    with _pipes_of_others(), _not_suspended():
         for number in before:
             loop.add_signal_handler(number, stop)
         try:
@@ -78,6 +84,16 @@ def _heard(stop: Callable[[], None]) -> Iterator[None]:
             for number, handler in before.items():
                 loop.remove_signal_handler(number)
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def _not_suspended() -> Iterator[None]:
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _SUSPEND}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager

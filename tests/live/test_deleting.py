@@ -138,8 +138,11 @@ def test_an_overlay_is_merged_back_offline(qemu):
     assert act("verify", manifest, None, "--deep")[1]["findings"] == []
     state.write_bytes(b"short")
     assert [p["code"] for p in act("verify", manifest)[1]["findings"]] == ["part-differs"]
+    code, said, _ = act("delete", manifest, None, "--yes", "--overlays", "commit")
+    assert (code, [p["code"] for p in said["error"]["problems"]]) == (10, ["stream-differs"])
+    assert overlay.exists()
+    state.unlink()  # somebody has looked what it is
     code, _, stderr = act("delete", manifest, None, "--yes", "--overlays", "commit")
     assert code == 0, stderr
     assert not overlay.exists()
-    assert not state.exists()
     assert_images(vm, {"disk0": [], "disk1": []})

@@ -197,7 +197,7 @@ def applying(vm, tmp_path, **streams):
 
 @pytest.mark.parametrize(
     "number",
-    [signal.SIGHUP, *long(signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM)],
+    [signal.SIGHUP, *long(signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGUSR1)],
     ids=lambda number: number.name,
 )
 def test_every_signal_that_stops_is_a_way_to_undo(qemu, tmp_path, number):
@@ -212,12 +212,13 @@ def test_every_signal_that_stops_is_a_way_to_undo(qemu, tmp_path, number):
     assert_nothing_left(vm)
 
 
-def test_a_hang_up_that_is_to_be_ignored_is_ignored(qemu, tmp_path):
-    """Under nohup the run goes on, and is done."""
+def test_a_hang_up_that_is_to_be_ignored_and_ctrl_z_are_ignored(qemu, tmp_path):
+    """Under nohup the run goes on, and is done; it is not suspended with the guest paused either."""
     vm = start(qemu)
     ignored = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
     with applying(vm, tmp_path, **ignored) as (process, gate):
         process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTSTP)  # Ctrl-Z would leave the guest paused
         gate.release()
         process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
