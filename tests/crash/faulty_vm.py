@@ -90,7 +90,6 @@ class FaultyVm:
     linked: bool = True
     stuck: bool = False
     events: list = field(factory=list)
-    peer_pid = None
 
     @property
     def peer_pid(self):
