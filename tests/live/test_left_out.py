@@ -8,7 +8,6 @@ import yaml
 from tests.live.faults import assert_guest_unharmed
 from tests.live.restores import request_of, restored, save_external
 from tests.live.runs import as_json, snapplan
-from tests.support.fixtures import long
 from tests.support.images import create
 from tests.support.qemu import qemu_img_binary
 from tests.support.topology import DiskKind, DiskSpec, Topology
@@ -113,7 +112,12 @@ def insert(vm, name):
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("one.iso", "two.iso"), *long(("one.iso", ""), ("", "two.iso"))]
+    ("before", "after"),
+    [
+        ("one.iso", "two.iso"),
+        pytest.param("one.iso", "", marks=pytest.mark.long),
+        pytest.param("", "two.iso", marks=pytest.mark.long),
+    ],
 )
 def test_another_medium_is_told(qemu, before, after):
     """Exchanged, taken out, put in: refused by the drive's name, accepted by it, fine when back."""
