@@ -29,6 +29,7 @@ from backends.images import run_qemu_img
 from backends.merges import MERGES, Merges
 from backends.writable import must_be_unused, must_be_writable
 from planner.execute.evidence import digest_of
+from planner.execute.file_locks import is_locked
 from planner.execute.ports import HostRefused, NoReply
 
 __all__ = ["QemuHost"]
@@ -43,7 +44,8 @@ class QemuHost:
     Instructions, each with its arguments and what it tells:
 
     - ``create-overlay`` (path, base, base-format, size): an empty qcow2 over the base.
-    - ``remove-overlay`` (path, base): removes it, if it is there and over this base.
+    - ``remove-overlay`` (path, base): removes it, if it is there, over this base, and nobody has it
+      open.
     - what `backends.merges.Merges` does about overlays that are merged into their bases.
     - ``create-stream`` (path, temporary, mapped): an empty file, kept open for `descriptor`; mapped:
       QEMU writes to it in any order, so that nothing of it can be read before its end.
@@ -171,7 +173,12 @@ class QemuHost:
             left_over = folder.remove(f".{path.name}.snapplan")
             if folder.look(path.name) is None:
                 return {"removed": left_over}
-            os.close(self._open_overlay(folder, path, base))
+            descriptor = self._open_overlay(folder, path, base)
+            try:
+                if is_locked(name_of(descriptor)):
+                    raise HostRefused("image-in-use", f"another program has {path} open")
+            finally:
+                os.close(descriptor)
             folder.remove(path.name)
             folder.sync()
         return {"removed": True}

@@ -14,13 +14,21 @@ from pathlib import Path
 from tests.crash import test_kills as kills
 from tests.crash import test_kills_delete as deletes
 from tests.crash.killing import Moments
+from tests.live import test_one_qemu as one_qemu
 from tests.live import test_recover as live
 from tests.live import test_recover_external as external
 from tests.live import test_stale_overlay as stale
 from tests.property import test_fuzz
 from tests.support.qemu import QemuTarget, qemu_version
 
-SHARES = {"pairs": 0.3, "deletes": 0.15, "real": 0.25, "real-deletes": 0.15, "bytes": 0.15}
+SHARES = {
+    "pairs": 0.3,
+    "deletes": 0.15,
+    "real": 0.2,
+    "real-deletes": 0.1,
+    "gone": 0.1,
+    "bytes": 0.15,
+}
 PLACES = {
     "monolithic": ("snapshot-save", "job-dismiss"),
     "transactional": ("stop", "snapshot-save", "job-dismiss", "transaction", "cont"),
@@ -144,6 +152,25 @@ def real_deletes(until):
     return done
 
 
+def gone(until):
+    """Each command of each design once, its socket gone and QEMU alive."""
+    done = 0
+    places = {"internal": PLACES["transactional"], **external.PLACES}
+    for capture, commands in places.items():
+        for command, after in product(commands if can(capture) else (), (False, True)):
+            if time.monotonic() > until:
+                say(f"  stopped by time at {capture}, {command}")
+                return done
+            with contextlib.closing(QemuTarget()) as qemu, tempfile.TemporaryDirectory() as folder:
+                try:
+                    one_qemu.gone_and_recovered(qemu, Path(folder), capture, command, after=after)
+                except BaseException:
+                    say(f"  at {capture}, {command}, {after=}, the socket gone:")
+                    raise
+            done += 1
+    return done
+
+
 def write_seeds(folder):
     """A file of each kind, with the number of its reader in front."""
     kinds = ("request", "facts", "transactional", "manifest")
@@ -190,7 +217,10 @@ def main():
     say("   and of a delete that merges")
     found = real_deletes(end_of("pairs", "deletes", "real", "real-deletes"))
     say(f"  {sum(found.values())} points, nothing lost ({found[True]} of them with a dead QEMU)")
-    say("3. arbitrary bytes for every reader")
+    say("3. the same with QEMU alive and its socket gone")
+    found_gone = gone(end_of("pairs", "deletes", "real", "real-deletes", "gone"))
+    say(f"  {found_gone} points untouched, then recovered")
+    say("4. arbitrary bytes for every reader")
     readers(max(end_of(*SHARES) - time.monotonic(), 10))
     say(f"done in {(time.monotonic() - begun) / 60:.1f} minutes")
 

@@ -9,7 +9,7 @@ from tests.live.external import DISKS, FIRMWARE, account_of, external_request
 from tests.live.faults import assert_guest_unharmed, request, start
 from tests.live.gate import Gate
 from tests.live.runs import SNAPPLAN, as_json, request_text, snapplan
-from tests.support.qemu import end_process
+from tests.support.qemu import end_process, qemu_binary, qemu_img_binary
 from tests.support.topology import DiskKind, DiskSpec, Topology
 
 pytestmark = pytest.mark.real_qemu
@@ -73,6 +73,27 @@ def test_two_sockets_are_one_lock(qemu, tmp_path):
     assert_guest_unharmed(vm)
 
 
+def gone_and_recovered(qemu, folder, capture, command, *, after):
+    """Killed, its socket gone, QEMU alive: nothing is touched until another socket is named."""
+    vm = start_with_two_sockets(qemu)
+    before = account_of(vm)
+    gone = killed(vm, folder, external_request(vm, capture), command, after=after)
+    vm.wait_until(lambda: vm.status() not in ("finish-migrate", "save-vm"), "the stream's end")
+    standing = account_of(vm)
+    done = recover(gone, folder)
+    assert (done.returncode, code_of(done)) == (22, "qemu-alive"), done.stderr
+    assert str(vm.process.pid) in done.stderr
+    assert account_of(vm) == standing
+    done = recover(vm.directory / "other", folder)
+    assert done.returncode == 0, done.stderr
+    [recovered] = as_json(done)["recovered"]
+    if recovered["end"] == "undone":
+        assert account_of(vm) == before
+    assert_guest_unharmed(vm)
+    done = recover(vm.directory / "other", folder)
+    assert as_json(done)["recovered"] == []
+
+
 GONE = [
     ("internal", "transaction", True),
     ("none", "transaction", True),
@@ -87,24 +108,37 @@ GONE = [
 @pytest.mark.parametrize(("capture", "command", "after"), GONE)
 def test_a_socket_that_is_gone_is_not_a_qemu_that_is_gone(qemu, tmp_path, capture, command, after):
     """Nothing is touched, and the other socket of it finds the run and ends it."""
+    gone_and_recovered(qemu, tmp_path, capture, command, after=after)
+
+
+def can_unshare():
+    """Whether this user may make a PID namespace."""
+    return not subprocess.run(
+        ["unshare", "--pid", "--fork", "true"], capture_output=True, check=False
+    ).returncode
+
+
+@pytest.mark.skipif(not can_unshare(), reason="this user may make no PID namespace")
+def test_a_qemu_in_a_container_that_was_started_again_is_another(qemu, tmp_path, monkeypatch):
+    """Its thread ids are the same every time; the killed run's overlay, which it never saw, stays."""
+    inside = tmp_path / "qemu"
+    inside.write_text(
+        f'#!/bin/sh\nexec unshare --pid --fork --kill-child=KILL {qemu_binary()} "$@"\n'
+    )
+    inside.chmod(0o755)
+    monkeypatch.setenv("SNAPPLAN_QEMU_IMG", qemu_img_binary())
+    monkeypatch.setattr("tests.support.qemu.qemu_binary", lambda: str(inside))
     vm = start_with_two_sockets(qemu)
-    before = account_of(vm)
-    text = external_request(vm, capture)
-    gone = killed(vm, tmp_path, text, command, after=after)
-    vm.wait_until(lambda: vm.status() not in ("finish-migrate", "save-vm"), "the stream's end")
-    standing = account_of(vm)
-    done = recover(gone, tmp_path)
-    assert (done.returncode, code_of(done)) == (22, "qemu-alive"), done.stderr
-    assert str(vm.process.pid) in done.stderr
-    assert account_of(vm) == standing
+    killed(vm, tmp_path, external_request(vm, "none"), "transaction", after=True)
+    overlay = vm.directory / f"a.{FIRMWARE}.qcow2"
+    vm.wait_guest(2, since=len(vm.console()))
+    content = overlay.read_bytes()
+    vm.end()
+    again = qemu.run(vm, vm.topology)
     done = recover(vm.directory / "other", tmp_path)
-    assert done.returncode == 0, done.stderr
-    [recovered] = as_json(done)["recovered"]
-    if recovered["end"] == "undone":
-        assert account_of(vm) == before
-    assert_guest_unharmed(vm)
-    done = recover(vm.directory / "other", tmp_path)
-    assert as_json(done)["recovered"] == []
+    assert done.returncode in {21, 22}, (done.stdout, done.stderr)
+    assert overlay.stat().st_size >= len(content)
+    assert again.status() == "running"
 
 
 def test_a_run_that_loses_its_socket_touches_nothing(qemu, tmp_path):
