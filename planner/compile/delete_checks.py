@@ -92,6 +92,7 @@ def needed_problems(manifest: Manifest, others: Sequence[Manifest]) -> Iterator[
     inside = {(p.file, p.snapshot_id): p for p in manifest.of_kind(PartKind.INTERNAL)}
     streams = {part.file: part for part in manifest.of_kind(PartKind.STREAM)}
     overlays = {part.overlay_file: part for part in manifest.of_kind(PartKind.OVERLAY)}
+    bases = {part.file: part for part in manifest.of_kind(PartKind.OVERLAY)}
     for other in others:
         if other.tag == manifest.tag:
             continue
@@ -111,6 +112,20 @@ def needed_problems(manifest: Manifest, others: Sequence[Manifest]) -> Iterator[
             if below is not None:
                 words = f"{other.tag!r} has a part in {theirs.file}, which lies over {below.file}"
                 yield Problem("part-needed", below.disk, words, remedy)
+                continue
+            for base in filter(None, map(bases.get, _needed_unchanged(theirs))):
+                words = (
+                    f"{base.file} belongs to {other.tag!r}, too, as it is: a merge would change it"
+                )
+                remedy = f"delete {other.tag!r} first (--overlays keep)"
+                yield Problem("part-needed", base.disk, words, remedy)
+
+
+def _needed_unchanged(part: ManifestPart) -> Iterator[str]:
+    """The files that a part needs as they are, and that a merge could change."""
+    if part.kind is PartKind.OVERLAY:
+        yield part.file
+    yield from (image.file for image in part.backing or ())
 
 
 def foreign_problems(

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 from attrs import evolve, frozen
 
-from planner.compile.file_checks import file_problems, recorded_files
+from planner.compile.file_checks import evidence_of_change, file_problems, recorded_files
+from planner.compile.left_out_checks import left_out_files
 from planner.compile.plan import Plan
 from planner.errors import Problem, Refused, in_order
 from planner.execute.evidence import look_at_files, record_of
@@ -137,8 +138,8 @@ def own_writes(vm: VmStore | None, files: Iterable[str], tag: str) -> Iterator[N
     """Around a change of ours to images that a snapshot may have frozen, and that it survives.
 
     Deleting an internal snapshot writes to its image and changes nothing of what a disk holds.  The
-    records of an image that is what it was are taken out before, and made anew afterwards; who dies in
-    between leaves a manifest that says that nothing was recorded.
+    records of an image that is what it was, also where it was left out, are taken out before, and made
+    anew afterwards; who dies in between leaves a manifest that says that nothing was recorded.
 
     Args:
         vm: The VM's share of the store, locked; None: nobody's.
@@ -166,11 +167,15 @@ def _recording(vm: VmStore, names: set[str], tag: str) -> list[Manifest]:
     """The other manifests that have recorded one of these files, and find all of them as they were."""
     found = []
     for manifest in vm.manifests().found:
-        if manifest.tag != tag and any(each.file in names for each in recorded_files(manifest)):
-            looked = look_at_files(manifest)
-            now = {file: what for file, what in looked.items() if file in names}
-            if not any(file_problems(manifest, now)):
-                found.append(manifest)
+        recorded = {each.file for each in recorded_files(manifest)} | {*left_out_files(manifest)}
+        if manifest.tag == tag or not recorded & names:
+            continue
+        looked = look_at_files(manifest)
+        now = {file: what for file, what in looked.items() if file in names}
+        left_out = [one for one in manifest.left_out if one.record.known and one.file in names]
+        written = any(evidence_of_change(one.record, record_of(one.file)) for one in left_out)
+        if not written and not any(file_problems(manifest, now)):
+            found.append(manifest)
     return found
 
 
@@ -187,5 +192,7 @@ def _write(
         backing = tuple(evolve(b, record=renewed(b.file, b.record)) for b in part.backing)
         return evolve(part, record=record, backing=backing)
 
+    parts = tuple(of_part(part) for part in manifest.parts)
+    left_out = tuple(evolve(one, record=renewed(one.file, one.record)) for one in manifest.left_out)
     if vm is not None:
-        vm.write(evolve(manifest, parts=tuple(of_part(part) for part in manifest.parts)))
+        vm.write(evolve(manifest, parts=parts, left_out=left_out))

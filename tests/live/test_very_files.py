@@ -171,6 +171,7 @@ def test_an_older_snapshot_in_a_frozen_image_can_be_deleted(qemu):
     vm = qemu.start(DISKS)
     text = request_of("old", {"disk0": "internal"}, "none", others="exclude")
     assert run(vm, "apply", "-", "--vm", vm.qmp_path, text=text)[0] == 0
+    save(vm, "c", disks=("disk1",), state=False)  # leaves disk0 out
     save(vm, "a", disks=("disk0",), state=False)
     save(vm, "b", disks=("disk0",), state=False)
     vm.end()
@@ -180,6 +181,8 @@ def test_an_older_snapshot_in_a_frozen_image_can_be_deleted(qemu):
         code, said = run(vm, "verify", tag, "--offline")
         assert (code, said["findings"]) == (0, [])
         assert not any("nothing was recorded" in what for what in said["unchecked"])
+    code, said = run(vm, "load", "c", "--offline")
+    assert code == 0, said
 
 
 def test_a_load_does_not_revert_a_frozen_image(qemu):

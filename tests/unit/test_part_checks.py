@@ -12,7 +12,7 @@ from planner.execute.loading import LoadMachine
 from planner.execute.pump import Pump
 from planner.execute.verifying import verify_on_vm
 from planner.model.facts import Bitmap, Job, Layer, QemuVersion
-from planner.model.manifest import ManifestPart, PartKind
+from planner.model.manifest import BackingImage, ManifestPart, PartKind
 from planner.model.request import RunStateAfter
 from tests.unit.build import held, qcow2
 from tests.unit.snapshots import TAG, codes, images, manifest, snapshot_on, vm, with_disk
@@ -243,6 +243,21 @@ def test_nothing_that_another_manifest_needs_is_deleted():
     assert delete(now, recorded, (later,), Overlays.KEEP) == set()
     assert delete(now, recorded, (), Overlays.COMMIT) == set()
     assert delete(now, recorded) == {("overlays-undecided", "disk1")}
+
+
+def test_an_image_that_another_snapshot_has_frozen_too_is_not_merged_into():
+    """Under an overlay of its own, or further down: a merge would change what it consists of."""
+    recorded = manifest(vm(snapshot_on("disk0")))
+    recorded = evolve(recorded, parts=(*recorded.parts, frozen_part()))
+    base = frozen_part().file
+    beside = frozen_part(overlay_file="/vm/other.qcow2")
+    lying = BackingImage(base, "qcow2")
+    above = frozen_part(file="/vm/r.qcow2", overlay_file="/vm/p.qcow2", backing=(lying,))
+    for theirs in (beside, above):
+        other = manifest(tag="b", parts=(theirs,))
+        needed = delete(frozen_vm(), recorded, (other,), Overlays.COMMIT)
+        assert needed == {("part-needed", "disk1")}
+        assert delete(frozen_vm(), recorded, (other,), Overlays.KEEP) == set()
 
 
 def test_a_part_that_is_gone_does_not_stop_a_delete_and_one_of_another_time_does():
