@@ -90,8 +90,7 @@ class Merging:
         """Merge all of them and remove their files; the guest runs on as before.
 
         Raises:
-            StepFailed: It was not done; the guest runs as before, its disks are whole, and of an
-                overlay that was not merged no job is left.
+            StepFailed: Not done; the guest runs as before on whole disks, and no job is left.
         """
         if not self.merges:
             return
@@ -240,7 +239,7 @@ class Merging:
                 if job is None:
                     break
                 if job.status in _ENDED:
-                    yield from self._send("job-dismiss", {"id": merge.job_id})
+                    yield from self._dismiss(merge, "")
                     if (yield from self._on_top((merge,))):
                         self.stages[merge.disk] = Stage.COPYING
                     break
@@ -262,7 +261,10 @@ class Merging:
         return self.visit.failed("job-vanished", words)
 
     def _dismiss(self, merge: MergedOverlay, error: str) -> Flow[None]:
-        yield from self._send("job-dismiss", {"id": merge.job_id})
+        for _ in range(_BEGINNINGS):
+            response = yield from self._send("job-dismiss", {"id": merge.job_id})
+            if not isinstance(response, NoAnswer) or (yield from self._job(merge))[0] is None:
+                break
         if error:
             self.stages[merge.disk] = Stage.COPYING
             raise self.visit.failed("job-failed", f"QEMU says: {error}")

@@ -30,6 +30,7 @@ from planner.execute.verifying import ask_images
 from planner.model.image import Image
 from planner.semantics import execute, guest_step
 from planner.semantics.construct import DiskDescription, vm_state
+from tests.crash.faulty_vm import Fault
 from tests.crash.killed_external import MemoryHost, apply, die, recover, vm_of
 from tests.crash.killing import IDENTITY, Killed, Moments, Planned, process
 from tests.crash.test_kills_external import noted
@@ -258,3 +259,40 @@ def test_a_killed_recovery_is_recovered(tmp_path):
         except AssertionError as error:
             error.add_note(f"case {which}, killed at {first} and {second}, QEMU {dies_at}; {ends}")
             raise
+
+
+FAULTS = ("refuse", "drop-before", "drop-after", "no-reply", "die-before", "die-after")
+FAULTY = ("11.1", "running", "none")
+
+
+def struck(fault, folder):
+    """A delete that a fault strikes: the VM, and how it ended."""
+    vm = saved(FAULTY, folder)
+    vm.faults = [fault] if fault else []
+    return vm, run(delete(vm, folder), vm, Moments())
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_at_every_command(kind, tmp_path):
+    """The guest runs on, no job is left, nothing is lost; another delete finishes it."""
+    commands = len(struck(None, tmp_path / "count")[0].sent)
+    for command in range(commands):
+        folder = tmp_path / str(command)
+        vm, outcome = struck(Fault(kind, command), folder)
+        vm.faults = []
+        with noted(kind, command, vm.sent[command], outcome):
+            done = outcome.phase is Phase.DONE
+            assert done or outcome.failure is not None
+            if outcome.phase is Phase.UNDONE:
+                assert set(vm.files) == set(OVERLAYS), "it says that nothing was done"
+            if not vm.state.died:
+                refused = vm.sent[command] if kind == "refuse" else ""
+                assert vm.state.run_state == "running" or refused == "cont"
+                assert vm.state.jobs == () or refused in ("job-dismiss", "job-cancel", "query-jobs")
+            vm.state = execute(vm.state, "cont", {}).state if not vm.state.died else vm.state
+            works(vm)
+            wrote = newest(vm)
+            ends = [outcome]
+            if not done:
+                ends.append(run(delete(vm, folder), vm, Moments()))
+            judge(vm, wrote, ends)
