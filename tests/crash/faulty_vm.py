@@ -79,6 +79,7 @@ class FaultyVm:
         sent: The commands that were sent.
         foreign: (node, id) of snapshots that a foreign client made.
         armed: Whether commands count (a survey beforehand does not).
+        migrates: Whether a migration goes a step on around each command.
     """
 
     state: VmState
@@ -87,13 +88,10 @@ class FaultyVm:
     sent: list = field(factory=list)
     foreign: list = field(factory=list)
     armed: bool = False
+    migrates: bool = False
     linked: bool = True
     stuck: bool = False
     events: list = field(factory=list)
-
-    @property
-    def peer_pid(self):
-        return None  # no process is behind it
 
     async def connect(self, timeout_s):
         del timeout_s
@@ -201,7 +199,7 @@ class FaultyVm:
 
     def _guest_works(self):
         self.state = guest_step(self._ticked())
-        if next_in_background(self.state):  # a migration that this run began goes on, step by step
+        if self.migrates and next_in_background(self.state):
             done = advance_background(self.state)
             self.state = done.state
             self._emit(done.events)
