@@ -18,10 +18,12 @@ from planner.model.peripherals import (
     MEMORY_BACKEND,
     NAMED,
     OBJECTS,
+    VHOST_USER_NETDEV,
     Device,
     HostObject,
     children_of,
     devices_of,
+    netdevs_of,
 )
 from planner.model.replies import Replies, facts_from_replies
 
@@ -30,10 +32,12 @@ __all__ = ["survey"]
 Asking = Generator[Send, Response, object]
 
 _TPM = "tpm-"
+_HMP_NETWORK = "info network"
 _PRIVATE_MEMORY = "memory-backend-ram"
 _FILE_MEMORY = "memory-backend-file"
-_WORKS_ON_MEMORY = "cryptodev-vhost-user"
+_WORKS_ON_MEMORY = ("cryptodev-vhost-user", VHOST_USER_NETDEV)
 """Objects, other than memory, that let another process write to the guest's memory."""
+_NETWORK_CARD = "virtio-net-"
 
 
 def survey() -> Generator[Send, Response, Facts]:
@@ -66,7 +70,7 @@ def survey() -> Generator[Send, Response, Facts]:
             memory=(yield from _ask_if_known("query-memory-size-summary")),
             devices=devices,
             tpms=(yield from _ask_if_known("query-tpm")) if has_tpm else None,
-            objects=(yield from _objects()),
+            objects=(yield from _objects(devices)),
             hardware=(yield from survey_hardware(_ask_if_known)),
             block=(yield from _ask("query-block")),
             blockstats=(yield from _ask("query-blockstats")),
@@ -89,7 +93,9 @@ def _devices() -> Generator[Send, Response, tuple[Device, ...]]:
     return tuple(found)
 
 
-def _objects() -> Generator[Send, Response, tuple[HostObject, ...]]:
+def _objects(
+    devices: tuple[Device, ...],
+) -> Generator[Send, Response, tuple[HostObject, ...]]:
     """What ``-object`` made; memory that is not QEMU's own with whom it is shared and its file."""
     found = []
     for name, kind in children_of((yield from _ask_if_known("qom-list", path=OBJECTS))):
@@ -100,6 +106,11 @@ def _objects() -> Generator[Send, Response, tuple[HostObject, ...]]:
             found.append(HostObject(name, kind, shared, file))
         elif kind.startswith(_WORKS_ON_MEMORY):
             found.append(HostObject(name, kind))
+    cards = any(device.type.startswith(_NETWORK_CARD) for device in devices)
+    if cards and any(memory.shared for memory in found):
+        # No QMP command lists network backends; those that share the guest's memory need it shared.
+        text = yield from _ask_if_known("human-monitor-command", **{"command-line": _HMP_NETWORK})
+        found += netdevs_of(text)
     return tuple(sorted(found))
 
 

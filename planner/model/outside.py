@@ -16,7 +16,7 @@ from enum import Enum, auto
 from attrs import frozen
 
 from planner.model.facts import Facts
-from planner.model.peripherals import Device, HostObject, Tpm
+from planner.model.peripherals import VHOST_USER_NETDEV, Device, HostObject, Tpm
 
 __all__ = ["Outside", "outside_of"]
 
@@ -41,6 +41,7 @@ _TYPES = (
     ("vhost-user-device", _Reach.BOTH, "another process is this device"),
     ("vhost-user-", _Reach.WRITES_MEMORY, "another process is this device"),
     ("cryptodev-vhost-user", _Reach.WRITES_MEMORY, "another process does its work"),
+    (VHOST_USER_NETDEV, _Reach.WRITES_MEMORY, "another process serves this network"),
     ("vhost-scsi", _Reach.BOTH, "the host's kernel serves the disks behind it"),
     ("vhost-vdpa-device", _Reach.BOTH, "a device of the host is given to the guest"),
     ("vfio-", _Reach.BOTH, "a device of the host is given to the guest"),

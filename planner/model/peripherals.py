@@ -7,6 +7,7 @@ objects of the machine (fact 59).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from attrs import frozen
@@ -19,11 +20,13 @@ __all__ = [
     "MEMORY_BACKEND",
     "NAMED",
     "OBJECTS",
+    "VHOST_USER_NETDEV",
     "Device",
     "HostObject",
     "Tpm",
     "children_of",
     "devices_of",
+    "netdevs_of",
     "tpms_of",
 ]
 
@@ -49,6 +52,10 @@ BACKEND_PROPERTIES = (
 )
 """What a device's type starts with, and the property that names what the device works on."""
 
+VHOST_USER_NETDEV = "netdev-vhost-user"
+"""What a network backend is called here that another process serves."""
+
+_NETDEV = re.compile(r"^[ \\]*(\S+): index=\d+,type=vhost-user\b", re.MULTILINE)
 _CHILD = "child<"
 
 
@@ -120,6 +127,12 @@ def devices_of(named: object, anonymous: object) -> tuple[Device, ...]:
     with_id = [Device(name, kind) for name, kind in children_of(named)]
     without = [Device(f"{ANONYMOUS}/{name}", kind) for name, kind in children_of(anonymous)]
     return tuple(sorted([*with_id, *without]))
+
+
+def netdevs_of(reply: object) -> tuple[HostObject, ...]:
+    """The network backends of vhost-user in what HMP's `info network` says; None: it says nothing."""
+    text = reply if isinstance(reply, str) else ""
+    return tuple(HostObject(name, VHOST_USER_NETDEV) for name in _NETDEV.findall(text))
 
 
 def tpms_of(reply: object) -> tuple[Tpm, ...]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.live.runs import as_json, request_text, snapplan
-from tests.support.outside import SHARED_MEMORY, emulated_tpm, vhost_user_disk
+from tests.support.outside import SHARED_MEMORY, emulated_tpm, vhost_user_disk, vhost_user_network
 from tests.support.topology import two_disks
 
 pytestmark = pytest.mark.real_qemu
@@ -57,12 +57,25 @@ def manifests(folder):
     return [value for value in found if value.get("format") == "snapplan-manifest"]
 
 
+def background(text, folder):
+    state = f"machine-state: {{external: {folder / 'state'}, capture: background}}"
+    return text.replace("machine-state: none", state)
+
+
+def test_no_background_capture_beside_a_network_that_another_process_serves(qemu, tmp_path):
+    """It stores nothing, so other snapshots are taken; it writes to memory unseen."""
+    with vhost_user_network() as arguments:
+        vm = qemu.start(two_disks(extra_args=(*SHARED_MEMORY, *arguments)))
+        at = ("--vm", vm.qmp_path, "--json")
+        text = request_text("a", DISKS)
+        refused = snapplan("plan", "-", *at, text=background(text, tmp_path))
+        assert ("background-unsafe", "hn0") in problems(refused)
+        assert snapplan("plan", "-", *at, text=text).returncode == 0
+
+
 def test_no_background_capture_beside_it(vhost_user_vm, tmp_path):
     """Also where it is excluded."""
-    text = excluding(request_text("a", DISKS), "vud0").replace(
-        "machine-state: none",
-        f"machine-state: {{external: {tmp_path / 'state'}, capture: background}}",
-    )
+    text = background(excluding(request_text("a", DISKS), "vud0"), tmp_path)
     refused = snapplan("plan", "-", "--vm", vhost_user_vm.qmp_path, "--json", text=text)
     assert refused.returncode == 10
     found = {p["subject"] for p in as_json(refused)["error"]["problems"]}

@@ -7,8 +7,11 @@ its folder goes with it.
 import contextlib
 import json
 import shutil
+import socket
+import struct
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +27,7 @@ __all__ = [
     "folder",
     "shared_memory",
     "vhost_user_disk",
+    "vhost_user_network",
 ]
 
 START_DEADLINE_S = 30.0
@@ -67,6 +71,36 @@ def vhost_user_disk(device_id: str = "vud0") -> Iterator[tuple[str, ...]]:
                 *("-chardev", f"socket,id=chr-{device_id},path={socket}"),
                 *("-device", f"vhost-user-blk-pci,chardev=chr-{device_id},id={device_id}"),
             )
+
+
+@contextlib.contextmanager
+def vhost_user_network() -> Iterator[tuple[str, ...]]:
+    """A network backend that another process would serve: it agrees to everything, and does nothing."""
+    with folder() as where, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(where / "socket"))
+        listening.listen()
+        threading.Thread(target=_serve_network, args=(listening,), daemon=True).start()
+        try:
+            yield (
+                *("-chardev", f"socket,id=chr-net,path={where / 'socket'}"),
+                *("-netdev", "vhost-user,id=hn0,chardev=chr-net"),
+                *("-device", "virtio-net-pci,netdev=hn0,id=net0"),
+            )
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+
+
+def _serve_network(listening: socket.socket) -> None:
+    """Answer the one question that needs an answer, GET_FEATURES, until QEMU is gone."""
+    with contextlib.suppress(OSError):
+        connection, _ = listening.accept()
+        with connection:
+            while len(header := connection.recv(12, socket.MSG_WAITALL)) == 12:
+                request, _, size = struct.unpack("<3I", header)
+                if size:
+                    connection.recv(size, socket.MSG_WAITALL)
+                if request == 1:
+                    connection.sendall(struct.pack("<3IQ", 1, 5, 8, 1 << 32 | 1 << 26))
 
 
 @contextlib.contextmanager

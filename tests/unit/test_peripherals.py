@@ -8,7 +8,7 @@ from planner.errors import CannotConnect
 from planner.execute.actions import Returned, Turned
 from planner.execute.survey import survey
 from planner.model.facts_text import facts_to_plain, read_facts
-from planner.model.peripherals import Device, HostObject, Tpm
+from planner.model.peripherals import Device, HostObject, Tpm, netdevs_of
 from planner.semantics import execute, state_from_facts
 from tests.unit.build import facts as vm_facts
 from tests.unit.build import qcow2
@@ -73,3 +73,17 @@ def test_what_is_outside_the_block_layer_comes_back_from_the_simulator():
     again = survey_of(state_from_facts(known))
     assert (again.devices, again.tpms, again.objects) == (devices, tpms, objects)
     assert read_facts(json.dumps(facts_to_plain(again))) == again
+
+
+INFO_NETWORK = (
+    "net0: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:12:34:56\r\n"
+    " \\ hn0: index=0,type=vhost-user,vhost-user0 to c0\r\n"
+    "net1: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:12:34:57\r\n"
+    " \\ n1: index=0,type=user,net=10.0.2.0,restrict=off\r\n"
+)
+
+
+def test_a_network_that_another_process_serves():
+    """No QMP command lists it; what 7.2, 10.0 and 11.1 tell a person is read instead."""
+    assert netdevs_of(INFO_NETWORK) == (HostObject("hn0", "netdev-vhost-user"),)
+    assert netdevs_of(None) == netdevs_of(["x"]) == netdevs_of("") == ()
