@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from typing import cast
 
@@ -124,9 +125,11 @@ def _schema(reply: object) -> tuple[dict[str, object], ...]:
         problem = Problem("reply-malformed", "query-qmp-schema", "it is no list of objects")
         raise CannotConnect(problem.words, problems=(problem,), code=problem.code)
     try:
-        return cast("tuple[dict[str, object], ...]", reachable(reply))
-    except (KeyError, TypeError) as error:
-        problem = Problem("reply-malformed", "query-qmp-schema", f"an entry lacks {error}")
+        kept = reachable(reply)
+        json.dumps(kept, allow_nan=False)  # facts are kept as JSON, which has no infinity
+        return cast("tuple[dict[str, object], ...]", kept)
+    except (KeyError, TypeError, ValueError) as error:
+        problem = Problem("reply-malformed", "query-qmp-schema", f"an entry is unusable: {error}")
         raise CannotConnect(problem.words, problems=(problem,), code=problem.code) from error
 
 
