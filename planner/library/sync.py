@@ -28,6 +28,7 @@ from planner.compile.designs import AUTO
 from planner.compile.holdings import Standing
 from planner.compile.plan import Plan
 from planner.execute.outcome import Outcome
+from planner.execute.recovery import Recovered
 from planner.library.attaching import Attachment as AsyncAttachment
 from planner.library.attaching import attach as attach_async
 from planner.library.progress import OnProgress
@@ -168,6 +169,10 @@ class Vm:
     def snapshot(self, tag: str) -> Snapshot:
         """The snapshot of a tag."""
         return Snapshot(self._loop.do(self._vm.snapshot(tag)), self._loop)
+
+    def recover(self, *, on_progress: OnProgress | None = None) -> tuple[Recovered, ...]:
+        """Finish or undo what an interrupted run left on this VM."""
+        return self._loop.do(self._vm.recover(on_progress=on_progress))
 
 
 @frozen

@@ -20,6 +20,7 @@ from planner.compile.plan import Plan, compile_request
 from planner.errors import BadInput, Problem
 from planner.execute.outcome import Outcome
 from planner.execute.pump import ask_facts
+from planner.execute.recovery import Recovered
 from planner.library.progress import OnProgress, ProgressReporter
 from planner.model.facts import Facts
 from planner.model.manifest import Manifest, ManifestPart
@@ -31,6 +32,7 @@ from planner.verbs.context import Context
 from planner.verbs.delete import delete
 from planner.verbs.listing import list_snapshots
 from planner.verbs.load import LoadWish, load
+from planner.verbs.recover import recover
 from planner.verbs.save import Limits, save
 from planner.verbs.verify import verify
 
@@ -113,6 +115,21 @@ class Vm:
             return _snapshot(each, self._context)
         problem = Problem("snapshot-unknown", tag, "the VM has no snapshot of this tag")
         raise BadInput(problem.words, problems=(problem,), code=problem.code)
+
+    async def recover(self, *, on_progress: OnProgress | None = None) -> tuple[Recovered, ...]:
+        """Finish or undo what an interrupted run left on this VM.
+
+        Returns:
+            What became of each run; empty: nothing was pending.
+
+        Raises:
+            UndoIncomplete, OutcomeUnknown: Something is still there, or cannot be known.
+        """
+        recovered = tuple(await recover(_telling(self._context, on_progress)))
+        for each in recovered:
+            if each.outcome.left:
+                each.outcome.raise_failure()
+        return recovered
 
     async def _facts_for(self, what: str | Request) -> Facts | None:
         return await self.inspect() if isinstance(what, str) else None

@@ -1,0 +1,150 @@
+"""Recover: finishes or undoes what an interrupted run left, in its QEMU or in its images."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from attrs import frozen
+
+from planner.errors import CannotConnect, Problem
+from planner.execute.gone import GoneVm, ImagesOfAnother, check_gone, refuse_unknown
+from planner.execute.instance import files_of
+from planner.execute.meeting import Met, Sameness, is_of, meet, sameness
+from planner.execute.ports import Reporter
+from planner.execute.process_locks import locked_names
+from planner.execute.pump import HostClock
+from planner.execute.recovery import (
+    Link,
+    Pending,
+    Recovered,
+    pending_run,
+    pending_runs,
+    recover_run,
+)
+from planner.execute.store import absolute_address
+from planner.execute.telling import telling
+from planner.verbs.context import Awaiting, Context, Offline
+
+__all__ = ["recover", "recover_unreachable"]
+
+
+async def recover(context: Context) -> list[Recovered]:
+    """Recover the unfinished runs of a VM: those of its identity, and those that were at its address.
+
+    A run is finished where all its steps had been done, else it is undone; where its QEMU is gone, in
+    the images.
+
+    Returns:
+        What became of each; `Outcome.left` says what could not be undone.
+
+    Raises:
+        Refused: Another snapplan is at work, or nothing proves whether its QEMU is gone.
+        CannotConnect: The VM does not answer.
+    """
+    met = await meet(context.backend, context.store, context.address)
+    pending = pending_runs(context.store)
+    there = {each.path for each in _at(context.address, pending)}
+    wanted = [each for each in pending if each.path in there or _is_of(each, met)]
+
+    async def link(run: Pending) -> Link:
+        return await _link(run, context, met)
+
+    how = _How(link, met.lock_names, context.reporter, context.awaiting)
+    return [done for each in wanted for done in await _one(each, how)]
+
+
+async def recover_unreachable(
+    offline: Offline, address: str, error: CannotConnect
+) -> list[Recovered]:
+    """Recover the runs of a VM that cannot be connected to, in its images where its QEMU is gone.
+
+    Args:
+        offline: The store and the images.
+        address: Where the VM was.
+        error: Why it cannot be connected to.
+
+    Raises:
+        CannotConnect: That is no sign that its QEMU is gone, or nothing is pending; nothing is touched.
+        Refused: Nothing proves that its QEMU is gone.
+    """
+    there = _at(address, pending_runs(offline.store))
+    if not there:
+        raise error
+    if error.code != "nobody-listens" or not there[0].address.startswith("/"):
+        raise _left_alone(error, there) from error
+
+    async def gone(run: Pending) -> Link:
+        if run.journal is not None and run.replayed is not None:
+            check_gone(run.journal, run.replayed)
+        return Link(GoneVm(), offline.images, host=offline.host)
+
+    how = _How(gone, (), offline.reporter, offline.awaiting)
+    return [done for each in there for done in await _one(each, how)]
+
+
+def _at(address: str, pending: Sequence[Pending]) -> list[Pending]:
+    return [each for each in pending if each.address == absolute_address(address)]
+
+
+def _left_alone(error: CannotConnect, there: Sequence[Pending]) -> CannotConnect:
+    problems = tuple(
+        Problem("recovery-pending", str(each.path), "the VM cannot be asked; nothing was touched")
+        for each in there
+    )
+    return CannotConnect(
+        error.message,
+        problems=(*error.problems, *problems),
+        code=error.code,
+        vm_state="It is as the interrupted run left it, until it can be asked.",
+    )
+
+
+def _is_of(pending: Pending, met: Met) -> bool:
+    if pending.journal is None:
+        return pending.vm.vm_key == met.vm.vm_key
+    return is_of(pending.journal.header, pending.vm.vm_key, met)
+
+
+async def _link(pending: Pending, context: Context, met: Met) -> Link:
+    """What the VM is to a run whose lock is held, now: the QEMU of the run, or another one."""
+    backend = context.backend
+    now = await met.again(backend)
+    journal, replayed = pending.journal, pending.replayed
+    if journal is not None and replayed is not None:
+        same = Sameness.ANOTHER
+        if _is_of(pending, now):
+            same = sameness(journal.header, now.instance, now.facts)
+        if same is Sameness.SAME:
+            return Link(now.backend, backend.images, now.facts, backend.host, context.agents)
+        if same is Sameness.UNKNOWN:
+            refuse_unknown(journal.header)
+        check_gone(journal, replayed, files_of(now.facts), now.instance)
+    images = ImagesOfAnother(backend, now.facts, backend.images)
+    return Link(GoneVm(), images, host=backend.host)
+
+
+@frozen
+class _How:
+    """How runs are recovered: what is there to be asked of each, and under which locks."""
+
+    link: Callable[[Pending], Awaitable[Link]]
+    locks: Sequence[str]
+    reporter: Reporter | None
+    awaiting: Awaiting
+
+
+async def _one(pending: Pending, how: _How) -> list[Recovered]:
+    """Recover one run under its VM's locks; none where somebody else just did it."""
+    teller = telling(how.reporter)
+    with locked_names(how.locks), pending.vm.locked():
+        now = pending_run(pending.vm, pending.path)
+        if now is None:
+            return []
+        met = await how.link(now)
+        clock = None if met.images is None else HostClock()
+        return [
+            await how.awaiting(
+                recover_run(now, met, clock=clock, reporter=how.reporter),
+                lambda: teller.note("recovery is under way; it ends soon"),
+            )
+        ]
