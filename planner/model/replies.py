@@ -279,8 +279,10 @@ class _Disks:
     def _attached(self, entry: AnswerObject) -> Disk | None:
         if "inserted" not in entry.value:
             return None  # a drive without a medium
-        root = entry.member("inserted").text("node-name")
-        return self._disk(root, entry.text("device", ""), entry.text("qdev", ""))
+        root, drive_id = entry.member("inserted").text("node-name"), entry.text("device", "")
+        if _is_automatic(drive_id):
+            raise malformed("query-block", f"{drive_id[:40]!r} is no id of a drive")
+        return self._disk(root, drive_id, entry.text("qdev", ""))
 
     def _unattached(self, taken: set[str]) -> Iterable[Disk]:
         # A node that no device uses may still hold the machine state, if the user gave it a name.

@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import CannotConnect
@@ -208,6 +208,7 @@ def mutated(version, changes):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mutations)
+@example(("11.1", [(("query-block", 0, "device"), "#block7")]))
 def test_mutated_answers_give_facts_or_one_clear_error(case):
     """Real answers with some values dropped or replaced: never a traceback."""
     answers = mutated(*case)
