@@ -50,6 +50,8 @@ def test_all_external_restores_twice(qemu):
     for number in (1, 2):
         with restored(vm, manifest) as again:
             assert_went_on(again, before, later)
+            left = [c for c in again.execute("query-migrate-capabilities") if c["state"]]
+            assert left == [], "mapped-ram would spoil a later load (fact 64)"
             files = [disk["file"] for disk in again.said["disks"]]
             assert files == [str(folder / f"o{disk}.restored-{number}.qcow2") for disk in (0, 1)]
             code, verdict, _ = verify(vm, manifest, "--vm", again.qmp_path)
