@@ -93,6 +93,10 @@ class FaultyVm:
     stuck: bool = False
     events: list = field(factory=list)
 
+    @property
+    def peer_pid(self):
+        return None  # no process is behind it
+
     async def connect(self, timeout_s):
         del timeout_s
         if self.state.died:
