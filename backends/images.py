@@ -15,9 +15,11 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from backends.by_descriptor import name_of, open_file
 from backends.images_by_id import delete_by_id
 from backends.nodes import alone
 from backends.tied import tied
@@ -60,10 +62,11 @@ class QemuImages:
         named = [snapshot.id for snapshot in before if snapshot.name == name]
         if snapshot_id not in named:
             return
-        if named[0] == snapshot_id:
-            await self._run("snapshot", "-d", name, "--", alone(filename))
-        else:
-            await delete_by_id(filename, name, snapshot_id)
+        with _held(filename) as image:
+            if named[0] == snapshot_id:
+                await self._write(image, "snapshot", "-d", name)
+            else:
+                await delete_by_id(image, name, snapshot_id)
         after = await self.snapshots(filename)
         if [snapshot for snapshot in before if snapshot.id != snapshot_id] != list(after):
             raise NoReply(f"{filename} holds other snapshots now than it should")
@@ -94,12 +97,21 @@ class QemuImages:
         """Revert to a snapshot by id; see `planner.execute.offline.OfflineImages.revert`."""
         _check(filename)
         # In one argument, whatever it begins with; qcow2 looks for an id before it looks for a tag.
-        await self._run("snapshot", "-q", f"-a{snapshot_id}", "--", alone(filename))
+        with _held(filename) as image:
+            await self._write(image, "snapshot", "-q", f"-a{snapshot_id}")
 
-    async def _run(self, *arguments: str, ends: tuple[int, ...] = (0,)) -> str:
+    async def _write(self, image: int, *arguments: str) -> None:
+        """Let qemu-img write to the image that is open, whatever its name means by now."""
+        await self._run(*arguments, "--", alone(name_of(image)), descriptors=(image,))
+
+    async def _run(
+        self, *arguments: str, ends: tuple[int, ...] = (0,), descriptors: Sequence[int] = ()
+    ) -> str:
         # Whoever is cancelled meanwhile must not take back what a qemu-img is still doing.
         return await to_its_end(
-            asyncio.to_thread(run_qemu_img, self._program, *arguments, ends=ends)
+            asyncio.to_thread(
+                run_qemu_img, self._program, *arguments, ends=ends, descriptors=descriptors
+            )
         )
 
 
@@ -136,6 +148,19 @@ def run_qemu_img(
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise NoReply(lines[0] if lines else f"{program} failed")
     return done.stdout.decode(errors="replace")
+
+
+@contextmanager
+def _held(filename: str) -> Iterator[int]:
+    """The image, open: in a folder of another user's a name may mean another file the next moment."""
+    try:
+        descriptor = open_file(Path(filename))
+    except OSError as error:
+        raise NoReply(f"{filename}: {error.strerror or error}") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _check(filename: str) -> None:

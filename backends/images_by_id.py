@@ -14,6 +14,7 @@ import shutil
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 
+from backends.by_descriptor import name_of
 from backends.nodes import image_node
 from backends.tied import tied
 from planner.execute.ports import NoReply
@@ -24,13 +25,18 @@ _TIMEOUT_S = 120.0
 _NODE = "image"
 
 
-async def delete_by_id(filename: str, name: str, snapshot_id: str) -> None:
-    """Delete the snapshot of that id and name from a qcow2 image that nobody has open.
+async def delete_by_id(image: int, name: str, snapshot_id: str) -> None:
+    """Delete the snapshot of that id and name from a qcow2 image that no QEMU has open.
+
+    Args:
+        image: The image's descriptor.
+        name: The snapshot's tag.
+        snapshot_id: Its id.
 
     Raises:
         NoReply: It is not deleted, or nobody knows whether it is.
     """
-    process = await _start(filename)
+    process = await _start(image)
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             await _answer(process)  # the greeting
@@ -60,14 +66,19 @@ def _binary() -> str:
     return found
 
 
-async def _start(filename: str) -> Process:
-    node = {**image_node(filename, "qcow2", ()), "node-name": _NODE}
+async def _start(image: int) -> Process:
+    node = {**image_node(name_of(image), "qcow2", ()), "node-name": _NODE}
     arguments = ["-machine", "none", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio"]
     arguments += ["-blockdev", json.dumps(node)]
     program = _binary()
     try:
         return await asyncio.create_subprocess_exec(
-            *tied([program, *arguments]), stdin=PIPE, stdout=PIPE, stderr=PIPE, process_group=0
+            *tied([program, *arguments]),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            process_group=0,
+            pass_fds=(image,),
         )
     except OSError as error:
         raise NoReply(f"{program} cannot be started: {error.strerror}") from error

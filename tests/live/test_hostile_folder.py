@@ -5,6 +5,7 @@ link before it does what it was asked, so that the race is lost every time.
 """
 
 import asyncio
+import contextlib
 import json
 import shutil
 
@@ -13,9 +14,10 @@ import pytest
 from backends import copies
 from backends.copies import RestoringHost
 from backends.host import QemuHost
-from planner.execute.ports import HostRefused
+from backends.images import QemuImages
+from planner.execute.ports import HostRefused, NoReply
 from tests.support import images
-from tests.support.qemu import qemu_img_binary
+from tests.support.qemu import qemu_binary, qemu_img_binary
 
 pytestmark = pytest.mark.real_qemu
 
@@ -140,3 +142,41 @@ def test_a_stream_whose_name_was_swapped_is_not_kept(folder, victim, by):
     assert not where["path"].exists()
     do(host, "remove-stream", **where)
     assert victim.read_text() == UNTOUCHED
+
+
+def swapping(program, real, image, others):
+    """A program that has the image's name mean another image before it does what it was asked."""
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *info*) ;; *) mv {image} {image}.away; ln -s {others} {image};; esac\n'
+        f'exec {shutil.which(real)} "$@"\n'
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.parametrize("what", ["delete", "delete by id", "revert"])
+def test_an_image_that_was_swapped_is_not_written_to(folder, tmp_path, qemu_img, monkeypatch, what):
+    """A snapshot is deleted and reverted in the image that was looked at, not in what its name means."""
+    image, others = folder / "disk.qcow2", tmp_path / "others.qcow2"
+    for _ in range(2 if what == "delete by id" else 1):
+        images.qemu_img(qemu_img, "snapshot", "-c", "s", image)
+    images.qemu_img(qemu_img, "resize", "-q", image, str(2 * SIZE))  # a revert takes that back
+    shutil.copyfile(image, others)
+    before = others.read_bytes()
+    swap = swapping(tmp_path / "swapping-qemu", qemu_binary(), image, others)
+    monkeypatch.setenv("SNAPPLAN_QEMU", swap)
+    work = QemuImages(swapping(tmp_path / "swapping-qemu-img", qemu_img, image, others))
+    # What is looked at afterwards, by name, is another image: that is said, and nothing else is done.
+    with contextlib.suppress(NoReply):
+        if what == "revert":
+            asyncio.run(work.revert(str(image), "1"))
+        else:
+            asyncio.run(work.delete(str(image), "s", "2" if what == "delete by id" else "1"))
+    assert image.is_symlink()
+    assert others.read_bytes() == before
+    told = json.loads(
+        images.qemu_img(qemu_img, "info", "--output=json", folder / "disk.qcow2.away")
+    )
+    held = {"delete": 0, "delete by id": 1, "revert": 1}[what]
+    assert len(told.get("snapshots", ())) == held
+    assert told["virtual-size"] == (SIZE if what == "revert" else 2 * SIZE)
