@@ -9,36 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import stat
-import struct
-from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 
-from qemu.qmp import ExecuteError, Message, QMPClient, QMPError
+from qemu.qmp import Message, QMPClient
 from qemu.qmp.error import ProtocolError
 from qemu.qmp.qmp_client import BadReplyError
 
-from backends.host import QemuHost
-from backends.images import QemuImages
+from backends.client import HEARD_EVENTS, ClientBackend
 from backends.messages import LINE_LIMIT_BYTES, read_line, read_message
 from planner.errors import BadInput, CannotConnect, Problem
-from planner.execute.ports import CommandRefused, ConnectionLost, Event, NoReply
 
-__all__ = ["HEARD_EVENTS", "QemuBackend", "connect", "event_of", "parse_address"]
+__all__ = ["QemuBackend", "connect", "parse_address"]
 
 _EVENTS_LIMIT_BYTES = 16 * 1024 * 1024
-HEARD_EVENTS = frozenset(
-    {
-        *("STOP", "RESUME", "SHUTDOWN", "RESET", "SUSPEND", "WAKEUP", "MIGRATION"),
-        *("JOB_STATUS_CHANGE", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "BLOCK_JOB_ERROR"),
-        *("BLOCK_JOB_READY", "BLOCK_JOB_PENDING"),
-    }
-)
-"""What a run waits for, or must know of; what a guest can cause at will is not among them."""
-_US_PER_S = 1_000_000
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 Address = str | tuple[str, int]
 
@@ -79,6 +63,14 @@ async def connect(address: str, timeout_s: float = 10.0) -> QemuBackend:
 logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
 
 
+class _Heard(asyncio.Queue[Message]):
+    """Events that nobody has taken yet."""
+
+    def taken(self) -> list[Message]:
+        """Take all that have arrived."""
+        return [self.get_nowait() for _ in range(self.qsize())]
+
+
 class _Client(QMPClient):
     """QMP with bounds; `events` here is what a run hears, each once.
 
@@ -89,7 +81,7 @@ class _Client(QMPClient):
 
     def __init__(self) -> None:
         super().__init__("snapplan", readbuflen=LINE_LIMIT_BYTES)
-        self.heard: asyncio.Queue[Message] = asyncio.Queue()
+        self.heard = _Heard()
         self.odd = ""
         self._heard_bytes = 0
 
@@ -123,18 +115,8 @@ class _Client(QMPClient):
         self.logger.debug("<-- %s", msg)
         return msg
 
-    @property
-    def peer_pid(self) -> int | None:
-        """Who called `listen` at the other end, in our PID namespace; None: it is not in it."""
-        peer = None if self._writer is None else self._writer.get_extra_info("socket")
-        if peer is None or peer.family != socket.AF_UNIX:
-            return None
-        told = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid: int = _CREDENTIALS.unpack(told)[0]
-        return pid or None
 
-
-class QemuBackend:
+class QemuBackend(ClientBackend):
     """A `planner.execute.ports.Backend` on one QMP socket.
 
     Attributes:
@@ -142,36 +124,13 @@ class QemuBackend:
     """
 
     def __init__(self, address: Address) -> None:
+        super().__init__()
         self.address = address
-        self._client: _Client | None = None
-        self._ending: asyncio.Task[None] | None = None
-        self._events: deque[Event] = deque()
-        self._host: QemuHost | None = None
-        self._peer_pid: int | None = None
 
     @property
     def is_local(self) -> bool:
         """Whether QEMU runs on this machine, so that its images are this machine's files."""
         return isinstance(self.address, str)
-
-    @property
-    def images(self) -> QemuImages | None:
-        """The VM's images, where they are files of this machine."""
-        return QemuImages() if self.is_local else None
-
-    @property
-    def host(self) -> QemuHost | None:
-        """The machine that QEMU runs on, where it is this one."""
-        if not self.is_local:
-            return None
-        if self._host is None:
-            self._host = QemuHost()
-        return self._host
-
-    @property
-    def peer_pid(self) -> int | None:
-        """Who listens; see `planner.execute.ports.Backend.peer_pid`."""
-        return self._peer_pid
 
     async def connect(self, timeout_s: float) -> None:
         """Connect, or connect anew; see `planner.execute.ports.Backend.connect`."""
@@ -191,9 +150,7 @@ class QemuBackend:
         except Exception as error:  # qemu.qmp also lets out its own assertions
             await _end(client)
             raise self._translate(error) from error
-        self._client = client
-        self._peer_pid = client.peer_pid
-        self._ending = asyncio.create_task(_until_lost(client))
+        self._use(client, client.heard)
 
     def _check_socket(self) -> None:
         if not isinstance(self.address, str):
@@ -228,90 +185,16 @@ class QemuBackend:
             f"cannot connect to {where}: {message}", problems=(problem,), code=code
         )
 
-    async def execute(
-        self, command: str, arguments: Mapping[str, object], timeout_s: float
-    ) -> object:
-        """Send a command and wait for its reply; see `planner.execute.ports.Backend.execute`."""
-        client = self._client
-        if client is None:
-            raise ConnectionLost("not connected")
-        message = QMPClient.make_execute_msg(command, dict(arguments))
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await client.execute_msg(message)
-        except ExecuteError as refused:
-            raise CommandRefused(refused.error_class, str(refused)) from refused
-        except TimeoutError as error:
-            raise NoReply(f"no reply to {command} within {timeout_s:g} s") from error
-        except Exception as error:
-            why = client.odd or (str(error) if isinstance(error, BadReplyError) else "")
-            words = f"the connection ended before {command} was answered"
-            raise ConnectionLost(f"{words}: {why}" if why else words) from error
-
-    async def execute_with_descriptor(
-        self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float
-    ) -> object:
-        """Send a command with a descriptor; see `planner.execute.ports.Backend`."""
-        if not self.is_local:
-            raise CommandRefused("snapplan", "no descriptor can be passed over TCP")
-        if self._client is None:
-            raise ConnectionLost("not connected")
-        try:
-            self._client.send_fd_scm(descriptor)
-        except (QMPError, OSError) as error:
-            raise ConnectionLost(f"the descriptor could not be passed: {error}") from error
-        return await self.execute(command, arguments, timeout_s)
-
-    async def wait_for_event(self, timeout_s: float) -> None:
-        """Wait for an event; see `planner.execute.ports.Backend.wait_for_event`."""
-        self._take()
-        if self._events:
-            return
-        if self._client is None or self._ending is None:
-            raise ConnectionLost("not connected")
-        getting = asyncio.create_task(self._client.heard.get())
-        try:
-            await asyncio.wait(
-                {getting, self._ending},
-                timeout=max(timeout_s, 0.0),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if getting.done():
-                self._events.append(event_of(getting.result()))
-            elif self._ending.done():
-                raise ConnectionLost("the connection ended while an event was awaited")
-            else:
-                raise NoReply(f"no event within {max(timeout_s, 0.0):g} s")
-        finally:
-            if getting.cancel():
-                await asyncio.wait({getting})
-
-    def pending_events(self) -> tuple[Event, ...]:
-        """Take what has arrived; see `planner.execute.ports.Backend.pending_events`."""
-        self._take()
-        taken = tuple(self._events)
-        self._events.clear()
-        return taken
-
-    def _take(self) -> None:
-        while self._client is not None and not self._client.heard.empty():
-            self._events.append(event_of(self._client.heard.get_nowait()))
+    def _oddity(self, client: QMPClient, error: Exception) -> str:
+        """What the peer said that is no QMP."""
+        odd = client.odd if isinstance(client, _Client) else ""
+        return odd or (str(error) if isinstance(error, BadReplyError) else "")
 
     async def close(self) -> None:
         """End the connection; the VM goes on."""
-        self._take()
-        client, self._client = self._client, None
-        ending, self._ending = self._ending, None
-        if ending is not None:
-            ending.cancel()
+        client = self._leave()
         if client is not None:
             await _end(client)
-
-
-async def _until_lost(client: QMPClient) -> None:
-    """Return when the client is no longer running."""
-    while client.runstate.name == "RUNNING":
-        await client.runstate_changed()
 
 
 async def _end(client: QMPClient) -> None:
@@ -319,15 +202,3 @@ async def _end(client: QMPClient) -> None:
         await client.disconnect()
     except Exception:  # noqa: BLE001 - it ended by itself, whatever it says; that is what was wanted
         return
-
-
-def event_of(message: Message) -> Event:
-    """An event of a run, from what QMP says."""
-    stamp = message.get("timestamp")
-    at_us = 0
-    if isinstance(stamp, Mapping):
-        seconds, micros = stamp.get("seconds"), stamp.get("microseconds")
-        if isinstance(seconds, int) and isinstance(micros, int):
-            at_us = seconds * _US_PER_S + micros
-    data = message.get("data")
-    return Event(str(message.get("event")), data if isinstance(data, Mapping) else {}, at_us)

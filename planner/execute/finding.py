@@ -14,10 +14,19 @@ from typing import cast
 from planner.errors import BadInput, Problem
 from planner.execute.ports import Backend
 
-__all__ = ["DEFAULT_BACKEND", "Connect", "find_backend", "known_backends"]
+__all__ = [
+    "DEFAULT_BACKEND",
+    "Connect",
+    "find_backend",
+    "known_backends",
+    "plain_qemu_address",
+]
 
 DEFAULT_BACKEND = "qemu"
 _GROUP = "snapplan.backends"
+
+_OPTIONS = ("server", "wait", "nowait", "reconnect", "reconnect-ms", "ipv4", "ipv6", "nodelay")
+"""Of QEMU's character devices, in the short form that ``-qmp`` takes."""
 
 Connect = Callable[[str], Awaitable[Backend]]
 
@@ -40,8 +49,23 @@ def find_backend(spelled: str, name: str = "") -> tuple[Connect, str]:
     """
     before, colon, rest = spelled.partition(":")
     if not name and colon and before in entry_points(group=_GROUP).names:
-        return _load(before), rest
-    return _load(name or DEFAULT_BACKEND), spelled
+        name, spelled = before, rest
+    name = name or DEFAULT_BACKEND
+    return _load(name), plain_qemu_address(spelled) if name == DEFAULT_BACKEND else spelled
+
+
+def plain_qemu_address(spelled: str) -> str:
+    """An address as it may stand behind QEMU's own ``-qmp``, without what is QEMU's affair.
+
+    ``unix:PATH,server=on,wait=off`` is PATH, and ``tcp:HOST:PORT,server=on`` is HOST:PORT.
+    """
+    kind, colon, rest = spelled.partition(":")
+    if not colon or kind not in ("unix", "tcp"):
+        return spelled
+    place, _, options = rest.partition(",")
+    # A path may have a comma: only what QEMU would take for options is cut off.
+    of_qemu = all(part.partition("=")[0] in _OPTIONS for part in options.split(","))
+    return place if of_qemu or not options else rest
 
 
 def _load(name: str) -> Connect:

@@ -8,7 +8,7 @@ from pathlib import Path
 from attrs import frozen
 
 from planner.execute.claims import Claim, ImageFile, image_files
-from planner.execute.finding import DEFAULT_BACKEND, known_backends
+from planner.execute.finding import DEFAULT_BACKEND, known_backends, plain_qemu_address
 from planner.execute.processes import Process
 from planner.model.facts import Facts
 
@@ -75,5 +75,6 @@ def absolute_address(address: str) -> str:
         return absolute_address(rest) if name == DEFAULT_BACKEND else address
     if not address:
         return ""
+    address = plain_qemu_address(address)
     is_path = "/" in address or ":" not in address
     return str(Path(address).resolve()) if is_path else address

@@ -12,6 +12,7 @@ from enum import Enum, auto
 
 from attrs import frozen
 
+from planner.execute.identity import absolute_address
 from planner.execute.instance import Instance, ask_instance, files_of
 from planner.execute.journal import Header
 from planner.execute.look import Baseline
@@ -83,6 +84,7 @@ async def meet(backend: Backend, store: Store, address: str) -> Met:
     Raises:
         CannotConnect: It does not answer, or not in the shape that QMP says.
     """
+    address = absolute_address(address)
     facts = await ask_facts(backend)
     instance = await ask_instance(backend, facts, address)
     identity = VmIdentity.of(facts, address, instance.process)

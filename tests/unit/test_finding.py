@@ -35,6 +35,11 @@ def installed(monkeypatch):
         ("stdio:ssh host socat - x", "", "ssh host socat - x"),
         ("stdio:a", "qemu", "stdio:a"),
         ("qemu:stdio:a", "", "stdio:a"),
+        ("unix:/run/vm.sock,server=on,wait=off", "", "/run/vm.sock"),
+        ("unix:/run/vm.sock,server,nowait", "qemu", "/run/vm.sock"),
+        ("unix:/run/a,b.sock", "", "/run/a,b.sock"),
+        ("tcp:[::1]:4444,server=on", "", "[::1]:4444"),
+        ("stdio:unix:/run/vm.sock,server=on", "", "unix:/run/vm.sock,server=on"),
     ],
 )
 def test_a_prefix_is_a_backend_only_where_one_is_called_so(installed, spelled, name, address):
