@@ -17,6 +17,7 @@ import cattrs
 from attrs import frozen
 from cattrs.errors import ClassValidationError
 
+from planner.execute.birth import born_ns
 from planner.execute.files import write_whole
 from planner.execute.processes import Process, lives
 from planner.model.facts import Facts
@@ -36,17 +37,21 @@ class ImageFile:
     Attributes:
         path: As QEMU names it.
         device: Of its file system; 0: the file is not to be seen from here.
-        inode: Its number in it: a moved image keeps it.
+        inode: Its number in it: a moved image keeps it, and a new one may be given it.
+        born_ns: When it was made; 0: not known, so that the number alone proves nothing.
     """
 
     path: str
     device: int = 0
     inode: int = 0
+    born_ns: int = 0
 
     def is_same(self, other: ImageFile) -> bool:
         """Whether two records mean one image: one path, or one file."""
-        seen = self.device and (self.device, self.inode) == (other.device, other.inode)
-        return bool(seen) or self.path == other.path
+        mine = (self.device, self.inode, self.born_ns)
+        return self.path == other.path or (
+            bool(self.born_ns) and mine == (other.device, other.inode, other.born_ns)
+        )
 
 
 @frozen
@@ -101,7 +106,7 @@ def _image_file(name: str) -> ImageFile:
         stat = Path(name).stat()
     except (OSError, ValueError):
         return ImageFile(name)
-    return ImageFile(name, stat.st_dev, stat.st_ino)
+    return ImageFile(name, stat.st_dev, stat.st_ino, born_ns(name))
 
 
 def kinship(

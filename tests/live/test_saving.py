@@ -198,7 +198,7 @@ def test_the_drafted_request_works_as_it_is(qemu):
     vm = start(qemu, KINDS["qcow2"])
     vm.wait_guest(1)
     draft = snapplan("inspect", "--vm", vm.qmp_path, "--request", "--tag", "drafted").stdout
-    assert "vars0: exclude  # a raw image" in draft
+    assert f'vars0: {{external: "{vm.directory}/vars0.drafted.qcow2"}}  # a raw image' in draft
     done = snapplan("apply", "-", "--vm", vm.qmp_path, text=draft)
     assert done.returncode == 0, done.stderr
     assert "is complete" in done.stdout

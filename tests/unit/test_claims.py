@@ -3,9 +3,11 @@
 import os
 import shutil
 
+import attrs
 import pytest
 from attrs import evolve
 
+from planner.execute import claims
 from planner.execute.claims import read_claim
 from planner.execute.processes import process_of
 from planner.execute.store import Store, VmIdentity
@@ -121,3 +123,16 @@ def test_a_damaged_claim_says_nothing(store, tmp_path, text):
     (vm.folder / "vm.json").write_text(text)
     assert read_claim(vm.folder) is None
     assert store.vm(mine) == vm
+
+
+def test_a_number_that_was_given_again_is_no_kinship(tmp_path):
+    """A new image often gets the inode of one that was removed; when it was made tells them apart."""
+    (tmp_path / "gone").touch()
+    (old,) = [claims._image_file(str(tmp_path / "gone"))]
+    assert old.born_ns
+    moved = attrs.evolve(old, path=str(tmp_path / "moved"))
+    reused = attrs.evolve(moved, born_ns=old.born_ns + 1)
+    unknown = attrs.evolve(moved, born_ns=0)
+    assert moved.is_same(old)
+    assert not reused.is_same(old)
+    assert not unknown.is_same(attrs.evolve(old, born_ns=0))
