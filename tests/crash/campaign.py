@@ -26,8 +26,9 @@ SHARES = {
     "deletes": 0.15,
     "real": 0.2,
     "real-deletes": 0.1,
+    "real-loads": 0.1,
     "gone": 0.1,
-    "bytes": 0.15,
+    "bytes": 0.05,
 }
 PLACES = {
     "monolithic": ("snapshot-save", "job-dismiss"),
@@ -152,6 +153,27 @@ def real_deletes(until):
     return done
 
 
+def real_loads(until):
+    """A load and a delete killed at each of their commands, on a real QEMU: by the tests of that."""
+    left_s = until - time.monotonic()
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header"]
+    command = [*tests, "tests/live/test_load_recover.py"]
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "SNAPPLAN_LONG": "1"},
+            capture_output=True,
+            text=True,
+            timeout=max(left_s, 1),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"stopped by time after {max(left_s, 1):.0f} s"
+    if done.returncode:
+        raise SystemExit(done.stdout[-4000:])
+    return done.stdout.strip().splitlines()[-1]
+
+
 def gone(until):
     """Each command of each design once, its socket gone and QEMU alive."""
     done = 0
@@ -217,8 +239,10 @@ def main():
     say("   and of a delete that merges")
     found = real_deletes(end_of("pairs", "deletes", "real", "real-deletes"))
     say(f"  {sum(found.values())} points, nothing lost ({found[True]} of them with a dead QEMU)")
+    say("   and of loads and of deletes without a merge")
+    say(f"  {real_loads(end_of('pairs', 'deletes', 'real', 'real-deletes', 'real-loads'))}")
     say("3. the same with QEMU alive and its socket gone")
-    found_gone = gone(end_of("pairs", "deletes", "real", "real-deletes", "gone"))
+    found_gone = gone(end_of("pairs", "deletes", "real", "real-deletes", "real-loads", "gone"))
     say(f"  {found_gone} points untouched, then recovered")
     say("4. arbitrary bytes for every reader")
     readers(max(end_of(*SHARES) - time.monotonic(), 10))
