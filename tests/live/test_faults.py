@@ -219,7 +219,10 @@ def test_qemu_is_killed(qemu, design, command, when):
     backend = MeddlingBackend(str(vm.qmp_path), command, when, kill)
     account = through_library(vm, request(), design, backend=backend)
     assert backend.struck
-    assert (account.exit_code, account.code) == (20, "connection-lost"), account
+    # Killed meanwhile, QEMU may still have said that the guest runs, which is an end as good.
+    codes = {"connection-lost", *(("run-state-unexpected",) if when == "while" else ())}
+    assert account.exit_code == 20, account
+    assert account.code in codes, account
     assert "QEMU is gone" in account.said["error"]["vm-state"]
     assert vm.wait_death() == -signal.SIGKILL
     if when == "while":
