@@ -83,7 +83,8 @@ async def recover_unreachable(
 
 
 def _at(address: str, pending: Sequence[Pending]) -> list[Pending]:
-    return [each for each in pending if each.address == absolute_address(address)]
+    where = absolute_address(address)
+    return [each for each in pending if each.address == where]
 
 
 def _left_alone(error: CannotConnect, there: Sequence[Pending]) -> CannotConnect:

@@ -202,21 +202,6 @@ def test_a_request_that_is_an_object_is_checked_as_a_file_is(vm):
     assert held(vm, DISKS) == {disk: [] for disk in DISKS}
 
 
-def test_two_tools_on_one_vm_wait_or_are_refused(vm):
-    """The lock is the VM's, whoever attaches."""
-    vm.qmp.execute("query-status")
-    seen = []
-
-    def hold(progress):
-        if progress.step == 1:
-            seen.append(command_line("apply", "-", "--vm", vm.qmp_path, text="tag: b"))
-
-    with snapplan.sync.attach(vm.qmp_path) as attached:
-        attached.save("a", on_progress=hold)
-    assert seen
-    assert seen[0].returncode in (2, 10, 12)
-
-
 def test_threads_end_with_the_attachment(vm):
     """A tool that attaches a thousand times has no thread left of it."""
     before = threading.active_count()
