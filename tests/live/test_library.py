@@ -81,12 +81,14 @@ def test_a_client_that_the_launcher_holds(vm):
         events = EventListener(names=("STOP", "RESUME"))
         client.register_listener(events)
         await client.connect(str(vm.qmp_path))
+        listeners = list(client._listeners)
         try:
             async with snapplan.attach(client) as attached:
                 snapshot = await attached.save("before", design="transactional")
                 await snapshot.load()
                 await snapshot.delete()
             status = await client.execute("query-status")
+            assert client._listeners == listeners, "nothing of ours listens any more"
             return status["status"], [event["event"] for event in events.clear()]
         finally:
             await client.disconnect()
