@@ -32,7 +32,7 @@ def borrow(client: QMPClient) -> BorrowedBackend:
 
 
 class _Listener(EventListener):
-    """A listener of ours beside the owner's; a `planner.execute.ports` run takes from it."""
+    """A listener of ours beside the owner's; a `planner.run.ports` run takes from it."""
 
     def taken(self) -> list[Message]:
         """Take all that have arrived."""
@@ -40,7 +40,7 @@ class _Listener(EventListener):
 
 
 class BorrowedBackend(ClientBackend):
-    """A `planner.execute.ports.Backend` on a client that belongs to somebody else.
+    """A `planner.run.ports.Backend` on a client that belongs to somebody else.
 
     Attributes:
         address: Where its socket is, as far as it says; empty: it has no name.
@@ -59,7 +59,7 @@ class BorrowedBackend(ClientBackend):
         return self._socket is not None and self._socket.family == socket.AF_UNIX
 
     async def connect(self, timeout_s: float) -> None:
-        """Take the connection up again, if it is still there; see `planner.execute.ports.Backend`."""
+        """Take the connection up again, if it is still there; see `planner.run.ports.Backend`."""
         del timeout_s
         await self.close()
         self.take_up()

@@ -18,7 +18,7 @@ from qemu.qmp import ExecuteError, Message, QMPClient, QMPError
 
 from backends.host import QemuHost
 from backends.images import QemuImages
-from planner.execute.ports import CommandRefused, ConnectionLost, Event, NoReply
+from planner.run.ports import CommandRefused, ConnectionLost, Event, NoReply
 
 __all__ = ["HEARD_EVENTS", "ClientBackend", "EventSource", "peer_pid_of", "socket_of"]
 
@@ -47,7 +47,7 @@ class EventSource(Protocol):
 
 
 class ClientBackend(ABC):
-    """A `planner.execute.ports.Backend` on a connected client; how it is connected is the kinds' own."""
+    """A `planner.run.ports.Backend` on a connected client; how it is connected is the kinds' own."""
 
     def __init__(self) -> None:
         self._client: QMPClient | None = None
@@ -64,7 +64,7 @@ class ClientBackend(ABC):
 
     @abstractmethod
     async def connect(self, timeout_s: float) -> None:
-        """Connect, or connect anew; see `planner.execute.ports.Backend.connect`."""
+        """Connect, or connect anew; see `planner.run.ports.Backend.connect`."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -86,7 +86,7 @@ class ClientBackend(ABC):
 
     @property
     def peer_pid(self) -> int | None:
-        """Who is at the other end; see `planner.execute.ports.Backend.peer_pid`."""
+        """Who is at the other end; see `planner.run.ports.Backend.peer_pid`."""
         return self._peer_pid
 
     def _use(self, client: QMPClient, source: EventSource) -> None:
@@ -112,7 +112,7 @@ class ClientBackend(ABC):
     async def execute(
         self, command: str, arguments: Mapping[str, object], timeout_s: float
     ) -> object:
-        """Send a command and wait for its reply; see `planner.execute.ports.Backend.execute`."""
+        """Send a command and wait for its reply; see `planner.run.ports.Backend.execute`."""
         client = self._client
         if client is None:
             raise ConnectionLost("not connected")
@@ -132,7 +132,7 @@ class ClientBackend(ABC):
     async def execute_with_descriptor(
         self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float
     ) -> object:
-        """Send a command with a descriptor; see `planner.execute.ports.Backend`."""
+        """Send a command with a descriptor; see `planner.run.ports.Backend`."""
         if not self.is_local:
             raise CommandRefused("snapplan", "no descriptor can be passed over TCP")
         if self._client is None:
@@ -144,7 +144,7 @@ class ClientBackend(ABC):
         return await self.execute(command, arguments, timeout_s)
 
     async def wait_for_event(self, timeout_s: float) -> None:
-        """Wait for an event; see `planner.execute.ports.Backend.wait_for_event`."""
+        """Wait for an event; see `planner.run.ports.Backend.wait_for_event`."""
         self._take()
         if self._events:
             return
@@ -168,7 +168,7 @@ class ClientBackend(ABC):
                 await asyncio.wait({getting})
 
     def pending_events(self) -> tuple[Event, ...]:
-        """Take what has arrived; see `planner.execute.ports.Backend.pending_events`."""
+        """Take what has arrived; see `planner.run.ports.Backend.pending_events`."""
         self._take()
         taken = tuple(self._events)
         self._events.clear()

@@ -13,7 +13,7 @@ from attrs import define, field
 from backends.by_descriptor import Folder, name_of, open_file
 from backends.host import QemuHost
 from backends.nodes import chain_told, json_name
-from planner.execute.ports import HostRefused
+from planner.run.ports import HostRefused
 
 __all__ = ["RestoringHost"]
 

@@ -19,7 +19,7 @@ import socket
 from qemu.qmp import ExecuteError, Message, QMPClient, QMPError
 
 from backends.messages import read_line, read_message
-from planner.execute.ports import CommandRefused, ConnectionLost, NoReply
+from planner.run.ports import CommandRefused, ConnectionLost, NoReply
 
 __all__ = ["GuestAgent"]
 
@@ -31,7 +31,7 @@ _NUMBER_BITS = 53
 
 
 class GuestAgent:
-    """A `planner.execute.ports.Agent` on one unix socket.
+    """A `planner.run.ports.Agent` on one unix socket.
 
     It connects with the first call and keeps the connection between calls: QEMU serves one client a
     socket, and whoever has frozen a guest must be able to thaw it.
@@ -45,22 +45,22 @@ class GuestAgent:
         self._client: _Client | None = None
 
     async def freeze(self, timeout_s: float) -> int:
-        """Freeze the file systems; see `planner.execute.ports.Agent.freeze`."""
+        """Freeze the file systems; see `planner.run.ports.Agent.freeze`."""
         return _count(await self._call("guest-fsfreeze-freeze", timeout_s))
 
     async def thaw(self, timeout_s: float) -> int:
-        """Thaw the file systems; see `planner.execute.ports.Agent.thaw`."""
+        """Thaw the file systems; see `planner.run.ports.Agent.thaw`."""
         return _count(await self._call("guest-fsfreeze-thaw", timeout_s))
 
     async def status(self, timeout_s: float) -> str:
-        """Whether they are frozen; see `planner.execute.ports.Agent.status`."""
+        """Whether they are frozen; see `planner.run.ports.Agent.status`."""
         answer = await self._call("guest-fsfreeze-status", timeout_s)
         if answer not in ("frozen", "thawed"):
             raise NoReply(f"the guest agent says {answer!r:.60} instead of frozen or thawed")
         return str(answer)
 
     async def close(self) -> None:
-        """End the connection; see `planner.execute.ports.Agent.close`."""
+        """End the connection; see `planner.run.ports.Agent.close`."""
         client, self._client = self._client, None
         if client is not None:
             await _end(client)

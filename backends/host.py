@@ -28,9 +28,9 @@ from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
 from backends.merges import MERGES, Merges
 from backends.writable import must_be_unused, must_be_writable
-from planner.execute.evidence import digest_of
-from planner.execute.file_locks import is_locked
-from planner.execute.ports import HostRefused, NoReply
+from planner.host.evidence import digest_of
+from planner.host.file_locks import is_locked
+from planner.run.ports import HostRefused, NoReply
 
 __all__ = ["QemuHost"]
 
@@ -39,7 +39,7 @@ _Told = Mapping[str, object]
 
 @define
 class QemuHost:
-    """A `planner.execute.ports.Host` on this machine's files.
+    """A `planner.run.ports.Host` on this machine's files.
 
     Instructions, each with its arguments and what it tells:
 
@@ -70,7 +70,7 @@ class QemuHost:
     async def do(
         self, instruction: str, arguments: Mapping[str, object], timeout_s: float
     ) -> _Told:
-        """Do one thing; see `planner.execute.ports.Host.do`."""
+        """Do one thing; see `planner.run.ports.Host.do`."""
         if instruction == "end-flushing":
             self._stop_flusher(_text(arguments, "temporary"))
             return {}
@@ -123,7 +123,7 @@ class QemuHost:
         raise HostRefused("instruction-unknown", f"the host cannot {instruction!r}")
 
     def descriptor(self, temporary: str) -> int:
-        """The descriptor of an open stream; see `planner.execute.ports.Host.descriptor`."""
+        """The descriptor of an open stream; see `planner.run.ports.Host.descriptor`."""
         if temporary not in self._open:
             raise HostRefused("file-unreadable", f"{temporary} is not open here")
         return self._open[temporary]

@@ -24,11 +24,11 @@ from backends.images_by_id import delete_by_id
 from backends.nodes import alone
 from backends.tied import tied
 from planner.errors import CannotConnect
-from planner.execute.ports import NoReply
-from planner.execute.stopping import to_its_end
 from planner.model.facts import Snapshot
 from planner.model.image import Image, image_of_info
 from planner.model.replies import snapshots_of_image
+from planner.run.ports import NoReply
+from planner.run.stopping import to_its_end
 
 __all__ = ["QemuImages", "run_qemu_img"]
 
@@ -38,7 +38,7 @@ _CHECK_COUNTS = ("corruptions", "check-errors", "leaks")
 
 
 class QemuImages:
-    """A `planner.execute.ports.Images` on this machine's files.
+    """A `planner.run.ports.Images` on this machine's files.
 
     Args:
         program: Path or name of qemu-img; by default ``$SNAPPLAN_QEMU_IMG``, else ``qemu-img``.
@@ -48,7 +48,7 @@ class QemuImages:
         self._program = program
 
     async def snapshots(self, filename: str) -> tuple[Snapshot, ...]:
-        """List an image's snapshots; see `planner.execute.ports.Images.snapshots`."""
+        """List an image's snapshots; see `planner.run.ports.Images.snapshots`."""
         _check(filename)
         text = await self._run("info", "--output=json", "-f", "qcow2", "--", filename)
         try:
@@ -57,7 +57,7 @@ class QemuImages:
             raise NoReply(f"qemu-img's answer cannot be read: {error}") from error
 
     async def delete(self, filename: str, name: str, snapshot_id: str) -> None:
-        """Delete a snapshot; see `planner.execute.ports.Images.delete`."""
+        """Delete a snapshot; see `planner.run.ports.Images.delete`."""
         before = await self.snapshots(filename)
         named = [snapshot.id for snapshot in before if snapshot.name == name]
         if snapshot_id not in named:
@@ -72,7 +72,7 @@ class QemuImages:
             raise NoReply(f"{filename} holds other snapshots now than it should")
 
     async def look(self, filename: str, image_format: str) -> Image:
-        """See an image; see `planner.execute.offline.OfflineImages.look`."""
+        """See an image; see `planner.inspect.offline.OfflineImages.look`."""
         _check(filename)
         # Without --backing-chain it opens this one file, and says what its header names.
         text = await self._run("info", "--output=json", "-f", image_format, "--", filename)
@@ -82,7 +82,7 @@ class QemuImages:
             raise NoReply(f"qemu-img's answer cannot be read: {error}") from error
 
     async def check(self, filename: str, image_format: str) -> str:
-        """Check an image; see `planner.execute.offline.OfflineImages.check`."""
+        """Check an image; see `planner.inspect.offline.OfflineImages.check`."""
         _check(filename)
         name = alone(filename, image_format)
         text = await self._run("check", "--output=json", "--", name, ends=_CHECK_ENDS)
@@ -94,7 +94,7 @@ class QemuImages:
         return ", ".join(wrong)
 
     async def revert(self, filename: str, snapshot_id: str) -> None:
-        """Revert to a snapshot by id; see `planner.execute.offline.OfflineImages.revert`."""
+        """Revert to a snapshot by id; see `planner.inspect.offline.OfflineImages.revert`."""
         _check(filename)
         # In one argument, whatever it begins with; qcow2 looks for an id before it looks for a tag.
         with _held(filename) as image:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from backends.by_descriptor import name_of
 from backends.nodes import image_node
 from backends.tied import tied
-from planner.execute.ports import NoReply
+from planner.run.ports import NoReply
 
 __all__ = ["delete_by_id"]
 

@@ -23,7 +23,7 @@ from backends.locks import is_open, openings_that_forbid_writing
 from backends.neighbours import lying_over
 from backends.nodes import chain_told, image_node, json_name
 from backends.writable import must_be_writable
-from planner.execute.ports import HostRefused, NoReply
+from planner.run.ports import HostRefused, NoReply
 
 __all__ = ["MERGES", "Merges"]
 
@@ -46,7 +46,7 @@ class Merges:
     - ``remove-if-equal`` (path, base, base-format, base-backing): removes it, if the base reads the
       same.
 
-    Evidence is ``written-ns`` and ``frozen-ns`` of `planner.compile.merge_checks.MergedOverlay`; where
+    Evidence is ``written-ns`` and ``frozen-ns`` of `planner.parts.merge_checks.MergedOverlay`; where
     both are 0 or not given, the times of the files are compared.  Each but the first is done already
     where the overlay is not there.  ``base-backing`` is what lies under the base: file and format of
     each image, absent where nobody wrote it down.

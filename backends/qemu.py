@@ -117,7 +117,7 @@ class _Client(QMPClient):
 
 
 class QemuBackend(ClientBackend):
-    """A `planner.execute.ports.Backend` on one QMP socket.
+    """A `planner.run.ports.Backend` on one QMP socket.
 
     Attributes:
         address: Where it is.
@@ -133,7 +133,7 @@ class QemuBackend(ClientBackend):
         return isinstance(self.address, str)
 
     async def connect(self, timeout_s: float) -> None:
-        """Connect, or connect anew; see `planner.execute.ports.Backend.connect`."""
+        """Connect, or connect anew; see `planner.run.ports.Backend.connect`."""
         await self.close()
         self._check_socket()
         client = _Client()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backends.by_descriptor import open_file
 from backends.locks import is_open
-from planner.execute.ports import HostRefused
+from planner.run.ports import HostRefused
 
 __all__ = ["must_be_unused", "must_be_writable"]
 

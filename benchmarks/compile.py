@@ -40,11 +40,11 @@ from benchmarks.common import cpu_seconds, machine, pyplot, save, table, verdict
 from planner.compile import plan as plan_module
 from planner.compile.graph import build_graph
 from planner.compile.plan import compile_request
-from planner.compile.resolution import operations_of
-from planner.compile.schema import reachable
 from planner.model.facts import Disk, Facts, QemuVersion
 from planner.model.request_text import ReadRequest, request_from_plain
 from planner.model.text import Document
+from planner.program.resolution import operations_of
+from planner.program.schema import reachable
 
 DESIGNS = ("monolithic", "transactional")
 FEW, MANY = 10_000, 100_000

@@ -34,11 +34,12 @@ from backends.qemu import connect
 from benchmarks.common import OUT, machine, pyplot, save, table, verdict
 from planner.compile.plan import compile_request
 from planner.errors import Refused
-from planner.execute.phases import Phase
-from planner.execute.pump import Pump, ask_facts
 from planner.model.facts import OVERLAY_NODE_PREFIX
 from planner.model.request_text import request_from_plain
 from planner.model.text import Document
+from planner.run.phases import Phase
+from planner.run.pump import Pump, ask_facts
+from planner.save.save_machine import SaveMachine
 from tests.support import writer
 from tests.support.qemu import QemuVm, qemu_img_binary
 from tests.support.writer import start_writer, wait_written
@@ -97,7 +98,7 @@ async def run_design(vm: QemuVm, way: str, tag: str) -> tuple[float, float] | No
     try:
         facts = await ask_facts(backend)
         plan = compile_request(request_from_plain(Document(plain)), facts, design)
-        pump = Pump(plan.program, facts, backend, host=QemuHost(qemu_img_binary()))
+        pump = Pump(SaveMachine.on(plan.program, facts), backend, host=QemuHost(qemu_img_binary()))
         begin = time.perf_counter()
         outcome = await pump.run()
         total_ms = (time.perf_counter() - begin) * 1000

@@ -32,10 +32,11 @@ from qemu.qmp import EventListener, QMPClient
 from backends.qemu import QemuBackend, connect
 from benchmarks.common import machine, pyplot, save, table, verdict
 from planner.compile.plan import compile_request
-from planner.execute.phases import Phase
-from planner.execute.pump import Pump, ask_facts
 from planner.model.request_text import request_from_plain
 from planner.model.text import Document
+from planner.run.phases import Phase
+from planner.run.pump import Pump, ask_facts
+from planner.save.save_machine import SaveMachine
 from tests.support.qemu import QemuVm, qemu_version, start_qemu
 from tests.support.topology import DiskSpec, Topology
 
@@ -87,7 +88,7 @@ async def through_library(
             "disks": dict.fromkeys(DISKS, "internal"),
         }
         plan = compile_request(request_from_plain(Document(plain)), facts, design)
-        pump = Pump(plan.program, facts, watch(backend))
+        pump = Pump(SaveMachine.on(plan.program, facts), watch(backend))
         outcome, total_ms = await timed(pump.run)
     finally:
         await backend.close()

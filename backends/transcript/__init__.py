@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 
-from planner.compile.program import Program, Step, Target, UndoKind, looks_of
+from planner.program.program import Program, Step, Target, UndoKind, looks_of
 
 __all__ = ["script", "session"]
 

@@ -20,10 +20,10 @@ from planner.cli.plan_command import check_design, design_option
 from planner.cli.reporter import TerminalReporter
 from planner.compile.plan import Plan
 from planner.compile.plan_text import FORMAT, read_plan
-from planner.execute.ports import Backend
-from planner.execute.store import Store
 from planner.model.request_text import ReadRequest, read_request
 from planner.present.outcome_view import outcome_text, outcome_to_plain, start_text
+from planner.run.ports import Backend
+from planner.store.store import Store
 from planner.verbs.save import Limits, Saved, save
 
 __all__ = ["command"]

@@ -13,9 +13,9 @@ from backends.images import QemuImages
 from planner.cli.reporter import TerminalReporter
 from planner.cli.stopping import stopped_by_signals
 from planner.errors import BadInput, Problem
-from planner.execute.ports import Backend
-from planner.execute.store import Store
 from planner.present.visible import visible
+from planner.run.ports import Backend
+from planner.store.store import Store
 from planner.verbs.context import Context, Offline, Question
 
 __all__ = ["Asking", "context_of", "offline_of"]

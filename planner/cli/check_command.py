@@ -14,9 +14,9 @@ from planner.cli.common import (
     read_file,
     vm_option,
 )
-from planner.compile.lint import Finding, Listing, Report, lint, listing_of_plan, read_listing
 from planner.compile.plan_text import FORMAT, read_plan
 from planner.errors import Violation
+from planner.lint import Finding, Listing, Report, lint, listing_of_plan, read_listing
 from planner.model.facts import Facts
 from planner.present.lint_view import report_text, report_to_plain
 

@@ -14,15 +14,15 @@ import click
 from platformdirs import user_state_dir
 
 from planner.errors import CannotConnect, InternalError, SnapplanError
-from planner.execute.finding import find_backend
-from planner.execute.input import read_text_file, text_of
-from planner.execute.output import STDERR, STDOUT, descriptor_of, write_output
-from planner.execute.ports import Backend
-from planner.execute.pump import ask_facts
-from planner.execute.store import Store
+from planner.host.input import read_text_file, text_of
+from planner.host.output import STDERR, STDOUT, descriptor_of, write_output
 from planner.model.facts import Facts
 from planner.model.facts_text import read_facts
 from planner.present.words import error_text, error_to_plain
+from planner.run.ports import Backend
+from planner.run.pump import ask_facts
+from planner.store.finding import find_backend
+from planner.store.store import Store
 
 __all__ = [
     "connected",
@@ -122,12 +122,12 @@ def print_json(value: object) -> None:
 
 
 def read_file(path: str) -> str:
-    """Read a text file, or stdin for ``-``; see `planner.execute.input`."""
+    """Read a text file, or stdin for ``-``; see `planner.host.input`."""
     return text_of(sys.stdin.buffer, path) if path == "-" else read_text_file(path)
 
 
 def write_file(path: str, text: str) -> bool:
-    """Write a file that the command line names, as `planner.execute.output` does.
+    """Write a file that the command line names, as `planner.host.output` does.
 
     Returns:
         Whether that was standard output, which then holds this and nothing else.

@@ -23,19 +23,19 @@ from planner.cli.common import (
 from planner.cli.reporter import TerminalReporter
 from planner.cli.stopping import stopped_by_signals
 from planner.cli.verdicts import compare_and_explore
-from planner.compile.program import Program, Target
-from planner.execute.applying import check_nothing_pending
-from planner.execute.comparison import DesignReport, design_names
-from planner.execute.measuring import Measuring, ask_memory
-from planner.execute.meeting import meet
-from planner.execute.ports import Backend
-from planner.execute.pump import ask_facts
-from planner.execute.store import Store
+from planner.compare.comparison import DesignReport, design_names
+from planner.compare.measuring import Measuring, ask_memory
 from planner.model.facts import Facts
 from planner.model.request_text import ReadRequest, read_request
 from planner.present.compare_view import comparison_text, comparison_to_plain
 from planner.present.timeline import timeline_svg
+from planner.program.program import Program, Target
+from planner.run.ports import Backend
+from planner.run.pump import ask_facts
+from planner.save.applying import check_nothing_pending
 from planner.semantics import state_from_facts
+from planner.store.meeting import meet
+from planner.store.store import Store
 
 __all__ = ["command"]
 

@@ -18,12 +18,12 @@ from planner.cli.manifests import (
     offline_option,
 )
 from planner.cli.reporter import TerminalReporter
-from planner.compile.delete_checks import (
+from planner.delete.delete_checks import (
     Overlays,
 )
-from planner.execute.ports import Backend
-from planner.execute.store import Store
 from planner.present.delete_view import delete_text, delete_to_plain
+from planner.run.ports import Backend
+from planner.store.store import Store
 from planner.verbs.delete import Deleted, delete, delete_offline
 
 __all__ = ["command"]

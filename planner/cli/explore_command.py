@@ -20,7 +20,6 @@ from planner.cli.design_files import find_design
 from planner.compile.designs import DESIGNS
 from planner.compile.plan import compile_request
 from planner.compile.plan_text import FORMAT, read_plan
-from planner.compile.resolution import Resolution
 from planner.compile.resolve import resolve
 from planner.errors import Problem, Violation
 from planner.explore.design import instructions_for, rules_say
@@ -40,6 +39,7 @@ from planner.present.trace_view import (
     verdict_line,
 )
 from planner.present.words import error_text
+from planner.program.resolution import Resolution
 
 __all__ = ["command"]
 

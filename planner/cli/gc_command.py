@@ -17,16 +17,16 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.stopping import stopped_by_signals
-from planner.execute.collecting import Orphan
-from planner.execute.garbage import (
+from planner.collect.garbage import (
     Garbage,
     collect_in_store,
     collect_on_vm,
     look_in_store,
     look_on_vm,
 )
-from planner.execute.store import Store
+from planner.collect.unneeded import Orphan
 from planner.present.gc_view import orphans_text, orphans_to_plain
+from planner.store.store import Store
 
 __all__ = ["command"]
 

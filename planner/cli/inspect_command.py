@@ -12,11 +12,11 @@ from planner.cli.common import (
     vm_option,
     write_file,
 )
-from planner.compile.program import canonical_json
 from planner.errors import BadInput
 from planner.model.facts_text import facts_to_plain
 from planner.model.tag import tag_problems
 from planner.present.vm_view import draft_request, inspect_text, inspection_to_plain
+from planner.program.program import canonical_json
 
 __all__ = ["command"]
 

@@ -15,9 +15,9 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
-from planner.execute.ports import Backend
-from planner.execute.store import Store
 from planner.present.holdings_view import holdings_text, holdings_to_plain
+from planner.run.ports import Backend
+from planner.store.store import Store
 from planner.verbs.context import Context
 from planner.verbs.listing import Listed, list_by_facts, list_snapshots
 

@@ -29,19 +29,19 @@ from planner.cli.manifests import (
 from planner.cli.reporter import TerminalReporter
 from planner.cli.restore import RestoreWish, is_restore, restore
 from planner.cli.stopping import stopped_by_signals
-from planner.compile.accepting import Accepted
-from planner.execute.pending_images import check_images_free
-from planner.execute.ports import Backend
-from planner.execute.reverting import revert_offline
-from planner.execute.store import Store
+from planner.load.reverting import revert_offline
 from planner.model.manifest import Manifest, ManifestPart
 from planner.model.request import RunStateAfter
+from planner.parts.accepting import Accepted
 from planner.present.load_view import (
     load_text,
     load_to_plain,
     reverted_text,
     reverted_to_plain,
 )
+from planner.recover.pending_images import check_images_free
+from planner.run.ports import Backend
+from planner.store.store import Store
 from planner.verbs.load import Loaded, LoadWish, load
 
 __all__ = ["command"]

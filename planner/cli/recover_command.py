@@ -18,19 +18,19 @@ from planner.cli.common import (
 )
 from planner.cli.reporter import TerminalReporter
 from planner.errors import BadInput, CannotConnect, Problem
-from planner.execute.forgetting import forget_run
-from planner.execute.recovery import (
-    Pending,
-    Recovered,
-    pending_runs,
-)
-from planner.execute.store import Store, absolute_address
 from planner.present.recovery_view import (
     pending_text,
     pending_to_plain,
     recovered_text,
     recovered_to_plain,
 )
+from planner.recover.forgetting import forget_run
+from planner.recover.recovery import (
+    Pending,
+    Recovered,
+    pending_runs,
+)
+from planner.store.store import Store, absolute_address
 from planner.verbs.recover import recover, recover_unreachable
 
 __all__ = ["command"]

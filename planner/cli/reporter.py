@@ -30,7 +30,7 @@ _Words = Callable[[], None]
 
 
 class TerminalReporter:
-    """A `planner.execute.ports.Reporter` on stderr; honours ``NO_COLOR``."""
+    """A `planner.run.ports.Reporter` on stderr; honours ``NO_COLOR``."""
 
     def __init__(self) -> None:
         self._console = Console(file=unguarded(sys.stderr))

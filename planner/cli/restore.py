@@ -18,29 +18,24 @@ from backends.launch import Launched, launch
 from planner.cli.manifests import Found, read_again, store_of
 from planner.cli.reporter import TerminalReporter
 from planner.cli.stopping import cancelled_by_signals
-from planner.compile.accepting import NOTHING_ACCEPTED, Accepted
-from planner.compile.command_line import fill_template
-from planner.compile.file_checks import FoundFile, file_notes
-from planner.compile.restore import RestorePlan, plan_restore
 from planner.errors import BadInput, Problem, Refused, SnapplanError
-from planner.execute.consent import decide_and_ask
-from planner.execute.evidence import look_at_files, stream_sizes
-from planner.execute.files import stamps
-from planner.execute.left_out import look_at_left_out
-from planner.execute.pending_images import check_images_free
-from planner.execute.ports import Backend
-from planner.execute.restoring import (
+from planner.host.evidence import look_at_files, stream_sizes
+from planner.host.files import stamps
+from planner.host.left_out import look_at_left_out
+from planner.load.command_line import fill_template
+from planner.load.fresh_qemu import RestorePlan, plan_restore
+from planner.load.restoring import (
     Disks,
     check_started,
     look_at_parts,
     names_taken,
     run_restored,
 )
-from planner.execute.stopping import to_its_end
-from planner.execute.store import Store, VmStore
 from planner.model.facts import Facts
 from planner.model.manifest import Manifest, PartKind
 from planner.model.request import RunStateAfter
+from planner.parts.accepting import NOTHING_ACCEPTED, Accepted
+from planner.parts.file_checks import FoundFile, file_notes
 from planner.present.restore_view import (
     restore_text,
     restore_to_plain,
@@ -48,6 +43,11 @@ from planner.present.restore_view import (
     restored_to_plain,
 )
 from planner.present.visible import visible
+from planner.recover.pending_images import check_images_free
+from planner.run.consent import decide_and_ask
+from planner.run.ports import Backend
+from planner.run.stopping import to_its_end
+from planner.store.store import Store, VmStore
 
 __all__ = ["RestoreWish", "is_restore", "restore"]
 

@@ -10,10 +10,10 @@ from backends import transcript
 from planner.cli.common import json_option, read_file
 from planner.compile.plan import Plan
 from planner.compile.plan_text import plan_to_text, read_plan
-from planner.compile.program import Target
 from planner.errors import Problem, Refused
 from planner.present.graph_view import dot, mermaid
 from planner.present.plan_view import plan_text, qmp_lines
+from planner.program.program import Target
 
 __all__ = ["command"]
 

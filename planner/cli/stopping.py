@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from planner.errors import Interrupted
-from planner.execute.stopping import to_its_end
+from planner.run.stopping import to_its_end
 
 __all__ = ["STOPS", "cancelled_by_signals", "stopped_by_signals"]
 

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from planner.cli.design_files import find_design
+from planner.compare.comparison import DesignReport, Explored, compare_designs
 from planner.compile.designs import DESIGNS
-from planner.compile.resolution import Resolution
 from planner.compile.resolve import resolve
 from planner.errors import Refused
-from planner.execute.comparison import DesignReport, Explored, compare_designs
 from planner.explore.design import instructions_for
 from planner.explore.instruction import Instruction
 from planner.explore.search import Search
 from planner.explore.setting_of import instructions_of, setting_of
 from planner.model.facts import Facts
 from planner.model.request_text import ReadRequest
+from planner.program.resolution import Resolution
 
 __all__ = ["compare_and_explore"]
 

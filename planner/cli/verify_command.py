@@ -17,9 +17,9 @@ from planner.cli.common import (
 )
 from planner.cli.manifests import manifest_argument, offline_option
 from planner.errors import Violation
-from planner.execute.ports import Backend
-from planner.execute.store import Store
 from planner.present.verdict_view import Verdict, verdict_text, verdict_to_plain
+from planner.run.ports import Backend
+from planner.store.store import Store
 from planner.verbs.context import Context, Offline
 from planner.verbs.verify import verify, verify_offline
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from attrs import frozen
 
 from planner.compile.lowering import background, external, live, monolithic, transactional
-from planner.compile.program import Step
-from planner.compile.resolution import Resolution
 from planner.errors import BadInput, Problem, Refused
+from planner.program.program import Step
+from planner.program.resolution import Resolution
 
 __all__ = ["AUTO", "DESIGNS", "Design", "choose_design"]
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from planner.compile.resolution import (
+from planner.compile.tracking import tracking_problems
+from planner.errors import Problem
+from planner.model.facts import Disk, Facts
+from planner.model.request import Capture, ExternalMachineState, RunStateAfter
+from planner.program.resolution import (
     Choice,
     Overlay,
     Settings,
@@ -16,11 +20,7 @@ from planner.compile.resolution import (
     Transport,
     overlay_node_name,
 )
-from planner.compile.settings import settings_of_stream
-from planner.compile.tracking import tracking_problems
-from planner.errors import Problem
-from planner.model.facts import Disk, Facts
-from planner.model.request import Capture, ExternalMachineState, RunStateAfter
+from planner.program.settings import settings_of_stream
 
 __all__ = [
     "can_be_external",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.compile.resolution import Choice
 from planner.errors import Problem
 from planner.model.facts import Facts
 from planner.model.request import NoMachineState, Request, RunStateAfter, Unreadable
+from planner.program.resolution import Choice
 
 __all__ = ["freeze_choices", "freeze_problems"]
 

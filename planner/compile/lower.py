@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import networkx as nx
 
 from planner.compile.graph import Graph
-from planner.compile.program import Step
 from planner.errors import InternalError, Problem, Violation, in_order
 from planner.model.operations import Kind, Operation
+from planner.program.program import Step
 
 if TYPE_CHECKING:
     _Quotient = nx.DiGraph[int]

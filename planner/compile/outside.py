@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from planner.compile.resolution import Choice
 from planner.errors import Problem
 from planner.model.facts import Facts
 from planner.model.outside import Outside, outside_of
@@ -23,6 +22,7 @@ from planner.model.request import (
     Request,
     Unreadable,
 )
+from planner.program.resolution import Choice
 
 __all__ = ["UNSAFE_FOR_BACKGROUND", "LeftOut", "leave_out"]
 

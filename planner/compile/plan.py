@@ -15,16 +15,16 @@ from planner.compile.collector import collector_held_off
 from planner.compile.designs import AUTO, choose_design
 from planner.compile.graph import build_graph
 from planner.compile.lower import lower
-from planner.compile.program import Program, Target
-from planner.compile.resolution import Resolution, operations_of
 from planner.compile.resolve import resolve
 from planner.compile.rules import RULES, Rule
-from planner.compile.schema import Schema
-from planner.compile.verify import verify
 from planner.errors import Problem, Refused, SnapplanError, VmChanged, in_order
 from planner.model.facts import Facts
 from planner.model.request import Request
 from planner.model.request_text import ReadRequest
+from planner.program.program import Program, Target
+from planner.program.resolution import Resolution, operations_of
+from planner.program.schema import Schema
+from planner.verify.proof import verify
 
 __all__ = [
     "Plan",

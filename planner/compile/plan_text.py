@@ -7,8 +7,14 @@ from cattrs import Converter
 from cattrs.errors import ClassValidationError
 
 from planner.compile.plan import Plan
-from planner.compile.program import Program, Step, Undo, canonical_json
-from planner.compile.resolution import (
+from planner.errors import BadInput, Problem
+from planner.model.operations import THE_VM, Kind, Operation
+from planner.model.request import FreezeFilesystems, Request
+from planner.model.request_text import request_from_plain, request_to_plain
+from planner.model.strict import strict_converter, write_with_hyphens
+from planner.model.text import Document, read_json
+from planner.program.program import Program, Step, Undo, canonical_json
+from planner.program.resolution import (
     Choice,
     InternalPart,
     Overlay,
@@ -17,13 +23,7 @@ from planner.compile.resolution import (
     Settings,
     Stream,
 )
-from planner.compile.verify import verify
-from planner.errors import BadInput, Problem
-from planner.model.operations import THE_VM, Kind, Operation
-from planner.model.request import FreezeFilesystems, Request
-from planner.model.request_text import request_from_plain, request_to_plain
-from planner.model.strict import strict_converter, write_with_hyphens
-from planner.model.text import Document, read_json
+from planner.verify.proof import verify
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "plan_to_text", "plan_to_plain", "read_plan"]
 

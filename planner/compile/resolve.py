@@ -31,15 +31,6 @@ from planner.compile.refusals import (
     tag_taken,
     vm_problems,
 )
-from planner.compile.resolution import (
-    Choice,
-    InternalPart,
-    Overlay,
-    Replaced,
-    Resolution,
-    Settings,
-)
-from planner.compile.settings import left_on, settings_for
 from planner.errors import BadInput, Problem, Refused, in_order
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
@@ -56,6 +47,15 @@ from planner.model.request import (
     Wish,
 )
 from planner.model.request_text import ReadRequest
+from planner.program.resolution import (
+    Choice,
+    InternalPart,
+    Overlay,
+    Replaced,
+    Resolution,
+    Settings,
+)
+from planner.program.settings import left_on, settings_for
 
 __all__ = ["resolve"]
 

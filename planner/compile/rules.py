@@ -7,7 +7,7 @@ take it out (and see which tests give a counterexample).  The numbers and the wo
 
 Two rules of `specs/invariants.md` are no edges and so are not here: **no-order-in-a-transaction** is
 about instructions (`planner.compile.lower`), **active-before-undo** about undo
-(`planner.compile.verify`).
+(`planner.verify.proof`).
 
 Every function is linear in its operations: ten thousand disks make some thirty thousand edges.
 """

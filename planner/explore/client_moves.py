@@ -1,6 +1,6 @@
 """What the client does: it sends, is answered or not, and undoes what fails.
 
-The policy is that of `planner.execute` (machine, ownership, undo), written again over this model,
+The policy is that of `planner.save` (machine, ownership, undo), written again over this model,
 because neither room may need the other; `tests/model/test_explore_executor.py` holds the two
 together.  The client stops at the first thing that is not right, looks at the VM, takes for its own
 what is dated since the step that it sent, deletes that by id, restores the run state, and says what

@@ -17,7 +17,6 @@ from typing import Union
 from attrs import field, frozen
 
 from planner.compile.graph import build_graph
-from planner.compile.resolution import Resolution, operations_of
 from planner.errors import Problem, Refused, in_order
 from planner.explore.instruction import (
     Effect,
@@ -29,6 +28,7 @@ from planner.explore.instruction import (
 )
 from planner.model.operations import Kind, Operation
 from planner.model.request import Capture
+from planner.program.resolution import Resolution, operations_of
 
 __all__ = [
     "AnyOrder",

@@ -15,8 +15,8 @@ from enum import StrEnum
 
 from attrs import frozen
 
-from planner.compile.program import Step, WaitsFor
 from planner.model.operations import Kind, Operation
+from planner.program.program import Step, WaitsFor
 
 __all__ = [
     "Effect",

@@ -1,4 +1,4 @@
-"""How the client undoes external parts; the policy is that of `planner.execute.undo_external`.
+"""How the client undoes external parts; the policy is that of `planner.save.undo_external`.
 
 The stream ends first, and the nodes are active before anything touches them: on an inactive one QEMU
 aborts (fact 35).  An overlay that is on its disk is merged into its base, since the guest may have

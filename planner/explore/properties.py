@@ -310,7 +310,7 @@ PROPERTY_IDS = tuple(found.id for found in PROPERTIES)
 def noticed(end: End) -> str:
     """What snapplan's own last look would say of a snapshot that a run calls done; empty: nothing.
 
-    The look is that of `planner.execute.confirm`: what QEMU's lists show, and no more.
+    The look is that of `planner.save.confirm`: what QEMU's lists show, and no more.
     """
     if not end.done:
         return ""

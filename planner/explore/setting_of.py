@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.compile.program import FLUSHES, Program
-from planner.compile.resolution import Resolution
 from planner.errors import Problem, Refused
 from planner.explore.instruction import Instruction, instruction_of_step
 from planner.explore.layers import TAG
@@ -14,6 +12,8 @@ from planner.explore.state import Setting
 from planner.model.facts import Disk, Facts
 from planner.model.operations import Kind
 from planner.model.request import RunStateAfter
+from planner.program.program import FLUSHES, Program
+from planner.program.resolution import Resolution
 from planner.semantics import Layer, LayerSnapshot, Vmstate
 
 __all__ = ["instructions_of", "setting_of"]

@@ -13,10 +13,10 @@ from qemu.qmp import QMPClient
 from backends.borrowed import borrow
 from backends.guest_agent import GuestAgent
 from planner.errors import InternalError
-from planner.execute.finding import find_backend
-from planner.execute.ports import Backend
-from planner.execute.store import Store
 from planner.library.vm import Vm
+from planner.run.ports import Backend
+from planner.store.finding import find_backend
+from planner.store.store import Store
 from planner.verbs.context import Context
 
 __all__ = ["Attachment", "attach"]

@@ -16,7 +16,7 @@ until they are taken, each once; after `close` or a loss every call raises `Conn
 from __future__ import annotations
 
 from planner.errors import BadInput, CannotConnect, Problem
-from planner.execute.ports import (
+from planner.run.ports import (
     Backend,
     CommandRefused,
     ConnectionLost,

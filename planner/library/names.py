@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from planner.compile.delete_checks import Overlays
-from planner.compile.holdings import Standing
 from planner.compile.plan import Plan
+from planner.delete.delete_checks import Overlays
 from planner.errors import (
     BadInput,
     CannotConnect,
@@ -19,8 +18,6 @@ from planner.errors import (
     Violation,
     VmChanged,
 )
-from planner.execute.ports import Backend
-from planner.execute.store import Store
 from planner.library.attaching import Attachment, attach
 from planner.library.progress import Progress
 from planner.library.vm import Snapshot, Vm
@@ -40,7 +37,10 @@ from planner.model.request import (
     Request,
     RunStateAfter,
 )
+from planner.parts.holdings import Standing
 from planner.present.verdict_view import Verdict
+from planner.run.ports import Backend
+from planner.store.store import Store
 
 __all__ = [
     "Attachment",

@@ -35,7 +35,7 @@ OnProgress = Callable[[Progress], object]
 
 @define
 class ProgressReporter:
-    """A `planner.execute.ports.Reporter` that calls a tool back; one that raises is not called again."""
+    """A `planner.run.ports.Reporter` that calls a tool back; one that raises is not called again."""
 
     on_progress: OnProgress
     _began_s: float = field(factory=time.monotonic)

@@ -23,12 +23,9 @@ from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 
-from planner.compile.delete_checks import Overlays
 from planner.compile.designs import AUTO
-from planner.compile.holdings import Standing
 from planner.compile.plan import Plan
-from planner.execute.outcome import Outcome
-from planner.execute.recovery import Recovered
+from planner.delete.delete_checks import Overlays
 from planner.library.attaching import Attachment as AsyncAttachment
 from planner.library.attaching import attach as attach_async
 from planner.library.progress import OnProgress
@@ -37,7 +34,10 @@ from planner.library.vm import Vm as AsyncVm
 from planner.model.facts import Facts
 from planner.model.manifest import Manifest, ManifestPart
 from planner.model.request import Request, RunStateAfter
+from planner.parts.holdings import Standing
 from planner.present.verdict_view import Verdict
+from planner.recover.recovery import Recovered
+from planner.run.outcome import Outcome
 
 __all__ = ["Attachment", "Snapshot", "Vm", "attach"]
 

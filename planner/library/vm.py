@@ -12,22 +12,22 @@ from datetime import UTC, datetime
 
 from attrs import evolve, field, frozen
 
-from planner.compile.accepting import Accepted
-from planner.compile.delete_checks import Overlays
 from planner.compile.designs import AUTO
-from planner.compile.holdings import Holding, Standing
 from planner.compile.plan import Plan, compile_request
+from planner.delete.delete_checks import Overlays
 from planner.errors import BadInput, Problem
-from planner.execute.outcome import Outcome
-from planner.execute.pump import ask_facts
-from planner.execute.recovery import Recovered
 from planner.library.progress import OnProgress, ProgressReporter
 from planner.model.facts import Facts
 from planner.model.manifest import Manifest, ManifestPart
 from planner.model.request import Request, RunStateAfter
 from planner.model.request_text import ReadRequest, check_request, read_request
+from planner.parts.accepting import Accepted
+from planner.parts.holdings import Holding, Standing
 from planner.present.verdict_view import Verdict
 from planner.present.vm_view import draft_request
+from planner.recover.recovery import Recovered
+from planner.run.outcome import Outcome
+from planner.run.pump import ask_facts
 from planner.verbs.context import Context
 from planner.verbs.delete import delete
 from planner.verbs.listing import list_snapshots

@@ -1,6 +1,6 @@
 """What a VM is: everything that planning needs to know, and nothing that lives only while it runs.
 
-Facts are asked from a VM (`planner.execute.survey`) or read from a file, so that planning needs no
+Facts are asked from a VM (`planner.run.survey`) or read from a file, so that planning needs no
 VM.  A file of facts is kept, so no name in it may be one that QEMU made up for this run: automatic
 node names (``#blockNNN``) change at every start.  A node without a name of the user's own is called
 by its disk (``@disk0``); `Facts.live_nodes` says what that is right now, and is never written.

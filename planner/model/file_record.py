@@ -14,7 +14,7 @@ __all__ = ["NO_FILES", "UNSEEN", "FileRecord"]
 class FileRecord:
     """What a file was when the snapshot was finished; all zero: nobody could look at it.
 
-    What is evidence of another content and what only a hint, `planner.compile.file_checks` says.
+    What is evidence of another content and what only a hint, `planner.parts.file_checks` says.
 
     Attributes:
         device: The file system's device number.

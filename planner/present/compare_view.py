@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from planner.execute.comparison import PROPERTIES, DesignReport, Explored, Measurement
+from planner.compare.comparison import PROPERTIES, DesignReport, Explored, Measurement
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, bytes_text, problem_to_plain, table
 

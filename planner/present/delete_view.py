@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.compile.delete_checks import DeleteOrder
+from planner.delete.delete_checks import DeleteOrder
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.execute.collecting import Orphan
+from planner.collect.unneeded import Orphan
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION
 

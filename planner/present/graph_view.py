@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from planner.compile.graph import build_graph, canonical_order
 from planner.compile.plan import Plan
-from planner.compile.program import Step
-from planner.compile.resolution import operations_of
 from planner.model.operations import Operation
 from planner.present.visible import visible
+from planner.program.program import Step
+from planner.program.resolution import operations_of
 
 __all__ = ["dot", "mermaid"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from planner.compile.holdings import Holding
 from planner.errors import Problem
 from planner.model.facts import Disk, Snapshot
 from planner.model.manifest import ManifestPart, PartKind
+from planner.parts.holdings import Holding
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, bytes_text, problem_to_plain, table
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.compile.lint import Report
 from planner.errors import Violation
+from planner.lint import Report
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION
 

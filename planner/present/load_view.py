@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from planner.compile.load_checks import LoadOrder
-from planner.execute.outcome import Outcome
+from planner.load.load_checks import LoadOrder
 from planner.model.manifest import Manifest, ManifestPart
 from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, table
+from planner.run.outcome import Outcome
 
 __all__ = ["load_text", "load_to_plain", "reverted_text", "reverted_to_plain"]
 

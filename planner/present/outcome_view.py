@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 
-from planner.compile.program import Program
-from planner.execute.outcome import FrozenPart, Outcome
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, bytes_text, table
+from planner.program.program import Program
+from planner.run.outcome import FrozenPart, Outcome
 
 __all__ = ["outcome_text", "outcome_to_plain", "start_text"]
 

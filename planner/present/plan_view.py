@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import cast
 
 from planner.compile.plan import Plan
-from planner.compile.program import Step, Target, UndoKind
-from planner.compile.resolution import Choice, Resolution
 from planner.model.operations import Kind
 from planner.present.visible import as_lines
 from planner.present.words import table
+from planner.program.program import Step, Target, UndoKind
+from planner.program.resolution import Choice, Resolution
 
 __all__ = ["plan_text", "qmp_lines"]
 

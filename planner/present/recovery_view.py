@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.execute.actions import Action, Send
-from planner.execute.outcome import Outcome
-from planner.execute.phases import Phase
-from planner.execute.recovery import Pending, Recovered
-from planner.execute.replay import ReplayedOrder
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, problem_to_plain
+from planner.recover.recovery import Pending, Recovered
+from planner.recover.replay import ReplayedOrder
+from planner.run.actions import Action, Send
+from planner.run.outcome import Outcome
+from planner.run.phases import Phase
 
 __all__ = ["pending_text", "pending_to_plain", "recovered_text", "recovered_to_plain"]
 
@@ -43,7 +43,7 @@ def _standing(pending: Pending) -> str:
     doing = _words(action)
     if replayed.unknown:
         return f"what became of {doing} is not known"
-    return f"stopped before {doing} ({replayed.machine.visit.phase})"
+    return f"stopped before {doing} ({replayed.machine.context.phase})"
 
 
 def _words(action: Action) -> str:

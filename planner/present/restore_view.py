@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 
-from planner.compile.restore import Readied, RestoredDisk, RestorePlan, qmp_steps, reading_settings
-from planner.compile.settings import settings_commands
+from planner.load.fresh_qemu import Readied, RestoredDisk, RestorePlan, qmp_steps, reading_settings
 from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, table
+from planner.program.settings import settings_commands
 
 __all__ = ["restore_text", "restore_to_plain", "restored_text", "restored_to_plain"]
 

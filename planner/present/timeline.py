@@ -12,8 +12,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from attrs import frozen
 
-from planner.execute.comparison import DesignReport
-from planner.execute.rehearsal import Span
+from planner.compare.comparison import DesignReport
+from planner.compare.rehearsal import Span
 
 __all__ = ["timeline_svg"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from itertools import chain
 
-from planner.compile.draft import Draft, draft_of
 from planner.compile.image_limits import has_room, holds_machine_state
 from planner.compile.refusals import can_be_internal, disk_problems
+from planner.inspect.draft import Draft, draft_of
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
     Exclude,

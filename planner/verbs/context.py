@@ -7,10 +7,10 @@ from typing import Any, Protocol, TypeVar
 
 from attrs import frozen
 
-from planner.execute.offline import OfflineImages
-from planner.execute.ports import Agent, Backend, Host, Images, Reporter
-from planner.execute.stopping import to_its_end
-from planner.execute.store import Store
+from planner.inspect.offline import OfflineImages
+from planner.run.ports import Agent, Backend, Host, Images, Reporter
+from planner.run.stopping import to_its_end
+from planner.store.store import Store
 
 __all__ = [
     "Agents",
@@ -44,7 +44,7 @@ class Question:
 
 
 Consent = Callable[[Question], bool]
-"""Asks, and says whether it had to: then it is decided again (`planner.execute.consent`).
+"""Asks, and says whether it had to: then it is decided again (`planner.run.consent`).
 
 It raises where the answer is no, or where nobody can be asked.
 """

@@ -6,37 +6,36 @@ from contextlib import nullcontext
 
 from attrs import evolve, field, frozen
 
-from planner.compile.delete_checks import (
+from planner.delete.before_delete import absent_files, check_beforehand, check_streams
+from planner.delete.delete_checks import (
     DeleteOrder,
     Overlays,
     order_delete,
     order_delete_offline,
 )
-from planner.compile.part_image import images_of_vm
-from planner.compile.restore import restored_problems
+from planner.delete.deleting import DeleteMachine
 from planner.errors import Refused
-from planner.execute.applying import check_nothing_pending
-from planner.execute.before_delete import absent_files, check_beforehand, check_streams
-from planner.execute.consent import decide_and_ask
-from planner.execute.deleting import DeleteMachine
-from planner.execute.driving import MachinePump
-from planner.execute.files import stamps
-from planner.execute.frozen_bases import own_writes
-from planner.execute.gone import GoneVm
-from planner.execute.journal_file import JournalFile
-from planner.execute.meeting import meet
-from planner.execute.offline import images_of_files
-from planner.execute.ordering import begin_order, settle_order
-from planner.execute.outcome import Outcome
-from planner.execute.pending_images import check_images_free
-from planner.execute.ports import Backend, Host, Images
-from planner.execute.pump import ask_facts
-from planner.execute.recorder import Recorder
-from planner.execute.restoring import names_taken
-from planner.execute.store import VmStore
-from planner.execute.verifying import ask_images
+from planner.host.files import stamps
+from planner.inspect.offline import images_of_files
+from planner.inspect.verifying import ask_images
+from planner.load.fresh_qemu import restored_problems
+from planner.load.restoring import names_taken
 from planner.model.facts import Facts
+from planner.parts.part_image import images_of_vm
 from planner.present.delete_view import intent_text
+from planner.recover.gone import GoneVm
+from planner.recover.journaled_runs import begin_order, settle_order
+from planner.recover.pending_images import check_images_free
+from planner.run.consent import decide_and_ask
+from planner.run.outcome import Outcome
+from planner.run.ports import Backend, Host, Images
+from planner.run.pump import Pump, ask_facts
+from planner.run.recorder import Recorder
+from planner.save.applying import check_nothing_pending
+from planner.store.frozen_bases import own_writes
+from planner.store.journal_file import JournalFile
+from planner.store.meeting import meet
+from planner.store.store import VmStore
 from planner.verbs.context import Context, Offline, Question
 from planner.verbs.find import Found, find_manifest, read_again, store_of
 
@@ -176,7 +175,7 @@ class _Hands:
 
 
 async def _delete(order: DeleteOrder, hands: _Hands, context: Context | Offline) -> Deleted:
-    pump = MachinePump(
+    pump = Pump(
         DeleteMachine.of(order),
         hands.backend,
         images=hands.images,

@@ -8,11 +8,11 @@ from pathlib import Path
 from attrs import frozen
 
 from planner.errors import BadInput, Problem
-from planner.execute.input import read_text_file
-from planner.execute.meeting import Met
-from planner.execute.store import Store, VmStore
+from planner.host.input import read_text_file
 from planner.model.manifest import Manifest
 from planner.model.manifest_text import read_manifest
+from planner.store.meeting import Met
+from planner.store.store import Store, VmStore
 
 __all__ = ["Found", "find_manifest", "find_on_vm", "read_again", "store_of"]
 

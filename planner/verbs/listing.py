@@ -6,16 +6,16 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from planner.compile.holdings import Holding, holdings
-from planner.compile.part_image import ImagesByDisk, images_of_vm
 from planner.errors import Problem
-from planner.execute.evidence import look_at_files, stream_sizes
-from planner.execute.meeting import meet
-from planner.execute.store import Manifests, Store, VmIdentity
-from planner.execute.verifying import ask_images, verify_by_facts, verify_images
+from planner.host.evidence import look_at_files, stream_sizes
+from planner.inspect.verifying import ask_images, verify_by_facts, verify_images
 from planner.model.facts import Facts
 from planner.model.image import Image
 from planner.model.manifest import Manifest, PartKind
+from planner.parts.holdings import Holding, holdings
+from planner.parts.part_image import ImagesByDisk, images_of_vm
+from planner.store.meeting import meet
+from planner.store.store import Manifests, Store, VmIdentity
 from planner.verbs.context import Context
 
 __all__ = ["Listed", "list_by_facts", "list_snapshots"]

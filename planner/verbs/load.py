@@ -4,37 +4,36 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from planner.compile.accepting import NOTHING_ACCEPTED, Accepted
-from planner.compile.load_checks import LoadOrder, order_load
-from planner.compile.part_image import images_of_vm
 from planner.compile.plan import Plan
 from planner.errors import Problem, Refused
-from planner.execute.applying import (
+from planner.host.evidence import look_at_files
+from planner.host.left_out import look_at_left_out
+from planner.inspect.verifying import ask_images
+from planner.load.load_checks import LoadOrder, order_load
+from planner.load.loading import LoadMachine, LoadOutcome
+from planner.load.qemu_log import QemuLog, with_log
+from planner.load.reverting import offline_commands
+from planner.load.way_back import after_keeping, keeping_plan, keeping_pump
+from planner.model.facts import Facts
+from planner.model.manifest import Manifest
+from planner.model.request import RunStateAfter
+from planner.parts.accepting import NOTHING_ACCEPTED, Accepted
+from planner.parts.part_image import images_of_vm
+from planner.recover.journaled_runs import begin_order, settle_order
+from planner.run.outcome import Outcome
+from planner.run.pump import Pump, ask_facts
+from planner.run.recorder import Recorder
+from planner.save.applying import (
     JournaledRun,
     begin_run,
     check_nothing_pending,
     check_tag_free,
     settle,
 )
-from planner.execute.driving import MachinePump
-from planner.execute.evidence import look_at_files
-from planner.execute.frozen_bases import check_reverted
-from planner.execute.journal_file import JournalFile
-from planner.execute.keeping import after_keeping, keeping_plan, keeping_pump
-from planner.execute.left_out import look_at_left_out
-from planner.execute.loading import LoadMachine, LoadOutcome
-from planner.execute.meeting import Met, meet
-from planner.execute.ordering import begin_order, settle_order
-from planner.execute.outcome import Outcome
-from planner.execute.pump import ask_facts
-from planner.execute.qemu_log import QemuLog, with_log
-from planner.execute.recorder import Recorder
-from planner.execute.reverting import offline_commands
-from planner.execute.store import VmStore
-from planner.execute.verifying import ask_images
-from planner.model.facts import Facts
-from planner.model.manifest import Manifest
-from planner.model.request import RunStateAfter
+from planner.store.frozen_bases import check_reverted
+from planner.store.journal_file import JournalFile
+from planner.store.meeting import Met, meet
+from planner.store.store import VmStore
 from planner.verbs.context import Context
 from planner.verbs.find import find_on_vm
 
@@ -141,7 +140,7 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
         if plan is not None:
             kept = begin_run(vm, identity, plan, facts, instance=instance)
             await _keep(context, kept, journal)
-        pump = MachinePump(
+        pump = Pump(
             LoadMachine.of(order, wish.deadline_s),
             context.backend,
             images=context.backend.images,

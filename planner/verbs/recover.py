@@ -7,13 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from attrs import frozen
 
 from planner.errors import CannotConnect, Problem
-from planner.execute.gone import GoneVm, ImagesOfAnother, check_gone, refuse_unknown
-from planner.execute.instance import files_of
-from planner.execute.meeting import Met, Sameness, is_of, meet, sameness
-from planner.execute.ports import Reporter
-from planner.execute.process_locks import locked_names
-from planner.execute.pump import HostClock
-from planner.execute.recovery import (
+from planner.recover.gone import GoneVm, ImagesOfAnother, check_gone, refuse_unknown
+from planner.recover.recovery import (
     Link,
     Pending,
     Recovered,
@@ -21,8 +16,13 @@ from planner.execute.recovery import (
     pending_runs,
     recover_run,
 )
-from planner.execute.store import absolute_address
-from planner.execute.telling import telling
+from planner.run.ports import Reporter
+from planner.run.pump import HostClock
+from planner.run.reporting import telling
+from planner.store.instance import files_of
+from planner.store.meeting import Met, Sameness, is_of, meet, sameness
+from planner.store.process_locks import locked_names
+from planner.store.store import absolute_address
 from planner.verbs.context import Awaiting, Context, Offline
 
 __all__ = ["recover", "recover_unreachable"]

@@ -6,27 +6,28 @@ from pathlib import Path
 
 from attrs import evolve, field, frozen
 
+from planner.compare.measuring import ask_memory
+from planner.compare.predicting import predict
 from planner.compile.designs import AUTO
 from planner.compile.plan import Plan, check_unchanged, compile_request
-from planner.compile.program import Target
 from planner.errors import Problem, Refused
-from planner.execute.applying import (
+from planner.model.facts import Facts, Snapshot
+from planner.model.request_text import ReadRequest
+from planner.program.program import Target
+from planner.run.consent import decide_and_ask
+from planner.run.outcome import Outcome
+from planner.run.ports import Backend
+from planner.run.pump import HostClock, Pump, ask_facts
+from planner.save.applying import (
     JournaledRun,
     begin_run,
     check_nothing_pending,
     check_tag_free,
     settle,
 )
-from planner.execute.consent import decide_and_ask
-from planner.execute.frozen_bases import check_bases
-from planner.execute.measuring import ask_memory
-from planner.execute.meeting import meet
-from planner.execute.outcome import Outcome
-from planner.execute.ports import Backend
-from planner.execute.predicting import predict
-from planner.execute.pump import HostClock, Pump, ask_facts
-from planner.model.facts import Facts, Snapshot
-from planner.model.request_text import ReadRequest
+from planner.save.save_machine import SaveMachine
+from planner.store.frozen_bases import check_bases
+from planner.store.meeting import meet
 from planner.verbs.context import Context, Question
 
 __all__ = ["Limits", "Saved", "save"]
@@ -148,15 +149,13 @@ async def _run(context: Context, run: JournaledRun, limits: Limits) -> Saved:
     agent = None if freeze is None else context.agents(freeze.agent)
     images = context.backend.images
     pump = Pump(
-        run.plan.program,
-        run.facts,
+        SaveMachine.on(run.plan.program, run.facts, limits.deadline_s),
         context.backend,
         images=images,
         host=context.backend.host,
         agent=agent,
         clock=None if images is None else HostClock(),
         reporter=context.reporter,
-        deadline_s=limits.deadline_s,
         pause_budget_ms=limits.pause_budget_ms,
         recorder=run.recorder(),
     )

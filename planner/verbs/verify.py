@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from planner.compile.file_checks import file_notes, recorded_files
-from planner.compile.left_out_checks import left_out_problems
 from planner.errors import Problem, Refused, in_order
-from planner.execute.evidence import look_at_files, stream_sizes
-from planner.execute.left_out import look_at_left_out
-from planner.execute.meeting import meet
-from planner.execute.offline import check_images
-from planner.execute.offline import verify_offline as verify_files
-from planner.execute.pending_images import check_images_free
-from planner.execute.verifying import ask_images, verify_on_vm
+from planner.host.evidence import look_at_files, stream_sizes
+from planner.host.left_out import look_at_left_out
+from planner.inspect.offline import check_images
+from planner.inspect.offline import verify_offline as verify_files
+from planner.inspect.verifying import ask_images, verify_on_vm
 from planner.model.manifest import PartKind
+from planner.parts.file_checks import file_notes, recorded_files
+from planner.parts.left_out_checks import left_out_problems
 from planner.present.verdict_view import Verdict
+from planner.recover.pending_images import check_images_free
+from planner.store.meeting import meet
 from planner.verbs.context import Context, Offline
 from planner.verbs.find import find_manifest, find_on_vm, store_of
 

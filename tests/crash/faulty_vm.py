@@ -11,8 +11,8 @@ import stat
 from attrs import define, evolve, field, frozen
 
 from planner.errors import CannotConnect
-from planner.execute.ports import CommandRefused, ConnectionLost, Event, NoReply
 from planner.model.facts import Snapshot
+from planner.run.ports import CommandRefused, ConnectionLost, Event, NoReply
 from planner.semantics import (
     Failure,
     VmState,

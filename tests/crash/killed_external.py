@@ -6,13 +6,12 @@ has a moment before it, one where it is half done, and one after it (`tests.cras
 
 from attrs import define, evolve, field
 
-from planner.execute.applying import begin_run, settle
-from planner.execute.gone import GoneVm, ImagesOfAnother
-from planner.execute.instance import Instance
-from planner.execute.ports import CommandRefused, HostRefused
-from planner.execute.pump import Pump, ask_facts
-from planner.execute.recovery import Link, pending_runs, recover_run
-from planner.execute.store import Store
+from planner.recover.gone import GoneVm, ImagesOfAnother
+from planner.recover.recovery import Link, pending_runs, recover_run
+from planner.run.ports import CommandRefused, HostRefused
+from planner.run.pump import Pump, ask_facts
+from planner.save.applying import begin_run, settle
+from planner.save.save_machine import SaveMachine
 from planner.semantics import (
     advance_background,
     content_node,
@@ -20,6 +19,8 @@ from planner.semantics import (
     next_in_background,
     run_background,
 )
+from planner.store.instance import Instance
+from planner.store.store import Store
 from tests.crash.killing import IDENTITY, KilledVm
 
 _OPEN = 7
@@ -106,7 +107,7 @@ class FilesVm(KilledVm):
 
 @define
 class MemoryHost:
-    """A `planner.execute.ports.Host` of one process of snapplan, as `backends.host` is one."""
+    """A `planner.run.ports.Host` of one process of snapplan, as `backends.host` is one."""
 
     vm: FilesVm
     opened: set = field(factory=set)
@@ -284,8 +285,7 @@ async def apply(vm, planned, folder):
     store = Store(folder).vm(IDENTITY)
     vm.armed = True
     run = begin_run(store, IDENTITY, planned.plan, planned.facts, instance=Instance((1,)))
-    pump = Pump(
-        planned.plan.program, planned.facts, vm,
+    pump = Pump(SaveMachine.on(planned.plan.program, planned.facts), vm,
         images=vm, host=MemoryHost(vm), clock=vm, recorder=run.recorder(),
     )  # fmt: skip
     outcome = await pump.run()

@@ -12,15 +12,16 @@ from unittest import mock
 from attrs import define, evolve, field
 
 from planner.compile.plan import compile_request
-from planner.execute.applying import begin_run, settle
-from planner.execute.gone import GoneVm, ImagesOfAnother
-from planner.execute.instance import Instance
-from planner.execute.journal_file import JournalFile
-from planner.execute.ports import JournalFailed
-from planner.execute.pump import Pump, ask_facts
-from planner.execute.recovery import Link, pending_runs, recover_run
-from planner.execute.store import Store, VmIdentity, VmStore
 from planner.model.request_text import read_request
+from planner.recover.gone import GoneVm, ImagesOfAnother
+from planner.recover.recovery import Link, pending_runs, recover_run
+from planner.run.ports import JournalFailed
+from planner.run.pump import Pump, ask_facts
+from planner.save.applying import begin_run, settle
+from planner.save.save_machine import SaveMachine
+from planner.store.instance import Instance
+from planner.store.journal_file import JournalFile
+from planner.store.store import Store, VmIdentity, VmStore
 from tests.crash.faulty_vm import FaultyVm
 
 IDENTITY = VmIdentity("", "guest", "/run/vm/qmp")
@@ -182,7 +183,11 @@ async def apply(vm, planned, folder):
     vm.armed = True
     run = begin_run(store, IDENTITY, planned.plan, planned.facts, instance=Instance((1,)))
     pump = Pump(
-        planned.plan.program, planned.facts, vm, images=vm, clock=vm, recorder=run.recorder()
+        SaveMachine.on(planned.plan.program, planned.facts),
+        vm,
+        images=vm,
+        clock=vm,
+        recorder=run.recorder(),
     )
     outcome = await pump.run()
     settle(run, outcome)

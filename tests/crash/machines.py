@@ -13,13 +13,12 @@ import os
 
 from attrs import define, field
 
-from planner.compile.part_image import images_of_vm
-from planner.execute.actions import AwaitEvent, ListImage, NoAnswer, Reconnect, Send, Tell
-from planner.execute.driving import MachinePump
-from planner.execute.outcome import Outcome
-from planner.execute.pump import ask_facts
-from planner.execute.verifying import ask_images
+from planner.inspect.verifying import ask_images
 from planner.model.manifest import Manifest, ManifestPart, PartKind
+from planner.parts.part_image import images_of_vm
+from planner.run.actions import AwaitEvent, ListImage, NoAnswer, Reconnect, Send, Tell
+from planner.run.outcome import Outcome
+from planner.run.pump import Pump, ask_facts
 from planner.semantics import content_node, execute, guest_step, lookup
 from planner.semantics.construct import DiskDescription, vm_state
 from tests.crash.faulty_vm import FaultyVm
@@ -137,7 +136,7 @@ class Run:
     async def _end(self):
         self.vm.armed = True
         machine = self.make()
-        self.pumps.append(pump := MachinePump(machine, self.vm, images=self.vm))
+        self.pumps.append(pump := Pump(machine, self.vm, images=self.vm))
         action = machine.start()
         while not isinstance(action, Outcome):
             number = len(self.asked)
@@ -150,7 +149,7 @@ class Run:
                 machine, action = self._again(action)
                 self.vm.linked = False
                 self.vm.events.clear()
-                self.pumps.append(pump := MachinePump(machine, self.vm, images=self.vm))
+                self.pumps.append(pump := Pump(machine, self.vm, images=self.vm))
                 continue
             events = self.vm.pending_events()
             self.log.append((response, events))

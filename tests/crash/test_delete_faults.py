@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from planner.compile.delete_checks import order_delete, order_delete_offline
-from planner.execute.deleting import DeleteMachine
-from planner.execute.offline import images_of_files
-from planner.execute.phases import Phase
+from planner.delete.delete_checks import order_delete, order_delete_offline
+from planner.delete.deleting import DeleteMachine
+from planner.inspect.offline import images_of_files
 from planner.model.image import Image
+from planner.run.phases import Phase
 from tests.crash.faulty_vm import FAULTS, Fault
 from tests.crash.machines import TAG, Killed, Run, act, image_node, make_vm, some, survey
 
@@ -73,7 +73,7 @@ def again(vm, manifest, others):
 
 
 class Files:
-    """The images of a VM that is gone, as `planner.execute.offline` looks at them."""
+    """The images of a VM that is gone, as `planner.inspect.offline` looks at them."""
 
     def __init__(self, vm):
         self.vm = vm

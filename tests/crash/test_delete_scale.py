@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from planner.execute.phases import Phase
+from planner.run.phases import Phase
 from planner.semantics.construct import DiskDescription, vm_state
 from tests.crash.killed_external import apply, vm_of
 from tests.crash.killing import Moments, Planned, process

@@ -13,9 +13,9 @@ import shutil
 import pytest
 
 from planner.errors import Refused
-from planner.execute.phases import Phase
-from planner.execute.store import Store
+from planner.run.phases import Phase
 from planner.semantics.construct import DiskDescription, vm_state
+from planner.store.store import Store
 from tests.crash.killing import (
     IDENTITY,
     Killed,

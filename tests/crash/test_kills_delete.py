@@ -14,22 +14,21 @@ import random
 import pytest
 from attrs import evolve
 
-from planner.compile.delete_checks import Overlays, order_delete, order_delete_offline
-from planner.compile.part_image import images_of_vm
+from planner.delete.before_delete import absent_files, check_beforehand
+from planner.delete.delete_checks import Overlays, order_delete, order_delete_offline
+from planner.delete.deleting import DeleteMachine
 from planner.errors import Refused
-from planner.execute.before_delete import absent_files, check_beforehand
-from planner.execute.deleting import DeleteMachine
-from planner.execute.driving import MachinePump
-from planner.execute.instance import Instance
-from planner.execute.ordering import begin_order, settle_order
-from planner.execute.phases import Phase
-from planner.execute.pump import ask_facts
-from planner.execute.recorder import Recorder
-from planner.execute.store import Store
-from planner.execute.verifying import ask_images
+from planner.inspect.verifying import ask_images
 from planner.model.image import Image
+from planner.parts.part_image import images_of_vm
+from planner.recover.journaled_runs import begin_order, settle_order
+from planner.run.phases import Phase
+from planner.run.pump import Pump, ask_facts
+from planner.run.recorder import Recorder
 from planner.semantics import execute, guest_step
 from planner.semantics.construct import DiskDescription, vm_state
+from planner.store.instance import Instance
+from planner.store.store import Store
 from tests.crash.faulty_vm import Fault
 from tests.crash.killed_external import MemoryHost, apply, die, recover, vm_of
 from tests.crash.killing import IDENTITY, Killed, Moments, Planned, process
@@ -103,7 +102,7 @@ async def delete(vm, folder):
     vm.armed = True
     recorder = None if journal is None else Recorder(journal)
     machine = DeleteMachine.of(order)
-    pump = MachinePump(machine, vm, images=vm, host=host, clock=vm, recorder=recorder)
+    pump = Pump(machine, vm, images=vm, host=host, clock=vm, recorder=recorder)
     outcome = await pump.run()
     settle_order(order, outcome, journal)
     return outcome

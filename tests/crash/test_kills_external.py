@@ -13,10 +13,10 @@ import shutil
 
 import pytest
 
-from planner.execute.phases import Phase
-from planner.execute.store import Store
+from planner.run.phases import Phase
 from planner.semantics import content_node, lookup
 from planner.semantics.construct import DiskDescription, vm_state
+from planner.store.store import Store
 from tests.crash.killed_external import apply, die, recover, vm_of
 from tests.crash.killing import IDENTITY, Killed, Moments, Planned, process
 from tests.crash.test_random_faults import OLD, OLD_STATE, TAG

@@ -9,13 +9,14 @@ import asyncio
 import pytest
 from attrs import evolve
 
-from planner.compile.load_checks import order_load
 from planner.compile.plan import compile_request
-from planner.execute.loading import LoadMachine
-from planner.execute.phases import Phase
-from planner.execute.pump import Pump, ask_facts
+from planner.load.load_checks import order_load
+from planner.load.loading import LoadMachine
 from planner.model.request import RunStateAfter
 from planner.model.request_text import read_request
+from planner.run.phases import Phase
+from planner.run.pump import Pump, ask_facts
+from planner.save.save_machine import SaveMachine
 from planner.semantics.construct import DiskDescription, vm_state
 from tests.crash.faulty_vm import FAULTS, Fault, FaultyVm
 from tests.crash.killing import Moments, Planned
@@ -106,7 +107,11 @@ def test_each_fault_at_each_command_of_a_save(design, kind):
             facts = await ask_facts(vm)
             program = compile_request(read_request(TEXT), facts, design).program
             before, vm.armed = vm.state, True
-            return program, before, await Pump(program, facts, vm, images=vm, clock=vm).run()
+            return (
+                program,
+                before,
+                await Pump(SaveMachine.on(program, facts), vm, images=vm, clock=vm).run(),
+            )
 
         program, before, outcome = asyncio.run(one_run())
         assert vm.state.died in ("", "killed")

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from planner.compile.load_checks import order_load
-from planner.execute.loading import LoadMachine
-from planner.execute.phases import Phase
+from planner.load.load_checks import order_load
+from planner.load.loading import LoadMachine
 from planner.model.request import RunStateAfter
+from planner.run.phases import Phase
 from tests.crash.faulty_vm import FAULTS, Fault
 from tests.crash.machines import TAG, Run, image_node, make_vm, some, survey
 

@@ -11,10 +11,11 @@ import random
 import pytest
 
 from planner.compile.plan import compile_request
-from planner.execute.phases import Phase
-from planner.execute.pump import Pump, ask_facts
 from planner.model.facts import Snapshot
 from planner.model.request_text import read_request
+from planner.run.phases import Phase
+from planner.run.pump import Pump, ask_facts
+from planner.save.save_machine import SaveMachine
 from planner.semantics import content_node, lookup
 from planner.semantics.construct import DiskDescription, vm_state
 from tests.crash.faulty_vm import FAULTS, Fault, FaultyVm, draw_faults
@@ -67,7 +68,7 @@ async def one_run(vm, text):
     program = compile_request(read_request(text), facts).program
     before = vm.state
     vm.armed = True
-    outcome = await Pump(program, facts, vm, images=vm, clock=vm).run()
+    outcome = await Pump(SaveMachine.on(program, facts), vm, images=vm, clock=vm).run()
     return program, before, outcome
 
 

@@ -7,9 +7,10 @@ import yaml
 from backends.host import QemuHost
 from backends.qemu import QemuBackend
 from planner.compile.plan import compile_request
-from planner.execute.ports import CommandRefused, ConnectionLost, HostRefused, NoReply
-from planner.execute.pump import HostClock, Pump, ask_facts
 from planner.model.request_text import read_request
+from planner.run.ports import CommandRefused, ConnectionLost, HostRefused, NoReply
+from planner.run.pump import HostClock, Pump, ask_facts
+from planner.save.save_machine import SaveMachine
 from tests.live.runs import image_node
 from tests.support.topology import DiskKind, DiskSpec, Topology
 
@@ -122,7 +123,7 @@ def run_struck(vm, text, number=0, how="refused"):
         try:
             facts = await ask_facts(link)
             plan = compile_request(read_request(text), facts)
-            pump = Pump(plan.program, facts, link, images=link.images, host=host,
+            pump = Pump(SaveMachine.on(plan.program, facts), link, images=link.images, host=host,
                         clock=HostClock(), reporter=struck)  # fmt: skip
             return StruckRun(plan, await pump.run(), struck)
         finally:

@@ -14,11 +14,12 @@ import attrs
 from backends.qemu import QemuBackend
 from planner.compile.plan import compile_request
 from planner.errors import RunFailed
-from planner.execute.ports import ConnectionLost
-from planner.execute.pump import HostClock, Pump, ask_facts
 from planner.model.request_text import read_request
 from planner.present.outcome_view import outcome_to_plain
 from planner.present.words import error_to_plain
+from planner.run.ports import ConnectionLost
+from planner.run.pump import HostClock, Pump, ask_facts
+from planner.save.save_machine import SaveMachine
 from tests.live.runs import held, image_node, request_text
 from tests.support import guest
 from tests.support.qemu import QemuVm, qemu_img_binary
@@ -139,7 +140,13 @@ async def _through_library(vm, text, design, backend, reporter) -> Account:
         facts = await ask_facts(backend)
         program = compile_request(read_request(text), facts, design).program
         clock = HostClock()
-        pump = Pump(program, facts, backend, images=backend.images, clock=clock, reporter=reporter)
+        pump = Pump(
+            SaveMachine.on(program, facts),
+            backend,
+            images=backend.images,
+            clock=clock,
+            reporter=reporter,
+        )
         outcome = await pump.run()
     finally:
         await backend.close()

@@ -10,8 +10,9 @@ from attrs import define, field
 
 from backends.qemu import connect
 from planner.compile.plan import compile_request
-from planner.execute.pump import HostClock, Pump, ask_facts
 from planner.model.request_text import read_request
+from planner.run.pump import HostClock, Pump, ask_facts
+from planner.save.save_machine import SaveMachine
 
 SNAPPLAN = Path(sys.executable).with_name("snapplan")
 
@@ -60,13 +61,11 @@ def run_library(vm, text, design="auto", reporter=None, deadline_s=None):
             facts = await ask_facts(link)
             plan = compile_request(read_request(text), facts, design)
             pump = Pump(
-                plan.program,
-                facts,
+                SaveMachine.on(plan.program, facts, deadline_s),
                 link,
                 images=link.images,
                 clock=HostClock(),
                 reporter=reporter,
-                deadline_s=deadline_s,
             )
             vm.pump = pump
             return plan, await pump.run()

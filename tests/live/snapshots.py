@@ -8,10 +8,11 @@ from attrs import evolve
 
 from backends.qemu import connect
 from planner.compile.plan import compile_request
-from planner.execute.pump import HostClock, Pump, ask_facts
 from planner.model.manifest import Manifest, ManifestPart, PartKind
 from planner.model.manifest_text import manifest_to_plain
 from planner.model.request_text import read_request
+from planner.run.pump import HostClock, Pump, ask_facts
+from planner.save.save_machine import SaveMachine
 from tests.live.runs import request_text, snapplan
 
 __all__ = ["act", "facts_of", "manifest_of", "record", "save", "save_external"]
@@ -92,7 +93,9 @@ def save(vm, tag, disks, vmstate="", design="auto") -> Path:
         facts = await ask_facts(link)
         text = request_text(tag, disks, vmstate)
         program = compile_request(read_request(text), facts, design).program
-        outcome = await Pump(program, facts, link, images=link.images, clock=HostClock()).run()
+        outcome = await Pump(
+            SaveMachine.on(program, facts), link, images=link.images, clock=HostClock()
+        ).run()
         outcome.raise_failure()
 
     with_link(vm, use)
@@ -137,7 +140,13 @@ def save_external(vm, tag, disks, overlays, state="none") -> Path:
     async def use(link):
         facts = await ask_facts(link)
         program = compile_request(read_request(text), facts).program
-        pump = Pump(program, facts, link, images=link.images, host=link.host, clock=HostClock())
+        pump = Pump(
+            SaveMachine.on(program, facts),
+            link,
+            images=link.images,
+            host=link.host,
+            clock=HostClock(),
+        )
         outcome = await pump.run()
         outcome.raise_failure()
         return outcome

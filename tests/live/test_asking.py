@@ -2,8 +2,8 @@
 
 import pytest
 
-from planner.execute.store import Store, VmIdentity
 from planner.model.manifest_text import read_manifest
+from planner.store.store import Store, VmIdentity
 from tests.live.faults import start
 from tests.live.runs import SNAPPLAN, held, request_text, snapplan
 from tests.live.snapshots import facts_of, save, save_external

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from backends.qemu import connect
-from planner.execute.ports import CommandRefused, ConnectionLost, NoReply
 from planner.library.conformance.backend import check_backend
 from planner.library.conformance.checks import CHECKS
+from planner.run.ports import CommandRefused, ConnectionLost, NoReply
 from tests.support.topology import two_disks
 
 pytestmark = pytest.mark.real_qemu

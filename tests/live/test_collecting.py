@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from planner.execute.store import Store, VmIdentity
 from planner.model.manifest_text import read_manifest
+from planner.store.store import Store, VmIdentity
 from tests.live.faults import assert_guest_unharmed, start
 from tests.live.runs import held, snapplan
 from tests.live.snapshots import facts_of, save

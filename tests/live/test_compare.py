@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from backends.qemu import connect
+from planner.compare.measuring import Measuring, compare_tag
 from planner.errors import Refused, RunFailed
-from planner.execute.measuring import Measuring, compare_tag
-from planner.execute.ports import CommandRefused
-from planner.execute.pump import ask_facts
 from planner.model.request_text import read_request
+from planner.run.ports import CommandRefused
+from planner.run.pump import ask_facts
 from tests.live.external import account_of, external_request, start_mixed
 from tests.support.topology import DiskKind, two_disks
 

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from planner.execute.phases import Phase
+from planner.run.phases import Phase
 from tests.live.external import DISKS, account_of, external_request, run_struck, start_mixed
 from tests.live.runs import SNAPPLAN, as_json, held, request_text, snapplan
 from tests.support.topology import two_disks

@@ -2,7 +2,7 @@
 
 import pytest
 
-from planner.execute.phases import Phase
+from planner.run.phases import Phase
 from tests.live.external import account_of, external_request, run_struck, start_mixed
 
 pytestmark = pytest.mark.real_qemu

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from backends.guest_agent import GuestAgent
-from planner.execute.ports import CommandRefused
+from planner.run.ports import CommandRefused
 from tests.unit.test_guest_agent import LONG_S, talk
 
 pytestmark = pytest.mark.real_qemu

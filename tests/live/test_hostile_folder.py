@@ -15,7 +15,7 @@ from backends import copies
 from backends.copies import RestoringHost
 from backends.host import QemuHost
 from backends.images import QemuImages
-from planner.execute.ports import HostRefused, NoReply
+from planner.run.ports import HostRefused, NoReply
 from tests.support import images
 from tests.support.qemu import qemu_binary, qemu_img_binary
 

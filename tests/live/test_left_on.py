@@ -6,7 +6,7 @@ import attrs
 import pytest
 import yaml
 
-from planner.execute.phases import Phase
+from planner.run.phases import Phase
 from tests.live.external import external_request, run_struck, start_mixed
 from tests.live.faults import assert_guest_unharmed, start
 from tests.live.runs import snapplan

@@ -7,8 +7,8 @@ import subprocess
 import attrs
 import pytest
 
-from planner.execute.store import Store, VmIdentity
 from planner.model.manifest_text import read_manifest
+from planner.store.store import Store, VmIdentity
 from tests.live.faults import assert_guest_unharmed, assert_images, start
 from tests.live.gate import Gate
 from tests.live.runs import SNAPPLAN, held, snapplan

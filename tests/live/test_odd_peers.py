@@ -8,8 +8,9 @@ import pytest
 from backends.qemu import connect
 from backends.simulator.json_stream import JsonStream
 from planner.compile.plan import compile_request
-from planner.execute.pump import Pump, ask_facts
 from planner.model.request_text import read_request
+from planner.run.pump import Pump, ask_facts
+from planner.save.save_machine import SaveMachine
 from tests.live.faults import assert_nothing_left, request, start
 from tests.support.fixtures import long
 
@@ -64,7 +65,7 @@ def test_an_answer_in_the_pause_that_is_no_qmp_is_undone(qemu, command, odd):
             try:
                 facts = await ask_facts(link)
                 program = compile_request(read_request(request()), facts, "transactional").program
-                return await Pump(program, facts, link, images=link.images).run()
+                return await Pump(SaveMachine.on(program, facts), link, images=link.images).run()
             finally:
                 await link.close()
 

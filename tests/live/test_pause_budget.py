@@ -6,9 +6,10 @@ import pytest
 
 from backends.qemu import connect
 from planner.compile.plan import compile_request
-from planner.execute.phases import Phase
-from planner.execute.pump import Pump, ask_facts
 from planner.model.request_text import read_request
+from planner.run.phases import Phase
+from planner.run.pump import Pump, ask_facts
+from planner.save.save_machine import SaveMachine
 from tests.live.external import account_of, external_request, start_mixed
 from tests.live.runs import as_json, snapplan
 
@@ -27,7 +28,7 @@ def run_within(vm, text, pause_budget_ms):
         try:
             facts = await ask_facts(link)
             program = compile_request(read_request(text), facts).program
-            pump = Pump(program, facts, link, images=link.images, host=link.host,
+            pump = Pump(SaveMachine.on(program, facts), link, images=link.images, host=link.host,
                         pause_budget_ms=pause_budget_ms)  # fmt: skip
             return await pump.run()
         finally:

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from planner.execute.store import Store
+from planner.store.store import Store
 from tests.live.faults import (
     assert_guest_unharmed,
     assert_images,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.execute.store import Store
+from planner.store.store import Store
 from tests.live.external import DISKS, FIRMWARE, account_of, external_request, start_mixed
 from tests.live.faults import assert_guest_unharmed, assert_images
 from tests.live.gate import Gate

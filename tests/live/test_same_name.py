@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from planner.execute.store import Store
+from planner.store.store import Store
 from tests.live.gate import Gate
 from tests.live.restores import Adopted, request_of, save_external, template
 from tests.live.runs import as_json, held, request_text, snapplan

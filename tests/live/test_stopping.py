@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 
 from backends.qemu import connect
-from planner.compile.delete_checks import order_delete
-from planner.compile.load_checks import order_load
-from planner.compile.part_image import images_of_vm
+from planner.compare.measuring import Measuring
 from planner.compile.plan import compile_request
-from planner.execute.deleting import DeleteMachine
-from planner.execute.driving import MachinePump
-from planner.execute.loading import LoadMachine
-from planner.execute.measuring import Measuring
-from planner.execute.pump import Pump, ask_facts
-from planner.execute.verifying import ask_images
+from planner.delete.delete_checks import order_delete
+from planner.delete.deleting import DeleteMachine
+from planner.inspect.verifying import ask_images
+from planner.load.load_checks import order_load
+from planner.load.loading import LoadMachine
 from planner.model.manifest_text import read_manifest
 from planner.model.request import RunStateAfter
 from planner.model.request_text import read_request
+from planner.parts.part_image import images_of_vm
+from planner.run.pump import Pump, ask_facts
+from planner.save.save_machine import SaveMachine
 from tests.live.faults import STEPS, Account, assert_nothing_left, request, start
 from tests.live.gate import Gate
 from tests.live.restores import request_of, store
@@ -74,7 +74,9 @@ def driven(vm, use):
 async def applied(link, design, reporter=None, backend=None):
     facts = await ask_facts(link)
     program = compile_request(read_request(request()), facts, design).program
-    return await Pump(program, facts, backend or link, images=link.images, reporter=reporter).run()
+    return await Pump(
+        SaveMachine.on(program, facts), backend or link, images=link.images, reporter=reporter
+    ).run()
 
 
 async def ordered(link, manifest, kind, reporter=None, backend=None):
@@ -86,7 +88,7 @@ async def ordered(link, manifest, kind, reporter=None, backend=None):
         machine = LoadMachine.of(order_load(recorded, facts, images, RunStateAfter.AS_BEFORE))
     else:
         machine = DeleteMachine.of(order_delete(recorded, facts, images, (), None, files_here=True))
-    return await MachinePump(machine, backend or link, reporter=reporter).run()
+    return await Pump(machine, backend or link, reporter=reporter).run()
 
 
 # --- tasks that are cancelled -------------------------------------------------------------------

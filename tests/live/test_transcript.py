@@ -10,8 +10,8 @@ import pytest
 from backends import transcript
 from backends.qemu import connect
 from planner.compile.plan import compile_request
-from planner.execute.pump import ask_facts
 from planner.model.request_text import read_request
+from planner.run.pump import ask_facts
 from tests.live.external import account_of, external_request, start_mixed
 from tests.support.topology import DiskKind, two_disks
 

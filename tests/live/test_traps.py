@@ -4,14 +4,13 @@ import asyncio
 
 import pytest
 
-from planner.compile.load_checks import order_load
-from planner.compile.part_image import images_of_vm
-from planner.execute.driving import MachinePump
-from planner.execute.loading import LoadMachine
-from planner.execute.phases import Phase
-from planner.execute.pump import ask_facts
-from planner.execute.verifying import ask_images
+from planner.inspect.verifying import ask_images
+from planner.load.load_checks import order_load
+from planner.load.loading import LoadMachine
 from planner.model.manifest_text import read_manifest
+from planner.parts.part_image import images_of_vm
+from planner.run.phases import Phase
+from planner.run.pump import Pump, ask_facts
 from tests.live.faults import MeddlingBackend, assert_guest_unharmed, request, start
 from tests.live.runs import as_json, held, request_text, snapplan
 from tests.live.snapshots import act, record, save
@@ -153,7 +152,7 @@ def meddled(vm, manifest, meddle):
             facts = await ask_facts(link)
             images = images_of_vm(facts, await ask_images(link))
             order = order_load(manifest, facts, images)
-            return await MachinePump(LoadMachine.of(order), link, images=link.images).run()
+            return await Pump(LoadMachine.of(order), link, images=link.images).run()
         finally:
             await link.close()
 

@@ -30,7 +30,7 @@ def facts_of(disks=2, *, run_state="running", snapshots=(), version="7.2"):
     """Facts of a VM with qcow2 disks disk0, disk1 …, as snapplan would ask them."""
     import asyncio
 
-    from planner.execute.pump import ask_facts
+    from planner.run.pump import ask_facts
     from tests.crash.faulty_vm import FaultyVm
 
     described = [DiskDescription(f"disk{n}", snapshots=tuple(snapshots)) for n in range(disks)]

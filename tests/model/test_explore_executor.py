@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from planner.compare.rehearsal import Fault, rehearse
 from planner.compile.plan import compile_request
-from planner.compile.program import Target
-from planner.execute.phases import Phase as ExecutorPhase
-from planner.execute.pump import Pump, ask_facts
-from planner.execute.rehearsal import Fault, rehearse
 from planner.explore.layers import own_parts
 from planner.explore.moves import Moves, Reductions
 from planner.explore.search import explore
@@ -21,6 +18,10 @@ from planner.explore.setting_of import instructions_of, setting_of
 from planner.explore.state import Phase
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
+from planner.program.program import Target
+from planner.run.phases import Phase as ExecutorPhase
+from planner.run.pump import Pump, ask_facts
+from planner.save.save_machine import SaveMachine
 from planner.semantics import vm_state
 from planner.semantics.construct import DiskDescription
 from tests.crash.faulty_vm import Fault as Strike
@@ -46,7 +47,11 @@ def run_executor(design, faults):
         facts = await ask_facts(vm)
         program = compile_request(read_request(TEXT), facts, design).program
         vm.armed = True
-        return facts, program, await Pump(program, facts, vm, images=vm, clock=vm).run()
+        return (
+            facts,
+            program,
+            await Pump(SaveMachine.on(program, facts), vm, images=vm, clock=vm).run(),
+        )
 
     return vm, *asyncio.run(run())
 

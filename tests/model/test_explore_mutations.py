@@ -11,7 +11,6 @@ import pytest
 from attrs import evolve
 
 from planner.compile.graph import build_graph
-from planner.compile.resolution import operations_of
 from planner.compile.rules import EDGE_RULE_IDS, RULES
 from planner.explore.instruction import Instruction
 from planner.explore.search import explore
@@ -20,6 +19,7 @@ from planner.explore.state import UNDO_STEPS, Act, Action
 from planner.model.facts import Snapshot
 from planner.model.operations import Kind, Operation
 from planner.model.request import Capture
+from planner.program.resolution import operations_of
 from tests.model.exploring import case, facts_of, resolution_of, setting_for
 
 OLD = Snapshot("1", "new", vm_clock_ns=5, vm_state_size_bytes=99, date_ns=5)

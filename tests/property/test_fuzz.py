@@ -11,24 +11,24 @@ from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from planner.compile.holdings import holdings
 from planner.compile.plan import check_unchanged, compile_request
 from planner.compile.plan_text import plan_to_plain, plan_to_text, read_plan
 from planner.errors import SnapplanError
-from planner.execute.journal import checksum, read_journal
-from planner.execute.outcome import Outcome
-from planner.execute.phases import Phase
-from planner.execute.recording import manifest_of
-from planner.execute.replay import replay
 from planner.model.facts_text import facts_to_plain, read_facts
 from planner.model.manifest import ManifestPart, PartKind
 from planner.model.manifest_text import manifest_to_plain, read_manifest
 from planner.model.request_text import read_request, request_to_plain
+from planner.parts.holdings import holdings
 from planner.present.graph_view import dot, mermaid
 from planner.present.holdings_view import holdings_text, holdings_to_plain
 from planner.present.plan_view import plan_text, qmp_lines
 from planner.present.vm_view import draft_request, inspect_text
 from planner.present.words import error_text
+from planner.recover.replay import replay
+from planner.run.journal import checksum, read_journal
+from planner.run.outcome import Outcome
+from planner.run.phases import Phase
+from planner.save.recording import manifest_of
 from tests.property.tiny_vm import TinyVm
 from tests.unit.build import facts, held, plan, qcow2, raw, whole
 from tests.unit.journals import recorded_run
@@ -237,7 +237,7 @@ def test_a_damaged_journal_is_read_as_far_as_it_is_whole(data):
     journal = checked(read_journal, bytes(damaged))
     if journal:
         assert journal.records == whole[: len(journal.records)]
-        assert replay(journal).machine.visit.phase
+        assert replay(journal).machine.context.phase
 
 
 @quick

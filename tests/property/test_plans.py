@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from planner.compile.graph import build_graph, canonical_order
 from planner.compile.plan import check_unchanged, compile_request
 from planner.compile.plan_text import plan_to_text, read_plan
-from planner.compile.resolution import operations_of
 from planner.compile.resolve import resolve
 from planner.compile.rules import RULES
 from planner.errors import BadInput, InternalError, Refused, SnapplanError
@@ -23,6 +22,7 @@ from planner.model.facts_text import facts_to_plain, read_facts
 from planner.model.operations import Kind
 from planner.model.request import Capture, FreezeFilesystems, NoMachineState, RunStateAfter
 from planner.model.request_text import ReadRequest, read_request, request_to_plain
+from planner.program.resolution import operations_of
 from tests.property import oracle
 from tests.property.topologies import anything, fitting, replacing
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from planner.compile.graph import build_graph
 from planner.compile.plan import compile_request
-from planner.compile.resolution import operations_of
 from planner.errors import BadInput, Refused
 from planner.model.request_text import request_from_plain
 from planner.model.text import Document
+from planner.program.resolution import operations_of
 from tests.property.tiny_vm import TinyVm, complaints
 from tests.property.worlds import DESIGNS, anything, possible
 

@@ -6,9 +6,11 @@ Nothing here waits; the host's clock is a counter of microseconds.  It is no mod
 
 from attrs import define, evolve, field
 
-from planner.execute.actions import (
+from planner.model.facts import Snapshot
+from planner.run.actions import (
     AskAgent,
     AwaitEvent,
+    ErrorReply,
     ListImage,
     NoAnswer,
     Reconnect,
@@ -16,15 +18,13 @@ from planner.execute.actions import (
     Returned,
     Send,
     Tell,
-    Turned,
 )
-from planner.execute.look import baseline_of
-from planner.execute.machine import Machine
-from planner.execute.outcome import Outcome
-from planner.execute.ports import Event
-from planner.model.facts import Snapshot
+from planner.run.observation import baseline_of
+from planner.run.outcome import Outcome
+from planner.run.ports import Event
+from planner.save.save_machine import SaveMachine
 
-REFUSED = Turned("GenericError", "injected")
+REFUSED = ErrorReply("GenericError", "injected")
 LOST = NoAnswer("the connection is gone", lost=True)
 LATE = NoAnswer("no answer in time", lost=False)
 DELETE = "blockdev-snapshot-delete-internal-sync"
@@ -134,7 +134,7 @@ class FakeVm:
     def do(self, command, arguments):
         handler = getattr(self, "do_" + command.replace("-", "_"))
         found = handler(arguments)
-        return found if isinstance(found, Turned) else Returned(found)
+        return found if isinstance(found, ErrorReply) else Returned(found)
 
     def do_guest_fsfreeze_status(self, _):
         return "frozen" if self.frozen else "thawed"
@@ -188,7 +188,7 @@ class FakeVm:
         held = self.nodes[self.roots[arguments["device"]]]
         found = [s for s in held if (s.id, s.name) == (arguments["id"], arguments["name"])]
         if not found:
-            return Turned("GenericError", "Snapshot not found")
+            return ErrorReply("GenericError", "Snapshot not found")
         held.remove(found[0])
         return {}
 
@@ -239,11 +239,11 @@ def run(program, facts, *strikes, watch=None, vm=None):
     """
     facts = named_images(facts)
     vm = vm or FakeVm.of(facts, *strikes)
-    machine = Machine(program, baseline_of(facts))
+    machine = SaveMachine.of(program, baseline_of(facts))
     action = machine.start()
     for _ in range(500):
         if isinstance(action, Outcome):
-            assert machine.visit.phase == action.phase
+            assert machine.context.phase == action.phase
             return action, vm
         if watch:
             watch(machine, action)

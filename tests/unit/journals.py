@@ -3,19 +3,19 @@
 from attrs import define, evolve, field
 
 from planner.compile.plan_text import plan_to_plain
-from planner.execute.journal import Header, journal_line
-from planner.execute.look import baseline_of
-from planner.execute.machine import Machine
-from planner.execute.outcome import Outcome
-from planner.execute.recorder import Recorder
 from planner.model.facts_text import facts_to_plain
+from planner.run.journal import Header, journal_line
+from planner.run.observation import baseline_of
+from planner.run.outcome import Outcome
+from planner.run.recorder import Recorder
+from planner.save.save_machine import SaveMachine
 from tests.unit.build import facts, plan, qcow2, whole
 from tests.unit.fake_vm import FakeVm, named_images
 
 
 @define
 class Memory:
-    """A `planner.execute.ports.JournalStore` in memory."""
+    """A `planner.run.ports.JournalStore` in memory."""
 
     lines: list = field(factory=list)
 
@@ -37,7 +37,7 @@ def recorded(design, *strikes):
     made = plan(design, vm_facts, whole("disk0", "disk1"))
     vm = FakeVm.of(vm_facts, *strikes)
     memory = Memory([journal_line(0, header_of(made, vm_facts))])
-    recorder, machine = Recorder(memory), Machine(made.program, baseline_of(vm_facts))
+    recorder, machine = Recorder(memory), SaveMachine.of(made.program, baseline_of(vm_facts))
     action = machine.start()
     while not isinstance(action, Outcome):
         recorder.before(action, forward=True)

@@ -8,8 +8,8 @@ file), `disk5` (mirrored to `target`), `spare` (no device), `ro0` (read-only), a
 
 import json
 
-from planner.execute.actions import NoAnswer, Returned, Send, Turned
-from planner.execute.survey import survey
+from planner.run.actions import ErrorReply, NoAnswer, Returned, Send
+from planner.run.survey import survey
 from tests.unit.build import ROOT, SCHEMAS
 
 VERSIONS = tuple(SCHEMAS)
@@ -27,11 +27,11 @@ def ask(answers):
     send = next(asking)
     while True:
         assert isinstance(send, Send)
-        answer = answers.get(send.command, Turned("CommandNotFound", "no such command"))
+        answer = answers.get(send.command, ErrorReply("CommandNotFound", "no such command"))
         if send.command == "qom-list" and isinstance(answer, dict):
-            nowhere = Turned("DeviceNotFound", "no such place")
+            nowhere = ErrorReply("DeviceNotFound", "no such place")
             answer = answer.get(send.arguments["path"], nowhere)
-        told = answer if isinstance(answer, Turned | NoAnswer) else Returned(answer)
+        told = answer if isinstance(answer, ErrorReply | NoAnswer) else Returned(answer)
         try:
             send = asking.send(told)
         except StopIteration as end:

@@ -2,8 +2,8 @@
 
 from attrs import evolve
 
-from planner.compile.part_image import images_of_vm
 from planner.model.manifest import Manifest, ManifestPart, PartKind
+from planner.parts.part_image import images_of_vm
 from tests.unit.build import facts, held, qcow2
 
 TAG = "a"

@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
+from planner.collect.garbage import collect_in_store, look_in_store
+from planner.collect.unneeded import OrphanKind
 from planner.errors import Refused
-from planner.execute.collecting import OrphanKind
-from planner.execute.consent import decide_and_ask
-from planner.execute.forgetting import forget_run
-from planner.execute.garbage import collect_in_store, look_in_store
-from planner.execute.ports import NoReply
-from planner.execute.recovery import pending_run
-from planner.execute.store import Store
 from planner.model.image import Image
+from planner.recover.forgetting import forget_run
+from planner.recover.recovery import pending_run
+from planner.run.consent import decide_and_ask
+from planner.run.ports import NoReply
+from planner.store.store import Store
 from tests.unit.journals import recorded_run
 from tests.unit.snapshots import TAG, manifest
 

@@ -7,11 +7,11 @@ import attrs
 import pytest
 from attrs import evolve
 
-from planner.execute import claims
-from planner.execute.claims import read_claim
-from planner.execute.processes import process_of
-from planner.execute.store import Store, VmIdentity
+from planner.host.processes import process_of
 from planner.model.facts import Layer
+from planner.store import claims
+from planner.store.claims import read_claim
+from planner.store.store import Store, VmIdentity
 from tests.unit.build import facts, qcow2
 from tests.unit.test_store import MANIFEST
 

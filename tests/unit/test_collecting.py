@@ -4,8 +4,8 @@ import os
 
 from attrs import evolve
 
-from planner.execute.collecting import OrphanKind, find_orphans
-from planner.execute.folders import sweep
+from planner.collect.stray_files import sweep
+from planner.collect.unneeded import OrphanKind, find_orphans
 from planner.model.manifest import ManifestPart, PartKind
 from tests.unit.build import held
 from tests.unit.snapshots import TAG, images, manifest, vm, with_disk

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from planner.compare.comparison import PROPERTIES, compare_designs, design_names
+from planner.compare.rehearsal import Fault, faults_of, rehearse
 from planner.compile.designs import DESIGNS
 from planner.compile.plan import compile_request
 from planner.errors import BadInput, Refused
-from planner.execute.comparison import PROPERTIES, compare_designs, design_names
-from planner.execute.phases import Phase
-from planner.execute.rehearsal import Fault, faults_of, rehearse
 from planner.model.facts import Snapshot
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
 from planner.present.compare_view import comparison_text, comparison_to_plain
 from planner.present.timeline import timeline_svg
+from planner.run.phases import Phase
 
 EXAMPLES = Path("specs/examples")
 ALL = tuple(design.name for design in DESIGNS)

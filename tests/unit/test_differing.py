@@ -7,12 +7,12 @@ from attrs import evolve
 
 from planner.compile.plan import compile_request
 from planner.errors import InternalError
-from planner.execute.differing import differences, files_of
-from planner.execute.look import baseline_of
-from planner.execute.machine import Machine
 from planner.model.facts import Layer, Snapshot
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
+from planner.run.leftovers import differences, files_of
+from planner.run.observation import baseline_of
+from planner.save.save_machine import SaveMachine
 
 ROOM = Path("specs/examples/explore")
 FACTS = read_facts((ROOM / "mixed.facts.json").read_text(), "mixed")
@@ -70,4 +70,4 @@ def program_of():
 def test_what_never_began_cannot_be_taken_back():
     """There is nothing to undo, and nothing is sent."""
     with pytest.raises(InternalError):
-        Machine(program_of(), baseline_of(FACTS)).take_back()
+        SaveMachine.of(program_of(), baseline_of(FACTS)).take_back()

@@ -3,8 +3,8 @@
 import pytest
 from attrs import evolve
 
-from planner.compile.file_checks import FoundFile, file_notes, file_problems, wants_digest
 from planner.model.manifest import BackingImage, FileRecord, ManifestPart, PartKind
+from planner.parts.file_checks import FoundFile, file_notes, file_problems, wants_digest
 from tests.unit.snapshots import codes, manifest
 
 WAS = FileRecord(device=1, inode=2, size_bytes=3, mtime_ns=4, ctime_ns=5)

@@ -5,8 +5,8 @@ from importlib.metadata import EntryPoint, EntryPoints
 import pytest
 
 from planner.errors import BadInput
-from planner.execute import finding
-from planner.execute.finding import find_backend
+from planner.store import finding
+from planner.store.finding import find_backend
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from attrs import evolve
 
 from planner.compile.plan import compile_request
 from planner.compile.plan_text import plan_to_text, read_plan
-from planner.compile.program import Target, Undo, UndoKind
 from planner.compile.resolve import resolve
-from planner.compile.verify import violations
 from planner.errors import BadInput, SnapplanError
-from planner.execute.actions import AskAgent, Send
-from planner.execute.phases import Phase
 from planner.model.request_text import request_from_plain, request_to_plain
 from planner.model.text import Document
+from planner.program.program import Target, Undo, UndoKind
+from planner.run.actions import AskAgent, Send
+from planner.run.phases import Phase
+from planner.verify.proof import violations
 from tests.unit.build import facts, held, plan, qcow2, request, two_disks
 from tests.unit.fake_vm import LATE, LOST, REFUSED, FakeVm, Strike, named_images, run
 

@@ -3,9 +3,10 @@
 import asyncio
 
 from backends.guest_agent import GuestAgent
-from planner.execute.phases import Phase
-from planner.execute.ports import CommandRefused, ConnectionLost, Event, NoReply
-from planner.execute.pump import Pump
+from planner.run.phases import Phase
+from planner.run.ports import CommandRefused, ConnectionLost, Event, NoReply
+from planner.run.pump import Pump
+from planner.save.save_machine import SaveMachine
 from tests.support.agent import FREEZE, STATUS, THAW, FakeAgent, Misbehaviour
 from tests.unit.build import two_disks
 from tests.unit.fake_vm import LOST, FakeVm, Strike, named_images
@@ -51,7 +52,9 @@ def run_with(fake, *strikes, hangs="", at_most=SHORT_S):
     async def whole():
         agent = GuestAgent(fake.path)
         try:
-            return await Pump(program, the_facts, Backend(vm, hangs), agent=agent).run()
+            return await Pump(
+                SaveMachine.on(program, the_facts), Backend(vm, hangs), agent=agent
+            ).run()
         finally:
             await agent.close()
 

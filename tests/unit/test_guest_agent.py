@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from backends.guest_agent import GuestAgent
-from planner.execute.ports import CommandRefused, ConnectionLost, NoReply
+from planner.run.ports import CommandRefused, ConnectionLost, NoReply
 from tests.support.agent import FREEZE, STATUS, SYNC, THAW, FakeAgent, Misbehaviour
 
 LONG_S = 30.0

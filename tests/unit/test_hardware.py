@@ -5,15 +5,15 @@ import json
 import pytest
 from attrs import evolve
 
-from planner.compile.accepting import Accepted
-from planner.compile.load_checks import load_problems
-from planner.compile.machine_checks import device_problems, hardware_problems
-from planner.execute.actions import Returned, Send, Turned
-from planner.execute.survey_hardware import survey_hardware
+from planner.load.load_checks import load_problems
 from planner.model.facts_text import facts_to_plain, read_facts
 from planner.model.hardware import Hardware, PciFunction
 from planner.model.manifest_text import manifest_to_plain, read_manifest
 from planner.model.peripherals import Device
+from planner.parts.accepting import Accepted
+from planner.parts.machine_checks import device_problems, hardware_problems
+from planner.run.actions import ErrorReply, Returned, Send
+from planner.run.survey_hardware import survey_hardware
 from planner.semantics import state_from_facts
 from tests.unit.build import ROOT, SCHEMAS
 from tests.unit.snapshots import images, manifest, vm
@@ -34,7 +34,7 @@ def ask(answers):
     send = next(asking)
     while True:
         key = " ".join([send.command, *map(str, send.arguments.values())])
-        answer = Returned(answers[key]) if key in answers else Turned("GenericError", "unknown")
+        answer = Returned(answers[key]) if key in answers else ErrorReply("GenericError", "unknown")
         try:
             send = asking.send(answer)
         except StopIteration as end:

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from planner.compile.lint import lint, read_listing
+from planner.compare.request_per_design import adapt
 from planner.compile.plan import compile_request
 from planner.errors import Refused
-from planner.execute.adapting import adapt
+from planner.lint import lint, read_listing
 from planner.model.facts_text import facts_to_plain, read_facts
 from planner.model.request_text import read_request
 from planner.present.vm_view import draft_request, inspect_text, inspection_to_plain

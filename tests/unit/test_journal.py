@@ -6,20 +6,20 @@ import json
 import pytest
 
 from planner.errors import BadInput
-from planner.execute.actions import AwaitEvent, NoAnswer, Returned, Send, Turned, Withheld
-from planner.execute.journal import (
+from planner.model.facts import Snapshot
+from planner.recover.replay import replay
+from planner.run.actions import AwaitEvent, ErrorReply, NoAnswer, NotSent, Returned, Send
+from planner.run.journal import (
     Result,
     changes_something,
     checksum,
     journal_line,
     read_journal,
 )
-from planner.execute.journal_file import JournalFile
-from planner.execute.outcome import Outcome
-from planner.execute.ports import Event, JournalFailed
-from planner.execute.recorder import Recorder
-from planner.execute.replay import replay
-from planner.model.facts import Snapshot
+from planner.run.outcome import Outcome
+from planner.run.ports import Event, JournalFailed
+from planner.run.recorder import Recorder
+from planner.store.journal_file import JournalFile
 from tests.unit.fake_vm import REFUSED, Strike
 from tests.unit.journals import Memory, recorded
 
@@ -51,7 +51,7 @@ def test_every_prefix_replays_to_where_the_run_stood(design, strikes):
         assert not isinstance(stood.action, Outcome)
     whole = replay(read_journal("".join(lines).encode()))
     assert whole.action == outcome
-    assert whole.machine.visit == machine.visit
+    assert whole.machine.context == machine.context
 
 
 def test_what_may_change_something_has_an_intent():
@@ -75,10 +75,10 @@ def test_what_may_change_something_has_an_intent():
         Returned([{"a": 1, "$b": (1, "x")}]),
         Returned((Snapshot("1", "t", 2, 3, 4),)),
         Returned(
-            {}, (Returned({"a": 1}), NoAnswer("gone", lost=True), Turned("GenericError", "no"))
+            {}, (Returned({"a": 1}), NoAnswer("gone", lost=True), ErrorReply("GenericError", "no"))
         ),
-        Turned("GenericError", "no"),
-        Withheld("journal-unwritable", "full"),
+        ErrorReply("GenericError", "no"),
+        NotSent("journal-unwritable", "full"),
         NoAnswer("gone", lost=True, dead=True),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_line_that_does_not_fit_is_taken_back(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("planner.execute.journal_file.os.fsync", full)
+        patch.setattr("planner.store.journal_file.os.fsync", full)
         with pytest.raises(JournalFailed, match="No space"):
             file.append(lines[2], lasting=True)
     assert file.path.read_text() == "".join(lines[:2])
@@ -174,7 +174,7 @@ def test_an_end_that_left_something_is_undone_again():
     """A second undo begins with a look, and knows all that the first one knew."""
     delete = "blockdev-snapshot-delete-internal-sync"
     refused = [
-        Strike(delete, Turned("GenericError", "no"), nth=nth, done=False) for nth in range(1, 4)
+        Strike(delete, ErrorReply("GenericError", "no"), nth=nth, done=False) for nth in range(1, 4)
     ]
     lines, _, outcome = recorded("transactional", Strike("cont", REFUSED, done=False), *refused)
     assert outcome.left

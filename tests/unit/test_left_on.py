@@ -5,11 +5,11 @@ import json
 import pytest
 from attrs import evolve
 
-from planner.compile.load_checks import LoadedPart, LoadOrder
 from planner.compile.plan import compile_request
 from planner.compile.plan_text import plan_to_text, read_plan
-from planner.compile.verify import violations
-from planner.execute.load_failure import read_failure
+from planner.load.load_checks import LoadedPart, LoadOrder
+from planner.load.load_failure import read_failure
+from planner.verify.proof import violations
 from tests.unit.build import facts, qcow2, whole
 from tests.unit.test_schemas import PLAN
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from planner.compile.lint import Command, Said, read_listing
 from planner.errors import BadInput
+from planner.lint import Command, Said, read_listing
 
 SAVE = {"job-id": "j", "tag": "t", "vmstate": "disk0", "devices": ["disk0", "disk1"]}
 JSON_LINE = (

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from planner.compile.lint import RULE_IDS, Command, Listing, lint, read_listing
 from planner.errors import BadInput
+from planner.lint import RULE_IDS, Command, Listing, lint, read_listing
 from planner.model.facts_text import read_facts
 
 FACTS = read_facts(Path("specs/examples/uefi-guest.facts.json").read_text(), "facts")

@@ -7,7 +7,7 @@ no fewer.  `USUAL` says what the VM of the facts is.
 import pytest
 from attrs import evolve
 
-from planner.compile.lint import RULE_IDS, lint, read_listing
+from planner.lint import RULE_IDS, lint, read_listing
 from planner.model.facts import Disk, Facts, Job, Layer, QemuVersion, Snapshot
 
 SEE = "query-jobs\njob-dismiss id=j"

@@ -7,11 +7,11 @@ from attrs import evolve
 from planner.compile.designs import choose_design
 from planner.compile.graph import build_graph, canonical_order
 from planner.compile.lower import lower
-from planner.compile.program import Step, WaitsFor
-from planner.compile.resolution import operations_of
 from planner.compile.rules import RULES, Rule
 from planner.errors import BadInput, InternalError, Refused, Violation
 from planner.model.operations import Kind, Operation
+from planner.program.program import Step, WaitsFor
+from planner.program.resolution import operations_of
 from tests.unit.build import facts, held, plan, qcow2, raw, request, streamed, two_disks, whole
 
 PAUSE, RESUME = Operation(Kind.PAUSE_GUEST), Operation(Kind.RESUME_GUEST)

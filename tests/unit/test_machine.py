@@ -13,13 +13,13 @@ from planner.errors import (
     UndoIncomplete,
     VmChanged,
 )
-from planner.execute.actions import AwaitEvent, Returned, Send
-from planner.execute.look import baseline_of, bind
-from planner.execute.machine import Machine
-from planner.execute.outcome import Outcome
-from planner.execute.phases import ENDS, TRANSITIONS, Phase, check_transition
-from planner.execute.ports import Event
 from planner.model.facts import Snapshot
+from planner.run.actions import AwaitEvent, Returned, Send
+from planner.run.observation import baseline_of, bind
+from planner.run.outcome import Outcome
+from planner.run.phases import ENDS, TRANSITIONS, Phase, check_transition
+from planner.run.ports import Event
+from planner.save.save_machine import SaveMachine
 from tests.unit.build import drive, facts, filtered, held, plan, qcow2, request, whole
 from tests.unit.fake_vm import DELETE, LATE, LOST, REFUSED, FakeVm, Strike, run
 
@@ -103,7 +103,7 @@ def test_the_pause_is_measured_by_qemu_s_own_clock():
 def test_references_are_bound_to_the_names_of_now():
     """QEMU is sent `#block…` where a plan says `@disk2`, and a name that is neither as it is."""
     program, the_facts = PROGRAMS["monolithic"]
-    machine = Machine(program, baseline_of(the_facts))
+    machine = SaveMachine.of(program, baseline_of(the_facts))
     action = machine.start()
     while not (isinstance(action, Send) and action.command == "snapshot-save"):
         action = machine.tell(Returned())
@@ -123,7 +123,7 @@ def test_a_reference_that_means_nothing_is_a_vm_that_changed():
 def test_a_deadline_from_outside_replaces_the_steps_own():
     """`--timeout` counts for every step."""
     program, the_facts = PROGRAMS["transactional"]
-    machine = Machine(program, baseline_of(the_facts), deadline_s=7.0)
+    machine = SaveMachine.of(program, baseline_of(the_facts), deadline_s=7.0)
     machine.start()
     assert machine.tell(Returned()).timeout_s == 7.0
 
@@ -197,7 +197,7 @@ def test_an_interrupt_before_the_first_step_sends_nothing():
 
     machine_sent = run(program, the_facts, watch=watch)[1].sent
     assert machine_sent.count("stop") == 1  # the first step was in hand already
-    machine = Machine(program, baseline_of(the_facts))
+    machine = SaveMachine.of(program, baseline_of(the_facts))
     machine.interrupt()
     assert "interrupted" in machine.start().text
 
@@ -250,7 +250,7 @@ def test_a_wish_to_stop_looks_once_for_a_job_of_which_nothing_is_heard():
     shown = {"id": job, "type": "snapshot-save"}
 
     def waiting():
-        machine = Machine(program, baseline_of(the_facts))
+        machine = SaveMachine.of(program, baseline_of(the_facts))
         machine.start()
         machine.tell(Returned())
         assert machine.tell(Returned({})) == AwaitEvent()
@@ -282,7 +282,7 @@ def test_a_bug_in_a_run_undoes_it_like_any_other_failure():
 def test_the_return_of_a_save_is_not_taken_for_its_end():
     """The machine waits for the job's own events, whatever came with the reply."""
     program, the_facts = PROGRAMS["monolithic"]
-    machine = Machine(program, baseline_of(the_facts))
+    machine = SaveMachine.of(program, baseline_of(the_facts))
     machine.start()
     machine.tell(Returned())
     job = program.steps[0].arguments["job-id"]
@@ -559,7 +559,7 @@ def test_an_image_with_two_snapshots_of_the_tag_loses_the_run_s_own():
 def test_an_image_that_cannot_be_opened_is_reported():
     """Somebody has it open, or it is elsewhere."""
     program, the_facts = PROGRAMS["monolithic"]
-    machine = Machine(program, baseline_of(the_facts))
+    machine = SaveMachine.of(program, baseline_of(the_facts))
     vm = FakeVm.of(the_facts, Strike("snapshot-save", after=dies))
     action = machine.start()
     while not isinstance(action, Outcome):
@@ -576,17 +576,17 @@ def test_an_image_that_cannot_be_opened_is_reported():
 def test_the_table_of_phases_is_walked_wholly():
     """Every way in the table is free, every other is refused and changes nothing."""
     for old, new in itertools.product(Phase, Phase):
-        visit = Machine(PROGRAMS["monolithic"][0], baseline_of(VM)).visit
-        visit.phase = old
+        context = SaveMachine.of(PROGRAMS["monolithic"][0], baseline_of(VM)).context
+        context.phase = old
         if new in TRANSITIONS[old]:
             check_transition(old, new)
-            visit.go(new)
-            assert visit.phase is new
+            context.go(new)
+            assert context.phase is new
         else:
             with pytest.raises(InternalError) as error:
-                visit.go(new)
+                context.go(new)
             assert error.value.code == "illegal-transition"
-            assert visit.phase is old
+            assert context.phase is old
     assert {Phase.DONE, Phase.UNDONE, Phase.INCOMPLETE, Phase.UNKNOWN} == ENDS
 
 
@@ -599,7 +599,7 @@ def test_runs_walk_every_way_in_the_table():
 
         def watch(machine, action):
             del action
-            seen.append(machine.visit.phase)
+            seen.append(machine.context.phase)
 
         outcome, _ = run(*arguments, watch=watch)
         seen.append(outcome.phase)
@@ -630,16 +630,16 @@ def test_runs_walk_every_way_in_the_table():
 def test_a_run_starts_once_and_is_told_only_what_it_asked_for():
     """Starting twice, or telling before starting or nonsense, is refused and changes nothing."""
     program, the_facts = PROGRAMS["monolithic"]
-    machine = Machine(program, baseline_of(the_facts))
+    machine = SaveMachine.of(program, baseline_of(the_facts))
     with pytest.raises(InternalError):
         machine.tell(Returned())
-    assert machine.visit.phase is Phase.READY
+    assert machine.context.phase is Phase.READY
     first = machine.start()
     with pytest.raises(InternalError):
         machine.start()
     with pytest.raises(InternalError):
         machine.tell("nonsense")
-    assert machine.visit.phase is Phase.STEPPING
+    assert machine.context.phase is Phase.STEPPING
     assert isinstance(machine.tell(Returned()), Send)
     assert first.step == 1
 
@@ -656,7 +656,7 @@ def test_a_run_that_ended_is_told_nothing_more():
     outcome, _ = run(program, the_facts, watch=watch)
     with pytest.raises(InternalError):
         ended[0].tell(Returned())
-    assert ended[0].visit.phase is outcome.phase is Phase.DONE
+    assert ended[0].context.phase is outcome.phase is Phase.DONE
 
 
 @pytest.mark.parametrize("phase", sorted(ENDS))

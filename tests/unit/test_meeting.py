@@ -10,16 +10,16 @@ from attrs import evolve
 
 from backends.qemu import QemuBackend
 from planner.errors import CannotConnect, OutcomeUnknown
-from planner.execute import gone
-from planner.execute.gone import check_gone
-from planner.execute.instance import Instance, socket_stamp
-from planner.execute.journal import Header, Intent, Journal
-from planner.execute.look import baseline_of
-from planner.execute.machine import Machine
-from planner.execute.meeting import Sameness, sameness
-from planner.execute.processes import OpenFiles, boot_id, process_of
-from planner.execute.replay import Replayed
+from planner.host.processes import OpenFiles, boot_id, process_of
 from planner.model.facts_text import facts_to_plain
+from planner.recover import gone
+from planner.recover.gone import check_gone
+from planner.recover.replay import Replayed
+from planner.run.journal import Header, Intent, Journal
+from planner.run.observation import baseline_of
+from planner.save.save_machine import SaveMachine
+from planner.store.instance import Instance, socket_stamp
+from planner.store.meeting import Sameness, sameness
 from tests.unit.build import facts, plan, qcow2, whole
 
 
@@ -87,7 +87,7 @@ def gone_problem(monkeypatch, image, header, *, migrated=False, complete=True, u
     records = (Intent({"$send": {"command": "migrate"}}),) if migrated else ()
     vm = vm_of(image)
     made = plan("monolithic", vm, whole("disk0"))
-    machine = Machine(made.program, baseline_of(vm))
+    machine = SaveMachine.of(made.program, baseline_of(vm))
     try:
         check_gone(Journal(header, records, 0), Replayed(made, vm, machine, machine.start()))
     except OutcomeUnknown as refused:

@@ -11,7 +11,7 @@ from backends import qemu
 from backends.guest_agent import GuestAgent
 from backends.messages import LINE_LIMIT_BYTES
 from planner.errors import CannotConnect
-from planner.execute.ports import CommandRefused, ConnectionLost, NoReply
+from planner.run.ports import CommandRefused, ConnectionLost, NoReply
 
 GREETING = b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}, '
 GREETING += b'"capabilities": []}}\n'

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from planner.errors import BadInput
-from planner.execute import output
-from planner.execute.output import descriptor_of, write_output
+from planner.host import output
+from planner.host.output import descriptor_of, write_output
 
 
 def mode(path):

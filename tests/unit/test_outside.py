@@ -7,7 +7,7 @@ import pytest
 from planner.compile.plan import check_unchanged, compile_request
 from planner.compile.plan_text import plan_to_text, read_plan
 from planner.errors import Refused, VmChanged
-from planner.execute.keeping import keeping_plan
+from planner.load.way_back import keeping_plan
 from planner.model.facts import QemuVersion
 from planner.model.manifest import Manifest, ManifestPart, PartKind
 from planner.model.outside import outside_of

@@ -2,8 +2,8 @@
 
 import pytest
 
-from planner.execute.ownership import Attempt, Capture, find_own
 from planner.model.facts import Snapshot
+from planner.run.ownership import Attempt, Capture, find_own
 
 AT = 5_000  # microseconds, QEMU's clock, at the step's begin
 

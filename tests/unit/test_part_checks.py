@@ -3,14 +3,11 @@
 import pytest
 from attrs import evolve
 
-from planner.compile.delete_checks import Overlays, order_delete
-from planner.compile.load_checks import load_problems, order_load
+from planner.delete.delete_checks import Overlays, order_delete
 from planner.errors import Refused
-from planner.execute.driving import MachinePump
-from planner.execute.load_failure import UNTOUCHED, read_failure
-from planner.execute.loading import LoadMachine
-from planner.execute.pump import Pump
-from planner.execute.verifying import verify_on_vm
+from planner.inspect.verifying import verify_on_vm
+from planner.load.load_checks import load_problems, order_load
+from planner.load.load_failure import UNTOUCHED, read_failure
 from planner.model.facts import Bitmap, Job, Layer, QemuVersion
 from planner.model.manifest import BackingImage, ManifestPart, PartKind
 from planner.model.request import RunStateAfter
@@ -300,11 +297,3 @@ def test_what_a_failed_load_has_done_is_read_at_its_worst(words, surely, perhaps
     found = read_failure(words, order)
     assert (found.surely, found.perhaps, found.machine_lost) == (surely, perhaps, lost)
     assert found.nothing == (found == UNTOUCHED)
-
-
-def test_the_pump_of_any_machine_has_all_that_a_pump_has():
-    """It does not share the constructor, and must not lack what the loop looks at."""
-    now = vm()
-    order = order_load(manifest(), now, images(now))
-    plain = Pump(None, now, None, machine=LoadMachine.of(order))
-    assert vars(MachinePump(LoadMachine.of(order), None)).keys() == vars(plain).keys()

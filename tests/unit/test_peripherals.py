@@ -5,10 +5,10 @@ import json
 import pytest
 
 from planner.errors import CannotConnect
-from planner.execute.actions import Returned, Turned
-from planner.execute.survey import survey
 from planner.model.facts_text import facts_to_plain, read_facts
 from planner.model.peripherals import Device, HostObject, Tpm, netdevs_of
+from planner.run.actions import ErrorReply, Returned
+from planner.run.survey import survey
 from planner.semantics import execute, state_from_facts
 from tests.unit.build import facts as vm_facts
 from tests.unit.build import qcow2
@@ -21,7 +21,7 @@ def survey_of(state):
     send = next(asking)
     while True:
         result = execute(state, send.command, dict(send.arguments))
-        turned = result.error and Turned(result.error.error_class, result.error.desc)
+        turned = result.error and ErrorReply(result.error.error_class, result.error.desc)
         try:
             send = asking.send(turned or Returned(result.reply))
         except StopIteration as end:

@@ -8,16 +8,14 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.compile.holdings import holdings
 from planner.compile.plan import compile_request
 from planner.errors import BadInput, Problem, Refused
-from planner.execute.outcome import Outcome
-from planner.execute.phases import Phase
-from planner.execute.verifying import verify_by_facts
+from planner.inspect.verifying import verify_by_facts
 from planner.model.facts import Layer, Snapshot
 from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind
 from planner.model.request_text import read_request
+from planner.parts.holdings import holdings
 from planner.present.graph_view import dot, mermaid
 from planner.present.holdings_view import holdings_text, holdings_to_plain
 from planner.present.outcome_view import outcome_text, outcome_to_plain
@@ -28,6 +26,8 @@ from planner.present.vm_view import (
     inspection_to_plain,
 )
 from planner.present.words import bytes_text, error_text, error_to_plain, table
+from planner.run.outcome import Outcome
+from planner.run.phases import Phase
 from tests.property.worlds import machines
 from tests.unit.build import (
     drive,

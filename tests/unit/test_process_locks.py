@@ -9,12 +9,12 @@ import pytest
 from attrs import evolve
 
 from planner.errors import Refused
-from planner.execute.instance import Instance
-from planner.execute.process_locks import locked_names, names_of
-from planner.execute.processes import process_of
+from planner.host.processes import process_of
+from planner.store.instance import Instance
+from planner.store.process_locks import locked_names, names_of
 
 HOLDS = (
-    "import sys; from planner.execute.process_locks import locked_names\n"
+    "import sys; from planner.store.process_locks import locked_names\n"
     "with locked_names(sys.argv[1:]): print(flush=True); input()"
 )
 

@@ -7,8 +7,8 @@ import threading
 
 from attrs import evolve
 
-from planner.execute.file_locks import is_locked
-from planner.execute.processes import lives, open_files, process_of, qemu_process
+from planner.host.file_locks import is_locked
+from planner.host.processes import lives, open_files, process_of, qemu_process
 
 
 def test_a_process_lives_until_it_has_ended():

@@ -5,17 +5,17 @@ import itertools
 
 import pytest
 
-from planner.execute import measuring
-from planner.execute.actions import NoAnswer, Poll, Returned, Send, Tell, Turned
-from planner.execute.follow import await_run_state
-from planner.execute.journal import changes_something
-from planner.execute.look import baseline_of
-from planner.execute.machine import Machine
-from planner.execute.outcome import Outcome
-from planner.execute.phases import Phase
-from planner.execute.ports import CommandRefused, ConnectionLost, NoReply
-from planner.execute.pump import Pump
-from planner.execute.visit import answers
+from planner.compare import measuring
+from planner.run.actions import ErrorReply, NoAnswer, Poll, Returned, Send, Tell
+from planner.run.journal import changes_something
+from planner.run.observation import baseline_of
+from planner.run.outcome import Outcome
+from planner.run.phases import Phase
+from planner.run.ports import CommandRefused, ConnectionLost, NoReply
+from planner.run.pump import Pump
+from planner.run.run_context import answers
+from planner.run.waits import await_run_state
+from planner.save.save_machine import SaveMachine
 from tests.unit.build import facts, plan, qcow2, whole
 from tests.unit.fake_vm import FakeVm
 
@@ -55,7 +55,7 @@ class Peer:
 
 def told(action, peer):
     """What a machine that asks for one thing is told."""
-    pump = Pump(PROGRAM, VM, peer)
+    pump = Pump(SaveMachine.on(PROGRAM, VM), peer)
     return asyncio.run(asyncio.wait_for(pump._do(action), 60))
 
 
@@ -71,7 +71,7 @@ def test_they_are_sent_behind_it_in_order_before_its_answer():
 def test_a_refused_command_is_refused_whatever_the_questions_say():
     """Their answers are waited for all the same: a reply that nobody waits for is noise in the log."""
     peer = Peer(3, stop=CommandRefused("GenericError", "no"))
-    assert told(FIRST, peer) == Turned("GenericError", "no")
+    assert told(FIRST, peer) == ErrorReply("GenericError", "no")
     assert peer.cancelled == []
 
 
@@ -155,7 +155,7 @@ def together(vm, action):
 
 def test_a_run_takes_the_answers_and_asks_nothing_twice():
     """A transactional run has seven round trips; each question is sent once."""
-    vm, machine, sends = FakeVm.of(VM), Machine(PROGRAM, baseline_of(VM)), []
+    vm, machine, sends = FakeVm.of(VM), SaveMachine.of(PROGRAM, baseline_of(VM)), []
     action = machine.start()
     while not isinstance(action, Outcome):
         sends += [action] if isinstance(action, Send) else []
@@ -175,20 +175,22 @@ def test_a_run_takes_the_answers_and_asks_nothing_twice():
 @pytest.mark.parametrize("shown", ["running", "prelaunch"])
 def test_the_run_state_behind_stop_is_looked_at(shown):
     """`stop` came back, and the VM shows something else: nothing is captured."""
-    machine = Machine(PROGRAM, baseline_of(VM))
+    machine = SaveMachine.of(PROGRAM, baseline_of(VM))
     machine.start()
     machine.tell(Returned(0))
     status = Returned({"status": shown, "running": shown == "running"})
     action = machine.tell(Returned({}, (status,)))
     assert isinstance(action, Tell)
     assert shown in action.text
-    assert machine.visit.phase is Phase.INSPECTING
+    assert machine.context.phase is Phase.INSPECTING
 
 
 def test_a_run_state_on_its_way_is_asked_for_anew():
     """What was answered behind the command is looked at once."""
-    visit = Machine(PROGRAM, baseline_of(VM)).visit
-    flow = await_run_state(visit, "running", Returned({"status": "postmigrate", "running": False}))
+    context = SaveMachine.of(PROGRAM, baseline_of(VM)).context
+    flow = await_run_state(
+        context, "running", Returned({"status": "postmigrate", "running": False})
+    )
     assert isinstance(next(flow), Poll)
     assert flow.send(Returned()) == Send("query-status")
     with pytest.raises(StopIteration):

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import CannotConnect
-from planner.execute.actions import NoAnswer, Turned
 from planner.model.facts import Bitmap, Layer
 from planner.model.facts_text import facts_to_plain, read_facts
 from planner.model.replies import jobs_of, run_state_of, snapshots_of
+from planner.run.actions import ErrorReply, NoAnswer
 from tests.unit.recorded import VERSIONS, ask, replies
 
 versions = pytest.mark.parametrize("version", VERSIONS)
@@ -90,7 +90,7 @@ def test_an_inactive_node_is_seen_from_10_0_on():
 def test_a_block_job_that_cannot_be_placed_makes_every_disk_busy():
     """Without the block graph, which is unstable, nobody knows what a job uses."""
     answers = replies()
-    answers["x-debug-query-block-graph"] = Turned("CommandNotFound", "gone")
+    answers["x-debug-query-block-graph"] = ErrorReply("CommandNotFound", "gone")
     assert all("mirror0" in disk.users for disk in ask(answers).disks)
 
 
@@ -128,7 +128,7 @@ def test_a_uuid_of_zeros_is_none():
     assert ask(answers).vm_uuid == ""
 
 
-@pytest.mark.parametrize("answer", [Turned("x", "no"), NoAnswer("gone", lost=True)])
+@pytest.mark.parametrize("answer", [ErrorReply("x", "no"), NoAnswer("gone", lost=True)])
 @pytest.mark.parametrize("command", ["query-version", "query-block", "query-status"])
 def test_a_question_that_must_be_answered_and_is_not(command, answer):
     """The command is named, and the code is `query-failed`."""

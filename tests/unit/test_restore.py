@@ -5,15 +5,15 @@ import json
 import pytest
 from attrs import evolve
 
-from planner.compile.command_line import fill_template
-from planner.compile.restore import (
+from planner.errors import BadInput, Refused
+from planner.load.command_line import fill_template
+from planner.load.fresh_qemu import (
     Readied,
     expected,
     plan_restore,
     qmp_steps,
     restored_problems,
 )
-from planner.errors import BadInput, Refused
 from planner.model.facts import QemuVersion, Snapshot
 from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind

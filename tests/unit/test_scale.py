@@ -5,17 +5,17 @@ import asyncio
 import pytest
 from attrs import evolve
 
-from planner.compile.delete_checks import needed_problems, order_delete
-from planner.compile.holdings import holdings
-from planner.compile.part_image import images_of_vm
-from planner.execute.collecting import OrphanKind, find_orphans
-from planner.execute.deleting import DELETION, DeleteMachine
-from planner.execute.garbage import look_in_store
-from planner.execute.outcome import Outcome
-from planner.execute.phases import Phase
-from planner.execute.store import Store
-from planner.execute.verifying import verify_images
+from planner.collect.garbage import look_in_store
+from planner.collect.unneeded import OrphanKind, find_orphans
+from planner.delete.delete_checks import needed_problems, order_delete
+from planner.delete.deleting import DELETION, DeleteMachine
+from planner.inspect.verifying import verify_images
 from planner.model.image import Image
+from planner.parts.holdings import holdings
+from planner.parts.part_image import images_of_vm
+from planner.run.outcome import Outcome
+from planner.run.phases import Phase
+from planner.store.store import Store
 from tests.unit.build import facts, held, qcow2
 from tests.unit.fake_vm import LATE, FakeVm, Strike, named_images
 from tests.unit.snapshots import TAG, manifest, part, snapshot_on

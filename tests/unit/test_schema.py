@@ -2,7 +2,7 @@
 
 import pytest
 
-from planner.compile.schema import COMMANDS, Schema, reachable
+from planner.program.schema import COMMANDS, Schema, reachable
 from tests.unit.build import SCHEMAS
 
 versions = pytest.mark.parametrize("version", list(SCHEMAS))

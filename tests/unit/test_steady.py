@@ -7,8 +7,8 @@ import pytest
 from attrs import define, evolve
 
 from planner.errors import CannotConnect
-from planner.execute.processes import process_of
-from planner.execute.steady import SteadyBackend
+from planner.host.processes import process_of
+from planner.run.steady import SteadyBackend
 
 HERE = process_of(os.getpid())
 DEAD = evolve(HERE, started_ticks=1)

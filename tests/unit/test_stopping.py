@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from planner.execute.actions import Returned, Send
-from planner.execute.ports import JournalFailed
-from planner.execute.recorder import Recorder
-from planner.execute.stopping import to_its_end
-from planner.execute.telling import Teller, telling
+from planner.run.actions import Returned, Send
+from planner.run.ports import JournalFailed
+from planner.run.recorder import Recorder
+from planner.run.reporting import Teller, telling
+from planner.run.stopping import to_its_end
 
 
 def test_work_ends_before_a_cancellation_comes_out():

@@ -8,10 +8,10 @@ import pytest
 from attrs import evolve
 
 from planner.errors import BadInput, Refused
-from planner.execute.files import write_whole
-from planner.execute.store import Store, VmIdentity
+from planner.host.files import write_whole
 from planner.model.facts import QemuVersion
 from planner.model.manifest import Manifest, ManifestPart, PartKind
+from planner.store.store import Store, VmIdentity
 
 PART = ManifestPart(PartKind.INTERNAL, "disk0", file="/images/disk0.qcow2", snapshot_id="1")
 MANIFEST = Manifest("a", "monolithic", "00", QemuVersion(7, 2, 22), "pc", (PART,))
@@ -78,7 +78,7 @@ def test_what_was_there_stays_when_writing_fails(vm, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("planner.execute.files.os.fsync", full)
+    monkeypatch.setattr("planner.host.files.os.fsync", full)
     with pytest.raises(BadInput, match="No space left") as caught:
         vm.write(evolve(MANIFEST, design="transactional"))
     assert caught.value.code == "store-unwritable"
@@ -98,7 +98,7 @@ def test_forgetting_is_idempotent(vm):
 def test_a_second_snapplan_is_refused(vm):
     """While one holds a VM's lock another process is told so; then it may."""
     code = (
-        "import sys; from pathlib import Path; from planner.execute.store import VmStore\n"
+        "import sys; from pathlib import Path; from planner.store.store import VmStore\n"
         "from planner.errors import Refused\n"
         "try:\n with VmStore(Path(sys.argv[1])).locked(): print('mine')\n"
         "except Refused as error: print(error.code, error.exit_code)\n"

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from backends.images import run_qemu_img
-from planner.execute.ports import NoReply
+from planner.run.ports import NoReply
 
 DEADLINE_S = 60
 CALL = "import sys; from backends.images import run_qemu_img; run_qemu_img(sys.argv[1], 'info')"

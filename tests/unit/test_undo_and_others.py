@@ -1,7 +1,7 @@
 """Undo beside another QMP client: what is theirs stays as they left it."""
 
 from planner.compile.plan import compile_request
-from planner.execute.phases import Phase
+from planner.run.phases import Phase
 from tests.unit.build import plan, request, two_disks
 from tests.unit.fake_vm import DELETE, REFUSED, Strike, run
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from planner.execute.actions import AwaitEvent, HostDo, NoAnswer, Poll, Returned, Send, Tell, Turned
-from planner.execute.look import baseline_of
-from planner.execute.machine import Machine
-from planner.execute.outcome import Outcome
-from planner.execute.phases import Phase
-from planner.execute.ports import Event
+from planner.run.actions import AwaitEvent, ErrorReply, HostDo, NoAnswer, Poll, Returned, Send, Tell
+from planner.run.observation import baseline_of
+from planner.run.outcome import Outcome
+from planner.run.phases import Phase
+from planner.run.ports import Event
+from planner.save.save_machine import SaveMachine
 from tests.unit.build import facts, plan, qcow2, raw, streamed
 
 VM = facts(qcow2("disk0"), raw("vars0"), version="10.0")
@@ -25,7 +25,7 @@ def drive(answers, program=PROGRAM, vm=VM):
         The outcome, and the commands sent, in order.
     """
     sent = []
-    machine = Machine(program, baseline_of(vm))
+    machine = SaveMachine.of(program, baseline_of(vm))
     action = machine.start()
     for _ in range(5000):
         if isinstance(action, Outcome):
@@ -36,7 +36,7 @@ def drive(answers, program=PROGRAM, vm=VM):
             sent.append(action.command)
             found = answers.get(action.command, {})
             found = found(sent) if callable(found) else found
-            response = found if isinstance(found, Turned | NoAnswer) else Returned(found)
+            response = found if isinstance(found, ErrorReply | NoAnswer) else Returned(found)
             events = (Event("STOP", {}),) if action.command == "stop" else ()
         assert isinstance(action, Send | HostDo | Poll | AwaitEvent | Tell)
         action = machine.tell(response, events)
@@ -65,7 +65,7 @@ def test_nothing_touches_nodes_that_stay_inactive():
         {
             "query-migrate": {"status": "completed"},
             "query-status": state,
-            "cont": Turned("GenericError", "not now"),
+            "cont": ErrorReply("GenericError", "not now"),
             "query-named-block-nodes": nodes(),
             "query-jobs": [],
         }
@@ -81,14 +81,14 @@ def test_an_overlay_with_somebody_elses_snapshot_is_not_merged():
     other = {**SHOWN, "name": "theirs"}
     outcome, sent = drive(
         {
-            "migrate": Turned("GenericError", "no"),
+            "migrate": ErrorReply("GenericError", "no"),
             "query-migrate": {"status": "none"},
             "query-status": lambda sent: (
                 {"status": "running" if "cont" in sent else "paused"}
                 if "stop" in sent
                 else {"status": "running"}
             ),
-            "blockdev-del": Turned("GenericError", "Node is in use"),
+            "blockdev-del": ErrorReply("GenericError", "Node is in use"),
             "query-named-block-nodes": lambda sent: (
                 nodes(other) if "blockdev-snapshot-delete-internal-sync" in sent else nodes()
             ),

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from planner.compile.plan import compile_request
-from planner.execute.actions import AwaitEvent, NoAnswer, Reconnect, Returned, Send
-from planner.execute.look import baseline_of
-from planner.execute.machine import Machine
-from planner.execute.ports import Event
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
+from planner.run.actions import AwaitEvent, NoAnswer, Reconnect, Returned, Send
+from planner.run.observation import baseline_of
+from planner.run.ports import Event
+from planner.save.save_machine import SaveMachine
 
 LOOK = Send(
     "query-named-block-nodes", {"flat": True}, then=(Send("query-jobs"), Send("query-status"))
@@ -22,7 +22,7 @@ def machine():
     facts = read_facts((EXAMPLES / "one-disk.facts.json").read_text(), "facts")
     read = read_request((EXAMPLES / "one-disk.yaml").read_text(), "request")
     program = compile_request(read, facts, "monolithic").program
-    return Machine(program, baseline_of(facts)), program.steps[0].arguments["job-id"]
+    return SaveMachine.of(program, baseline_of(facts)), program.steps[0].arguments["job-id"]
 
 
 def job_told(job_id, status):

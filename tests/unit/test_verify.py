@@ -7,11 +7,11 @@ broken, so that a check which says too little or too much shows.
 import pytest
 from attrs import evolve
 
-from planner.compile.program import Step, Undo, UndoKind, WaitsFor
-from planner.compile.verify import verify, violations
 from planner.errors import Violation
 from planner.model.operations import Kind, Operation
 from planner.model.request import RunStateAfter
+from planner.program.program import Step, Undo, UndoKind, WaitsFor
+from planner.verify.proof import verify, violations
 from tests.unit.build import facts, held, plan, qcow2, request, whole, with_steps
 
 DISKS = ("disk0", "disk1", "disk2")

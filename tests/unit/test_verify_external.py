@@ -3,9 +3,9 @@
 import pytest
 from attrs import evolve
 
-from planner.compile.program import WaitsFor
-from planner.compile.verify import violations
 from planner.model.operations import Kind
+from planner.program.program import WaitsFor
+from planner.verify.proof import violations
 from tests.unit.build import facts, plan, qcow2, raw, streamed, with_steps
 
 VM = facts(qcow2("disk0"), qcow2("disk1"), raw("vars0"), version="10.0")

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.cli.guarded import Guarded, unguarded
-from planner.compile.delete_checks import Overlays, order_delete
-from planner.compile.holdings import holdings
+from planner.collect.unneeded import find_orphans
+from planner.delete.delete_checks import Overlays, order_delete
 from planner.errors import Problem, Refused
-from planner.execute.collecting import find_orphans
+from planner.parts.holdings import holdings
 from planner.present.delete_view import delete_text, intent_text
 from planner.present.gc_view import orphans_text
 from planner.present.graph_view import dot, mermaid

@@ -7,7 +7,7 @@ import pytest
 
 from backends.host import QemuHost
 from backends.locks import openings_that_forbid_writing
-from planner.execute.before_writing import unwritable
+from planner.inspect.before_writing import unwritable
 from tests.unit.build import facts, held, plan, qcow2, raw, request, streamed
 
 DELETE = "blockdev-snapshot-delete-internal-sync"

@@ -6,8 +6,8 @@ import pytest
 
 from planner.compile.plan import compile_request
 from planner.errors import Refused
-from planner.execute import write_tracking
-from planner.execute.write_tracking import with_write_tracking
+from planner.host import write_tracking
+from planner.host.write_tracking import with_write_tracking
 from planner.model.facts import WriteTracking
 from planner.model.peripherals import HostObject
 from tests.unit.build import facts, qcow2, streamed

@@ -23,11 +23,11 @@ from planner.compile.lowering.stream import (
     stream_asked,
     stream_problem,
 )
-from planner.compile.program import Step, Undo, UndoKind, WaitsFor
-from planner.compile.resolution import Resolution
 from planner.errors import Problem
 from planner.model.operations import Kind, Operation
 from planner.model.request import Capture
+from planner.program.program import Step, Undo, UndoKind, WaitsFor
+from planner.program.resolution import Resolution
 
 __all__ = ["NAME", "instructions", "problems"]
 

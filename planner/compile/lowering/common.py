@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.compile.program import Step, Target, Undo, UndoKind, WaitsFor, job_id
-from planner.compile.resolution import InternalPart, Overlay, Resolution
 from planner.errors import Problem
 from planner.model.operations import Kind, Operation
+from planner.program.program import Step, Target, Undo, UndoKind, WaitsFor, job_id
+from planner.program.resolution import InternalPart, Overlay, Resolution
 
 __all__ = [
     "SAVE_TIMEOUT_S",

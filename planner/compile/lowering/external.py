@@ -17,10 +17,10 @@ from planner.compile.lowering.stream import (
     stream_asked,
     stream_problem,
 )
-from planner.compile.program import Step, WaitsFor
-from planner.compile.resolution import Resolution
 from planner.errors import Problem
 from planner.model.request import Capture
+from planner.program.program import Step, WaitsFor
+from planner.program.resolution import Resolution
 
 __all__ = ["NAME", "instructions", "problems"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.compile.program import Step, Target, Undo, UndoKind
-from planner.compile.resolution import Resolution
 from planner.model.operations import Kind, Operation
+from planner.program.program import Step, Target, Undo, UndoKind
+from planner.program.resolution import Resolution
 
 __all__ = ["freeze_and_thaw"]
 

@@ -16,9 +16,9 @@ from planner.compile.lowering.common import (
     snapshot_save,
 )
 from planner.compile.lowering.settings import around_vmstate
-from planner.compile.program import Step
-from planner.compile.resolution import Resolution
 from planner.errors import Problem
+from planner.program.program import Step
+from planner.program.resolution import Resolution
 
 __all__ = ["NAME", "instructions", "problems"]
 

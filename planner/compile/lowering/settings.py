@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.compile.program import Step, Undo, UndoKind
-from planner.compile.resolution import Resolution, Settings
-from planner.compile.settings import settings_commands
 from planner.model.migration import Setting
 from planner.model.operations import Kind, Operation
+from planner.program.program import Step, Undo, UndoKind
+from planner.program.resolution import Resolution, Settings
+from planner.program.settings import settings_commands
 
 __all__ = ["around_vmstate", "settings_before", "settings_put_back"]
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 from planner.compile.lowering.common import add_overlays, capture_disks, delete_replaced
 from planner.compile.lowering.settings import settings_before, settings_put_back
-from planner.compile.program import DESCRIPTOR_NAME, Step, Target, Undo, UndoKind, WaitsFor
-from planner.compile.resolution import Resolution, Stream, Transport
 from planner.errors import InternalError, Problem
 from planner.model.operations import Kind, Operation
 from planner.model.request import Capture
+from planner.program.program import DESCRIPTOR_NAME, Step, Target, Undo, UndoKind, WaitsFor
+from planner.program.resolution import Resolution, Stream, Transport
 
 __all__ = [
     "begin_and_end",

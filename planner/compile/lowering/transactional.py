@@ -25,9 +25,9 @@ from planner.compile.lowering.common import (
 )
 from planner.compile.lowering.freezing import freeze_and_thaw
 from planner.compile.lowering.settings import around_vmstate
-from planner.compile.program import Step
-from planner.compile.resolution import Resolution
 from planner.errors import Problem
+from planner.program.program import Step
+from planner.program.resolution import Resolution
 
 __all__ = ["NAME", "instructions", "problems"]
 

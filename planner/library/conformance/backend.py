@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 
 from planner.errors import CannotConnect, SnapplanError, Violation
-from planner.execute.finding import Connect, find_backend
-from planner.execute.ports import Backend
 from planner.library.conformance.checks import CHECKS, Check
+from planner.run.ports import Backend
+from planner.store.finding import Connect, find_backend
 
 __all__ = ["check_backend", "main"]
 

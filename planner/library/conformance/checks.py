@@ -1,4 +1,4 @@
-"""What every backend must do, one function a promise: the contract of `planner.execute.ports.Backend`.
+"""What every backend must do, one function a promise: the contract of `planner.run.ports.Backend`.
 
 Each check gets a connected backend and leaves the connection usable and the VM as it was.  It returns
 nothing, or raises `AssertionError` with what was seen.  The VM should be one that nobody needs: its
@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Awaitable, Callable
 
-from planner.execute.ports import Backend, CommandRefused, ConnectionLost, NoReply
+from planner.run.ports import Backend, CommandRefused, ConnectionLost, NoReply
 
 __all__ = ["CHECKS", "Check"]
 

@@ -1,0 +1,1 @@
+"""Finds what no snapshot needs, and removes it."""

@@ -1,0 +1,1 @@
+"""Deletes a snapshot's parts, and merges its overlays."""

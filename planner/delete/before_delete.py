@@ -1,0 +1,97 @@
+"""What is looked at on QEMU's host before a delete begins: nothing has been changed when it is refused.
+
+Whether an overlay's file is there tells one that is merged from one that a QEMU was started without;
+locks, permissions, room, and whether an image was written to since it was frozen, would else be found
+when half of the snapshot is gone.
+"""
+
+from __future__ import annotations
+
+from planner.delete.delete_checks import DeleteOrder
+from planner.errors import Problem, Refused, in_order
+from planner.host.evidence import removal_problems
+from planner.inspect.before_writing import unwritable
+from planner.model.manifest import Manifest, PartKind
+from planner.parts.merge_checks import UNPROVED, UNPROVED_REMEDY, MergedOverlay
+from planner.run.ports import Host, HostRefused, NoReply
+
+__all__ = ["absent_files", "check_beforehand", "check_streams"]
+
+_TIMEOUT_S = 600.0
+_REMEDIES = {
+    "image-in-use": "end that QEMU first",
+    "part-needed": "merge or remove that image first, or keep the overlay (--overlays keep)",
+    "no-room": "make room, or keep the overlay (--overlays keep)",
+    "file-unwritable": "give the right to it, or keep the overlay (--overlays keep)",
+    "file-differs": "keep the overlay (--overlays keep)",
+    UNPROVED: UNPROVED_REMEDY,
+}
+
+
+async def absent_files(manifest: Manifest, host: Host | None) -> frozenset[str]:
+    """The images of a snapshot that are known to be gone: their folders are there, and they are not.
+
+    Where the folder is not there either, a file system may not be mounted, and nothing is known.
+    """
+    if host is None:
+        return frozenset()
+    parts = [part for part in manifest.parts if part.kind is not PartKind.STREAM]
+    files = {file for part in parts for file in (part.file, part.overlay_file) if file}
+    absent = {file for file in sorted(files) if await _is_there(file, host) is False}
+    folders = {file: file.rpartition("/")[0] or "/" for file in absent}
+    there = {folder: await _is_there(folder, host) for folder in sorted({*folders.values()})}
+    return frozenset(file for file in absent if there[folders[file]])
+
+
+async def _is_there(path: str, host: Host) -> bool | None:
+    try:
+        return bool((await host.do("is-there", {"path": path}, _TIMEOUT_S)).get("there"))
+    except (HostRefused, NoReply):
+        return None
+
+
+async def check_beforehand(order: DeleteOrder, host: Host | None) -> None:
+    """Refuse what would fail part way, or destroy what somebody else needs.
+
+    Raises:
+        Refused: With every problem; nothing was changed.
+    """
+    found = [] if host is None else [await _problem(m, order, host) for m in order.merges]
+    problems = [problem for problem in found if problem is not None]
+    if order.offline:
+        problems += await unwritable({part.disk: part.file for part in order.parts}, host)
+    if problems:
+        raise Refused(
+            f"snapshot {order.tag!r} cannot be deleted safely",
+            problems=in_order(problems),
+            code="delete-refused",
+        )
+
+
+def check_streams(manifest: Manifest) -> None:
+    """Refuse to remove a file of machine state that may be anybody's by now.
+
+    Raises:
+        Refused: With every such file (``stream-differs``); nothing was changed.
+    """
+    problems = in_order(removal_problems(manifest))
+    if problems:
+        message = f"snapshot {manifest.tag!r} cannot be deleted safely"
+        raise Refused(message, problems=problems, code="delete-refused")
+
+
+async def _problem(merge: MergedOverlay, order: DeleteOrder, host: Host) -> Problem | None:
+    arguments = {
+        **merge.for_the_host,
+        **merge.evidence,
+        "online": not order.offline,
+    }
+    try:
+        await host.do("look-before-merge", arguments, _TIMEOUT_S)
+    except HostRefused as refused:
+        remedy = _REMEDIES.get(refused.code, "")
+        return Problem(refused.code, merge.disk, refused.description, remedy)
+    except NoReply as silent:
+        words = f"{merge.overlay_file} cannot be looked at: {silent}"
+        return Problem("image-unreadable", merge.disk, words)
+    return None

@@ -1,0 +1,1 @@
+"""Looks at a VM and at its snapshots.  Changes nothing."""

@@ -1,0 +1,87 @@
+"""Compares a snapshot with its manifest on a running VM.  Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from planner.errors import CannotConnect, Problem, in_order
+from planner.model.facts import Facts
+from planner.model.image import Image, images_of_nodes
+from planner.model.manifest import Manifest
+from planner.parts.file_checks import FoundFile, file_problems
+from planner.parts.part_checks import (
+    internal_problems,
+    manifest_problems,
+    overlay_problems,
+    stream_problems,
+    vm_problems,
+)
+from planner.parts.part_image import ImagesByDisk, images_of_vm
+from planner.run.ports import Backend, CommandRefused, ConnectionLost, NoReply
+
+__all__ = ["ask_images", "verify_by_facts", "verify_images", "verify_on_vm"]
+
+_TIMEOUT_S = 60.0
+_OF_THE_IMAGE = frozenset({"part-missing", "part-format-differs", "part-size-differs"})
+
+
+async def ask_images(backend: Backend) -> dict[str, Image]:
+    """Every image that a VM has open, by file: those under an overlay too.
+
+    Raises:
+        CannotConnect: The VM does not answer, or not in the shape that QMP says.
+    """
+    command = "query-named-block-nodes"
+    try:
+        return images_of_nodes(await backend.execute(command, {"flat": True}, _TIMEOUT_S))
+    except (CommandRefused, ConnectionLost, NoReply) as error:
+        raise CannotConnect(f"no answer to {command}: {error}", code="query-failed") from error
+
+
+def verify_on_vm(
+    manifest: Manifest,
+    facts: Facts,
+    below: dict[str, Image],
+    sizes: dict[str, int | None] | None,
+    files: Mapping[str, FoundFile] | None = None,
+) -> tuple[Problem, ...]:
+    """Everything that is wrong with a snapshot, in canonical order; empty: it is whole.
+
+    Args:
+        manifest: What was recorded.
+        facts: The VM now.
+        below: Every image that it has open, by file.
+        sizes: Bytes of each stream's file; None where this machine cannot see the VM's files.
+        files: The files that must be what they were, as they are; likewise.
+    """
+    return verify_images(manifest, facts, images_of_vm(facts, below), sizes, files)
+
+
+def verify_images(
+    manifest: Manifest,
+    facts: Facts,
+    images: ImagesByDisk,
+    sizes: Mapping[str, int | None] | None,
+    files: Mapping[str, FoundFile] | None = None,
+) -> tuple[Problem, ...]:
+    """The same as `verify_on_vm`, where the images are put in order once for many manifests."""
+    problems = [
+        *manifest_problems(manifest),
+        *internal_problems(manifest, images),
+        *overlay_problems(manifest, images),
+        *vm_problems(manifest, facts),
+        *(() if sizes is None else stream_problems(manifest, sizes)),
+        *file_problems(manifest, files or {}),
+    ]
+    return in_order(problems)
+
+
+def verify_by_facts(manifest: Manifest, facts: Facts) -> tuple[Problem, ...]:
+    """What `verify_on_vm` finds, as far as facts alone show it: nothing of what is under an overlay."""
+    under = {layer.filename for disk in facts.disks for layer in disk.backing}
+    unseen = {part.disk for part in manifest.parts if part.file in under}
+    return tuple(
+        problem
+        for problem in verify_on_vm(manifest, facts, {}, None)
+        if problem.subject not in unseen or problem.code not in _OF_THE_IMAGE
+    )

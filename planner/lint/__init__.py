@@ -1,0 +1,23 @@
+"""Lints any sequence of QMP commands, hand-written ones too.
+
+A sequence is read (`reading`), tried on the semantics of the VM that it is for or that it tells of
+(`vm`, `walk`), and judged at each command by small rules (`rules_*`, a function each) and at the end
+by what it has captured (`captures`).  A finding names the line, the rule, the reason, and what would
+be right.  Rule ids are those of `specs/invariants.md`; the traps' codes are in `specs/exit-codes.md`.
+"""
+
+from planner.lint.program import Command, Finding, Listing, Report, Said
+from planner.lint.reading import listing_of_plan, read_listing
+from planner.lint.walk import RULE_IDS, lint
+
+__all__ = [
+    "RULE_IDS",
+    "Command",
+    "Finding",
+    "Listing",
+    "Report",
+    "Said",
+    "lint",
+    "listing_of_plan",
+    "read_listing",
+]

@@ -1,0 +1,119 @@
+"""What a sequence has captured, and whether that is of one instant: read off the states.
+
+Theory: on the semantics every part carries the version of the machine at which it was taken, and the
+guest makes a new version whenever it can run between two commands.  So parts of one snapshot are of
+one instant exactly if their versions are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from planner.lint.moment import FIRST
+from planner.lint.program import Command, Finding
+from planner.semantics import VmState
+
+__all__ = ["Capture", "captures_between", "instants"]
+
+_FILE_STREAMS = ("exec:", "fd:", "file:")
+
+
+@frozen
+class Capture:
+    """One part that was captured.
+
+    Attributes:
+        command: By which command.
+        what: The node, or the stream's address.
+        tag: The snapshot's name; empty for overlays and streams.
+        instant: Version of the machine in it.
+        pause: Number of the pause (or of the running time) in which it was captured.
+        vmstate: Whether it holds machine state.
+        is_stream: Whether it is a stream.
+    """
+
+    command: Command
+    what: str
+    tag: str
+    instant: int
+    pause: int
+    vmstate: bool = False
+    is_stream: bool = False
+
+
+def captures_between(
+    before: VmState, after: VmState, command: Command, pause: int
+) -> Iterator[Capture]:
+    """The parts that are there after a command and were not before."""
+    old_nodes = {node.name: node for node in before.graph.nodes}
+    for node in after.graph.nodes:
+        old = old_nodes.get(node.name)
+        known = {(s.id, s.name) for s in old.layer.snapshots} if old is not None else set()
+        for snapshot in node.layer.snapshots:
+            if (snapshot.id, snapshot.name) not in known:
+                vmstate = snapshot.vmstate is not None
+                yield Capture(
+                    command, node.name, snapshot.name, snapshot.instant, pause, vmstate=vmstate
+                )
+        if old is not None and node.backing and node.backing != old.backing:
+            yield Capture(command, node.backing, "", after.machine_version, pause)
+    known_streams = set(before.streams)
+    for stream in after.streams:
+        if stream not in known_streams:
+            yield Capture(command, stream.uri, "", stream.machine, pause, is_stream=True)
+
+
+def instants(captures: list[Capture]) -> Iterator[Finding]:
+    """Parts of one snapshot that are of different instants."""
+    tags = dict.fromkeys(capture.tag for capture in captures if capture.tag)
+    for tag in tags:
+        yield from _of_tag(tag, [capture for capture in captures if capture.tag == tag])
+    streams = [place for place, capture in enumerate(captures) if capture.is_stream]
+    for number, place in enumerate(streams):
+        begin = streams[number - 1] + 1 if number else 0
+        end = streams[number + 1] if number + 1 < len(streams) else len(captures)
+        yield from _of_stream(captures[place], captures[begin:place], captures[place + 1 : end])
+
+
+def _of_tag(tag: str, parts: list[Capture]) -> Iterator[Finding]:
+    first = next((part for part in parts if part.vmstate), parts[0])
+    by_line: dict[int, tuple[Command, list[str]]] = {}
+    for part in parts:
+        if part.instant != first.instant:
+            by_line.setdefault(part.command.line, (part.command, []))[1].append(part.what)
+    for command, names in by_line.values():
+        yield Finding(
+            command.line,
+            "one-instant",
+            command.execute,
+            f"{', '.join(names[:FIRST])} in {tag!r} is of another instant than {first.what} "
+            f"(line {first.command.line}): the guest ran between",
+            "capture all parts in one pause: stop before the first, cont after the last",
+        )
+
+
+def _of_stream(stream: Capture, before: list[Capture], after: list[Capture]) -> Iterator[Finding]:
+    command = stream.command
+    related = [part for part in before if not part.tag or part.pause >= stream.pause]
+    related += [part for part in after if part.pause == stream.pause]
+    if not related and stream.what.startswith(_FILE_STREAMS):
+        yield Finding(
+            command.line,
+            "one-instant",
+            command.execute,
+            "no disk is captured at the instant of the machine state: once the guest goes on, the "
+            "stream matches no disk",
+            "one transaction over the disks in the same pause (facts 29, 30 and 39)",
+        )
+    for part in related:
+        if part.instant != stream.instant:
+            yield Finding(
+                part.command.line,
+                "one-instant",
+                part.command.execute,
+                f"{part.what} is captured at another instant than the machine state of line "
+                f"{command.line}",
+                "capture the disks in the pause of the migration (facts 29, 30 and 39)",
+            )

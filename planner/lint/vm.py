@@ -1,0 +1,188 @@
+"""The VM that a sequence is tried on: the one of the facts, or one that the sequence itself tells of.
+
+Theory: a sequence is judged by running it on the semantics, so it needs a VM.  Without facts one is
+imagined in the sequence's favour: every node that it names is a writable qcow2 disk, every snapshot
+that it loads or deletes is there.  What that takes for granted is said (`Stage.unchecked`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from attrs import evolve, field, frozen
+
+from planner.errors import BadInput
+from planner.lint.program import Command, Listing
+from planner.model.facts import Disk, Facts, Snapshot
+from planner.semantics import DiskDescription, VmState, content_node, state_from_facts, vm_state
+
+__all__ = ["Stage", "actions_of", "names_of", "set_the_stage"]
+
+_IMAGINED_VERSION = "10.0"
+_OLDEST = "7.2"
+_CLOCK_NS = 10**9
+
+
+@frozen
+class Stage:
+    """What a sequence is tried on.
+
+    Attributes:
+        state: The VM at the beginning.
+        facts: What is known of it; None: it is imagined.
+        version: QEMU's version where known, as numbers; empty: not known.
+        aliases: Names in the sequence that mean a node of another name in ``state``.
+        disks: The facts' disk behind each image node of ``state``.
+        unchecked: What could not be checked.
+    """
+
+    state: VmState
+    facts: Facts | None = None
+    version: tuple[int, ...] = ()
+    aliases: Mapping[str, str] = field(factory=dict, hash=False)
+    disks: Mapping[str, Disk] = field(factory=dict, hash=False)
+    unchecked: tuple[str, ...] = ()
+
+
+def set_the_stage(listing: Listing, facts: Facts | None) -> Stage:
+    """Find the VM to try a sequence on."""
+    if facts is not None:
+        return _from_facts(facts)
+    return _imagined(listing)
+
+
+def _from_facts(facts: Facts) -> Stage:
+    unchecked = []
+    try:
+        state = state_from_facts(facts)
+    except BadInput:
+        state = state_from_facts(facts, version=_OLDEST)
+        unchecked.append(f"QEMU {facts.qemu} is not modelled; it was taken for {_OLDEST}")
+    disks = dict(_disks_by_node(state, facts))
+    aliases = {}
+    for node, disk in disks.items():
+        if disk.node.startswith("@"):
+            aliases[disk.node] = node
+            aliases[facts.live_nodes.get(disk.node, disk.node)] = node
+    version = (facts.qemu.major, facts.qemu.minor, facts.qemu.micro)
+    return Stage(state, facts, version, aliases, disks, tuple(unchecked))
+
+
+def _disks_by_node(state: VmState, facts: Facts) -> Iterator[tuple[str, Disk]]:
+    for disk in facts.disks:
+        if not disk.node.startswith("@"):
+            yield disk.node, disk
+            continue
+        device = next(
+            (d for d in state.devices if d.name == disk.drive_id and d.qdev == disk.qdev), None
+        )
+        if device is not None:
+            yield content_node(state.graph, state.graph.node(device.node)).name, disk
+
+
+# --- imagined -------------------------------------------------------------------------------------
+
+
+def names_of(command: Command) -> tuple[str, ...]:
+    """The disks that a command names, as node names or otherwise, in its order."""
+    return tuple(_names(command))
+
+
+def _names(command: Command) -> Iterator[str]:
+    arguments = command.arguments
+    if command.execute.startswith("snapshot-"):
+        devices = arguments.get("devices")
+        yield from (n for n in devices if isinstance(n, str)) if isinstance(devices, list) else ()
+        if isinstance(arguments.get("vmstate"), str):
+            yield str(arguments["vmstate"])
+    elif command.execute == "transaction":
+        for action in actions_of(command):
+            yield from _one(action.get("data"))
+    elif command.execute.startswith("blockdev-snapshot"):
+        yield from _one(arguments)
+
+
+def _one(data: object) -> Iterator[str]:
+    if isinstance(data, Mapping):
+        for key in ("device", "node"):
+            if isinstance(data.get(key), str):
+                yield data[key]
+
+
+def actions_of(command: Command) -> tuple[Mapping[str, object], ...]:
+    """The actions of a transaction, as far as they can be read."""
+    actions = command.arguments.get("actions")
+    if command.execute != "transaction" or not isinstance(actions, list):
+        return ()
+    return tuple(action for action in actions if isinstance(action, Mapping))
+
+
+def _imagined(listing: Listing) -> Stage:
+    added = {
+        str(command.arguments.get("node-name"))
+        for command in listing.commands
+        if command.execute == "blockdev-add"
+    }
+    held = _held_before(listing)
+    names = dict.fromkeys(n for c in listing.commands for n in names_of(c) if n not in added)
+    disks = [DiskDescription(name, snapshots=tuple(held.get(name, {}).values())) for name in names]
+    unchecked = [
+        "which disks the VM has, and whether each can hold a snapshot",
+        "whether the names are node names, -drive ids or qdev ids of this VM",
+        "which snapshots were there before",
+    ]
+    if not listing.starts_paused and listing.kind == "lines":
+        unchecked.append("whether the VM runs at the beginning (taken for running)")
+    version = listing.version or _IMAGINED_VERSION
+    if not listing.version:
+        unchecked.append("what this QEMU's version and schema can do")
+    run_state = "paused" if listing.starts_paused else "running"
+    try:
+        state = vm_state(version, disks, run_state=run_state)
+    except BadInput:
+        state = vm_state(_OLDEST, disks, run_state=run_state)
+    numbers = tuple(int(part) for part in listing.version.split(".") if part)
+    return Stage(_grown_up(state), None, numbers, unchecked=tuple(unchecked))
+
+
+def _grown_up(state: VmState) -> VmState:
+    # A node that is named and imagined as a disk may be called like another's protocol node.
+    names = [node.name for node in state.graph.nodes]
+    last = {name: place for place, name in enumerate(names)}
+    nodes = tuple(node for place, node in enumerate(state.graph.nodes) if last[node.name] == place)
+    return evolve(state, graph=evolve(state.graph, nodes=nodes))
+
+
+def _held_before(listing: Listing) -> dict[str, dict[str, Snapshot]]:
+    """Snapshots that a sequence loads or deletes without having made them, by node and tag."""
+    held: dict[str, dict[str, Snapshot]] = {}
+    made: set[tuple[str, str]] = set()
+    for command in listing.commands:
+        for tag, snapshot_id in _tags_needed(command):
+            for name in names_of(command):
+                if (name, tag) in made or tag in held.get(name, {}):
+                    continue
+                loads = command.execute == "snapshot-load"
+                size = int(not loads or name == command.arguments.get("vmstate"))
+                number = snapshot_id or str(len(held.get(name, {})) + 1)
+                snapshot = Snapshot(number, tag, _CLOCK_NS, size)
+                held.setdefault(name, {})[tag] = snapshot
+        made.update(_made(command))
+    return held
+
+
+def _tags_needed(command: Command) -> Iterator[tuple[str, str]]:
+    if command.execute in ("snapshot-load", "snapshot-delete"):
+        yield str(command.arguments.get("tag", "")), ""
+    elif command.execute == "blockdev-snapshot-delete-internal-sync":
+        arguments = command.arguments
+        yield str(arguments.get("name", "")), str(arguments.get("id", ""))
+
+
+def _made(command: Command) -> Iterator[tuple[str, str]]:
+    if command.execute == "snapshot-save":
+        tag = str(command.arguments.get("tag", ""))
+        yield from ((name, tag) for name in names_of(command))
+    for data in (*(a.get("data") for a in actions_of(command)), command.arguments):
+        if isinstance(data, Mapping) and "name" in data and "id" not in data:
+            yield from ((name, str(data["name"])) for name in _one(data))

@@ -1,0 +1,200 @@
+"""Tries a sequence, command by command, and collects what the rules find.
+
+Between two commands the guest works wherever it can run, a migration of a running guest goes on to
+its end, and a background one of a stopped guest does not begin until somebody asks for it: each time
+what does the most harm, since QEMU promises nothing better.  What a recording shows is believed: a
+command that was refused there does nothing here, and one that was answered is not called refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import define, field
+
+from planner.lint.captures import Capture, captures_between, instants
+from planner.lint.moment import Memory, Moment, Rule, bind
+from planner.lint.program import Command, Finding, Listing, Report, Said
+from planner.lint.rules_disks import RULES as DISK_RULES
+from planner.lint.rules_instructions import RULES as INSTRUCTION_RULES
+from planner.lint.rules_jobs import RULES as JOB_RULES
+from planner.lint.rules_jobs import at_the_end, note_event
+from planner.lint.rules_schema import schema_findings
+from planner.lint.rules_tags import RULES as TAG_RULES
+from planner.lint.vm import Stage, set_the_stage
+from planner.model.facts import Facts
+from planner.semantics import Result, VmState, execute, guest_step, run_background
+
+__all__ = ["RULES", "RULE_IDS", "lint"]
+
+RULES: tuple[Rule, ...] = (*DISK_RULES, *TAG_RULES, *INSTRUCTION_RULES, *JOB_RULES)
+RULE_IDS = (
+    "action-unknown", "active-before-undo", "arguments-malformed", "background-incompatible",
+    "background-unsafe", "command-lacking", "command-refused", "completion-mode-grouped",
+    "cont-after-failed-load", "delete-by-name", "device-twice", "disk-busy", "disk-read-only",
+    "disk-unknown", "external-data-file", "fd-takes-no-file", "filter-and-child",
+    "format-without-snapshots", "hmp-snapshot", "image-corrupt", "job-failed", "job-id-malformed",
+    "job-id-reused", "job-not-dismissed", "load-unchecked", "name-not-node", "name-not-root",
+    "node-below-disk", "nodes-active", "old-until-new", "one-instant", "outcome-seen", "overlay-ready",
+    "qemu-aborts", "run-state-restored", "snapshot-sync-overwrites", "snapshots-full",
+    "stream-readable", "tag-all-digits", "tag-empty", "tag-on-some-disks", "tag-taken", "tag-too-long",
+    "tracking-before-resume", "vmstate-before-snapshot", "vmstate-encrypted", "vmstate-not-in-devices",
+)  # fmt: skip
+"""Every rule and code that a finding may carry."""
+_NOT_MODELLED = "the simulator does not model"
+
+
+def lint(listing: Listing, facts: Facts | None = None) -> Report:
+    """Find what is wrong with a sequence of QMP commands.
+
+    Args:
+        listing: The sequence.
+        facts: The VM that it is for; None: what the sequence tells of it, in its favour.
+    """
+    walk = _Walk(listing, set_the_stage(listing, facts))
+    walk.go()
+    findings = tuple(sorted(set(walk.findings)))
+    unchecked = (*walk.stage.unchecked, *walk.unchecked)
+    return Report(listing.source, listing.kind, len(listing.commands), findings, unchecked)
+
+
+@define
+class _Walk:
+    """How far the sequence has come."""
+
+    listing: Listing
+    stage: Stage
+    state: VmState = field(init=False)
+    memory: Memory = field(factory=Memory)
+    findings: list[Finding] = field(factory=list)
+    unchecked: dict[str, None] = field(factory=dict)
+    captures: list[Capture] = field(factory=list)
+    pause: int = 0
+    migration: tuple[Command, int] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.state = self.stage.state
+
+    def go(self) -> None:
+        for entry in self.listing.entries:
+            if self.state.died:
+                break
+            if isinstance(entry, Said):
+                note_event(self._moment(Command(entry.line, "")), entry)
+            else:
+                self._command(entry)
+        if not self.state.died:
+            self._world_goes_on(Command(0, "", {}), at_end=True)
+            self._check_run_state()
+            self.findings.extend(at_the_end(self.memory))  # what comes after an abort is not read
+        self.findings.extend(instants(self.captures))
+
+    def _moment(self, command: Command) -> Moment:
+        arguments = bind(command.arguments, self.stage.aliases)
+        return Moment(command, arguments, self.state, self.stage, self.listing, self.memory)
+
+    def _command(self, command: Command) -> None:
+        self._world_goes_on(command)
+        at = self._moment(command)
+        found = list(schema_findings(at, self.unchecked))
+        fits = not found
+        for rule in RULES:
+            found.extend(rule(at))
+        if not command.refused and fits:
+            found.extend(self._do(at, told=bool(found)))
+        self.findings.extend(found)
+
+    # --- what a command does ------------------------------------------------------------------
+
+    def _do(self, at: Moment, *, told: bool) -> list[Finding]:
+        if at.execute == "qmp_capabilities":
+            return []  # every session begins with it
+        result = execute(self.state, at.execute, at.arguments)
+        if result.error is not None and _NOT_MODELLED in result.error.desc:
+            if not at.execute.startswith("query-"):
+                self.unchecked[f"line {at.command.line}: what {at.execute} does here"] = None
+            return []
+        self._move_to(result.state, at.command)
+        self._note(at)
+        return self._judge(at, result, told=told)
+
+    def _move_to(self, state: VmState, command: Command) -> None:
+        self.captures.extend(captures_between(self.state, state, command, self.pause))
+        if state.running != self.state.running:
+            self.pause += 1
+            self.memory.stops = 0 if state.running else command.line
+        self.state = state
+
+    def _note(self, at: Moment) -> None:
+        if at.execute == "migrate" and self.state.migration.under_way:
+            self.migration = (at.command, self.pause)
+            if self.state.migration.background and not self.state.running:
+                self.memory.pending_background = at.command.line
+
+    def _judge(self, at: Moment, result: Result, *, told: bool) -> list[Finding]:
+        died = result.state.died
+        if died and died != "quit":
+            inactive = at.execute == "blockdev-snapshot-delete-internal-sync"
+            rule = "active-before-undo" if inactive else "qemu-aborts"
+            fact = " on a node that is inactive after a migration (fact 35)" if inactive else ""
+            remedy = "cont first, or from 10.0 blockdev-set-active" if inactive else ""
+            return [at.finding(rule, f"QEMU aborts here{fact}: {died}", remedy)]
+        if result.error is not None:
+            of_ours = at.execute == "job-dismiss" and at.text("id") in self.memory.jobs
+            if told or of_ours or at.command.answered or at.memory.pending_background:
+                return []
+            return [at.finding("command-refused", f"QEMU says: {result.error.desc}")]
+        return self._judge_job(at, told=told)
+
+    def _judge_job(self, at: Moment, *, told: bool) -> list[Finding]:
+        job = self.state.job(at.text("job-id")) if at.execute.startswith("snapshot-") else None
+        if job is None or not job.error:
+            return []
+        if at.execute == "snapshot-load":
+            self.memory.failed_load = at.command.line
+        if told:
+            return []
+        return [at.finding("job-failed", f"the job will fail; QEMU says: {job.error}")]
+
+    # --- what happens besides -----------------------------------------------------------------
+
+    def _world_goes_on(self, command: Command, *, at_end: bool = False) -> None:
+        self.state = guest_step(self.state)
+        if self._migration_moves(command) or at_end:
+            source, pause = self.migration or (command, self.pause)
+            before = self.pause
+            self.pause = pause
+            self._move_to(run_background(self.state).state, source)
+            self.pause = max(self.pause, before)
+            self.memory.pending_background = 0
+        self.state = guest_step(self.state)
+
+    def _migration_moves(self, command: Command) -> bool:
+        if not self.state.background:
+            return False
+        if not self.memory.pending_background:
+            return True
+        if self.state.running:
+            return True  # resumed too early: the guest has worked, and QEMU stops it again
+        return command.execute == "query-migrate" and _shows_tracking(command)
+
+    def _check_run_state(self) -> None:
+        began, ends = self.stage.state.running, self.state.running
+        wanted = began if self.listing.kind == "lines" else not self.listing.ends_paused
+        if wanted and not ends and self.memory.stops:
+            commands = [c for c in self.listing.commands if c.line == self.memory.stops]
+            name = commands[0].execute if commands else ""
+            text = f"the guest ran, and is left in {self.state.run_state} by this"
+            self.findings.append(
+                Finding(self.memory.stops, "run-state-restored", name, text, "end with cont")
+            )
+
+
+def _shows_tracking(command: Command) -> bool:
+    """Whether a poll can have seen write tracking: a recording may show that it did not."""
+    if not command.answered or not isinstance(command.reply, Mapping):
+        return True
+    ram = command.reply.get("ram")
+    if not isinstance(ram, Mapping):
+        return False
+    return any(bool(ram.get(key)) for key in ("normal", "duplicate"))

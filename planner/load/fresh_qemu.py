@@ -1,0 +1,329 @@
+"""Going back to a snapshot in a fresh QEMU: which files it opens, how it starts, what it is told.
+
+Nothing that the snapshot consists of is ever written again, so it can be restored any number of times:
+
+- a frozen image gets another new overlay; what the VM wrote since stays in the overlay of before;
+- an internal part stays in its image.  An overlay cannot be put on it, since an overlay lies on an image
+  as it is now.  So the image is reverted, by id (fact 9), which gives up what it holds now; or, with a
+  folder for copies, what it held is written to a new image and the old one is not touched at all.  Where
+  the machine state is inside an image as well, the whole images are copied: a converted image holds the
+  disk's content only, and `snapshot-load` reverts each disk by itself;
+- a stream of machine state is only read.
+
+QEMU starts with ``-S``, so that nothing runs before everything is known to be right.  A stream is read
+by ``-incoming defer`` and `migrate-incoming`: by its path (``file:``) where QEMU knows that, before 8.2
+by a descriptor that is passed over the socket (fact 31); no command line of a shell is ever made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+
+from attrs import evolve, frozen
+
+from planner.errors import Problem, Refused
+from planner.model.facts import Facts, QemuVersion
+from planner.model.file_record import NO_FILES, FileRecord
+from planner.model.image import Image
+from planner.model.manifest import Manifest, ManifestPart, PartKind
+from planner.parts.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
+from planner.parts.file_checks import FoundFile, file_problems
+from planner.parts.left_out_checks import left_out_problems
+from planner.parts.part_checks import internal_problems, manifest_problems, stream_problems
+from planner.program.program import DESCRIPTOR_NAME
+from planner.program.resolution import Settings
+from planner.program.settings import left_as_found, settings_commands, settings_of_stream
+
+__all__ = [
+    "Readied",
+    "RestorePlan",
+    "RestoredDisk",
+    "expected",
+    "plan_restore",
+    "qmp_steps",
+    "reading_settings",
+    "restored_problems",
+]
+
+_FILE_URI_SINCE = (8, 2)
+_MAPPED = "mapped-ram"
+
+Images = Mapping[str, Mapping[str, Image]]
+
+
+class Readied(StrEnum):
+    """How a disk is made what it was."""
+
+    NEW_OVERLAY = "new-overlay"
+    """A new overlay on the frozen image."""
+    REVERT = "revert"
+    """The image is reverted to its snapshot; what it holds now is lost."""
+    CONVERT = "convert"
+    """What the snapshot holds is written to a new image."""
+    COPY = "copy"
+    """The image is copied with all its snapshots."""
+    AS_IT_IS = "as-it-is"
+    """Nothing beforehand: `snapshot-load` reverts it in the new QEMU; what it holds now is lost."""
+
+
+LOSING = (Readied.REVERT, Readied.AS_IT_IS)
+
+
+@frozen
+class RestoredDisk:
+    """One disk.
+
+    Attributes:
+        part: Where its part is.
+        how: How it is made what it was.
+        file: What the new QEMU opens.
+        format: Its format.
+    """
+
+    part: ManifestPart
+    how: Readied
+    file: str
+    format: str
+
+
+@frozen
+class RestorePlan:
+    """A restore with nothing left to decide.
+
+    Attributes:
+        manifest: The snapshot.
+        disks: In the manifest's order.
+        stream: Machine state in a file; None where there is none.
+        accepted: What may differ of the fresh QEMU, and of what was left out.
+    """
+
+    manifest: Manifest
+    disks: tuple[RestoredDisk, ...]
+    stream: ManifestPart | None = None
+    accepted: Accepted = NOTHING_ACCEPTED
+
+    @property
+    def loads(self) -> bool:
+        """Whether the machine state is inside an image, and `snapshot-load` reads it."""
+        return self.stream is None and self.manifest.vmstate is not None
+
+    @property
+    def loses(self) -> tuple[RestoredDisk, ...]:
+        """The disks whose present content is lost."""
+        return tuple(disk for disk in self.disks if disk.how in LOSING)
+
+    @property
+    def reverts(self) -> bool:
+        """Whether an image is reverted before QEMU is started, so that nothing can be asked before."""
+        return any(disk.how is Readied.REVERT for disk in self.disks)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What QEMU's command line needs beside the VM's own arguments."""
+        return ("-S", "-incoming", "defer") if self.stream else ("-S",)
+
+
+def plan_restore(  # noqa: PLR0913 - what it depends on
+    manifest: Manifest,
+    images: Images,
+    sizes: Mapping[str, int | None],
+    others: Sequence[Manifest] = (),
+    *,
+    copies: str = "",
+    taken: Iterable[str] = (),
+    files: Mapping[str, FileRecord] = NO_FILES,
+    accepted: Accepted = NOTHING_ACCEPTED,
+    saved: Mapping[str, FoundFile] | None = None,
+) -> RestorePlan:
+    """Decide a restore.
+
+    Args:
+        manifest: The snapshot.
+        images: By disk, its images by file, as they are on the disk.
+        sizes: Bytes of each stream's file; None where it is not there.
+        others: The other snapshots of its VM, so that none of theirs is written to.
+        copies: Folder for copies of images that would else be reverted; empty: they are reverted.
+        taken: Paths at which there is something.
+        files: What the images are that were left out (`planner.host.left_out.look_at_left_out`).
+        accepted: What may differ.
+        saved: The files that must be what they were, as they are.
+
+    Raises:
+        Refused: With every problem; nothing was changed.
+    """
+    problems = sorted(
+        {
+            *_problems(manifest, images, sizes),
+            *file_problems(manifest, saved or {}),
+            *(_uncopied(manifest, images) if copies else _needed(manifest, others)),
+            *not_accepted(left_out_problems(manifest, files), accepted),
+        }
+    )
+    if problems:
+        message = f"snapshot {manifest.tag!r} cannot be restored safely"
+        raise Refused(message, problems=tuple(problems), code="load-refused")
+    names = set(taken)
+    disks = []
+    for part in manifest.parts:
+        if part.kind is not PartKind.STREAM:
+            disk = _restored(manifest, part, copies, names)
+            names.add(disk.file)
+            disks.append(disk)
+    streams = manifest.of_kind(PartKind.STREAM)
+    return RestorePlan(manifest, tuple(disks), streams[0] if streams else None, accepted)
+
+
+def _problems(
+    manifest: Manifest, images: Images, sizes: Mapping[str, int | None]
+) -> Iterator[Problem]:
+    yield from manifest_problems(manifest)
+    yield from internal_problems(manifest, images)
+    yield from stream_problems(manifest, sizes)
+    for part in manifest.of_kind(PartKind.OVERLAY):
+        base = images.get(part.disk, {}).get(part.file)
+        if base is None:
+            yield Problem(
+                "file-missing", part.disk, f"its frozen image {part.file} cannot be looked at"
+            )
+        elif (base.format, base.virtual_size_bytes) != (part.format, part.virtual_size_bytes):
+            was = f"{part.format} of {part.virtual_size_bytes} bytes"
+            now = f"{base.format} of {base.virtual_size_bytes}"
+            words = f"its frozen image was {was} and is {now}"
+            yield Problem("part-size-differs", part.disk, words)
+
+
+def _uncopied(manifest: Manifest, images: Images) -> Iterator[Problem]:
+    """Images that cannot be copied whole: the name of what lies under them may be relative."""
+    holder = manifest.vmstate
+    if holder is None or holder.kind is not PartKind.INTERNAL:
+        return
+    for part in manifest.of_kind(PartKind.INTERNAL):
+        image = images.get(part.disk, {}).get(part.file)
+        if image is not None and image.backing:
+            words = (
+                f"{part.file} lies on {image.backing[0]}, and is not copied with its machine state"
+            )
+            yield Problem("load-cannot", part.disk, words, "leave --copy-to out")
+
+
+def _needed(manifest: Manifest, others: Sequence[Manifest]) -> Iterator[Problem]:
+    """Images that would be reverted, and that another snapshot has frozen as they are."""
+    frozen_by = {
+        part.file: other.tag
+        for other in others
+        for part in other.of_kind(PartKind.OVERLAY)
+        if other.tag != manifest.tag
+    }
+    for part in manifest.of_kind(PartKind.INTERNAL):
+        if part.file in frozen_by:
+            yield Problem(
+                "part-needed",
+                part.disk,
+                f"{part.file} would be reverted, and is frozen as a part of {frozen_by[part.file]!r}",
+                "restore into copies (--copy-to FOLDER), or delete that snapshot first",
+            )
+
+
+def _restored(manifest: Manifest, part: ManifestPart, copies: str, taken: set[str]) -> RestoredDisk:
+    folder = copies.rstrip("/")
+    if part.kind is PartKind.OVERLAY:
+        # Always beside the first one, so that `restored_problems` finds it.
+        own_folder, _, name = part.overlay_file.rpartition("/")
+        return RestoredDisk(part, Readied.NEW_OVERLAY, _free(own_folder, name, taken), "qcow2")
+    holder = manifest.vmstate
+    inside = holder is not None and holder.kind is PartKind.INTERNAL
+    if not folder:
+        return RestoredDisk(
+            part, Readied.AS_IT_IS if inside else Readied.REVERT, part.file, part.format
+        )
+    file = _free(folder, part.file.rpartition("/")[2], taken)
+    return RestoredDisk(part, Readied.COPY if inside else Readied.CONVERT, file, part.format)
+
+
+def _free(folder: str, name: str, taken: set[str]) -> str:
+    before, after = _around_number(name)
+    number = 1
+    while f"{folder}/{before}{number}{after}" in taken:
+        number += 1
+    return f"{folder}/{before}{number}{after}"
+
+
+def _around_number(name: str) -> tuple[str, str]:
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or not stem:
+        stem, suffix = name, "qcow2"
+    return f"{stem}.restored-", f".{suffix}"
+
+
+def restored_problems(manifest: Manifest, taken: Iterable[str]) -> Iterator[Problem]:
+    """Why its overlays must not be merged into their bases: restored disks lie on these as well.
+
+    Args:
+        manifest: The snapshot.
+        taken: Paths at which there is something.
+    """
+    names = sorted(taken)
+    for part in manifest.of_kind(PartKind.OVERLAY):
+        folder, _, name = part.overlay_file.rpartition("/")
+        before, after = _around_number(name)
+        pattern = re.compile(re.escape(f"{folder}/{before}") + r"\d+" + re.escape(after))
+        for path in filter(pattern.fullmatch, names):
+            yield Problem(
+                "part-needed",
+                part.disk,
+                f"{path} was made by a restore, and lies on {part.file} too: a merge would change it",
+                "remove it if nobody needs it, or --overlays keep",
+            )
+
+
+def reading_settings(plan: RestorePlan, facts: Facts | None = None) -> Settings:
+    """What the fresh QEMU's migration settings are to be while it reads a stream (fact 64).
+
+    Args:
+        plan: What is restored.
+        facts: The QEMU; None: it is not there yet, and taken to have ordinary settings.
+    """
+    if plan.stream is None:
+        return Settings()
+    mapped = (_MAPPED,) if plan.stream.format == _MAPPED else ()
+    if facts is None:
+        return Settings(
+            capabilities=tuple((name, True) for name in mapped),
+            capabilities_before=tuple((name, False) for name in mapped),
+        )
+    return settings_of_stream(facts, (*mapped, *left_as_found(facts)), {})
+
+
+def qmp_steps(
+    plan: RestorePlan, qemu: QemuVersion, settings: Settings | None = None
+) -> Iterator[tuple[str, dict[str, object]]]:
+    """What the fresh QEMU is told before the guest may run: commands with their arguments.
+
+    Args:
+        plan: What is restored.
+        qemu: The QEMU that is started; before 8.2 a descriptor goes with `getfd`.
+        settings: What it is set to (`reading_settings`).
+    """
+    if plan.stream is not None:
+        wanted = reading_settings(plan) if settings is None else settings
+        yield from settings_commands(wanted.capabilities, wanted.parameters)
+        if (qemu.major, qemu.minor) >= _FILE_URI_SINCE:
+            yield "migrate-incoming", {"uri": f"file:{plan.stream.file}"}
+        else:
+            yield "getfd", {"fdname": DESCRIPTOR_NAME}
+            yield "migrate-incoming", {"uri": f"fd:{DESCRIPTOR_NAME}"}
+
+
+def expected(plan: RestorePlan) -> Manifest:
+    """The manifest as the fresh QEMU should show it: internal parts at their files of now.
+
+    What `snapshot-load` has nothing to do with, disks under new overlays, counts as left out.
+    """
+    files = {disk.part.disk: disk.file for disk in plan.disks}
+    internal = tuple(
+        evolve(part, file=files[part.disk]) for part in plan.manifest.of_kind(PartKind.INTERNAL)
+    )
+    overlays = tuple(part.disk for part in plan.manifest.of_kind(PartKind.OVERLAY))
+    return evolve(plan.manifest, parts=internal, excluded=(*plan.manifest.excluded, *overlays))

@@ -1,0 +1,261 @@
+"""Whether a snapshot can be loaded: everything is asked before one disk is touched.
+
+QEMU's `snapshot-load` stops the guest first, looks afterwards, reverts disk by disk, has no way back,
+and leaves a failed load in `restore-vm` (facts 18 to 20).  So whatever can make it fail, or make it
+succeed with the wrong thing, is looked for here, on all disks, and told all at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+from attrs import field, frozen
+
+from planner.compile.refusals import can_be_internal
+from planner.compile.refusals import vm_problems as busy_problems
+from planner.errors import Problem, Refused, in_order
+from planner.model.facts import Disk, Facts
+from planner.model.file_record import NO_FILES, FileRecord
+from planner.model.image import Image
+from planner.model.manifest import Manifest, PartKind
+from planner.model.request import RunStateAfter
+from planner.model.tag import tag_problems
+from planner.parts.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
+from planner.parts.file_checks import FoundFile, file_problems
+from planner.parts.left_out_checks import left_out_problems
+from planner.parts.part_checks import internal_problems, manifest_problems, vm_problems
+from planner.program.resolution import Settings
+from planner.program.schema import Schema
+from planner.program.settings import settings_for
+
+__all__ = ["LoadOrder", "LoadedPart", "load_problems", "order_load"]
+
+_LOADABLE = ("restore-vm", "prelaunch")
+"""Run states beside running and paused that a load leads out of: after a load that failed (fact 18),
+and before a QEMU that was started with ``-S`` has run."""
+
+_MINDS_ERRORS_SINCE = (10, 0)
+
+
+@frozen
+class LoadedPart:
+    """One disk that is reverted.
+
+    Attributes:
+        disk: Canonical name.
+        node: Live name of its image node: never a filter's (fact 45).
+        snapshot_id: Id of its part.
+        vm_clock_ns: The part's instant.
+        names: What QEMU may call the disk in an error: its node's name, or its ``-drive`` id.
+    """
+
+    disk: str
+    node: str
+    snapshot_id: str
+    vm_clock_ns: int
+    names: tuple[str, ...] = ()
+
+
+@frozen
+class LoadOrder:
+    """A load that passed the preflight, with nothing left to decide.
+
+    Attributes:
+        tag: The snapshot's tag.
+        job_id: Of the job; nobody else's.
+        vmstate: Live node that holds the machine state.
+        parts: In the order in which QEMU reverts them.
+        run_state_before: What the VM is brought back to where nothing was reverted.
+        run_state_after: ``running`` or ``paused``.
+        stopped: Whether the guest was paused already, for this load.
+        way_back: Tag of the snapshot of what was there before the load; empty: none.
+        outside: What the snapshot never held, and the load leaves as it is: name and type.
+        settings: What the VM's migration settings are to be meanwhile.
+        minds_errors: Whether this QEMU would revert the disks and then fail as long as it remembers that
+            a migration failed (fact 65).
+        forgets_error: Whether it does remember one, and has to forget it first.
+    """
+
+    tag: str
+    job_id: str
+    vmstate: str
+    parts: tuple[LoadedPart, ...]
+    run_state_before: str
+    run_state_after: str
+    stopped: bool = False
+    way_back: str = ""
+    outside: tuple[tuple[str, str], ...] = ()
+    settings: Settings = field(factory=Settings)
+    minds_errors: bool = False
+    forgets_error: bool = False
+
+
+def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
+    manifest: Manifest,
+    facts: Facts,
+    images: Mapping[str, Mapping[str, Image]],
+    files: Mapping[str, FileRecord] = NO_FILES,
+    accepted: Accepted = NOTHING_ACCEPTED,
+    saved: Mapping[str, FoundFile] | None = None,
+) -> tuple[Problem, ...]:
+    """Everything that speaks against a load, in canonical order; empty: it can be done.
+
+    Args:
+        manifest: The snapshot.
+        facts: The VM now.
+        images: What its disks' images hold (`planner.parts.part_image.images_of_vm`).
+        files: What the images are that were left out (`planner.host.left_out.look_at_left_out`).
+        accepted: What may differ.
+        saved: The files that must be what they were, as they are, where they can be seen.
+    """
+    problems = [
+        *tag_problems(manifest.tag),
+        *manifest_problems(manifest),
+        *internal_problems(manifest, images),
+        *file_problems(manifest, saved or {}),
+        *vm_problems(manifest, facts),
+        *left_out_problems(manifest, files, facts),
+        *_vm_busy(facts),
+        *_machine_state(manifest),
+        *Schema.of(facts.schema).problems("snapshot-load", _example()),
+    ]
+    by_name = {disk.name: disk for disk in facts.disks}
+    for part in manifest.of_kind(PartKind.INTERNAL):
+        disk = by_name.get(part.disk)
+        if disk is not None:
+            problems += _disk_problems(disk, part.file, manifest.tag)
+    return in_order(not_accepted(problems, accepted))
+
+
+def _example() -> dict[str, object]:
+    return {"job-id": "j", "tag": "t", "vmstate": "n", "devices": ["n"]}
+
+
+def _vm_busy(facts: Facts) -> Iterator[Problem]:
+    for problem in busy_problems(facts, machine_state=False):
+        if problem.code != "run-state-unsupported" or facts.run_state not in _LOADABLE:
+            yield problem
+
+
+def _machine_state(manifest: Manifest) -> Iterator[Problem]:
+    holder = manifest.vmstate
+    if holder is None:
+        yield Problem(
+            "disk-only",
+            manifest.tag,
+            "it holds no machine state, and no QMP command reverts a disk (fact 21)",
+            "end the VM, then `snapplan load --offline`",
+        )
+    elif holder.kind is not PartKind.INTERNAL:
+        yield Problem(
+            "load-cannot",
+            manifest.tag,
+            "its machine state is in a file of its own: it is read by a QEMU that starts with it "
+            "(fact 32)",
+            "end the VM, then `snapplan load --run TEMPLATE`, or without it to see the way",
+        )
+    for part in manifest.of_kind(PartKind.OVERLAY):
+        yield Problem(
+            "load-cannot",
+            part.disk,
+            "its part is an image under an overlay: no QMP command goes back to it",
+            "end the VM, then `snapplan load --run TEMPLATE`, or without it to see the way",
+        )
+
+
+def _disk_problems(disk: Disk, file: str, tag: str) -> Iterator[Problem]:
+    yield from can_be_internal(disk)
+    if file != disk.filename and any(layer.filename == file for layer in disk.backing):
+        yield Problem(
+            "part-under-overlay",
+            disk.name,
+            f"its part is in {file}, and the guest writes to {disk.filename} above it since",
+            "delete the later snapshots and let their overlays be merged back first",
+        )
+    for bitmap in disk.bitmaps:
+        yield Problem(
+            "dirty-bitmap",
+            disk.name,
+            f"dirty bitmap {bitmap.name!r} would make the load fail when other disks are reverted "
+            "already (fact 20)",
+            "remove it with block-dirty-bitmap-remove",
+        )
+    for user in disk.users:
+        yield Problem(
+            "disk-busy",
+            disk.name,
+            f"block job {user!r} uses it, and would not notice that its data is exchanged",
+            "wait for the job, or cancel it",
+        )
+    for snapshot in disk.snapshots:
+        if snapshot.id == tag and snapshot.name != tag:
+            yield Problem(
+                "tag-is-an-id",
+                disk.name,
+                f"the tag {tag!r} is the id of its snapshot {snapshot.name!r}: QEMU would revert to "
+                "that one (fact 9)",
+                "revert by id with qemu-img, offline",
+            )
+
+
+def order_load(  # noqa: PLR0913, PLR0917 - what it depends on
+    manifest: Manifest,
+    facts: Facts,
+    images: Mapping[str, Mapping[str, Image]],
+    run_state_after: RunStateAfter = RunStateAfter.AS_BEFORE,
+    files: Mapping[str, FileRecord] = NO_FILES,
+    accepted: Accepted = NOTHING_ACCEPTED,
+    saved: Mapping[str, FoundFile] | None = None,
+) -> LoadOrder:
+    """Decide a load; see `load_problems`.
+
+    Raises:
+        Refused: With every problem; the VM was asked questions only.
+    """
+    problems = load_problems(manifest, facts, images, files, accepted, saved)
+    if problems:
+        raise Refused(
+            f"snapshot {manifest.tag!r} cannot be loaded safely",
+            problems=problems,
+            code="load-refused",
+        )
+    by_name = {disk.name: disk for disk in facts.disks}
+    live = facts.live_nodes
+    parts = []
+    vmstate = ""
+    for part in manifest.of_kind(PartKind.INTERNAL):
+        disk = by_name[part.disk]
+        node = live.get(disk.node, disk.node)
+        names = tuple(dict.fromkeys(filter(None, (node, disk.drive_id, disk.qdev_id))))
+        parts.append(LoadedPart(part.disk, node, part.snapshot_id, part.vm_clock_ns, names))
+        if part.vm_state_size_bytes:
+            vmstate = node
+    before = "running" if facts.run_state == "running" else "paused"
+    minds = (facts.qemu.major, facts.qemu.minor) >= _MINDS_ERRORS_SINCE
+    after = before if run_state_after is RunStateAfter.AS_BEFORE else run_state_after.value
+    return LoadOrder(
+        tag=manifest.tag,
+        job_id=_free_job_id(manifest, facts),
+        vmstate=vmstate,
+        parts=tuple(parts),
+        run_state_before=before,
+        run_state_after=after,
+        outside=manifest.outside,
+        settings=settings_for(facts),
+        minds_errors=minds,
+        forgets_error=minds and bool(facts.migration_error),
+    )
+
+
+def _free_job_id(manifest: Manifest, facts: Facts) -> str:
+    words = [manifest.tag, manifest.program_digest, *(part.snapshot_id for part in manifest.parts)]
+    digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
+    taken = {job.id for job in facts.jobs}
+    wanted = f"snapplan-load-{digest}"
+    number = 1
+    job_id = wanted
+    while job_id in taken:
+        number += 1
+        job_id = f"{wanted}-{number}"
+    return job_id

@@ -1,0 +1,174 @@
+"""How a load ends: the truth about each disk, and the VM brought back where nothing was reverted.
+
+Whatever happened, the migration settings that the load changed are put back as far as QEMU answers.
+"""
+
+from __future__ import annotations
+
+from attrs import define, field, frozen
+
+from planner.errors import Problem
+from planner.load.load_checks import LoadOrder
+from planner.load.load_failure import UNTOUCHED, Reverted, everything_perhaps
+from planner.run.actions import Tell
+from planner.run.machine import Flow, Gone, Machine, Silent
+from planner.run.migrating import put_settings
+from planner.run.outcome import Failure, Outcome
+from planner.run.phases import Phase
+
+__all__ = ["EndingLoad", "LoadOutcome"]
+
+
+@frozen
+class LoadOutcome(Outcome):
+    """The end of a load.
+
+    Attributes:
+        loaded: Whether the snapshot was loaded, whole, whatever came after.
+        reverted: What a load that failed did to the disks.
+    """
+
+    loaded: bool = False
+    reverted: Reverted = UNTOUCHED
+
+    def _vm_state(self) -> str:
+        state = f"The VM is {self.run_state}" if self.run_state else "The VM cannot be asked"
+        if self.loaded:
+            return f"{state}; the snapshot is loaded on all its disks."
+        if self.phase is Phase.UNKNOWN:
+            if self.reverted.nothing:
+                return f"{state}; no disk was reverted."
+            return f"{state}; whether the load was done is not known. Do not let the guest run."
+        if self.reverted.nothing:
+            undone = f"; {'; '.join(self.undone)}" if self.undone else ""
+            return f"{state}{undone}; no disk was reverted."
+        return f"{state}, and must not run: its disks may be of two instants; see the problems."
+
+
+@define
+class EndingLoad(Machine):
+    """What a load knows of itself, and how it ends.
+
+    Attributes:
+        order: What to load; it passed the preflight.
+    """
+
+    order: LoadOrder = field(kw_only=True)
+    _unknown: bool = field(init=False, default=False)
+    _loaded: bool = field(init=False, default=False)
+    _reverted: Reverted = field(init=False, default=UNTOUCHED)
+    _settings_left: str = field(init=False, default="")
+
+    def _failure(self, code: str, message: str) -> Failure:
+        return Failure(code, self.context.where or "the start", message)
+
+    def _failed(self, failure: Failure) -> Flow[Outcome]:
+        """Tell the truth, and bring the VM back where nothing was reverted."""
+        yield Tell(f"failed: {failure.where}: {failure.message}")
+        self.context.go(Phase.INSPECTING)
+        if self._unknown and not self._loaded:  # sent, and nothing is known of it
+            self._reverted = everything_perhaps(self.order)
+        try:
+            yield from self._put_settings_back()
+            run_state = yield from self._run_state()
+            if not self._loaded and self._reverted.nothing:
+                return (yield from self._bring_back(failure, run_state))
+        except Gone:
+            return self._gone(failure)
+        except Silent as silent:
+            return self._silent(failure, silent)
+        except Exception as error:  # noqa: BLE001 - likewise: then nothing is known
+            return self._silent(failure, Silent(str(error)))
+        left = self._settings_problems()
+        if not self._loaded:
+            left = (*self._reverted.problems(self.order), *left)
+        elif run_state != self.order.run_state_after or not left:
+            words = (
+                f"the snapshot is loaded, and the VM is {run_state!r} where "
+                f"{self.order.run_state_after!r} was asked for"
+            )
+            remedy = "stop or continue it by hand"
+            left = (Problem("run-state-changed", "vm", words, remedy), *left)
+        return self._end(Phase.INCOMPLETE, run_state, failure, left)
+
+    def _put_settings_back(self) -> Flow[str]:
+        """Make the migration settings again what they were; why that cannot be done, or nothing."""
+        if not self.context.settings_changed:
+            return ""
+        found = self.order.settings
+        before = (found.capabilities_before, found.parameters_before)
+        why = yield from put_settings(self._answer, *before)
+        self._settings_left = self._settings_left or why
+        self.context.settings_changed = False
+        return why
+
+    def _settings_problems(self) -> tuple[Problem, ...]:
+        if not self._settings_left:
+            return ()
+        words = f"migration settings are not as they were: {self._settings_left}"
+        return (Problem("settings-left", "vm", words, "set them by hand"),)
+
+    def _bring_back(self, failure: Failure, run_state: str) -> Flow[Outcome]:
+        wanted = self.order.run_state_before
+        undone: tuple[str, ...] = ()
+        stopped = self.context.sent_stop or self.order.stopped
+        if wanted == "running" and stopped and run_state in ("paused", "restore-vm"):
+            run_state = yield from self._bring_to("cont", "running")
+            undone = ("resumed the guest",)
+        self.context.go(Phase.UNDOING)
+        self.context.go(Phase.RESTORING)
+        left = self._settings_problems()
+        if wanted == "running" and run_state != "running":
+            words = f"the VM is {run_state!r} and was {wanted!r} before the load"
+            left = (Problem("run-state-changed", "vm", words, "bring it back by hand"), *left)
+        self.context.go(Phase.INCOMPLETE if left else Phase.UNDONE)
+        return self._outcome(run_state, failure, left, undone)
+
+    def _gone(self, failure: Failure) -> Outcome:
+        if self._unknown and not self._loaded:
+            self._reverted = everything_perhaps(self.order)
+        left: tuple[Problem, ...] = ()
+        if self._loaded:
+            words = "the snapshot was loaded, and then QEMU ended: the guest is gone"
+            left = (Problem("run-state-changed", "vm", words, "start QEMU, and load it again"),)
+        elif not self._reverted.nothing:
+            left = self._reverted.problems(self.order)
+        phase = Phase.INCOMPLETE if left else Phase.UNDONE
+        if self.context.phase is Phase.STEPPING:
+            self.context.go(Phase.INSPECTING)
+        return self._end(phase, "gone", failure, left)
+
+    def _silent(self, failure: Failure, silent: Silent) -> Outcome:
+        if self.context.phase is Phase.STEPPING:
+            self.context.go(Phase.INSPECTING)
+        if self._unknown and not self._loaded:
+            self._reverted = everything_perhaps(self.order)
+        left = () if self._loaded else self._reverted.problems(self.order)
+        return self._end(Phase.UNKNOWN, "", failure, (silent.problem(), *left))
+
+    def _end(
+        self, phase: Phase, run_state: str, failure: Failure, left: tuple[Problem, ...]
+    ) -> Outcome:
+        if phase is not Phase.UNKNOWN:
+            self.context.go(Phase.UNDOING)
+            self.context.go(Phase.RESTORING)
+        self.context.go(phase)
+        return self._outcome(run_state, failure, left)
+
+    def _outcome(
+        self,
+        run_state: str,
+        failure: Failure | None = None,
+        left: tuple[Problem, ...] = (),
+        undone: tuple[str, ...] = (),
+    ) -> LoadOutcome:
+        return LoadOutcome(
+            self.context.phase,
+            run_state,
+            failure=failure,
+            undone=undone,
+            left=left,
+            events=tuple(self.context.pauses),
+            loaded=self._loaded,
+            reverted=self._reverted,
+        )

@@ -1,0 +1,293 @@
+"""Loads a snapshot on a running VM, without I/O: the machine of `snapplan load`.
+
+    settings - stop - look again - snapshot-load - look - cont - settings
+
+The guest is stopped first, by a command of its own: a failed load then leaves it `paused`, from which
+everything is known to be right, and not in `restore-vm` (fact 18); what the preflight saw is looked at
+once more while nothing can change it; and the guest runs again only when the load is known to be whole.
+
+Before all that the migration settings are made known ones, and an error of an earlier migration is
+forgotten: with either, QEMU would revert the disks and then fail (facts 64 and 65).
+
+A load that failed part way is never continued: the guest would find disks of two instants (fact 20).
+Where nothing was reverted yet, the VM is brought back to what it did before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import define, field
+
+from planner.errors import InternalError
+from planner.load.load_checks import LoadedPart, LoadOrder
+from planner.load.load_ending import EndingLoad, LoadOutcome
+from planner.load.load_failure import UNTOUCHED, everything_perhaps, read_failure
+from planner.model.facts import Snapshot
+from planner.model.image import bitmaps_of_nodes
+from planner.model.replies import jobs_of, migration_of, snapshots_of
+from planner.program.resolution import Settings
+from planner.run.actions import (
+    Action,
+    AwaitEvent,
+    ErrorReply,
+    NoAnswer,
+    Returned,
+    Send,
+    Tell,
+)
+from planner.run.machine import GRACE_S, Flow, Gone, Silent
+from planner.run.migrating import forget_error, put_settings
+from planner.run.observation import Baseline
+from planner.run.outcome import Outcome, failure_of
+from planner.run.phases import Phase
+from planner.run.run_context import RunContext, StepFailed
+from planner.run.waits import await_job
+
+__all__ = ["LOAD_TIMEOUT_S", "LoadMachine", "LoadOutcome"]
+
+LOAD_TIMEOUT_S = 3600.0
+"""QEMU answers nothing while it loads (fact 2), and a machine state may be large."""
+
+_SNAPSHOT_JOBS = ("snapshot-save", "snapshot-load", "snapshot-delete")
+
+
+def _visit_of(order: LoadOrder) -> RunContext:
+    baseline = Baseline(
+        nodes={part.disk: part.node for part in order.parts},
+        roots={},
+        filenames={},
+        ids={},
+        run_state=order.run_state_before,
+    )
+    return RunContext(baseline, holds_pause=order.stopped or order.run_state_before != "running")
+
+
+@define
+class LoadMachine(EndingLoad):
+    """One load.
+
+    Attributes:
+        deadline_s: How long the job may take, in seconds.
+    """
+
+    deadline_s: float = field(kw_only=True, default=LOAD_TIMEOUT_S)
+
+    @classmethod
+    def of(cls, order: LoadOrder, deadline_s: float | None = None) -> LoadMachine:
+        """A load of this order."""
+        return cls(_visit_of(order), order=order, deadline_s=deadline_s or LOAD_TIMEOUT_S)
+
+    @property
+    def begun(self) -> bool:
+        """Whether QEMU may have been told to load."""
+        return self._loaded or self._unknown or not self._reverted.nothing
+
+    def again(self) -> Action | Outcome:
+        """Ask anew what became of a load whose outcome was unknown; what to do next.
+
+        Raises:
+            InternalError: It did not end so.
+        """
+        if self.context.phase is not Phase.UNKNOWN:
+            raise InternalError("there is nothing to ask again", code="illegal-transition")
+        self.context.phase = Phase.STEPPING
+        self.context.connected = False
+        self._reverted = UNTOUCHED
+        self._flow = self._ending(self._go_on())
+        return next(self._flow)
+
+    def _run(self) -> Flow[Outcome]:
+        self.context.go(Phase.STEPPING)
+        return (yield from self._ending(self._load()))
+
+    def _ending(self, doing: Flow[str]) -> Flow[Outcome]:
+        try:
+            run_state = yield from doing
+        except StepFailed as failed:
+            return (yield from self._failed(failed.failure))
+        except Gone:
+            return self._gone(self._failure("vm-gone", "QEMU is gone"))
+        except Silent as silent:
+            return self._silent(self._failure("vm-silent", silent.why), silent)
+        except Exception as error:  # noqa: BLE001 - a reply that nobody thought of, or a bug
+            return (yield from self._failed(failure_of(error, self.context.where or "the start")))
+        self.context.go(Phase.CONFIRMING)
+        self.context.go(Phase.DONE)
+        return self._outcome(run_state)
+
+    def _load(self) -> Flow[str]:
+        steps = list(self._steps())
+        run_state = ""
+        for number, name in enumerate(steps, start=1):
+            yield Tell(name, number, len(steps))
+            self.context.where = f"step {number} of {len(steps)} ({name})"
+            if not self._loaded:
+                self.context.check_wishes()
+            if name == "settings":
+                yield from self._settle_settings()
+            elif name == "snapshot-load":
+                run_state = yield from self._load_job()
+            else:
+                wanted = "running" if name == "cont" else "paused"
+                run_state = yield from self._bring_to(name, wanted)
+                self.context.holds_pause = name == "stop"
+        yield from self._must_put_settings_back()
+        return run_state
+
+    def _must_put_settings_back(self) -> Flow[None]:
+        why = yield from self._put_settings_back()
+        if why:
+            raise self.context.failed("command-refused", f"QEMU says: {why}")
+
+    def _settle_settings(self) -> Flow[None]:
+        """Known settings, and no error of an earlier migration, while nothing is stopped yet."""
+        settings = self.order.settings
+        self.context.settings_changed = True
+        why = yield from put_settings(self._answer, settings.capabilities, settings.parameters)
+        if why:
+            raise self.context.failed("command-refused", f"QEMU says: {why}")
+        if self.order.forgets_error:
+            why, self._settings_left = yield from forget_error(self._answer)
+        if self._settings_left:
+            raise self.context.failed("command-refused", f"QEMU says: {self._settings_left}")
+        if why:
+            words = (
+                f"QEMU remembers that a migration failed, and does not forget it: {why} (fact 65)"
+            )
+            raise self.context.failed("migration-error", words)
+
+    def _go_on(self) -> Flow[str]:
+        """From where nobody knew: the job's end is asked for, or the guest is brought back."""
+        if self._unknown and not self._loaded:
+            yield from self._await_end()
+            self._loaded = True
+        if not self._loaded:
+            raise self.context.failed("vm-silent", "the VM did not answer before it was loaded")
+        if self.order.run_state_after == "running":
+            run_state = yield from self._bring_to("cont", "running")
+        else:
+            run_state = yield from self._run_state()
+        yield from self._must_put_settings_back()
+        return run_state
+
+    def _steps(self) -> Iterator[str]:
+        if self.order.settings != Settings() or self.order.forgets_error:
+            yield "settings"
+        if self.order.run_state_before == "running" and not self.order.stopped:
+            yield "stop"
+        yield "snapshot-load"
+        if self.order.run_state_after == "running":
+            yield "cont"
+
+    def _load_job(self) -> Flow[str]:
+        yield from self._look_again()
+        self._must_be_held()
+        self.context.check_wishes()
+        self.context.job_id = self.order.job_id
+        arguments = {
+            "job-id": self.order.job_id,
+            "tag": self.order.tag,
+            "vmstate": self.order.vmstate,
+            "devices": [part.node for part in self.order.parts],
+        }
+        self._unknown = True
+        response = yield Send("snapshot-load", arguments, self.deadline_s, starts_deadline=True)
+        if isinstance(response, ErrorReply):
+            self._unknown = False  # nothing but a malformed command is refused at once (fact 1)
+            raise self.context.failed("command-refused", f"QEMU says: {response.description}")
+        if isinstance(response, NoAnswer):
+            self.context.connected = not response.lost
+        elif not self.context.job_status:
+            self.context.job_status = "created"  # its events may come later, or never
+        yield from self._await_end()
+        self._loaded = True
+        run_state = yield from self._run_state()
+        if run_state == "running" and self.order.run_state_after != "running":
+            self._must_be_held()
+        return run_state
+
+    def _must_be_held(self) -> None:
+        if self.context.resumed_by_other:
+            raise self.context.failed(
+                "resumed-by-other", "another QMP client let the guest run inside the pause"
+            )
+
+    def _look_again(self) -> Flow[None]:
+        """See once more what the preflight saw: now nothing but another client can change it."""
+        if (yield from self._run_state()) == "running":
+            raise self.context.failed("resumed-by-other", "another QMP client let the guest run")
+        nodes = yield from self._ask("query-named-block-nodes", {"flat": True})
+        held, bitmaps = snapshots_of(nodes), bitmaps_of_nodes(nodes)
+        for part in self.order.parts:
+            if not _holds_just(part, self.order.tag, held.get(part.node, ())):
+                words = f"the snapshots of {part.disk} have changed since they were checked"
+                raise self.context.failed("vm-changed", words)
+            if bitmaps.get(part.node):
+                words = f"{part.disk} has a dirty bitmap since it was checked (fact 20)"
+                raise self.context.failed("vm-changed", words)
+        if self.order.minds_errors and migration_of((yield from self._ask("query-migrate"))).error:
+            raise self.context.failed("vm-changed", "a migration has failed since (fact 65)")
+        for job, _ in jobs_of((yield from self._ask("query-jobs"))):
+            if job.type in _SNAPSHOT_JOBS and job.status not in ("concluded", "null"):
+                raise self.context.failed("vm-changed", f"job {job.id!r} has begun since")
+
+    def _await_end(self) -> Flow[None]:
+        """Wait until the job has ended; raise where it failed.
+
+        A new connection tells what became of a job whose reply was lost: it is there, or there never
+        will be one (fact 51).
+        """
+        if self.context.connected:
+            silent = yield from await_job(self.context, self.order.job_id, self.deadline_s)
+            self.context.connected = silent is None or not silent.lost
+        for _ in range(ROUNDS_OF_WAITING):
+            reply = yield from self._ask("query-jobs")
+            ours = [(job, error) for job, error in jobs_of(reply) if job.id == self.order.job_id]
+            if not ours:
+                yield from self._never_was()
+            job, error = ours[0]
+            if job.status == "concluded":
+                yield from self._dismiss()
+                self._judge(error)
+                return
+            while not self.context.job_ended:
+                if not isinstance((yield AwaitEvent(GRACE_S)), Returned):
+                    break
+        raise Silent(f"job {self.order.job_id} has not ended")
+
+    def _never_was(self) -> Flow[None]:
+        """No job of ours is there: it never began, or somebody else dismissed it."""
+        run_state = yield from self._run_state()
+        seen = bool(self.context.job_status)
+        # We stopped the guest, or found it stopped: a VM that runs is not what it was.
+        if seen or run_state == "running":
+            self._reverted = everything_perhaps(self.order)
+            words = f"job {self.order.job_id} is gone, and nobody can say what it did"
+            raise self.context.failed("job-vanished", words)
+        self._unknown = False
+        raise self.context.failed(
+            "connection-lost", "the connection ended before QEMU began to load"
+        )
+
+    def _judge(self, error: str) -> None:
+        if error:
+            self._reverted = read_failure(error, self.order)
+            self._unknown = False
+            raise self.context.failed("job-failed", f"QEMU says: {error}")
+
+    def _dismiss(self) -> Flow[None]:
+        # Best effort: a concluded job that stays is a nuisance, not a failed load.
+        response = yield Send("job-dismiss", {"id": self.order.job_id})
+        if isinstance(response, NoAnswer):
+            self.context.connected = not response.lost
+        self.context.job_id = ""
+
+
+ROUNDS_OF_WAITING = 3
+
+
+def _holds_just(part: LoadedPart, tag: str, held: tuple[Snapshot, ...]) -> bool:
+    """Whether a node holds the part, and no other snapshot that QEMU could take for it."""
+    named = [snapshot for snapshot in held if tag in (snapshot.name, snapshot.id)]
+    return [(s.id, s.vm_clock_ns) for s in named] == [(part.snapshot_id, part.vm_clock_ns)]

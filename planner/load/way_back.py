@@ -1,0 +1,81 @@
+"""The snapshot of what is there before a load, so that there is a way back.
+
+It is a snapshot like any other: compiled from a request, proved, journaled, with a manifest.  It leaves
+the guest stopped, so that nothing happens between it and the load.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from planner.compile.plan import Plan, compile_request
+from planner.load.load_checks import LoadOrder
+from planner.model.facts import Facts
+from planner.model.manifest import Manifest, PartKind
+from planner.model.outside import outside_of
+from planner.model.request import (
+    Exclude,
+    Internal,
+    InternalMachineState,
+    NoMachineState,
+    Others,
+    Request,
+    RunStateAfter,
+)
+from planner.model.request_text import ReadRequest
+from planner.model.tag import tag_problems
+from planner.run.ports import Backend, Host, Images, Reporter
+from planner.run.pump import HostClock, Pump
+from planner.save.applying import JournaledRun
+from planner.save.save_machine import SaveMachine
+
+__all__ = ["after_keeping", "keeping_plan", "keeping_pump"]
+
+
+def keeping_plan(tag: str, manifest: Manifest, facts: Facts) -> Plan:
+    """A plan that saves all that a load of this snapshot would revert.
+
+    Raises:
+        Refused: It cannot be saved; nothing was sent.
+    """
+    holder = manifest.vmstate
+    reverted = ((part.disk, Internal()) for part in manifest.of_kind(PartKind.INTERNAL))
+    # What is outside of the block layer the load leaves as it is, so the way back need not hold it.
+    request = Request(
+        tag=tag,
+        machine_state=NoMachineState() if holder is None else InternalMachineState(holder.disk),
+        disks=(*reverted, *((outside.name, Exclude()) for outside in outside_of(facts))),
+        others=Others.EXCLUDE,
+        run_state_after=RunStateAfter.PAUSED,
+    )
+    return compile_request(ReadRequest(request, tag_problems(tag)), facts)
+
+
+def keeping_pump(
+    run: JournaledRun,
+    backend: Backend,
+    *,
+    images: Images | None,
+    host: Host | None,
+    reporter: Reporter | None,
+) -> Pump:
+    """Runs that plan, with its journal."""
+    return Pump(
+        SaveMachine.on(run.plan.program, run.facts),
+        backend,
+        images=images,
+        host=host,
+        clock=None if images is None else HostClock(),
+        reporter=reporter,
+        recorder=run.recorder(),
+    )
+
+
+def after_keeping(order: LoadOrder, tag: str) -> LoadOrder:
+    """The load on the VM that the snapshot of what was there has stopped.
+
+    Args:
+        order: Decided before that; a part that has changed since is noticed when the load begins.
+        tag: Of the snapshot of what was there.
+    """
+    return evolve(order, stopped=order.run_state_before == "running", way_back=tag)

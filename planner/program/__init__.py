@@ -1,0 +1,1 @@
+"""What the compiler makes and all others read: the resolution, the program, its settings."""

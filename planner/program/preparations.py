@@ -1,0 +1,184 @@
+"""What a program prepares and tidies up around its captures: settings, files, descriptors.
+
+Part of the verifier: it keeps account of the VM's migration settings and of the files on the host, as
+the steps say, and finds what is used before it is there, left as it should not be, or somebody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
+
+from attrs import define, field
+
+from planner.errors import Problem
+from planner.model.migration import Setting
+from planner.program.program import DESCRIPTOR_NAME, FLUSHES, Step, Target, Undo, UndoKind
+from planner.program.resolution import Overlay, Resolution, Settings
+
+__all__ = ["Preparations"]
+
+
+@define
+class Preparations:
+    """The settings and files as a program changes them.
+
+    Attributes:
+        resolution: What was decided.
+        overlays: Its overlays, by path.
+        images: Disks whose overlay's image has been made.
+        set_capabilities: Capabilities that the program has set, with their values.
+        set_parameters: Parameters that it has set.
+        temporary: Whether the stream's temporary file is there.
+        kept: Whether the stream has its name.
+        descriptor: Whether QEMU was given the stream's descriptor.
+    """
+
+    resolution: Resolution
+    overlays: dict[str, Overlay] = field(init=False)
+    images: set[str] = field(factory=set)
+    set_capabilities: dict[str, bool] = field(factory=dict)
+    set_parameters: dict[str, Setting] = field(factory=dict)
+    temporary: bool = False
+    kept: bool = False
+    descriptor: bool = False
+
+    @overlays.default
+    def _by_path(self) -> dict[str, Overlay]:
+        return {overlay.path: overlay for overlay in self.resolution.overlays}
+
+    @property
+    def _settings(self) -> Settings:
+        return self.resolution.migration_settings
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Capabilities that are on, as far as the program needs to know."""
+        now = dict.fromkeys(self._settings.already_on, True) | self.set_capabilities
+        return frozenset(name for name, on in now.items() if on)
+
+    def take(self, step: Step, where: str, *, ended: bool) -> Iterator[Problem]:
+        """Take account of a step; says what is wrong with it.
+
+        Args:
+            step: The step.
+            where: What to call it.
+            ended: Whether the stream has been completed before it.
+        """
+        try:
+            problems = list(self._take(step, where, ended=ended))
+        except (KeyError, TypeError, AttributeError, ValueError):
+            problems = [Problem("arguments-malformed", where, "its arguments cannot be read")]
+        yield from problems
+
+    def _take(self, step: Step, where: str, *, ended: bool) -> Iterator[Problem]:
+        if step.target is Target.HOST:
+            yield from self._take_host(step, where, ended=ended)
+        elif step.execute == "migrate-set-capabilities":
+            changes = cast("Sequence[Mapping[str, object]]", step.arguments["capabilities"])
+            self.set_capabilities |= {str(c["capability"]): bool(c["state"]) for c in changes}
+            yield from self._check_known(step, where)
+        elif step.execute == "migrate-set-parameters":
+            self.set_parameters |= cast("Mapping[str, Setting]", step.arguments)
+            yield from self._check_known(step, where)
+        elif step.execute == "getfd":
+            if not self.temporary or step.arguments["fdname"] != DESCRIPTOR_NAME:
+                yield Problem("complete", where, "it passes a descriptor of no file that was made")
+            yield from _must_undo(step, where, Undo(UndoKind.CLOSE_DESCRIPTOR))
+            self.descriptor = True
+        elif step.execute == "migrate":
+            yield from self._check_migrate(step, where)
+        elif step.execute == "snapshot-save":
+            yield from self._check_known_settings(where)
+
+    def _check_known(self, step: Step, where: str) -> Iterator[Problem]:
+        before = dict(self._settings.capabilities_before)
+        limits = dict(self._settings.parameters_before)
+        unknown = {*self.set_capabilities} - {*before} | {*self.set_parameters} - {*limits}
+        for name in sorted(unknown):
+            yield Problem("settings-restored", where, f"nothing says what {name} was before")
+        changed = any(before.get(n) is not v for n, v in self.set_capabilities.items())
+        changed = changed or any(limits.get(n) != v for n, v in self.set_parameters.items())
+        if changed and step.precedes:
+            yield from _must_undo(step, where, Undo(UndoKind.RESTORE_SETTINGS))
+
+    def _check_migrate(self, step: Step, where: str) -> Iterator[Problem]:
+        if not self.temporary:
+            yield Problem("complete", where, "the file of the stream is not made before it")
+        by_descriptor = str(step.arguments["uri"]).startswith("fd:")
+        if by_descriptor and not self.descriptor:
+            yield Problem("complete", where, "it writes to a descriptor that QEMU was not given")
+        for name, on in self._settings.capabilities:
+            if self.set_capabilities.get(name) is not on:
+                word = "on" if on else "off"
+                yield Problem("complete", where, f"capability {name} must be {word} before it")
+
+    def _check_known_settings(self, where: str) -> Iterator[Problem]:
+        """QEMU heeds what somebody left on, and says nothing, or crashes (fact 64)."""
+        wanted = {**dict(self._settings.capabilities), **dict(self._settings.parameters)}
+        now: dict[str, object] = {**self.set_capabilities, **self.set_parameters}
+        for name, value in wanted.items():
+            if now.get(name) != value:
+                yield Problem("known-settings", where, f"{name} must be {value!r} before it")
+
+    def _take_host(self, step: Step, where: str, *, ended: bool) -> Iterator[Problem]:
+        if step.execute == "create-overlay":
+            yield from self._take_image(step, where)
+            return
+        if step.execute in FLUSHES:
+            yield from self._check_flush(step, where)
+            return
+        stream = self.resolution.stream
+        paths = (step.arguments["path"], step.arguments["temporary"])
+        if stream is None or paths != (stream.path, stream.temporary):
+            yield Problem("nothing-else", where, "it makes a file that nobody asked for")
+            return
+        yield from _must_undo(step, where, Undo(UndoKind.REMOVE_FILE))
+        if step.execute == "create-stream":
+            self.temporary = True
+            return
+        if not self.temporary or not ended:
+            yield Problem("complete", where, "it names a stream that is not complete")
+        self.kept = True
+
+    def _check_flush(self, step: Step, where: str) -> Iterator[Problem]:
+        parts = {part.disk for part in self.resolution.internal}
+        parts |= {overlay.disk for overlay in self.resolution.overlays}
+        disks = cast("Sequence[str]", step.arguments["disks"])
+        stream = self.resolution.stream
+        temporary = "" if stream is None else stream.temporary
+        if not parts.issuperset(disks) or step.arguments.get("temporary", temporary) != temporary:
+            yield Problem("nothing-else", where, "it touches a file that is no part of this")
+
+    def _take_image(self, step: Step, where: str) -> Iterator[Problem]:
+        overlay = self.overlays.get(cast("str", step.arguments["path"]))
+        if overlay is None or not _makes(step, overlay):
+            yield Problem("nothing-else", where, "it makes an image that nobody asked for")
+            return
+        yield from _must_undo(step, where, Undo(UndoKind.REMOVE_FILE, overlay.disk))
+        self.images.add(overlay.disk)
+
+    def finish(self, where: str) -> Iterator[Problem]:
+        """Say what is not as it must be at the end."""
+        if self.resolution.stream is not None and not self.kept:
+            yield Problem("complete", where, "the stream never gets its name")
+        before: dict[str, object] = dict(self._settings.capabilities_before)
+        before |= self._settings.parameters_before
+        now: dict[str, object] = {**self.set_capabilities, **self.set_parameters}
+        for name in sorted(now):
+            if now[name] != before.get(name):
+                yield Problem("settings-restored", where, f"{name} is not put back as it was")
+
+
+def _makes(step: Step, overlay: Overlay) -> bool:
+    return dict(step.arguments) == {
+        "path": overlay.path,
+        "base": overlay.base_file,
+        "base-format": overlay.base_format,
+        "size": overlay.size_bytes,
+    }
+
+
+def _must_undo(step: Step, where: str, undo: Undo) -> Iterator[Problem]:
+    if undo not in step.undo:
+        yield Problem("undo-complete", where, f"its undo must be: {undo.kind}")

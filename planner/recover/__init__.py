@@ -1,0 +1,1 @@
+"""Goes on with runs whose snapplan died."""

@@ -1,0 +1,281 @@
+"""Goes on with a run whose snapplan died: finishes it, or undoes it.
+
+The journal is replayed, so that the machine knows all that the run knew.  What had been begun and not
+answered is told to it as unknown, and it asks the VM.  What had not been sent is never sent: the run
+goes on to its end only where every step had been applied, else it is undone.  Whatever recovery does it
+records in the same journal, so one that is killed is gone on with in the same way.
+
+Three VMs can be met (`Link`): the very QEMU of the run; another QEMU with the same disks, which holds
+the parts but neither the pause nor the jobs of the run; and none, whose images are repaired.  A VM that
+cannot be reached for another reason is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import frozen
+
+from planner.errors import BadInput, Problem, SnapplanError, VmChanged
+from planner.model.facts import Facts
+from planner.recover.journaled_runs import recover_order
+from planner.recover.replay import Replayed, ReplayedOrder, replay
+from planner.run.actions import (
+    Action,
+    AwaitEvent,
+    NoAnswer,
+    NotSent,
+    Poll,
+    RepairImage,
+    Response,
+    Send,
+)
+from planner.run.journal import Journal, changes_something, read_journal
+from planner.run.outcome import Outcome
+from planner.run.phases import Phase
+from planner.run.ports import (
+    Agent,
+    Backend,
+    Clock,
+    Host,
+    Images,
+    JournalFailed,
+    Reporter,
+)
+from planner.run.pump import Pump
+from planner.run.recorder import Recorder
+from planner.run.stopping import to_its_end
+from planner.save.applying import JournaledRun, settle
+from planner.save.save_machine import SaveMachine
+from planner.store.journal_file import JournalFile
+from planner.store.meeting import gone_disks
+from planner.store.store import Store, VmStore
+
+__all__ = [
+    "Link",
+    "Pending",
+    "Recovered",
+    "pending_run",
+    "pending_runs",
+    "recover_run",
+]
+
+_TIMEOUT_S = 60.0
+_WHY = "snapplan ended before the answer was there"
+
+
+@frozen
+class Pending:
+    """A run that has not ended.
+
+    Attributes:
+        vm: The VM's share of the store.
+        path: The journal.
+        journal: What it says; None: it cannot be used.
+        replayed: Where the run stands; None: it cannot be replayed.
+        problems: Why not.
+    """
+
+    vm: VmStore
+    path: Path
+    journal: Journal | None = None
+    replayed: Replayed | ReplayedOrder | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """Where the VM's socket was; empty where the journal cannot be used."""
+        return "" if self.journal is None else self.journal.header.address
+
+
+def pending_runs(store: Store) -> tuple[Pending, ...]:
+    """Every run that has not ended, in order of VM and run."""
+    found = (pending_run(vm, path) for vm in store.vms() for path in vm.journal_files())
+    return tuple(each for each in found if each is not None)
+
+
+def pending_run(vm: VmStore, path: Path) -> Pending | None:
+    """The run of a journal; None: the journal is gone, so the run has ended."""
+    journal = None
+    if not path.exists():
+        return None
+    try:
+        journal = read_journal(_read(path), str(path))
+        return Pending(vm, path, journal, replay(journal, str(path)))
+    except SnapplanError as error:
+        return Pending(vm, path, journal, problems=error.problems)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        why = error.strerror or str(error)
+        problem = Problem("store-unreadable", str(path), why)
+        raise BadInput(str(problem), problems=(problem,), code=problem.code) from error
+
+
+@frozen
+class Link:
+    """The VM as recovery meets it.
+
+    Attributes:
+        backend: Connected to the QEMU of the run; else a `planner.recover.gone.GoneVm`.
+        images: The run's images; None: they cannot be reached.
+        facts: Of the QEMU of the run; None where it is gone.
+        host: The run's files beside the images; None: they cannot be reached.
+        agent: Reaches the guest agent at an address; None: the run's guest is gone.
+    """
+
+    backend: Backend
+    images: Images | None
+    facts: Facts | None = None
+    host: Host | None = None
+    agent: Callable[[str], Agent] | None = None
+
+
+@frozen
+class Recovered:
+    """What became of a run.
+
+    Attributes:
+        replayed: The run.
+        outcome: How it has ended now.
+        manifest: Its manifest, where it is done.
+    """
+
+    replayed: Replayed | ReplayedOrder
+    outcome: Outcome
+    manifest: Path | None
+
+
+class _Resuming(Pump):
+    """Goes on with a run that somebody else began: no step is sent that had not been."""
+
+    async def _do(self, action: Action) -> Response:
+        if self._machine.context.phase is Phase.STEPPING and not _ends_a_job(action):
+            if changes_something(action):
+                return NotSent("run-killed", "snapplan ended before this was sent")
+            if isinstance(action, AwaitEvent | Poll):
+                return NoAnswer("what QEMU said meanwhile was not heard", lost=False)
+        return await super()._do(action)
+
+
+def _ends_a_job(action: Action) -> bool:
+    return isinstance(action, Send) and action.command == "job-dismiss"
+
+
+async def recover_run(
+    pending: Pending,
+    link: Link,
+    *,
+    clock: Clock | None = None,
+    reporter: Reporter | None = None,
+) -> Recovered:
+    """Finish a run, or undo it; the VM's lock is held.
+
+    Cancelling it does not stop it: it is short, and `CancelledError` is raised when it has ended.
+
+    Raises:
+        BadInput: The journal cannot be used; nothing was sent but questions.
+        VmChanged: A disk of the run is gone from its VM, so that its part cannot be looked for.
+        UndoIncomplete: The snapshot is whole, and its manifest cannot be written.
+    """
+    return await to_its_end(_recover(pending, link, clock, reporter))
+
+
+async def _recover(
+    pending: Pending, link: Link, clock: Clock | None, reporter: Reporter | None
+) -> Recovered:
+    journal, replayed = pending.journal, pending.replayed
+    if journal is None or replayed is None:
+        text = f"{pending.path} cannot be used"
+        raise BadInput(text, problems=pending.problems, code="journal-unusable")
+    if isinstance(replayed, ReplayedOrder):
+        file = _reopen(pending.path, journal)
+        number = len(journal.records) + 1
+        outcome = await recover_order(
+            *(replayed, file, number),
+            backend=link.backend,
+            images=link.images,
+            reporter=reporter,
+            host=link.host,
+        )
+        return Recovered(replayed, outcome, None)
+    if link.facts is not None:
+        _check_disks(replayed, link.facts)
+    file = _reopen(pending.path, journal)
+    recorder = Recorder(file, len(journal.records) + 1)
+    freeze = replayed.plan.program.resolution.freeze
+    agent = None if freeze is None or link.agent is None else link.agent(freeze.agent)
+    pump = _Resuming(
+        replayed.machine,
+        link.backend,
+        images=link.images,
+        host=link.host,
+        agent=agent,
+        clock=clock,
+        reporter=reporter,
+        recorder=recorder,
+    )
+    try:
+        outcome = await _go_on(replayed, pump, recorder)
+        header = journal.header
+        run = JournaledRun(
+            pending.vm, replayed.plan, replayed.facts, file, header.address, header.started_ns
+        )
+        return Recovered(replayed, outcome, settle(run, outcome))
+    finally:
+        file.close()
+        if agent is not None:
+            await agent.close()
+
+
+async def _go_on(replayed: Replayed, pump: Pump, recorder: Recorder) -> Outcome:
+    machine, action = replayed.machine, replayed.action
+    if replayed.unknown and not isinstance(action, Outcome) and not _may_be_repeated(action):
+        response = NoAnswer(_WHY, lost=True)
+        recorder.after(action, response, (), interrupted=False)
+        action = machine.tell(response)
+    if isinstance(action, Outcome) and action.left:
+        return await _undo_again(machine, pump, recorder)
+    outcome = await pump.go_on(action)
+    if outcome.left and replayed.unknown:  # what is left may be just what had not been answered
+        return await _undo_again(machine, pump, recorder)
+    return outcome
+
+
+async def _undo_again(machine: SaveMachine, pump: Pump, recorder: Recorder) -> Outcome:
+    recorder.again()
+    return await pump.go_on(machine.again())
+
+
+def _may_be_repeated(action: Action) -> bool:
+    """Whether it names what it does so exactly that doing it twice is doing it once."""
+    return isinstance(action, RepairImage) or _ends_a_job(action)
+
+
+def _check_disks(replayed: Replayed, facts: Facts) -> None:
+    baseline = replayed.machine.context.baseline
+    gone = gone_disks(baseline, facts)
+    resolution = replayed.plan.program.resolution
+    problems = tuple(
+        Problem("vm-changed", disk, f"its node {baseline.nodes[disk]} is gone", "put it back")
+        for disk in (
+            *(part.disk for part in resolution.internal),
+            *(overlay.disk for overlay in resolution.overlays),
+        )
+        if disk in gone
+    )
+    if problems:
+        message = "a disk of the run is gone from its VM, so its part cannot be looked for"
+        raise VmChanged(message, problems=problems)
+
+
+def _reopen(path: Path, journal: Journal) -> JournalFile:
+    try:
+        return JournalFile.reopen(path, journal.size_bytes)
+    except JournalFailed as failed:
+        problem = Problem("journal-unwritable", str(path), str(failed))
+        raise BadInput(str(problem), problems=(problem,), code=problem.code) from failed

@@ -1,0 +1,132 @@
+"""What saves, loads and undo have in common that is about QEMU's migration: its settings, and its error.
+
+From 10.0 on QEMU remembers why its last migration failed, and takes every `snapshot-load` for failed as
+long as it does: when the disks are reverted (fact 65).  What makes it forget is the next migration, and
+one that is begun into a socket of ours, as slow as can be, and cancelled at once will do: the guest is
+not stopped, no file is made, hardly a page is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar
+
+from planner.model.migration import ORDINARY, Setting
+from planner.model.replies import Migration, migration_of
+from planner.program.resolution import Settings
+from planner.program.settings import settings_commands
+from planner.run.actions import SINK, Action, AwaitEvent, ErrorReply, Response, Returned, Send
+from planner.run.waits import ENDED_MIGRATION
+
+__all__ = ["Ask", "forget_error", "put_settings"]
+
+_Value = TypeVar("_Value")
+Doing = Generator[Action, Response, _Value]
+Ask = Callable[[Send], Doing[Response]]
+"""Sends a command, connecting anew where needed; never answers `NoAnswer`."""
+
+_SINK_NAME = "snapplan-sink"
+_SLOW_BYTES_PER_S = 4096
+_TRIES = 3
+_POLLS = 600
+_POLL_S = 0.05
+_STOPS = "pause-before-switchover"
+_NOT_BEFORE = "mapped-ram"
+"""A capability that came before QEMU minded an error: a QEMU that lacks it does not mind."""
+
+
+def put_settings(
+    ask: Ask,
+    capabilities: Sequence[tuple[str, bool]],
+    parameters: Sequence[tuple[str, Setting]],
+) -> Doing[str]:
+    """Make migration settings these; both commands may be sent twice.
+
+    Returns:
+        Why QEMU refuses it; empty: it is done.
+    """
+    why = ""
+    for command, arguments in settings_commands(capabilities, parameters):
+        response = yield from ask(Send(command, arguments))
+        if isinstance(response, ErrorReply):
+            why = response.description
+    return why
+
+
+def forget_error(ask: Ask) -> Doing[tuple[str, str]]:
+    """Have QEMU forget the error of its last migration; the guest runs on, or stands as it does.
+
+    Returns:
+        Why it has not, and why its settings are not as they were; empty: it has, or never minded, and
+        they are.
+    """
+    if not migration_of(_value((yield from ask(Send("query-migrate"))))).error:
+        return "", ""
+    capabilities = _pairs((yield from ask(Send("query-migrate-capabilities"))))
+    if _NOT_BEFORE not in dict(capabilities):
+        return "", ""
+    found = yield from _as_slow_as_can_be(ask, capabilities)
+    why = yield from put_settings(ask, found.capabilities, found.parameters)
+    error = why
+    for _ in range(_TRIES if not why else 0):
+        error = yield from _begin_and_cancel(ask)
+        if not error:
+            break
+    refused = yield from put_settings(ask, found.capabilities_before, found.parameters_before)
+    return error, refused
+
+
+def _as_slow_as_can_be(ask: Ask, capabilities: list[tuple[str, bool]]) -> Doing[Settings]:
+    """All off, but for what stops it before its end, should it ever get there."""
+    wanted: dict[str, Setting] = {**ORDINARY, "max-bandwidth": _SLOW_BYTES_PER_S}
+    parameters = _value((yield from ask(Send("query-migrate-parameters"))))
+    found = parameters if isinstance(parameters, dict) else {}
+    off = [(name, on) for name, on in capabilities if on is not (name == _STOPS)]
+    unlike = [
+        (name, found[name]) for name in wanted if found.get(name, wanted[name]) != wanted[name]
+    ]
+    return Settings(
+        capabilities=tuple((name, not on) for name, on in off),
+        capabilities_before=tuple(off),
+        parameters=tuple((name, wanted[name]) for name, _ in unlike),
+        parameters_before=tuple(unlike),
+    )
+
+
+def _begin_and_cancel(ask: Ask) -> Doing[str]:
+    """Begin a migration and cancel it; what QEMU remembers then."""
+    response = yield from ask(Send("getfd", {"fdname": _SINK_NAME}, descriptor=SINK))
+    if isinstance(response, ErrorReply):
+        return response.description
+    begun = yield from ask(Send("migrate", {"uri": f"fd:{_SINK_NAME}"}))
+    yield from _until(
+        ask, lambda status: status != "setup"
+    )  # cancelled in there it would be another failure
+    yield from ask(Send("migrate_cancel"))
+    now = yield from _until(ask, ENDED_MIGRATION.__contains__)
+    if isinstance(begun, ErrorReply):  # else it took the descriptor over
+        yield from ask(Send("closefd", {"fdname": _SINK_NAME}))
+    if now.status not in ENDED_MIGRATION:
+        return "it does not end"
+    return begun.description if isinstance(begun, ErrorReply) and now.error else now.error
+
+
+def _until(ask: Ask, reached: Callable[[str], bool]) -> Doing[Migration]:
+    """The migration once it has got there; should it not, as it is after a long wait."""
+    now = migration_of(_value((yield from ask(Send("query-migrate")))))
+    for _ in range(_POLLS):
+        if reached(now.status):
+            break
+        yield AwaitEvent(_POLL_S)
+        now = migration_of(_value((yield from ask(Send("query-migrate")))))
+    return now
+
+
+def _pairs(response: Response) -> list[tuple[str, bool]]:
+    value = _value(response)
+    entries = value if isinstance(value, list) else []
+    return [(str(e["capability"]), e["state"] is True) for e in entries if isinstance(e, dict)]
+
+
+def _value(response: Response) -> object:
+    return response.value if isinstance(response, Returned) else {}

@@ -1,0 +1,149 @@
+"""How a run ended, as data."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from planner.errors import (
+    Interrupted,
+    OutcomeUnknown,
+    Problem,
+    RunFailed,
+    SnapplanError,
+    UndoIncomplete,
+)
+from planner.model.facts import Snapshot
+from planner.run.phases import Phase
+
+__all__ = ["Failure", "FrozenPart", "Outcome", "Part", "StreamPart", "failure_of"]
+
+
+@frozen
+class Part:
+    """One part of a finished snapshot, as the VM itself shows it."""
+
+    disk: str
+    node: str
+    filename: str
+    snapshot: Snapshot
+
+
+@frozen
+class FrozenPart:
+    """A disk's image as it was, frozen under an overlay."""
+
+    disk: str
+    node: str
+    filename: str
+    format: str
+    overlay: str
+    overlay_file: str
+    size_bytes: int
+
+
+@frozen
+class StreamPart:
+    """Machine state in a file of its own.
+
+    Attributes:
+        filename: The file.
+        size_bytes: Its length.
+        mapped: Whether it is a `mapped-ram` file.
+        sha256: Digest of its content; empty: none was made.
+    """
+
+    filename: str
+    size_bytes: int
+    mapped: bool
+    sha256: str = ""
+
+
+@frozen
+class Failure:
+    """Why a run did not finish.
+
+    Attributes:
+        code: Stable identifier.
+        where: The step, or what else failed.
+        message: In QEMU's words where it said any, with ours around them.
+        interrupted: Whether it was the user's wish.
+    """
+
+    code: str
+    where: str
+    message: str
+    interrupted: bool = False
+
+
+def failure_of(error: Exception, where: str) -> Failure:
+    """What an error means for a run; a bug of ours is undone like any other failure."""
+    if isinstance(error, SnapplanError):
+        return Failure(error.code, where, error.message)
+    return Failure("internal-error", where, f"a bug in snapplan: {type(error).__name__}: {error}")
+
+
+@frozen
+class Outcome:
+    """The end of a run.
+
+    Attributes:
+        phase: Which of the ends it is.
+        run_state: The VM's run state now; empty where the VM cannot be asked.
+        parts: The snapshot's internal parts; empty unless done.
+        frozen: Its disks under overlays; likewise.
+        stream: Its machine state in a file; None where there is none.
+        failure: Why it did not finish; None when done.
+        undone: What was undone, in order, in words.
+        left: What is still there, or cannot be known.
+        events: Names and times (microseconds, QEMU's clock) of the STOP and RESUME events seen.
+    """
+
+    phase: Phase
+    run_state: str
+    parts: tuple[Part, ...] = ()
+    failure: Failure | None = None
+    undone: tuple[str, ...] = ()
+    left: tuple[Problem, ...] = ()
+    events: tuple[tuple[str, int], ...] = ()
+    frozen: tuple[FrozenPart, ...] = ()
+    stream: StreamPart | None = None
+
+    @property
+    def pause_us(self) -> int | None:
+        """From the first STOP to the last RESUME, in microseconds; None where not both were seen."""
+        stops = [at for name, at in self.events if name == "STOP"]
+        resumes = [at for name, at in self.events if name == "RESUME"]
+        return resumes[-1] - stops[0] if stops and resumes else None
+
+    def raise_failure(self) -> None:
+        """Raise what the end amounts to; return where the run is done.
+
+        Raises:
+            RunFailed: It failed and was undone (or one of its more exact kinds).
+        """
+        if self.failure is None:
+            return
+        failure = self.failure
+        cause = Problem(failure.code, failure.where, failure.message)
+        raise self._kind()(
+            f"{failure.where}: {failure.message}",
+            problems=(cause, *self.left),
+            code=failure.code,
+            vm_state=self._vm_state(),
+        )
+
+    def _kind(self) -> type[RunFailed]:
+        if self.phase is Phase.UNKNOWN:
+            return OutcomeUnknown
+        if self.phase is Phase.INCOMPLETE:
+            return UndoIncomplete
+        return Interrupted if self.failure and self.failure.interrupted else RunFailed
+
+    def _vm_state(self) -> str:
+        state = f"The VM is {self.run_state}" if self.run_state else "The VM cannot be asked"
+        undone = f"undone: {'; '.join(self.undone)}" if self.undone else "there was nothing to undo"
+        if self.phase is Phase.UNKNOWN:
+            return f"{state}; what became of the last step is not known."
+        if self.phase is Phase.INCOMPLETE:
+            return f"{state}; {undone}; not undone: see the problems."
+        return f"{state}; {undone}; no part of the snapshot is left."

@@ -1,0 +1,342 @@
+"""Does the I/O that the machine asks for: the only place where a run waits.
+
+The pump holds a backend, and where the VM's images can be reached, these.  It turns what they raise
+into the machine's responses, once, and decides nothing.  With a recorder, whatever changes something is
+on the disk before it is done (`planner.run.journal`).
+
+Rules: a run that has begun ends by its machine's own words.  Cancelling it asks it to stop, and is
+raised again when it has undone itself (`planner.run.stopping`); what a port raises that it should
+not is an unknown outcome, which the machine looks at; who is told of the progress cannot fail
+(`planner.run.reporting`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from planner.errors import CannotConnect
+from planner.host.host_clock import HostClock
+from planner.run.actions import (
+    SINK,
+    Action,
+    AskAgent,
+    AwaitEvent,
+    ErrorReply,
+    HostDo,
+    ListImage,
+    NoAnswer,
+    NotSent,
+    Poll,
+    Reconnect,
+    RepairImage,
+    Response,
+    Returned,
+    Send,
+    Tell,
+)
+from planner.run.asking import answer_of, ask_facts, send_command
+from planner.run.freezing import FREEZE, THAW
+from planner.run.machine import Machine
+from planner.run.outcome import Outcome
+from planner.run.phases import Phase
+from planner.run.ports import (
+    Agent,
+    Backend,
+    Clock,
+    ConnectionLost,
+    Event,
+    Host,
+    HostRefused,
+    Images,
+    NoReply,
+    Reporter,
+)
+from planner.run.recorder import Recorder
+from planner.run.reporting import telling
+from planner.run.sink import Sink
+from planner.run.stopping import go_on_regardless, to_its_end
+
+__all__ = ["HostClock", "Pump", "ask_facts"]
+
+_RETRY_S = 0.1
+_NO_HOST = "external parts are files on QEMU's host, which is not known to be this machine"
+
+
+class Pump:
+    """Runs one machine on one connected backend.
+
+    `run`, `take_back` and `go_on` may be cancelled: the run then stops as after `interrupt`, and
+    `CancelledError` is raised when it has come to its end.
+
+    Args:
+        machine: Not started, or one that stands where a journal ends (`go_on`).
+        backend: Connected to the VM.
+        images: Its images, where this machine can reach them; None: a VM that dies stays unknown.
+        host: The machine that QEMU runs on, where that is this one; needed for external parts only.
+        agent: The guest's agent; needed where file systems are frozen.
+        clock: The clock of QEMU's host, where that is this machine; else None.
+        reporter: Who is told of the progress; one that fails is not told anything more.
+        pause_budget_ms: The longest that the guest may stand still before the run is given up and
+            undone, in milliseconds; None: as long as it takes.
+        recorder: Who writes the journal; None: nobody.
+    """
+
+    _sink: Sink | None = None
+    _waiting: asyncio.Timeout | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def __init__(  # noqa: PLR0913 - each is a port of its own
+        self,
+        machine: Machine,
+        backend: Backend,
+        *,
+        images: Images | None = None,
+        host: Host | None = None,
+        agent: Agent | None = None,
+        clock: Clock | None = None,
+        reporter: Reporter | None = None,
+        pause_budget_ms: float | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._machine = machine
+        self._recorder = recorder
+        self._interrupted = False
+        self._backend = backend
+        self._images = images
+        self._host = host
+        self._agent = agent
+        self._clock = clock
+        self._reporter = telling(reporter)
+        self._deadline = 0.0
+        self._frozen_until: float | None = None
+        self._pause_budget_ms = pause_budget_ms
+        self._stopped_at: float | None = None
+
+    def interrupt(self) -> None:
+        """Stop the run: the step in hand is finished, then everything is undone.
+
+        Whatever is waited for is looked at once more; it may never come.
+        """
+        self._interrupted = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end_waiting)
+
+    def _end_waiting(self) -> None:
+        if self._waiting is not None and self._loop is not None:
+            self._waiting.reschedule(self._loop.time())
+
+    async def run(self) -> Outcome:
+        """Run the machine to its end.
+
+        Returns:
+            How it ended; nothing is raised for a step that failed.  In every end but ``unknown`` the
+            VM's run state is that of the outcome.
+        """
+        return await self.go_on(self._machine.start())
+
+    async def take_back(self) -> Outcome:
+        """Undo what the run made, though nothing failed; how that ended.  Only without a recorder."""
+        return await self.go_on(self._machine.take_back())
+
+    async def go_on(self, action: Action | Outcome) -> Outcome:
+        """Go on from what the machine asked for; see `run`."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            return await to_its_end(self._pump(action), self.interrupt)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of what it holds open; the VM is not told anything."""
+        if self._sink is not None:
+            self._sink.close()
+
+    async def _pump(self, action: Action | Outcome) -> Outcome:
+        while not isinstance(action, Outcome):
+            response = await self._whatever_comes(action)
+            interrupted, events = self._interrupted, self._backend.pending_events()
+            if self._recorder is not None:
+                self._recorder.after(action, response, events, interrupted=interrupted)
+            if interrupted:
+                self._machine.interrupt()
+            self._note_pause(events)
+            action = self._machine.tell(response, events)
+        return action
+
+    async def _whatever_comes(self, action: Action) -> Response:
+        """Do it; what should not have happened leaves its outcome unknown, and the machine looks."""
+        try:
+            return await self._recorded(action)
+        except (
+            asyncio.CancelledError
+        ):  # whoever cancels every task there is reaches this one as well
+            go_on_regardless()
+            self._interrupted = True
+            return NoAnswer("it was cancelled", lost=True)  # so may be the connection's own tasks
+        except Exception as error:  # noqa: BLE001 - the guest must not stay paused for anybody's bug
+            return NoAnswer(f"{type(error).__name__}: {error}", lost=True)
+
+    def _note_pause(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.name == "STOP":
+                self._stopped_at = asyncio.get_running_loop().time()
+            elif event.name == "RESUME":
+                self._stopped_at = None
+
+    def _over_budget(self, action: Action) -> NotSent | None:
+        """What to say in place of an action when the guest has stood still for too long.
+
+        A `cont` is never withheld: it ends the pause, and with it everything that the pause is for.
+        """
+        if self._pause_budget_ms is None or self._stopped_at is None:
+            return None
+        if isinstance(action, Tell) or (isinstance(action, Send) and action.command == "cont"):
+            return None
+        stood_ms = (asyncio.get_running_loop().time() - self._stopped_at) * 1000
+        if stood_ms <= self._pause_budget_ms:
+            return None
+        return NotSent(
+            "pause-budget-exceeded",
+            f"the guest has stood still for {stood_ms:.0f} ms, and {self._pause_budget_ms:g} ms are "
+            "allowed (--pause-budget)",
+        )
+
+    async def _recorded(self, action: Action) -> Response:
+        forward = self._machine.context.phase is Phase.STEPPING
+        withheld = self._over_budget(action) if forward else None
+        if withheld is None and self._recorder is not None:
+            withheld = self._recorder.before(action, forward=forward)
+        return withheld or await self._do_in_time(action)
+
+    async def _do_in_time(self, action: Action) -> Response:
+        """Do it, within the time that file systems may be frozen where they are."""
+        now = asyncio.get_running_loop().time()
+        if isinstance(action, AskAgent):
+            if action.command == FREEZE and action.freezes_for_s:
+                self._frozen_until = now + action.freezes_for_s
+            elif action.command == THAW:
+                self._frozen_until = None
+            return await self._do(action)
+        if self._frozen_until is None:
+            return await self._do(action)
+        try:
+            async with asyncio.timeout(max(self._frozen_until - now, 0.0)):
+                return await self._do(action)
+        except TimeoutError:
+            return NoAnswer("the time for which file systems may be frozen is over", lost=False)
+
+    async def _do(self, action: Action) -> Response:
+        if isinstance(action, Send):
+            if action.starts_deadline:
+                self._deadline = asyncio.get_running_loop().time() + action.timeout_s
+            return await self._send(action)
+        if isinstance(action, HostDo):
+            return await self._on_host(action)
+        if isinstance(action, AskAgent):
+            return await self._on_agent(action)
+        if isinstance(action, AwaitEvent):
+            return await self._await_event(action)
+        if isinstance(action, Poll):
+            return await self._poll(action)
+        if isinstance(action, Reconnect):
+            return await self._reconnect(action)
+        if isinstance(action, Tell):
+            self._tell(action)
+            return Returned(0 if self._clock is None else self._clock.now_us())
+        return await self._on_image(action)
+
+    async def _send(self, action: Send) -> Response:
+        if not action.descriptor:
+            return await send_command(self._backend, action)
+        if action.descriptor == SINK:
+            self._sink = self._sink or Sink()
+            return await self._sink.send(self._backend, action)
+        if self._host is None:
+            return ErrorReply("host-not-here", _NO_HOST)
+        try:
+            descriptor = self._host.descriptor(action.descriptor)
+        except HostRefused as refused:
+            return ErrorReply(refused.code, refused.description)
+        return await answer_of(
+            self._backend.execute_with_descriptor(
+                action.command, action.arguments, descriptor, action.timeout_s
+            )
+        )
+
+    async def _on_host(self, action: HostDo) -> Response:
+        if self._host is None:
+            return ErrorReply("host-not-here", _NO_HOST)
+        try:
+            told = await self._host.do(action.instruction, action.arguments, action.timeout_s)
+        except HostRefused as refused:
+            return ErrorReply(refused.code, refused.description)
+        except NoReply as silent:
+            return NoAnswer(str(silent), lost=False)
+        return Returned(dict(told))
+
+    async def _on_agent(self, action: AskAgent) -> Response:
+        if self._agent is None:
+            return ErrorReply("agent-not-here", "no guest agent is connected")
+        if action.command == FREEZE:
+            return await answer_of(self._agent.freeze(action.timeout_s))
+        if action.command == THAW:
+            return await answer_of(self._agent.thaw(action.timeout_s))
+        return await answer_of(self._agent.status(action.timeout_s))
+
+    async def _poll(self, action: Poll) -> Response:
+        left = self._deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            return NoAnswer("the deadline passed", lost=False)
+        waited = await self._event_within(min(action.every_s, left))
+        return waited if isinstance(waited, NoAnswer) and waited.lost else Returned()
+
+    async def _await_event(self, action: AwaitEvent) -> Response:
+        left = self._deadline - asyncio.get_running_loop().time()
+        return await self._event_within(left if action.within_s is None else action.within_s)
+
+    async def _event_within(self, seconds: float) -> Response:
+        try:
+            async with asyncio.timeout(None) as self._waiting:
+                await self._backend.wait_for_event(seconds)
+        except TimeoutError:
+            return Returned()  # the run is to stop: the machine looks whether to wait any longer
+        except ConnectionLost as lost:
+            return NoAnswer(str(lost), lost=True)
+        except NoReply as silent:
+            return NoAnswer(str(silent), lost=False)
+        finally:
+            self._waiting = None
+        return Returned()
+
+    async def _reconnect(self, action: Reconnect) -> Response:
+        """Connect anew; a QEMU that is just dying may still take a connection and drop it."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + action.timeout_s
+        while True:
+            try:
+                await self._backend.connect(max(until - loop.time(), 0.0))
+            except CannotConnect as error:
+                dead = error.code == "nobody-listens" and self._images is not None
+                if dead or loop.time() + _RETRY_S > until:
+                    return NoAnswer(error.message, lost=True, dead=dead)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return Returned()
+
+    async def _on_image(self, action: ListImage | RepairImage) -> Response:
+        if self._images is None:
+            return NoAnswer("images of that VM cannot be reached from here", lost=False)
+        try:
+            if isinstance(action, ListImage):
+                return Returned(await self._images.snapshots(action.filename))
+            await self._images.delete(action.filename, action.name, action.snapshot_id)
+        except NoReply as silent:
+            return NoAnswer(str(silent), lost=False)
+        return Returned()
+
+    def _tell(self, action: Tell) -> None:
+        if action.step:
+            self._reporter.step(action.step, action.count, action.text)
+        else:
+            self._reporter.note(action.text)

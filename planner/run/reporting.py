@@ -1,0 +1,49 @@
+"""Telling somebody never stops a run: words go to a reporter, and what it raises goes no further.
+
+Rules: a reporter may be a terminal that was closed, a log on a full disk, or somebody's callback with a
+bug.  Whoever fails once is not told anything more; the run has better things to do than to try again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define
+
+from planner.run.ports import Reporter
+
+__all__ = ["Teller", "telling"]
+
+
+@define
+class Teller:
+    """A `planner.run.ports.Reporter` that never fails.
+
+    Attributes:
+        reporter: Who is told; None: nobody, or nobody any more.
+    """
+
+    reporter: Reporter | None = None
+
+    def step(self, number: int, count: int, what: str) -> None:
+        """Pass it on; see `planner.run.ports.Reporter.step`."""
+        if self.reporter is not None:
+            self._pass_on(lambda to: to.step(number, count, what))
+
+    def note(self, text: str) -> None:
+        """Pass it on; see `planner.run.ports.Reporter.note`."""
+        if self.reporter is not None:
+            self._pass_on(lambda to: to.note(text))
+
+    def _pass_on(self, say: Callable[[Reporter], None]) -> None:
+        if self.reporter is None:
+            return
+        try:
+            say(self.reporter)
+        except Exception:  # noqa: BLE001 - whatever it is, the guest must not wait for it
+            self.reporter = None
+
+
+def telling(reporter: Reporter | None) -> Teller:
+    """A reporter that never fails, of one that may."""
+    return reporter if isinstance(reporter, Teller) else Teller(reporter)

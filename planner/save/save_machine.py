@@ -1,0 +1,275 @@
+"""Runs a program, without I/O: it says what to do next and is told what came of it.
+
+The machine takes a proved program and the VM's baseline.  It asks for one action at a time (send this
+command, wait for an event, connect anew) and is told the response together with the events that had
+arrived before it.  A command's return is never taken for its effect: each step is waited for as its
+`WaitsFor` says, and at the end the VM itself has to show every part, once, of one instant.
+
+A step ends applied, failed or unknown.  Whatever goes wrong, the way is the same: look at the VM, undo
+in reverse what is provably ours by id and name, bring the run state back, and say what is left.  The
+phases are in `planner.run.phases`; the pump that does the I/O in `planner.run.pump`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from attrs import define, field
+
+from planner.errors import InternalError
+from planner.model.facts import Facts
+from planner.model.operations import Kind
+from planner.model.replies import jobs_of
+from planner.model.request import RunStateAfter
+from planner.program.program import Program, Step, Target, WaitsFor
+from planner.run.actions import (
+    Action,
+    ErrorReply,
+    HostDo,
+    Response,
+    Returned,
+    Send,
+    Tell,
+)
+from planner.run.freezing import agent_step, check_agent
+from planner.run.machine import Machine
+from planner.run.observation import Baseline, Observation, baseline_of, bind, steps_disks
+from planner.run.outcome import Failure, FrozenPart, Outcome, StreamPart, failure_of
+from planner.run.ownership import Attempt, Capture
+from planner.run.phases import ENDS, Phase
+from planner.run.run_context import RunContext, StepFailed, answers
+from planner.run.waits import (
+    ASK_RUN_STATE,
+    await_job,
+    await_migration,
+    await_run_state,
+)
+from planner.save.confirm import confirm, confirm_overlays, disks_as_shown
+from planner.save.undo import undo_run
+
+__all__ = ["SaveMachine"]
+
+Doing = Generator[Action, Response, None]
+
+
+@define
+class SaveMachine(Machine):
+    """One run of one program; made by `of`.
+
+    Attributes:
+        context: What it knows of the VM, and its phase.
+        program: Proved, with references to nodes still in it.
+        deadline_s: Replaces every step's own deadline where set.
+    """
+
+    program: Program = field(kw_only=True)
+    deadline_s: float | None = None
+    _stream_bytes: int = field(init=False, default=0)
+    _stream_sha256: str = field(init=False, default="")
+    _failure: Failure | None = field(init=False, default=None)
+
+    @classmethod
+    def of(
+        cls, program: Program, baseline: Baseline, deadline_s: float | None = None
+    ) -> SaveMachine:
+        """A run of a program on a VM that is as `baseline` says just now."""
+        paused = program.resolution.run_state_before is RunStateAfter.PAUSED
+        context = RunContext(baseline, holds_pause=paused)
+        return cls(context, program=program, deadline_s=deadline_s)
+
+    @classmethod
+    def on(cls, program: Program, facts: Facts, deadline_s: float | None = None) -> SaveMachine:
+        """A run of a program on the VM that was just asked for these facts."""
+        return cls.of(program, baseline_of(facts), deadline_s)
+
+    def _ended(self, outcome: Outcome) -> Outcome:
+        self._failure = outcome.failure
+        return outcome
+
+    def again(self) -> Action | Outcome:
+        """Begin the undo of a run anew that ended undone in part, or unknown; what to do next.
+
+        Raises:
+            InternalError: It did not end so.
+        """
+        ended = self.context.phase in (Phase.INCOMPLETE, Phase.UNKNOWN)
+        if not ended or self._failure is None:
+            raise InternalError("there is nothing to undo again", code="illegal-transition")
+        self.context.phase = Phase.INSPECTING
+        self._flow = undo_run(self.program, self.context, self._failure)
+        return next(self._flow)
+
+    def take_back(self) -> Action | Outcome:
+        """Begin to undo what the run made, though nothing failed; what to do next.
+
+        Raises:
+            InternalError: It has been undone already, or never began.
+        """
+        if self._flow is None or self.context.phase in ENDS - {Phase.DONE}:
+            raise InternalError("there is nothing to take back", code="illegal-transition")
+        self.context.phase = Phase.INSPECTING
+        failure = Failure("taken-back", "the end", "it was made to be measured")
+        self._flow = undo_run(self.program, self.context, failure)
+        return next(self._flow)
+
+    def _run(self) -> Generator[Action, Response, Outcome]:
+        try:
+            self.context.go(Phase.STEPPING)
+            yield from self._steps()
+            self.context.go(Phase.CONFIRMING)
+            look = yield from self._final_look()
+            parts = confirm(self.program, look, self.context)
+            frozen = yield from self._confirm_overlays()
+        except StepFailed as failed:
+            self.context.go(Phase.INSPECTING)
+            return (yield from undo_run(self.program, self.context, failed.failure))
+        except Exception as error:  # noqa: BLE001 - a reply in a shape that nobody thought of, or a bug
+            self.context.go(Phase.INSPECTING)
+            return (yield from undo_run(self.program, self.context, failure_of(error, "reply")))
+        self.context.go(Phase.DONE)
+        return Outcome(
+            Phase.DONE,
+            look.run_state,
+            parts,
+            events=tuple(self.context.pauses),
+            frozen=frozen,
+            stream=self._stream_part(),
+        )
+
+    def _stream_part(self) -> StreamPart | None:
+        stream = self.program.resolution.stream
+        if stream is None:
+            return None
+        return StreamPart(stream.path, self._stream_bytes, stream.mapped, self._stream_sha256)
+
+    def _confirm_overlays(self) -> Generator[Action, Response, tuple[FrozenPart, ...]]:
+        if not self.program.resolution.overlays:
+            return ()
+        disks = yield from disks_as_shown(self.context)
+        return confirm_overlays(self.program, disks, self.context)
+
+    def _steps(self) -> Doing:
+        count = len(self.program.steps)
+        if self.program.resolution.freeze is not None:
+            self.context.where = "the guest agent"
+            yield from check_agent(self.context)  # before anything is done that cannot be undone
+        for number, step in enumerate(self.program.steps, start=1):
+            self.context.check_wishes()
+            told = yield Tell(step.execute, number, count)
+            if isinstance(told, Returned) and isinstance(told.value, int):
+                self.context.host_us = told.value
+            self.context.where = f"step {number} of {count} ({step.execute})"
+            yield from self._step(step)
+            self.context.check_pause_held()
+        self.context.check_wishes()
+
+    def _final_look(self) -> Generator[Action, Response, Observation]:
+        self.context.where = "the final check"
+        look = yield from self.context.look()
+        self.context.check_pause_held()
+        return look
+
+    def _step(self, step: Step) -> Doing:
+        self._begin(step)
+        if step.target is Target.HOST:
+            yield from self._host_step(step)
+            return
+        freeze = self.program.resolution.freeze
+        if step.target is Target.AGENT and freeze is not None:
+            yield from agent_step(self.context, step, freeze, self.deadline_s)
+            return
+        changes_run_state = step.waits_for in _RUN_STATES
+        told = yield from answers(
+            Send(
+                step.execute,
+                bind(step.arguments, self.context.baseline.live_nodes),
+                self.deadline_s or step.timeout_s,
+                starts_deadline=True,
+                descriptor=self._temporary if step.execute == "getfd" else "",
+                then=(ASK_RUN_STATE,) if changes_run_state else (),
+            )
+        )
+        response = told[0]
+        if isinstance(response, ErrorReply):
+            self.context.end_capture(Attempt.FAILED)
+        self.context.must_be_done(response)
+        if step.waits_for is WaitsFor.JOB:
+            yield from self._await_job(
+                str(step.arguments["job-id"]), self.deadline_s or step.timeout_s
+            )
+        elif changes_run_state:
+            yield from await_run_state(self.context, _RUN_STATES[step.waits_for], told[1])
+            self.context.holds_pause = step.waits_for is WaitsFor.STOPPED
+        elif step.waits_for in _STREAM_WAITS:
+            yield from await_migration(self.context, step, self.deadline_s)
+        self.context.end_capture(Attempt.APPLIED)
+        for operation in step.covers:
+            if operation.kind is Kind.DELETE_DISK_SNAPSHOT:
+                self.context.forget_id(operation.disk, operation.detail)
+
+    @property
+    def _temporary(self) -> str:
+        stream = self.program.resolution.stream
+        return "" if stream is None else stream.temporary
+
+    def _host_step(self, step: Step) -> Doing:
+        timeout_s = self.deadline_s or step.timeout_s
+        response = yield HostDo(step.execute, self._host_arguments(step), timeout_s)
+        if isinstance(response, ErrorReply):
+            if step in self.context.files:
+                self.context.files.remove(step)  # nothing of it is left
+            raise self.context.failed(response.error_class, response.description)
+        told = self.context.must_be_done(response)
+        if step.execute == "keep-stream" and isinstance(told, dict):
+            self._stream_bytes = int(told.get("size", 0))
+            self._stream_sha256 = str(told.get("sha256", ""))
+            if not self._stream_bytes:
+                raise self.context.failed("stream-empty", "QEMU wrote no machine state to the file")
+
+    def _host_arguments(self, step: Step) -> dict[str, object]:
+        """What the host is told; disks become the images that they are on this VM."""
+        arguments = dict(step.arguments)
+        disks = arguments.pop("disks", None)
+        if isinstance(disks, list | tuple):
+            arguments["paths"] = [self.context.baseline.filenames[disk] for disk in disks]
+        return arguments
+
+    def _begin(self, step: Step) -> None:
+        """Note what the step will have done if nothing more is heard of it."""
+        self.context.begin_external(step)
+        if step.execute == "cont":
+            self.context.holds_pause = False
+            self.context.sent_cont = True
+        if step.execute == "stop":
+            self.context.sent_stop = True
+        if step.waits_for is WaitsFor.JOB:
+            self.context.job_id = str(step.arguments["job-id"])
+            self.context.sent_stop = True  # the job stops a running guest
+        disks = steps_disks(step)
+        if disks:
+            context = self.context
+            times = (context.last_event_us, context.host_us)
+            context.captures.append(Capture(disks, Attempt.UNKNOWN, step.atomic, *times))
+
+    def _await_job(self, job_id: str, timeout_s: float) -> Doing:
+        silent = yield from await_job(self.context, job_id, timeout_s)
+        if silent is not None:
+            self.context.must_be_done(silent)
+        reply = self.context.must_be_done((yield Send("query-jobs")))
+        error = next((error for job, error in jobs_of(reply) if job.id == job_id), None)
+        yield from self._dismiss(job_id)
+        if error is None:
+            raise self.context.failed("job-vanished", f"somebody else dismissed job {job_id}")
+        if error:
+            self.context.end_capture(Attempt.FAILED)
+            raise self.context.failed("job-failed", f"QEMU says: {error}")
+
+    def _dismiss(self, job_id: str) -> Doing:
+        # Best effort: a concluded job that stays is a nuisance, not a failed snapshot.
+        response = yield Send("job-dismiss", {"id": job_id})
+        if isinstance(response, Returned):
+            self.context.job_id = ""
+
+
+_RUN_STATES = {WaitsFor.STOPPED: "paused", WaitsFor.RUNNING: "running"}
+_STREAM_WAITS = (WaitsFor.SWITCHOVER, WaitsFor.TRACKING, WaitsFor.MIGRATED)

@@ -1,0 +1,1 @@
+"""What snapplan remembers between its runs, and who may work on which VM."""

@@ -1,0 +1,1 @@
+"""Proves a program right, independent of who wrote it."""

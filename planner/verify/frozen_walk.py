@@ -1,0 +1,77 @@
+"""Whether a program's captures lie between a freeze and a thaw, and nothing else does.
+
+Part of the verifier: it shares no code with the rules' edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attrs import define
+
+from planner.errors import Problem
+from planner.model.operations import CAPTURES, Kind, Operation
+from planner.program.program import Step, Undo, UndoKind
+from planner.program.resolution import Resolution
+
+__all__ = ["FrozenWalk"]
+
+_RULE = "frozen-capture"
+
+
+@define
+class FrozenWalk:
+    """The guest's file systems as a program changes them.
+
+    Attributes:
+        resolution: What was decided.
+        frozen: Whether they are frozen now.
+        freezes: How often they were frozen.
+    """
+
+    resolution: Resolution
+    frozen: bool = False
+    freezes: int = 0
+
+    def take(self, step: Step, operations: Sequence[Operation], where: str) -> Iterator[Problem]:
+        """Take account of a step that does these operations; says what is wrong with it."""
+        was_frozen = self.frozen
+        for operation in operations:
+            if operation.kind is Kind.FREEZE_FILESYSTEMS:
+                yield from self._freeze(step, where)
+            elif operation.kind is Kind.THAW_FILESYSTEMS:
+                if not self.frozen:
+                    yield Problem(_RULE, where, f"{operation} of what is not frozen")
+                self.frozen = False
+            elif operation.kind in CAPTURES:
+                if self.resolution.freeze is not None and not self.frozen:
+                    yield Problem(
+                        _RULE, where, f"{operation} while the file systems are not frozen"
+                    )
+            elif self.frozen:
+                yield Problem(_RULE, where, f"{operation} while the file systems are frozen")
+        if was_frozen and not operations:
+            yield Problem(_RULE, where, "it captures nothing, and the file systems are frozen")
+
+    def _freeze(self, step: Step, where: str) -> Iterator[Problem]:
+        freeze = self.resolution.freeze
+        if freeze is None:
+            yield Problem("nothing-else", where, "nobody asked to freeze the guest's file systems")
+        elif step.timeout_s > freeze.at_most_s:
+            yield Problem(_RULE, where, "it may take longer than they may be frozen")
+        if self.frozen:
+            yield Problem(_RULE, where, "the file systems are frozen already")
+        if Undo(UndoKind.THAW) not in step.undo:
+            yield Problem("undo-complete", where, "it freezes, and its undo does not thaw")
+        self.frozen = True
+        self.freezes += 1
+
+    def finish(self, where: str) -> Iterator[Problem]:
+        """What is wrong at the end."""
+        wanted = 0 if self.resolution.freeze is None else 1
+        if self.frozen:
+            yield Problem(_RULE, where, "it leaves the guest's file systems frozen")
+        if self.freezes != wanted:
+            yield Problem(
+                "complete", where, f"the file systems are frozen {self.freezes} times, not {wanted}"
+            )

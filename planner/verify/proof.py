@@ -1,0 +1,355 @@
+"""Proves a program right, or says which rule it breaks and where.
+
+The verifier takes the program alone.  It derives from each command what QEMU does
+(`planner.verify.effects`), walks through that on a small picture of the VM (does the guest run, what
+does each image's active layer hold, what does each snapshot hold), and checks every rule of
+`specs/invariants.md` on the walk.  It shares no code with the rules' edges and none with lowering, so
+a mistake there does not hide here.  It runs on every program before that is executed, and on every
+program that is read from a file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from attrs import define, field
+
+from planner.errors import Problem, Violation
+from planner.model.operations import Kind, Operation
+from planner.model.request import Capture, RunStateAfter
+from planner.program.preparations import Preparations
+from planner.program.program import Program, Step, Target, Undo, UndoKind, WaitsFor
+from planner.program.resolution import Resolution
+from planner.verify.effects import Effect, Moment, Names, effect_of
+from planner.verify.frozen_walk import FrozenWalk
+
+__all__ = ["verify", "violations"]
+
+
+def verify(program: Program) -> None:
+    """Raise if a program breaks a rule.
+
+    Raises:
+        Violation: Each problem names the rule, the step and the reason.  Nothing was sent.
+    """
+    found = violations(program)
+    if found:
+        count = "1 rule" if len(found) == 1 else f"{len(found)} rules"
+        raise Violation(f"the program breaks {count}", problems=found)
+
+
+def violations(program: Program) -> tuple[Problem, ...]:
+    """Everything that is wrong with a program, in the order of its steps; empty: it is proved."""
+    walk = _Walk(program.resolution)
+    for number, step in enumerate(program.steps, start=1):
+        walk.take(step, f"step {number} ({step.execute})")
+    walk.finish()
+    return tuple(dict.fromkeys(walk.problems))
+
+
+@define
+class _Walk:
+    """The VM as the program changes it."""
+
+    resolution: Resolution
+    problems: list[Problem] = field(factory=list)
+    names: Names = field(init=False)
+    replaced: frozenset[tuple[str, str]] = field(init=False)
+    running: bool = field(init=False)
+    instant: int = 0
+    layer_holds_vmstate: set[str] = field(factory=set)
+    wrote_vmstate: set[str] = field(factory=set)
+    snapshots: dict[str, int] = field(factory=dict)
+    snapshot_holds_vmstate: set[str] = field(factory=set)
+    deleted: set[tuple[str, str]] = field(factory=set)
+    captured_at: set[int] = field(factory=set)
+    preparations: Preparations = field(init=False)
+    file_systems: FrozenWalk = field(init=False)
+    streaming: str = ""
+    tracking: bool = False
+    streamed: int = 0
+    active: bool = True
+    added: set[str] = field(factory=set)
+    switched: dict[str, int] = field(factory=dict)
+    where: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        self.names = Names.of(self.resolution)
+        self.replaced = frozenset((old.disk, old.id) for old in self.resolution.replaced)
+        self.running = self.resolution.run_state_before is RunStateAfter.RUNNING
+        self.preparations = Preparations(self.resolution)
+        self.file_systems = FrozenWalk(self.resolution)
+
+    def take(self, step: Step, where: str) -> None:
+        self.where = where
+        capabilities = self.preparations.capabilities
+        moment = Moment(self.running, capabilities, self.streaming, self.tracking)
+        effect = effect_of(step, self.resolution, self.names, moment)
+        self.problems.extend(effect.problems)
+        self.problems.extend(self.preparations.take(step, where, ended=self.streamed > 0))
+        self.problems.extend(self.file_systems.take(step, effect.operations, where))
+        self._check_covers(step, effect)
+        if not effect.ordered:
+            self._check_unordered(effect)
+        for operation in effect.operations:
+            self._apply(operation, atomic=effect.atomic)
+        if step.execute == "migrate" and not effect.operations:
+            self._send_migrate()
+        if self.running:
+            self.instant += 1  # the guest goes on between two commands
+        self._check_undo(step, effect)
+
+    def _report(self, rule: str, message: str) -> None:
+        self.problems.append(Problem(rule, self.where, message))
+
+    def _check_covers(self, step: Step, effect: Effect) -> None:
+        same = step.covers == effect.operations or (
+            not step.ordered and Counter(step.covers) == Counter(effect.operations)
+        )
+        if not same and not effect.problems:
+            self._report("covers-truth", "it does not do what it says that it covers")
+        if step.ordered and not effect.ordered:
+            self._report("covers-truth", "it claims an order that the command does not promise")
+        if step.atomic and not effect.atomic:
+            self._report("covers-truth", "it claims to be atomic, and the command is not")
+        expected = self._expected_wait(step, effect)
+        if step.waits_for is not expected:
+            self._report("outcome-seen", f"it must wait for: {expected}")
+
+    def _expected_wait(self, step: Step, effect: Effect) -> WaitsFor:
+        if step.target is not Target.QMP:
+            return WaitsFor.REPLY
+        kinds = {operation.kind for operation in effect.operations}
+        if Kind.END_STREAM_VMSTATE in kinds:
+            return WaitsFor.MIGRATED
+        if Kind.BEGIN_STREAM_VMSTATE in kinds:
+            return WaitsFor.SWITCHOVER if Kind.PAUSE_GUEST in kinds else WaitsFor.TRACKING
+        return _WAITS.get(step.execute, WaitsFor.REPLY)
+
+    def _check_unordered(self, effect: Effect) -> None:
+        kinds: dict[str, Kind] = {}
+        entangled = {
+            operation.disk
+            for operation in effect.operations
+            if kinds.setdefault(operation.disk, operation.kind) is not operation.kind
+        }
+        for disk in sorted(entangled):
+            self._report(
+                "no-order-in-a-transaction",
+                f"it does several ordered things to {disk or 'the guest'} in no promised order",
+            )
+
+    def _apply(self, operation: Operation, *, atomic: bool) -> None:
+        if operation.kind is Kind.SNAPSHOT_DISK:
+            self._snapshot(operation, atomic=atomic)
+        elif operation.kind is Kind.SWITCH_TO_OVERLAY:
+            self._switch(operation, atomic=atomic)
+        elif operation.kind in _FILE_SYSTEM_KINDS:
+            pass  # FrozenWalk's business
+        elif operation.kind in _CHANGES:
+            _CHANGES[operation.kind](self, operation)
+        else:
+            self._report("instruction-unknown", f"nothing says what {operation} does")
+
+    def pause(self, _: Operation) -> None:
+        """The guest stops."""
+        self.running = False
+        self.instant += 1
+
+    def _capture(self, operation: Operation) -> None:
+        self.captured_at.add(self.instant)
+        if len(self.captured_at) > 1:
+            self._report(
+                "one-instant",
+                f"{operation} captures another instant than the parts before it: the guest ran",
+            )
+
+    def resume(self, operation: Operation) -> None:
+        """The guest goes on, and `cont` activates the nodes (fact 29)."""
+        if self.streaming == Capture.BACKGROUND and not self.tracking:
+            self._report(
+                "tracking-before-resume",
+                f"{operation} before write tracking is seen: QEMU would save a later instant, and "
+                "say nothing (fact 40)",
+            )
+        if self.streaming == Capture.LIVE:
+            self._report("one-instant", f"{operation} while the stream waits for its end")
+        self.running = True
+        self.active = True
+        self.instant += 1
+
+    def add_overlay(self, operation: Operation) -> None:
+        """QEMU gets an overlay's node."""
+        if self.resolution.pauses and not self.running:
+            self._report("overlay-ready", f"{operation} in the pause")
+        if operation.disk not in self.preparations.images:
+            self._report("overlay-ready", f"{operation} before its image is made")
+        self.added.add(operation.disk)
+
+    def _switch(self, operation: Operation, *, atomic: bool) -> None:
+        disk = operation.disk
+        self.switched[disk] = self.switched.get(disk, 0) + 1
+        if disk not in self.added:
+            self._report("overlay-ready", f"{operation} before the overlay is added")
+        self._check_standing(operation, atomic=atomic)
+        self._capture(operation)
+
+    def begin_stream(self, operation: Operation) -> None:
+        """A stream begins."""
+        if operation.detail == Capture.BACKGROUND:
+            self.tracking = True
+            self._capture(operation)
+            return
+        if self.streaming:
+            self._report("nodes-active", f"{operation} while another stream is under way (fact 34)")
+        self.streaming = operation.detail
+        if operation.detail == Capture.STOPPED and self.running:
+            self._report("one-instant", f"{operation} while the guest runs")
+
+    def end_stream(self, operation: Operation) -> None:
+        """A stream is complete; but for a background one the nodes are inactive then."""
+        self.streamed += 1
+        self.streaming = ""
+        self.tracking = False
+        if operation.detail == Capture.BACKGROUND:
+            if self.resolution.resumes and not self.running:
+                self._report("stream-after-resume", f"{operation} is waited for in the pause")
+            return
+        if self.running:
+            self._report("one-instant", f"{operation} while the guest runs")
+        self._capture(operation)
+        self.active = False
+
+    def _send_migrate(self) -> None:
+        # A background capture: its instant is that of this command, whenever it is seen to have begun.
+        if self.streaming:
+            self._report("nodes-active", "migrate while another stream is under way (fact 34)")
+        if self.running:
+            self._report("one-instant", "migrate in the background while the guest runs")
+        self.streaming = Capture.BACKGROUND
+        self.tracking = False
+
+    def _check_standing(self, operation: Operation, *, atomic: bool) -> None:
+        if self.running and not atomic:
+            self._report("one-instant", f"{operation} while the guest runs, in no atomic command")
+        if self.running and self.resolution.has_machine_state:
+            self._report("one-instant", f"{operation} while the guest runs")
+
+    def write_vmstate(self, operation: Operation) -> None:
+        """The machine state goes into an active layer."""
+        disk = operation.disk
+        if self.running:
+            self._report("one-instant", f"{operation} while the guest runs")
+        if disk in self.snapshots:
+            self._report(
+                "vmstate-before-snapshot",
+                f"{operation} after the disk was snapshotted: the snapshot holds no machine state",
+            )
+        self.layer_holds_vmstate.add(disk)
+        self.wrote_vmstate.add(disk)
+        self._capture(operation)
+
+    def _snapshot(self, operation: Operation, *, atomic: bool) -> None:
+        disk = operation.disk
+        self.snapshots[disk] = self.snapshots.get(disk, 0) + 1
+        if disk in self.layer_holds_vmstate:
+            self.snapshot_holds_vmstate.add(disk)
+        if not self.active:
+            self._report("nodes-active", f"{operation} while the nodes are inactive (fact 29)")
+        self._check_standing(operation, atomic=atomic)
+        self._capture(operation)
+
+    def discard(self, operation: Operation) -> None:
+        """The machine state leaves an active layer."""
+        disk = operation.disk
+        if disk not in self.snapshot_holds_vmstate:
+            self._report(
+                "snapshot-before-discard",
+                f"{operation} before any snapshot holds the vmstate: it would be lost",
+            )
+        self.layer_holds_vmstate.discard(disk)
+
+    def delete(self, operation: Operation) -> None:
+        """A snapshot from before goes."""
+        key = (operation.disk, operation.detail)
+        if key not in self.replaced:
+            self._report("old-until-new", f"{operation} deletes what the request does not give up")
+        captured = operation.disk in self.snapshots or operation.disk in self.wrote_vmstate
+        if captured or (self.resolution.pauses and not self.running):
+            self._report("old-until-new", f"{operation} comes in the pause or after the capture")
+        self.deleted.add(key)
+
+    def _check_undo(self, step: Step, effect: Effect) -> None:
+        made = {op.disk for op in effect.operations if op.kind is Kind.SNAPSHOT_DISK}
+        undone = {undo.disk for undo in step.undo if undo.kind is UndoKind.DELETE_PART}
+        if made != undone:
+            self._report("undo-complete", "its undo does not delete just the parts that it makes")
+        kinds = {undo.kind for undo in step.undo}
+        if step.execute == "stop" and UndoKind.RESUME not in kinds:
+            self._report("undo-complete", "it pauses the guest, and its undo does not resume it")
+        over = {op.disk for op in effect.operations if op.kind in _OVERLAY_KINDS}
+        if over != {undo.disk for undo in step.undo if undo.kind is UndoKind.REMOVE_OVERLAY}:
+            self._report("undo-complete", "its undo does not remove just the overlays it puts on")
+        kinds_done = {operation.kind for operation in effect.operations}
+        begins = kinds_done & _STREAM_KINDS or step.execute == "migrate"
+        if begins and Undo(UndoKind.CANCEL_MIGRATION) not in step.undo:
+            self._report("undo-complete", "it has a stream under way, and its undo cancels none")
+
+    def finish(self) -> None:
+        """Check what must hold at the end."""
+        self.where = "the whole program"
+        resolution = self.resolution
+        for part in resolution.internal:
+            count = self.snapshots.get(part.disk, 0)
+            if count != 1:
+                self._report(
+                    "complete", f"{part.disk} is snapshotted {count} times instead of once"
+                )
+        for overlay in resolution.overlays:
+            count = self.switched.get(overlay.disk, 0)
+            if count != 1:
+                self._report("complete", f"{overlay.disk} is frozen {count} times instead of once")
+        wanted = 0 if resolution.stream is None else 1
+        if self.streamed != wanted or self.streaming:
+            self._report("complete", f"{self.streamed} streams are completed instead of {wanted}")
+        if not self.active:
+            self._report("active-before-undo", "it leaves the nodes inactive (fact 29)")
+        self.problems.extend(self.preparations.finish(self.where))
+        self.problems.extend(self.file_systems.finish(self.where))
+        for disk in sorted(self.layer_holds_vmstate):
+            self._report("snapshot-before-discard", f"{disk} keeps vmstate in its active layer")
+        self._finish_machine_state()
+        missing = self.replaced - self.deleted
+        for disk, snapshot_id in sorted(missing):
+            self._report("complete", f"snapshot {snapshot_id} of {disk} is not replaced")
+        should_run = resolution.run_state_after is RunStateAfter.RUNNING
+        if self.running is not should_run:
+            self._report("run-state-restored", f"it leaves the VM not {resolution.run_state_after}")
+
+    def _finish_machine_state(self) -> None:
+        wanted = {self.resolution.vmstate} if self.resolution.vmstate else set()
+        if self.snapshot_holds_vmstate != wanted or self.wrote_vmstate - wanted:
+            have = ", ".join(sorted(self.snapshot_holds_vmstate)) or "no disk"
+            want = ", ".join(wanted) or "no disk"
+            self._report("complete", f"machine state is held by {have}, and wanted on {want}")
+
+
+_FILE_SYSTEM_KINDS = (Kind.FREEZE_FILESYSTEMS, Kind.THAW_FILESYSTEMS)
+_OVERLAY_KINDS = (Kind.ADD_OVERLAY, Kind.SWITCH_TO_OVERLAY)
+_STREAM_KINDS = {Kind.BEGIN_STREAM_VMSTATE, Kind.END_STREAM_VMSTATE}
+_WAITS = {
+    "stop": WaitsFor.STOPPED,
+    "cont": WaitsFor.RUNNING,
+    "snapshot-save": WaitsFor.JOB,
+}
+_CHANGES: dict[Kind, Callable[[_Walk, Operation], None]] = {
+    Kind.PAUSE_GUEST: _Walk.pause,
+    Kind.RESUME_GUEST: _Walk.resume,
+    Kind.WRITE_VMSTATE: _Walk.write_vmstate,
+    Kind.DISCARD_VMSTATE: _Walk.discard,
+    Kind.DELETE_DISK_SNAPSHOT: _Walk.delete,
+    Kind.ADD_OVERLAY: _Walk.add_overlay,
+    Kind.BEGIN_STREAM_VMSTATE: _Walk.begin_stream,
+    Kind.END_STREAM_VMSTATE: _Walk.end_stream,
+}
