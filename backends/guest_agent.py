@@ -42,7 +42,7 @@ class GuestAgent:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._client: _Client | None = None
+        self._client: _AgentClient | None = None
 
     async def freeze(self, timeout_s: float) -> int:
         """Freeze the file systems; see `planner.run.ports.Agent.freeze`."""
@@ -86,16 +86,16 @@ class GuestAgent:
                 f"the guest agent's channel ended before {command} was answered: {_why(error)}"
             ) from error
 
-    async def _connected(self) -> _Client:
+    async def _connected(self) -> _AgentClient:
         if self._client is None or self._client.runstate.name != "RUNNING":
             await self.close()
             # Kept before it is connected: what a time-out interrupts has to be ended as well.
-            self._client = _Client()
+            self._client = _AgentClient()
             await self._client.connect(await _connected_socket(self.path))
         return self._client
 
 
-class _Client(QMPClient):
+class _AgentClient(QMPClient):
     """QMP as the guest agent speaks it.
 
     While it is not in step, only the agent's echo of `_number` counts, and all else is old.

@@ -24,7 +24,7 @@ from backends.images_by_id import delete_by_id
 from backends.nodes import alone
 from backends.tied import tied
 from planner.errors import CannotConnect
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.model.image import Image, image_of_info
 from planner.model.replies import snapshots_of_image
 from planner.run.ports import NoReply
@@ -47,7 +47,7 @@ class QemuImages:
     def __init__(self, program: str = "") -> None:
         self._program = program
 
-    async def snapshots(self, filename: str) -> tuple[Snapshot, ...]:
+    async def snapshots(self, filename: str) -> tuple[SnapshotInfo, ...]:
         """List an image's snapshots; see `planner.run.ports.Images.snapshots`."""
         _check(filename)
         text = await self._run("info", "--output=json", "-f", "qcow2", "--", filename)

@@ -71,7 +71,7 @@ class _Heard(asyncio.Queue[Message]):
         return [self.get_nowait() for _ in range(self.qsize())]
 
 
-class _Client(QMPClient):
+class _QemuClient(QMPClient):
     """QMP with bounds; `events` here is what a run hears, each once.
 
     Attributes:
@@ -136,7 +136,7 @@ class QemuBackend(ClientBackend):
         """Connect, or connect anew; see `planner.run.ports.Backend.connect`."""
         await self.close()
         self._check_socket()
-        client = _Client()
+        client = _QemuClient()
         try:
             async with asyncio.timeout(timeout_s):
                 await client.connect(self.address)
@@ -187,7 +187,7 @@ class QemuBackend(ClientBackend):
 
     def _oddity(self, client: QMPClient, error: Exception) -> str:
         """What the peer said that is no QMP."""
-        odd = client.odd if isinstance(client, _Client) else ""
+        odd = client.odd if isinstance(client, _QemuClient) else ""
         return odd or (str(error) if isinstance(error, BadReplyError) else "")
 
     async def close(self) -> None:

@@ -14,12 +14,12 @@ import stat
 from collections import deque
 from enum import Enum
 
-__all__ = ["DescriptorSocket", "Taken"]
+__all__ = ["DescriptorSocket", "TakenDescriptor"]
 
 _MOST_DESCRIPTORS = 16  # QEMU takes as many with one message
 
 
-class Taken(Enum):
+class TakenDescriptor(Enum):
     """What a descriptor was of that a `getfd` took."""
 
     NOTHING = "nothing"
@@ -49,17 +49,17 @@ class DescriptorSocket(socket.socket):
                 self._waiting.extend(numbers)
         return data
 
-    def take_descriptor(self) -> Taken:
+    def take_descriptor(self) -> TakenDescriptor:
         """Take the oldest descriptor that waits, and close it; what it was of."""
         if not self._waiting:
-            return Taken.NOTHING
+            return TakenDescriptor.NOTHING
         descriptor = self._waiting.popleft()
         mode = os.fstat(descriptor).st_mode
         os.close(descriptor)
-        return Taken.SOCKET if stat.S_ISSOCK(mode) else Taken.FILE
+        return TakenDescriptor.SOCKET if stat.S_ISSOCK(mode) else TakenDescriptor.FILE
 
     def close(self) -> None:
         """Close the connection and what nobody took."""
-        while self.take_descriptor() is not Taken.NOTHING:
+        while self.take_descriptor() is not TakenDescriptor.NOTHING:
             pass
         super().close()

@@ -17,19 +17,19 @@ from typing import Protocol, cast
 
 from qemu.qmp.protocol import AsyncProtocol
 
-from backends.simulator.descriptors import DescriptorSocket, Taken
+from backends.simulator.descriptors import DescriptorSocket, TakenDescriptor
 from backends.simulator.json_stream import JsonProblem, JsonStream
 from backends.simulator.vm import Delivery, Message, SimulatedVm
 from planner.semantics import QmpError, check_command, schema_of
 
-__all__ = ["Host", "Session"]
+__all__ = ["SessionOwner", "Session"]
 
 _CHUNK_BYTES = 65536
 _MOST_UNSENT = 10_000
 _MEMBERS = frozenset({"execute", "exec-oob", "arguments", "id"})
 
 
-class Host(Protocol):
+class SessionOwner(Protocol):
     """What a session needs from the simulator that it belongs to."""
 
     vm: SimulatedVm
@@ -44,7 +44,7 @@ class Host(Protocol):
 class Session(AsyncProtocol[bytes]):
     """One connected client."""
 
-    def __init__(self, host: Host, *, name: str, limit_bytes: int) -> None:
+    def __init__(self, host: SessionOwner, *, name: str, limit_bytes: int) -> None:
         super().__init__(name, readbuflen=_CHUNK_BYTES)
         profile = host.vm.state.profile
         self._host = host
@@ -193,9 +193,9 @@ class Session(AsyncProtocol[bytes]):
         vm = self._host.vm
         if name != "getfd" or vm.dead or check_command(vm.state, name, arguments):
             return None
-        taken = Taken.NOTHING if self._socket is None else self._socket.take_descriptor()
-        if taken is not Taken.NOTHING:
-            vm.note_descriptor(str(arguments["fdname"]), socket=taken is Taken.SOCKET)
+        taken = TakenDescriptor.NOTHING if self._socket is None else self._socket.take_descriptor()
+        if taken is not TakenDescriptor.NOTHING:
+            vm.note_descriptor(str(arguments["fdname"]), socket=taken is TakenDescriptor.SOCKET)
             return None
         return QmpError("GenericError", "No file descriptor supplied via SCM_RIGHTS")
 

@@ -19,11 +19,11 @@ from attrs import evolve, frozen
 
 from backends.simulator.faults import Fault, FaultRule, FaultSet
 from planner.semantics import (
-    Event,
-    Failure,
-    Progress,
+    CommandResult,
+    InjectedFailure,
     QmpError,
-    Result,
+    QmpEvent,
+    StepEffect,
     VmState,
     advance,
     advance_background,
@@ -251,7 +251,7 @@ class SimulatedVm:
         reply = _reply(result)
         return Delivery(events[:place], reply, events[place:], shared, drop=self.dead)
 
-    def _finish(self, result: Result) -> Result:
+    def _finish(self, result: CommandResult) -> CommandResult:
         state, reply, error = result.state, result.reply, result.error
         events = result.events
         while state.pending:
@@ -263,16 +263,16 @@ class SimulatedVm:
             error = error or done.error
             if state.died:
                 break
-        return Result(state, reply, error, events)
+        return CommandResult(state, reply, error, events)
 
-    def _step(self, state: VmState) -> Progress:
+    def _step(self, state: VmState) -> StepEffect:
         step = state.pending[0]
         rule = self._faults.at_step(step)
         if rule is not None and rule.fault is Fault.DIE:
-            return Progress(evolve(state, died=f"fault: die at {step}"))
+            return StepEffect(evolve(state, died=f"fault: die at {step}"))
         return advance(state, _failure(rule))
 
-    def _reply_place(self, events: tuple[Event, ...], certain: int) -> int:
+    def _reply_place(self, events: tuple[QmpEvent, ...], certain: int) -> int:
         """Where the reply stands: before what the job does, or before how it ends (fact 4)."""
         for place, event in enumerate(events[certain:], start=certain):
             if dict(event.data).get("status") in _ENDING and event.name == "JOB_STATUS_CHANGE":
@@ -285,14 +285,14 @@ class SimulatedVm:
             messages += self.background_step()
         return messages
 
-    def _events(self, events: Iterable[Event]) -> tuple[Message, ...]:
+    def _events(self, events: Iterable[QmpEvent]) -> tuple[Message, ...]:
         messages = [self._stamped(event) for event in events]
         if self._stalled_until_ns is not None:
             self._held += messages
             return ()
         return tuple(messages)
 
-    def _stamped(self, event: Event) -> Message:
+    def _stamped(self, event: QmpEvent) -> Message:
         self._now_ns += _STAMP_NS
         seconds, nanoseconds = divmod(self._now_ns, 10**9)
         stamp = {"seconds": seconds, "microseconds": nanoseconds // 1000}
@@ -312,13 +312,13 @@ def _stands_still(state: VmState) -> bool:
     return isinstance(limit, int) and _NO_LIMIT_BELOW <= limit < _LEAST_BANDWIDTH
 
 
-def _failure(rule: FaultRule | None) -> Failure | None:
+def _failure(rule: FaultRule | None) -> InjectedFailure | None:
     if rule is None or rule.fault not in {Fault.WRITE_ERROR, Fault.JOB_ERROR}:
         return None
-    return Failure(rule.error)
+    return InjectedFailure(rule.error)
 
 
-def _reply(result: Result) -> Message:
+def _reply(result: CommandResult) -> Message:
     if result.error is not None:
         return {"error": result.error.message()}
     return {"return": result.reply}

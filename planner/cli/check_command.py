@@ -16,7 +16,7 @@ from planner.cli.common import (
 )
 from planner.compile.plan_text import FORMAT, read_plan
 from planner.errors import Violation
-from planner.lint import Finding, Listing, Report, lint, listing_of_plan, read_listing
+from planner.lint import Finding, LintReport, Listing, lint, listing_of_plan, read_listing
 from planner.model.facts import Facts
 from planner.present.lint_view import report_text, report_to_plain
 
@@ -45,14 +45,16 @@ def command(*, program: str, vm: str | None, facts_file: str | None, as_json: bo
     return Violation.exit_code if report.findings else 0
 
 
-def _lint(text: str, source: str, facts: Facts | None) -> Report:
+def _lint(text: str, source: str, facts: Facts | None) -> LintReport:
     if not _is_plan(text):
         return lint(read_listing(text, source), facts)
     try:
         listing: Listing = listing_of_plan(read_plan(text, source), source)
     except Violation as violation:  # a plan that breaks the rules of its own request
         findings = tuple(Finding(0, p.code, p.subject, p.message) for p in violation.problems)
-        return Report(source, "plan", 0, findings, ("the single commands: the plan is not proved",))
+        return LintReport(
+            source, "plan", 0, findings, ("the single commands: the plan is not proved",)
+        )
     return lint(listing, facts)
 
 

@@ -26,7 +26,7 @@ from planner.explore.design import instructions_for, rules_say
 from planner.explore.instruction import Instruction
 from planner.explore.moves import Reductions
 from planner.explore.properties import PROPERTY_IDS
-from planner.explore.search import Counterexample, Report, Search
+from planner.explore.search import Counterexample, Search, SearchReport
 from planner.explore.setting_of import instructions_of, setting_of
 from planner.model.facts import Facts
 from planner.model.request_text import read_request
@@ -45,7 +45,7 @@ __all__ = ["command"]
 
 _FAULTS = {"none": 0, "one": 1, "two": 2}
 _COMPILED = ("auto", *(design.name for design in DESIGNS))
-_PICTURES: dict[str, Callable[[Report, Search, Counterexample | None], str]] = {
+_PICTURES: dict[str, Callable[[SearchReport, Search, Counterexample | None], str]] = {
     "mermaid": lambda report, search, found: trace_mermaid(report, search.moves.layers, found),
     "svg": lambda report, search, found: trace_svg(report, search.moves.layers, found),
 }
@@ -144,7 +144,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     return _exit(report, finished=finished, as_json=as_json)
 
 
-def _exit(report: Report, *, finished: bool, as_json: bool) -> int | None:
+def _exit(report: SearchReport, *, finished: bool, as_json: bool) -> int | None:
     if not finished:
         click.echo("snapplan: stopped; the report says what is known so far", err=True)
         return _INTERRUPTED
@@ -157,7 +157,7 @@ def _exit(report: Report, *, finished: bool, as_json: bool) -> int | None:
     raise error
 
 
-def _violation(report: Report) -> Violation:
+def _violation(report: SearchReport) -> Violation:
     problems = tuple(
         Problem(found.property_id, report.setting.design, found.why) for found in report.violations
     )
@@ -169,7 +169,7 @@ def _violation(report: Report) -> Violation:
     )
 
 
-def _chosen(report: Report, wanted: str | None) -> Counterexample | None:
+def _chosen(report: SearchReport, wanted: str | None) -> Counterexample | None:
     if wanted is None:
         return report.shortest
     return next((found for found in report.violations if found.property_id == wanted), None)

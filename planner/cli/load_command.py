@@ -19,7 +19,7 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.manifests import (
-    Found,
+    FoundManifest,
     find_manifest,
     manifest_argument,
     offline_option,
@@ -175,7 +175,7 @@ async def _without_vm(
 
 
 async def _offline(
-    found: Found, fresh: RestoreWish, reporter: TerminalReporter
+    found: FoundManifest, fresh: RestoreWish, reporter: TerminalReporter
 ) -> tuple[Manifest, tuple[ManifestPart, ...]]:
     vm = store_of(found, fresh.store)
     with nullcontext() if vm is None else vm.locked():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from planner.verbs.find import Found, find_manifest, read_again, store_of
+from planner.verbs.find import FoundManifest, find_manifest, read_again, store_of
 
 __all__ = [
-    "Found",
+    "FoundManifest",
     "find_manifest",
     "manifest_argument",
     "offline_option",

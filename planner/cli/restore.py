@@ -15,7 +15,7 @@ from attrs import frozen
 from backends.copies import RestoringHost
 from backends.images import QemuImages
 from backends.launch import Launched, launch
-from planner.cli.manifests import Found, read_again, store_of
+from planner.cli.manifests import FoundManifest, read_again, store_of
 from planner.cli.reporter import TerminalReporter
 from planner.cli.stopping import cancelled_by_signals
 from planner.errors import BadInput, Problem, Refused, SnapplanError
@@ -88,7 +88,7 @@ def is_restore(manifest: Manifest) -> bool:
 
 
 async def restore(
-    found: Found, wish: RestoreWish, reporter: TerminalReporter
+    found: FoundManifest, wish: RestoreWish, reporter: TerminalReporter
 ) -> tuple[dict[str, object], str]:
     """Do it, or show it; what was done as plain values and as text."""
     vm = store_of(found, wish.store)
@@ -146,7 +146,7 @@ class _Decided:
     unproved: tuple[str, ...]
 
 
-async def _decide(found: Found, vm: VmStore | None, wish: RestoreWish) -> _Decided:
+async def _decide(found: FoundManifest, vm: VmStore | None, wish: RestoreWish) -> _Decided:
     manifest = found.manifest
     check_images_free(wish.store, manifest, vm)
     others = () if vm is None else vm.manifests().found

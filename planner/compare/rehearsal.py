@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from attrs import define, field, frozen
 
-from planner.compare.rehearsal_host import Fault, RehearsedAgent, RehearsedHost, faults_of
+from planner.compare.rehearsal_host import RehearsedAgent, RehearsedHost, StepFault, faults_of
 from planner.errors import BadInput
 from planner.model.facts import Facts
 from planner.program.program import Program
@@ -35,9 +35,8 @@ from planner.run.outcome import Outcome
 from planner.run.ports import Event
 from planner.run.survey import survey
 from planner.save.save_machine import SaveMachine
-from planner.semantics import Event as SimulatedEvent
 from planner.semantics import (
-    Failure,
+    InjectedFailure,
     VmState,
     advance,
     advance_background,
@@ -47,8 +46,9 @@ from planner.semantics import (
     start,
     state_from_facts,
 )
+from planner.semantics import QmpEvent as SimulatedEvent
 
-__all__ = ["Fault", "Rehearsal", "Span", "faults_of", "rehearse"]
+__all__ = ["StepFault", "Rehearsal", "Span", "faults_of", "rehearse"]
 
 _SECOND_NS = 10**9
 _OLDEST = "7.2"
@@ -92,7 +92,7 @@ class Rehearsal:
 
 
 def rehearse(
-    program: Program, facts: Facts, step: int = 0, fault: Fault = Fault.FAILS
+    program: Program, facts: Facts, step: int = 0, fault: StepFault = StepFault.FAILS
 ) -> Rehearsal:
     """Run a program on the simulated VM of the facts.
 
@@ -136,7 +136,7 @@ class _Strike:
 
     command: str
     left: int
-    fault: Fault
+    fault: StepFault
 
     def falls_on(self, action: Send | HostDo | AskAgent) -> bool:
         command = action.instruction if isinstance(action, HostDo) else action.command
@@ -217,7 +217,7 @@ class _Vm:
         reply, error, number = result.reply, result.error, 0
         while self.state.pending:
             number += 1
-            done = advance(self.state, Failure() if number == fail_at else None)
+            done = advance(self.state, InjectedFailure() if number == fail_at else None)
             self._take(done.state, done.events)
             reply = done.reply if reply is None else reply
             error = error or done.error
@@ -233,9 +233,9 @@ class _Vm:
             if event.name in ("STOP", "RESUME"):
                 self.pauses.append((event.name, self.now))
 
-    def struck(self, send: Send, fault: Fault) -> Response:
+    def struck(self, send: Send, fault: StepFault) -> Response:
         """Run a command that a fault strikes."""
-        if fault is Fault.LOST:
+        if fault is StepFault.LOST:
             self.answer(send)
             self.events.clear()
             return NoAnswer("the connection broke", lost=True)

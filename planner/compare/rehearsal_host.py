@@ -13,12 +13,12 @@ from planner.program.program import Step, Target
 from planner.run.actions import AskAgent, ErrorReply, HostDo, NoAnswer, Response, Returned
 from planner.run.freezing import FREEZE, STATUS, THAW
 
-__all__ = ["Fault", "RehearsedAgent", "RehearsedHost", "faults_of"]
+__all__ = ["StepFault", "RehearsedAgent", "RehearsedHost", "faults_of"]
 
 _REMOVES = ("remove-", "merge-")
 
 
-class Fault(StrEnum):
+class StepFault(StrEnum):
     """What goes wrong with a step."""
 
     FAILS = "fails"
@@ -29,11 +29,11 @@ class Fault(StrEnum):
     """The host does it, and does not say so in time."""
 
 
-def faults_of(step: Step) -> tuple[Fault, ...]:
+def faults_of(step: Step) -> tuple[StepFault, ...]:
     """What can go wrong with a step: a step on the host needs no connection."""
     if step.target is Target.HOST:
-        return (Fault.FAILS, Fault.SILENT)
-    return (Fault.FAILS, Fault.LOST)
+        return (StepFault.FAILS, StepFault.SILENT)
+    return (StepFault.FAILS, StepFault.LOST)
 
 
 @define
@@ -46,9 +46,9 @@ class RehearsedAgent:
 
     frozen: bool = False
 
-    def answer(self, ask: AskAgent, fault: Fault | None) -> Response:
+    def answer(self, ask: AskAgent, fault: StepFault | None) -> Response:
         """Do what is asked for, unless a fault strikes it before."""
-        if fault is Fault.FAILS:
+        if fault is StepFault.FAILS:
             return ErrorReply("GenericError", "it is made to fail")
         if ask.command == STATUS:
             return Returned("frozen" if self.frozen else "thawed")
@@ -68,9 +68,9 @@ class RehearsedHost:
 
     files: set[str] = field(factory=set)
 
-    def answer(self, action: HostDo, fault: Fault | None) -> Response:
+    def answer(self, action: HostDo, fault: StepFault | None) -> Response:
         """Do something with files, unless a fault strikes it before."""
-        if fault is Fault.FAILS:
+        if fault is StepFault.FAILS:
             return ErrorReply("file-unwritable", "it is made to fail")
         told = self._do(action)
         return Returned(told) if fault is None else NoAnswer("it took too long", lost=False)

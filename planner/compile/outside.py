@@ -24,13 +24,13 @@ from planner.model.request import (
 )
 from planner.program.resolution import Choice
 
-__all__ = ["UNSAFE_FOR_BACKGROUND", "LeftOut", "leave_out"]
+__all__ = ["UNSAFE_FOR_BACKGROUND", "OutsideDecision", "leave_out"]
 
 UNSAFE_FOR_BACKGROUND = "no `capture: background` beside it"
 
 
 @frozen
-class LeftOut:
+class OutsideDecision:
     """What a request makes of everything outside of the block layer.
 
     Attributes:
@@ -48,7 +48,7 @@ class LeftOut:
     problems: tuple[Problem, ...] = ()
 
 
-def leave_out(request: Request, facts: Facts) -> LeftOut:
+def leave_out(request: Request, facts: Facts) -> OutsideDecision:
     """Find what a request leaves out by name, and what it would leave out without a word."""
     found = outside_of(facts)
     by_name = {name: outside for outside in found for name in outside.names}
@@ -68,7 +68,7 @@ def leave_out(request: Request, facts: Facts) -> LeftOut:
         *(_unnamed(o) for o in missed if o.name not in named),
         *_background(request, found),
     ]
-    return LeftOut(
+    return OutsideDecision(
         named=mine,
         devices=tuple((o.name, o.type) for o in missed if o.name in named),
         choices=tuple(_choices(found, named, with_state=with_state)),

@@ -23,7 +23,7 @@ from planner.model.request import Request
 from planner.model.request_text import ReadRequest
 from planner.program.program import Program, Target
 from planner.program.resolution import Resolution, operations_of
-from planner.program.schema import Schema
+from planner.program.schema import CommandSchema
 from planner.verify.proof import verify
 
 __all__ = [
@@ -88,7 +88,7 @@ def check_commands(program: Program, facts: Facts) -> None:
     Raises:
         Refused: With one problem for each; nothing was sent.
     """
-    schema = Schema.of(facts.schema)
+    schema = CommandSchema.of(facts.schema)
     problems = [
         problem
         for step in program.steps

@@ -23,7 +23,7 @@ from planner.compile.external import (
 )
 from planner.compile.freezing import freeze_choices, freeze_problems
 from planner.compile.image_limits import encryption_warnings, has_room, holds_machine_state
-from planner.compile.outside import LeftOut, leave_out
+from planner.compile.outside import OutsideDecision, leave_out
 from planner.compile.refusals import (
     can_be_internal,
     cost_of_leaving_out,
@@ -106,7 +106,7 @@ class _Work:
     choices: list[Choice] = field(factory=list)
     warnings: list[str] = field(factory=list)
     problems: list[Problem] = field(factory=list)
-    left_out: LeftOut = field(init=False)
+    left_out: OutsideDecision = field(init=False)
     disks: dict[str, Disk] = field(init=False)
     table: dict[str, tuple[Disk, ...]] = field(init=False)
 

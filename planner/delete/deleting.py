@@ -16,9 +16,9 @@ from typing import cast
 from attrs import define, field, frozen
 
 from planner.delete.delete_checks import DeletedPart, DeleteOrder
-from planner.delete.merging import MERGE_TIMEOUT_S, Merging, Stage
+from planner.delete.merging import MERGE_TIMEOUT_S, MergeStage, Merging
 from planner.errors import Problem
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.model.replies import snapshots_of
 from planner.parts.merge_checks import MergedOverlay, unproved
 from planner.run.actions import (
@@ -107,7 +107,7 @@ class DeleteMachine(Machine):
     _deleted: list[str] = field(init=False, factory=list)
     _kept: dict[str, str] = field(init=False, factory=dict)
     _merging: Merging = field(init=False)
-    _shown: Mapping[str, tuple[Snapshot, ...]] | None = field(init=False, default=None)
+    _shown: Mapping[str, tuple[SnapshotInfo, ...]] | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         merges = () if self.order.offline else self.order.merges
@@ -141,7 +141,8 @@ class DeleteMachine(Machine):
             events=tuple(self.context.pauses),
             deleted=tuple(self._deleted),
             copied_to=tuple(
-                merge.base_file for merge in self._merging.of_stage(Stage.COPYING, Stage.SWITCHING)
+                merge.base_file
+                for merge in self._merging.of_stage(MergeStage.COPYING, MergeStage.SWITCHING)
             ),
         )
 
@@ -160,7 +161,7 @@ class DeleteMachine(Machine):
             failure = Failure("vm-silent", self.context.where, silent.why)
         except Exception as error:  # noqa: BLE001 - a reply that nobody thought of, or a bug
             failure = failure_of(error, self.context.where)
-        removed = [m.disk for m in self._merging.of_stage(Stage.REMOVED)]
+        removed = [m.disk for m in self._merging.of_stage(MergeStage.REMOVED)]
         self._deleted = [*removed, *(d for d in self._deleted if d not in removed)]
         return failure
 
@@ -229,7 +230,7 @@ class DeleteMachine(Machine):
                 why = said + response.description
         raise self.context.failed("part-left", f"it is still there: {why or 'nobody says why'}")
 
-    def _held(self, part: DeletedPart) -> Flow[tuple[Snapshot, ...]]:
+    def _held(self, part: DeletedPart) -> Flow[tuple[SnapshotInfo, ...]]:
         """What its image holds.  QEMU shows all images at once, so it is asked once for all of them."""
         if not self.order.offline:
             if self._shown is None:
@@ -238,7 +239,7 @@ class DeleteMachine(Machine):
             return self._shown.get(part.node, ())
         response: Response = yield ListImage(part.file)
         if isinstance(response, Returned):
-            return cast("tuple[Snapshot, ...]", response.value)
+            return cast("tuple[SnapshotInfo, ...]", response.value)
         why = response.why if isinstance(response, NoAnswer) else response.description
         raise self.context.failed("image-unreadable", f"{part.file} cannot be looked at: {why}")
 
@@ -252,7 +253,7 @@ class DeleteMachine(Machine):
             )
             raise self.context.failed("part-differs", words)
 
-    def _is_there(self, part: DeletedPart, held: tuple[Snapshot, ...]) -> bool:
+    def _is_there(self, part: DeletedPart, held: tuple[SnapshotInfo, ...]) -> bool:
         # qcow2 gives ids again: of another instant, it is another client's, and ours is gone.
         wanted = (part.snapshot_id, self.order.tag, part.vm_clock_ns)
         return any((found.id, found.name, found.vm_clock_ns) == wanted for found in held)

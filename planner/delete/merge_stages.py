@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Stage"]
+__all__ = ["MergeStage"]
 
 
-class Stage(StrEnum):
+class MergeStage(StrEnum):
     """How far the merge of one overlay has come, at the least."""
 
     UNTOUCHED = "untouched"

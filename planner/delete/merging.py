@@ -27,9 +27,9 @@ from typing import Any, cast
 
 from attrs import define, field
 
-from planner.delete.merge_stages import Stage
+from planner.delete.merge_stages import MergeStage
 from planner.errors import Problem
-from planner.model.facts import Job
+from planner.model.facts import JobInfo
 from planner.model.image import images_of_nodes
 from planner.model.replies import Replies, disks_of, jobs_of, run_state_of
 from planner.parts.merge_checks import MergedOverlay, unproved
@@ -37,7 +37,7 @@ from planner.run.actions import AwaitEvent, ErrorReply, HostDo, NoAnswer, Return
 from planner.run.machine import GRACE_S, Flow, Gone, Silent
 from planner.run.run_context import RunContext, StepFailed
 
-__all__ = ["MERGE_TIMEOUT_S", "Merging", "Stage"]
+__all__ = ["MERGE_TIMEOUT_S", "Merging", "MergeStage"]
 
 MERGE_TIMEOUT_S = 3600.0
 _POLL_S = 0.1
@@ -67,22 +67,22 @@ class Merging:
     context: RunContext
     ask: Ask
     bring_to: BringTo
-    stages: dict[str, Stage] = field(init=False)
+    stages: dict[str, MergeStage] = field(init=False)
     run_state: str = field(init=False, default="")
     _seen: dict[str, Mapping[str, object]] = field(init=False, factory=dict)
     _held: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
-        self.stages = dict.fromkeys((merge.disk for merge in self.merges), Stage.UNTOUCHED)
+        self.stages = dict.fromkeys((merge.disk for merge in self.merges), MergeStage.UNTOUCHED)
 
-    def of_stage(self, *stages: Stage) -> tuple[MergedOverlay, ...]:
+    def of_stage(self, *stages: MergeStage) -> tuple[MergedOverlay, ...]:
         """The merges that stand in one of these stages."""
         return tuple(merge for merge in self.merges if self.stages[merge.disk] in stages)
 
     @property
     def begun(self) -> bool:
         """Whether any frozen image may have been written to."""
-        return any(stage is not Stage.UNTOUCHED for stage in self.stages.values())
+        return any(stage is not MergeStage.UNTOUCHED for stage in self.stages.values())
 
     # --- on a running VM ------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Merging:
 
     def _begin(self, merge: MergedOverlay) -> Flow[None]:
         before = self.stages[merge.disk]
-        self.stages[merge.disk] = Stage.COPYING
+        self.stages[merge.disk] = MergeStage.COPYING
         arguments = {
             "job-id": merge.job_id,
             "device": merge.device,
@@ -171,7 +171,7 @@ class Merging:
             completed.append(merge)
         on_disk = (yield from self._on_top(completed)) if completed else ()
         for merge in on_disk:
-            self.stages[merge.disk] = Stage.COPYING
+            self.stages[merge.disk] = MergeStage.COPYING
             words = f"another client ended job {merge.job_id}; the overlay is on the disk"
             failures.append(self.context.failed("job-vanished", words))
         yield from self._release([m for m in completed if m not in on_disk], failures)
@@ -192,7 +192,7 @@ class Merging:
             nodes = images_of_nodes((yield from self.ask("query-named-block-nodes", _FLAT)))
             still_open = [merge for merge in merges if merge.overlay_file in nodes]
         for merge in merges:
-            self.stages[merge.disk] = Stage.MERGED
+            self.stages[merge.disk] = MergeStage.MERGED
             if merge in still_open:
                 words = f"{merge.overlay_file} is merged, and QEMU keeps it open: "
                 words += why[merge.disk] or "nobody says why"
@@ -213,7 +213,7 @@ class Merging:
                 yield from self._dismiss(merge, error)
                 return
             if job.status == "ready" and not told:
-                self.stages[merge.disk] = Stage.SWITCHING
+                self.stages[merge.disk] = MergeStage.SWITCHING
                 response = yield from self._send("job-complete", {"id": merge.job_id})
                 told = isinstance(response, Returned)
                 continue
@@ -223,7 +223,7 @@ class Merging:
     def _remove(self, merge: MergedOverlay) -> Flow[None]:
         files = {"path": merge.overlay_file, "base": merge.base_file}
         yield from self._host("remove-merged", {**files, "seen": self._seen[merge.disk]})
-        self.stages[merge.disk] = Stage.REMOVED
+        self.stages[merge.disk] = MergeStage.REMOVED
 
     def _let_go(self) -> Flow[None]:
         if self._held:
@@ -232,7 +232,7 @@ class Merging:
 
     def _cancel(self) -> Flow[None]:
         """End the jobs of what is not merged: the overlays stay on their disks (fact 55)."""
-        for merge in self.of_stage(Stage.COPYING, Stage.SWITCHING):
+        for merge in self.of_stage(MergeStage.COPYING, MergeStage.SWITCHING):
             sent = False
             for _ in range(_POLLS):
                 job, _error = yield from self._job(merge)
@@ -241,7 +241,7 @@ class Merging:
                 if job.status in _ENDED:
                     yield from self._dismiss(merge, "")
                     if (yield from self._on_top((merge,))):
-                        self.stages[merge.disk] = Stage.COPYING
+                        self.stages[merge.disk] = MergeStage.COPYING
                     break
                 if not sent:
                     yield from self._send("job-cancel", {"id": merge.job_id})
@@ -254,10 +254,10 @@ class Merging:
             f"job {merge.job_id} is gone, and it is not known whether {merge.overlay_file} was merged "
             f"into {merge.base_file}"
         )
-        if self.stages[merge.disk] is Stage.UNTOUCHED:
+        if self.stages[merge.disk] is MergeStage.UNTOUCHED:
             words = f"{merge.overlay_file} is not on the disk any more since it was checked"
             return self.context.failed("vm-changed", words)
-        self.stages[merge.disk] = Stage.SWITCHING
+        self.stages[merge.disk] = MergeStage.SWITCHING
         return self.context.failed("job-vanished", words)
 
     def _dismiss(self, merge: MergedOverlay, error: str) -> Flow[None]:
@@ -266,10 +266,10 @@ class Merging:
             if not isinstance(response, NoAnswer) or (yield from self._job(merge))[0] is None:
                 break
         if error:
-            self.stages[merge.disk] = Stage.COPYING
+            self.stages[merge.disk] = MergeStage.COPYING
             raise self.context.failed("job-failed", f"QEMU says: {error}")
 
-    def _job(self, merge: MergedOverlay) -> Flow[tuple[Job | None, str]]:
+    def _job(self, merge: MergedOverlay) -> Flow[tuple[JobInfo | None, str]]:
         jobs = jobs_of((yield from self.ask("query-jobs")))
         return next(((job, error) for job, error in jobs if job.id == merge.job_id), (None, ""))
 
@@ -318,7 +318,7 @@ class Merging:
             By disk, why its overlay is kept.
         """
         kept = {}
-        for merge in self.of_stage(Stage.COPYING, Stage.SWITCHING, Stage.MERGED):
+        for merge in self.of_stage(MergeStage.COPYING, MergeStage.SWITCHING, MergeStage.MERGED):
             try:
                 yield from self._settle_dead(merge)
             except StepFailed as failed:
@@ -328,22 +328,22 @@ class Merging:
 
     def _settle_dead(self, merge: MergedOverlay) -> Flow[None]:
         stage = self.stages[merge.disk]
-        if stage is Stage.MERGED:
+        if stage is MergeStage.MERGED:
             yield from self._remove(merge)
             return
         # Told to complete, QEMU may have written to the overlay last when it was merged already.
-        instruction = "merge-overlay" if stage is Stage.COPYING else "remove-if-equal"
+        instruction = "merge-overlay" if stage is MergeStage.COPYING else "remove-if-equal"
         yield from self._host(instruction, merge.for_the_host)
-        self.stages[merge.disk] = Stage.REMOVED
+        self.stages[merge.disk] = MergeStage.REMOVED
 
     def left(self) -> Iterator[Problem]:
         """What is still there of merges that did not come to their end."""
-        for merge in self.of_stage(Stage.COPYING, Stage.UNTOUCHED):
+        for merge in self.of_stage(MergeStage.COPYING, MergeStage.UNTOUCHED):
             words = f"{merge.overlay_file} is still on {merge.base_file}: it is not merged"
             yield Problem("part-left", merge.disk, words, "delete the snapshot again")
-        for merge in self.of_stage(Stage.SWITCHING):
+        for merge in self.of_stage(MergeStage.SWITCHING):
             yield unproved(merge, "it is not known whether it was merged")
-        for merge in self.of_stage(Stage.MERGED):
+        for merge in self.of_stage(MergeStage.MERGED):
             words = f"{merge.overlay_file} is merged into {merge.base_file}, and still there"
             remedy = "remove it; do not start QEMU on it, nor merge it again; then delete again"
             yield Problem("file-left", merge.disk, words, remedy)

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from planner.explore.layers import TAG
 from planner.explore.outside import STREAM_KINDS
 from planner.explore.outside_undo import OutsideUndo, killed
-from planner.explore.state import Act, Action, Attempt, Phase, Setting, State
+from planner.explore.state import Act, Action, Attempt, ClientPhase, Setting, State
 from planner.explore.vm_moves import Move, VmMoves, bits
 from planner.model.operations import Kind
 from planner.semantics import LayerSnapshot
@@ -54,7 +54,7 @@ class ClientMoves:
     def next_command(self, state: State) -> Iterator[Move]:
         """The next instruction is sent, or all is done."""
         if state.at == len(self._setting.instructions):
-            yield Action(Act.END), state._replace(phase=Phase.DONE)
+            yield Action(Act.END), state._replace(phase=ClientPhase.DONE)
             return
         sent = self._noted(state)
         yield Action(Act.SEND, state.at), self._vm.begin(sent)
@@ -81,7 +81,7 @@ class ClientMoves:
     def _failed(self, state: State, attempt: Attempt) -> State:
         return state._replace(
             attempts=self._attempt(state, attempt),
-            phase=Phase.LOOKING,
+            phase=ClientPhase.LOOKING,
             sent=False,
             done=0,
             failing=False,
@@ -132,7 +132,7 @@ class ClientMoves:
                 Attempt.APPLIED if attempt and own.keys() & set(disks) else attempt
                 for attempt, disks in zip(attempts, self._vm.snapshots, strict=True)
             )
-        return Action(Act.LOOK), state._replace(phase=Phase.UNDOING, attempts=attempts)
+        return Action(Act.LOOK), state._replace(phase=ClientPhase.UNDOING, attempts=attempts)
 
     def own(self, state: State) -> dict[int, LayerSnapshot]:
         """By disk, what is provably the run's own."""
@@ -206,7 +206,7 @@ class ClientMoves:
             Action(Act.DELETE_REFUSED, disk),
             state._replace(left=state.left | 1 << disk, budget=less),
         )
-        looking = Phase.LOOKING
+        looking = ClientPhase.LOOKING
         yield Action(Act.DELETE_CUT, disk, 0), state._replace(phase=looking, budget=less)
         yield Action(Act.DELETE_CUT, disk, 1), deleted._replace(phase=looking, budget=less)
 
@@ -223,7 +223,7 @@ class ClientMoves:
         yield Action(Act.RESTORE), restored._replace(phase=_end(restored))
         if state.budget:
             refused = settled._replace(left_paused=True, budget=state.budget - 1)
-            yield Action(Act.RESTORE_REFUSED), refused._replace(phase=Phase.INCOMPLETE)
+            yield Action(Act.RESTORE_REFUSED), refused._replace(phase=ClientPhase.INCOMPLETE)
 
     def _run_state_to_restore(self, state: State) -> bool:
         if "resume-guest" not in self._setting.undo:
@@ -241,7 +241,7 @@ class ClientMoves:
         yield (
             Action(Act.DIE),
             state._replace(
-                phase=Phase.OFFLINE,
+                phase=ClientPhase.OFFLINE,
                 dead=1,
                 running=False,
                 sent=False,
@@ -284,6 +284,6 @@ class ClientMoves:
         )
 
 
-def _end(state: State) -> Phase:
+def _end(state: State) -> ClientPhase:
     told = any(bits(state.left)) or state.left != 0 or state.left_paused
-    return Phase.INCOMPLETE if told else Phase.UNDONE
+    return ClientPhase.INCOMPLETE if told else ClientPhase.UNDONE

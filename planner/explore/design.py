@@ -19,10 +19,10 @@ from attrs import field, frozen
 from planner.compile.graph import build_graph
 from planner.errors import Problem, Refused, in_order
 from planner.explore.instruction import (
-    Effect,
-    ExistingTag,
     Instruction,
+    OnExistingTag,
     OnFailure,
+    SideEffect,
     VmstateIn,
     VmstateOf,
 )
@@ -91,11 +91,11 @@ class PlannedInstruction:
     atomic: bool = False
     stops_guest: bool = False
     on_failure: OnFailure = OnFailure.WHAT_WAS_DONE
-    existing_tag: ExistingTag = ExistingTag.REFUSE
+    existing_tag: OnExistingTag = OnExistingTag.REFUSE
     vmstate_in: VmstateIn = VmstateIn.ACTIVE_LAYER
     vmstate_of: VmstateOf = VmstateOf.WRITE
     waits_for_tracking: bool = False
-    effect: Effect = Effect.NONE
+    effect: SideEffect = SideEffect.NONE
 
 
 @frozen
@@ -185,7 +185,7 @@ def _cannot(design: DesignFile, subject: str, why: str) -> Problem:
 def _instructions(
     planned: PlannedInstruction, operations: Sequence[Operation], vmstate: str
 ) -> Iterator[Instruction]:
-    if planned.effect is not Effect.NONE:
+    if planned.effect is not SideEffect.NONE:
         for disk in _effect_disks(planned.effect, operations):
             yield Instruction(planned.name, (), (), effect=planned.effect, effect_disk=disk)
         return
@@ -200,9 +200,9 @@ def _instructions(
         yield _instruction(planned, tuple(binding.operations), tuple(binding.before))
 
 
-def _effect_disks(effect: Effect, operations: Sequence[Operation]) -> Iterator[str]:
+def _effect_disks(effect: SideEffect, operations: Sequence[Operation]) -> Iterator[str]:
     """For each time that an effect is needed, the disk that it is about."""
-    kind = Kind.ADD_OVERLAY if effect is Effect.CREATE_OVERLAY else Kind.BEGIN_STREAM_VMSTATE
+    kind = Kind.ADD_OVERLAY if effect is SideEffect.CREATE_OVERLAY else Kind.BEGIN_STREAM_VMSTATE
     return (operation.disk for operation in operations if operation.kind is kind)
 
 

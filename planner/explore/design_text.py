@@ -32,7 +32,7 @@ from planner.explore.design import (
     PlannedInstruction,
     Proposer,
 )
-from planner.explore.instruction import Effect, ExistingTag, OnFailure, VmstateIn, VmstateOf
+from planner.explore.instruction import OnExistingTag, OnFailure, SideEffect, VmstateIn, VmstateOf
 from planner.model.operations import Kind
 from planner.model.request import Capture
 from planner.model.text import read_text
@@ -46,10 +46,10 @@ _KEYS = (
 _FLAGS = ("each-alone", "needs-machine-state", "atomic", "stops-guest", "waits-for-tracking")
 _CHOICES: Mapping[str, type[StrEnum]] = {
     "on-failure": OnFailure,
-    "existing-tag": ExistingTag,
+    "existing-tag": OnExistingTag,
     "vmstate-in": VmstateIn,
     "vmstate-of": VmstateOf,
-    "effect": Effect,
+    "effect": SideEffect,
 }
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -152,8 +152,8 @@ class _Reader:
         name = self._words(top, "name", "instruction", needed=True)
         where = f"instruction {name}"
         flags = {key: self._flag(top, key, where) for key in _FLAGS}
-        effect = self._choice(top, "effect", Effect.NONE, where)
-        alone = effect is not Effect.NONE
+        effect = self._choice(top, "effect", SideEffect.NONE, where)
+        alone = effect is not SideEffect.NONE
         if alone and "does" in top:
             self._wrong(f"{where}: does", "an instruction has an effect, or does operations")
         return PlannedInstruction(
@@ -166,7 +166,7 @@ class _Reader:
             atomic=flags["atomic"],
             stops_guest=flags["stops-guest"],
             on_failure=self._choice(top, "on-failure", OnFailure.WHAT_WAS_DONE, where),
-            existing_tag=self._choice(top, "existing-tag", ExistingTag.REFUSE, where),
+            existing_tag=self._choice(top, "existing-tag", OnExistingTag.REFUSE, where),
             vmstate_in=self._choice(top, "vmstate-in", VmstateIn.ACTIVE_LAYER, where),
             vmstate_of=self._choice(top, "vmstate-of", VmstateOf.WRITE, where),
         )

@@ -19,8 +19,8 @@ from planner.model.operations import Kind, Operation
 from planner.program.program import Step, WaitsFor
 
 __all__ = [
-    "Effect",
-    "ExistingTag",
+    "SideEffect",
+    "OnExistingTag",
     "Instruction",
     "OnFailure",
     "VmstateIn",
@@ -42,7 +42,7 @@ class OnFailure(StrEnum):
     """Everything it did before."""
 
 
-class ExistingTag(StrEnum):
+class OnExistingTag(StrEnum):
     """What an instruction does about a snapshot of the tag that a disk holds already."""
 
     REFUSE = "refuse"
@@ -70,7 +70,7 @@ class VmstateOf(StrEnum):
     """Of the last pause: the memory was write-protected then."""
 
 
-class Effect(StrEnum):
+class SideEffect(StrEnum):
     """What an instruction does that is no operation."""
 
     NONE = "none"
@@ -119,11 +119,11 @@ class Instruction:
     atomic: bool = False
     stops_guest: bool = False
     on_failure: OnFailure = OnFailure.WHAT_WAS_DONE
-    existing_tag: ExistingTag = ExistingTag.REFUSE
+    existing_tag: OnExistingTag = OnExistingTag.REFUSE
     vmstate_in: VmstateIn = VmstateIn.ACTIVE_LAYER
     vmstate_of: VmstateOf = VmstateOf.WRITE
     waits_for_tracking: bool = False
-    effect: Effect = Effect.NONE
+    effect: SideEffect = SideEffect.NONE
     effect_disk: str = ""
 
     @property
@@ -167,21 +167,25 @@ def instruction_of_step(step: Step) -> Instruction:
         atomic=step.atomic,
         stops_guest=_has(step.covers, Kind.PAUSE_GUEST) and _has(step.covers, Kind.RESUME_GUEST),
         on_failure=OnFailure.CLEANED_UP if save else on_failure,
-        existing_tag=ExistingTag.REFUSE_IF_ALL if save else ExistingTag.REFUSE,
+        existing_tag=OnExistingTag.REFUSE_IF_ALL if save else OnExistingTag.REFUSE,
         waits_for_tracking=step.waits_for is WaitsFor.TRACKING,
         effect=_effect(step),
         effect_disk=next((undo.disk for undo in step.undo), "") if not count else "",
     )
 
 
-def _effect(step: Step) -> Effect:
+def _effect(step: Step) -> SideEffect:
     if step.execute == "migrate" and not step.covers:
-        return Effect.START_STREAM
-    if step.execute in (Effect.CREATE_STREAM, Effect.CREATE_OVERLAY, Effect.KEEP_STREAM):
-        return Effect(step.execute)
+        return SideEffect.START_STREAM
+    if step.execute in (
+        SideEffect.CREATE_STREAM,
+        SideEffect.CREATE_OVERLAY,
+        SideEffect.KEEP_STREAM,
+    ):
+        return SideEffect(step.execute)
     if step.execute in ("migrate-set-capabilities", "migrate-set-parameters"):
-        return Effect.CHANGE_SETTINGS if step.undo else Effect.RESTORE_SETTINGS
-    return Effect.NONE
+        return SideEffect.CHANGE_SETTINGS if step.undo else SideEffect.RESTORE_SETTINGS
+    return SideEffect.NONE
 
 
 def _has(operations: Iterable[Operation], kind: Kind) -> bool:

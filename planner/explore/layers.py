@@ -1,4 +1,4 @@
-"""The images of a VM, as numbers: each different `Layer` of the semantics is met once and numbered.
+"""The images of a VM, as numbers: each different `Qcow2Image` of the semantics is met once and numbered.
 
 What happens to an image is what `planner.semantics.qcow2` says, remembered by number, so that a
 search over millions of states does each piece of image work once.
@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from attrs import evolve
 
-from planner.semantics import Layer, LayerSnapshot, Vmstate, qcow2
+from planner.semantics import LayerSnapshot, Qcow2Image, Vmstate, qcow2
 
 __all__ = ["PARTIAL", "TAG", "Layers", "is_own", "own_parts"]
 
@@ -31,7 +31,7 @@ def is_own(snapshot: LayerSnapshot) -> bool:
     return snapshot.name == TAG and snapshot.date_ns > 0 and snapshot.date_ns % 2 == 0
 
 
-def own_parts(layer: Layer) -> list[LayerSnapshot]:
+def own_parts(layer: Qcow2Image) -> list[LayerSnapshot]:
     """The snapshots that the run made."""
     return [snapshot for snapshot in layer.snapshots if is_own(snapshot)]
 
@@ -40,14 +40,14 @@ class Layers:
     """The numbered layers."""
 
     def __init__(self) -> None:
-        self._numbers: dict[Layer, int] = {}
-        self._layers: list[Layer] = []
+        self._numbers: dict[Qcow2Image, int] = {}
+        self._layers: list[Qcow2Image] = []
         self._known: dict[tuple[object, ...], int] = {}
 
-    def __getitem__(self, number: int) -> Layer:
+    def __getitem__(self, number: int) -> Qcow2Image:
         return self._layers[number]
 
-    def number(self, layer: Layer) -> int:
+    def number(self, layer: Qcow2Image) -> int:
         """The number of a layer, a new one for a new layer."""
         found = self._numbers.setdefault(layer, len(self._layers))
         if found == len(self._layers):
@@ -55,7 +55,7 @@ class Layers:
         return found
 
     def _remembered(
-        self, what: tuple[object, ...], number: int, make: Callable[[Layer], Layer]
+        self, what: tuple[object, ...], number: int, make: Callable[[Qcow2Image], Qcow2Image]
     ) -> int:
         key = (number, *what)
         found = self._known.get(key)
@@ -71,7 +71,9 @@ class Layers:
 
     def overlaid(self, number: int) -> int:
         """A new overlay on the image: it reads the same, and holds nothing of its own."""
-        return self._remembered(("overlay",), number, lambda layer: Layer(content=layer.content))
+        return self._remembered(
+            ("overlay",), number, lambda layer: Qcow2Image(content=layer.content)
+        )
 
     def committed(self, base: int, overlay: int) -> int:
         """The image, once its overlay was merged into it."""
@@ -92,7 +94,7 @@ class Layers:
         if not own_parts(self._layers[number]):
             return None
 
-        def write(layer: Layer) -> Layer:
+        def write(layer: Qcow2Image) -> Qcow2Image:
             size = 0 if instant < 0 else 1
             filled = tuple(
                 evolve(s, vmstate=Vmstate(instant, instant), vm_state_size_bytes=size)
@@ -126,7 +128,7 @@ class Layers:
     def without(self, number: int, snapshot_id: str) -> int:
         """One snapshot is deleted, by its id."""
 
-        def delete(layer: Layer) -> Layer:
+        def delete(layer: Qcow2Image) -> Qcow2Image:
             found = qcow2.find_by_id_and_name(layer, snapshot_id, None)
             return layer if found is None else qcow2.delete_snapshot(layer, found)
 
@@ -135,7 +137,7 @@ class Layers:
     def without_first(self, number: int) -> int:
         """The first snapshot of the tag is deleted, if there is one."""
 
-        def delete(layer: Layer) -> Layer:
+        def delete(layer: Qcow2Image) -> Qcow2Image:
             found = qcow2.find_by_name(layer, TAG)
             return layer if found is None else qcow2.delete_snapshot(layer, found)
 

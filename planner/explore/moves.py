@@ -15,7 +15,7 @@ from attrs import frozen
 
 from planner.explore.client_moves import ClientMoves
 from planner.explore.layers import Layers
-from planner.explore.state import Attempt, Phase, Setting, State
+from planner.explore.state import Attempt, ClientPhase, Setting, State
 from planner.explore.vm_moves import Move, VmMoves
 
 __all__ = ["Moves", "Reductions"]
@@ -69,7 +69,7 @@ class Moves:
             skipped=(),
             running=self.setting.runs_before,
             held=0,
-            phase=Phase.STEPPING,
+            phase=ClientPhase.STEPPING,
             at=0,
             sent=False,
             done=0,
@@ -92,14 +92,14 @@ class Moves:
 
     def of(self, state: State) -> Iterator[Move]:
         """All moves from a state, in a fixed order."""
-        if state.phase >= Phase.DONE:
+        if state.phase >= ClientPhase.DONE:
             return
-        if state.phase == Phase.STEPPING:
+        if state.phase == ClientPhase.STEPPING:
             yield from self._stepping(state)
-        elif state.phase == Phase.LOOKING:
+        elif state.phase == ClientPhase.LOOKING:
             yield self.client.look(state)
             yield from self.vm.going_on(state)
-        elif state.phase == Phase.UNDOING:
+        elif state.phase == ClientPhase.UNDOING:
             yield from self.client.undo(state, one_disk=self._one_disk)
             yield from self.vm.going_on(state)
         else:

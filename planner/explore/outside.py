@@ -11,9 +11,9 @@ but by an undo that merges its overlay into it.
 
 from __future__ import annotations
 
-from planner.explore.instruction import Effect, Instruction
+from planner.explore.instruction import Instruction, SideEffect
 from planner.explore.layers import Layers
-from planner.explore.state import Outside, Setting, State, Stream
+from planner.explore.state import ExternalState, Setting, State, StreamPlace
 from planner.model.operations import Kind
 from planner.model.request import Capture
 
@@ -37,12 +37,12 @@ class OutsideVm:
         self._numbers = {name: number for number, name in enumerate(setting.disks)}
         self._any = bool(setting.overlays or setting.capture)
         self._background = setting.capture == Capture.BACKGROUND
-        self._started_apart = any(i.effect is Effect.START_STREAM for i in setting.instructions)
+        self._started_apart = any(i.effect is SideEffect.START_STREAM for i in setting.instructions)
 
-    def start(self) -> Outside:
+    def start(self) -> ExternalState:
         """What there is before the run."""
         frozen = (-1,) * len(self._setting.disks) if self._setting.overlays else ()
-        return Outside(frozen=frozen)
+        return ExternalState(frozen=frozen)
 
     # --- operations ---------------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class OutsideVm:
         )
 
     def _begin(self, state: State, instruction: Instruction) -> State | None:
-        under_way = Stream(state.outside.stream).under_way
+        under_way = StreamPlace(state.outside.stream).under_way
         if self._started_apart:
             return state if under_way else None
         if under_way or state.outside.inactive:
@@ -92,33 +92,35 @@ class OutsideVm:
         tracked = self._background and instruction.waits_for_tracking
         return self.track(after) if tracked else after
 
-    def _started(self, outside: Outside) -> Outside:
+    def _started(self, outside: ExternalState) -> ExternalState:
         file = 1 << self._setting.stream_file
-        return outside._replace(stream=Stream.BEGUN, streamed=0, files=outside.files | file)
+        return outside._replace(stream=StreamPlace.BEGUN, streamed=0, files=outside.files | file)
 
     def track(self, state: State) -> State:
         """Write tracking of a background stream comes on: this instant is saved."""
-        outside = state.outside._replace(stream=Stream.TRACKED, streamed=state.version)
+        outside = state.outside._replace(stream=StreamPlace.TRACKED, streamed=state.version)
         return state._replace(captured=True, outside=outside)
 
     def _end(self, state: State) -> State | None:
-        if not Stream(state.outside.stream).under_way:
+        if not StreamPlace(state.outside.stream).under_way:
             return None
         if self._background:
             waited = self._setting.runs_before and self._setting.runs_after and not state.running
             slow = state.outside.slow or waited
-            return state._replace(outside=state.outside._replace(stream=Stream.COMPLETE, slow=slow))
+            return state._replace(
+                outside=state.outside._replace(stream=StreamPlace.COMPLETE, slow=slow)
+            )
         outside = state.outside._replace(
-            stream=Stream.COMPLETE, streamed=state.version, inactive=True
+            stream=StreamPlace.COMPLETE, streamed=state.version, inactive=True
         )
         return state._replace(running=False, captured=True, outside=outside)
 
     def pause(self, state: State) -> State:
         """The guest stops; a live stream that was copying waits from here on."""
         outside = state.outside
-        if self._setting.capture != Capture.LIVE or outside.stream != Stream.BEGUN:
+        if self._setting.capture != Capture.LIVE or outside.stream != StreamPlace.BEGUN:
             return state
-        return state._replace(outside=outside._replace(stream=Stream.HELD))
+        return state._replace(outside=outside._replace(stream=StreamPlace.HELD))
 
     def resume(self, state: State) -> State:
         """`cont` makes the nodes active (fact 29)."""
@@ -130,20 +132,20 @@ class OutsideVm:
 
     def tracks_late(self, state: State) -> bool:
         """Whether a background stream has begun and its write tracking is still to come."""
-        return self._background and state.outside.stream == Stream.BEGUN
+        return self._background and state.outside.stream == StreamPlace.BEGUN
 
     def goes_on(self, state: State) -> State | None:
         """What a stream that nobody waits for comes to; None: it goes nowhere by itself."""
-        stream = Stream(state.outside.stream)
-        if not stream.under_way or stream is Stream.HELD:
+        stream = StreamPlace(state.outside.stream)
+        if not stream.under_way or stream is StreamPlace.HELD:
             return None
         if self._setting.capture == Capture.LIVE:
-            held = state.outside._replace(stream=Stream.HELD)
+            held = state.outside._replace(stream=StreamPlace.HELD)
             return state._replace(running=False, outside=held)
         if self.tracks_late(state):
             return self.track(state)
         if self._background:
-            return state._replace(outside=state.outside._replace(stream=Stream.COMPLETE))
+            return state._replace(outside=state.outside._replace(stream=StreamPlace.COMPLETE))
         return self._end(state)
 
     def may_go_inactive(self, state: State) -> bool:
@@ -154,11 +156,13 @@ class OutsideVm:
     def broken(self, state: State) -> State:
         """A stream fails or is cancelled: QEMU resumes the guest that it stopped for it."""
         outside = state.outside
-        if not Stream(outside.stream).under_way:
+        if not StreamPlace(outside.stream).under_way:
             return state
-        running = state.running or (outside.stream == Stream.HELD and self._setting.runs_before)
+        running = state.running or (
+            outside.stream == StreamPlace.HELD and self._setting.runs_before
+        )
         return state._replace(
-            running=running, outside=outside._replace(stream=Stream.BROKEN, streamed=0)
+            running=running, outside=outside._replace(stream=StreamPlace.BROKEN, streamed=0)
         )
 
     def off(self, state: State, disk: int) -> State:
@@ -176,24 +180,24 @@ class OutsideVm:
     def effect(self, state: State, instruction: Instruction) -> State:
         """What an instruction does besides its operations, as soon as it is taken in hand."""
         outside = state.outside
-        bit = Effect.settings_bit(instruction.name)
+        bit = SideEffect.settings_bit(instruction.name)
         match instruction.effect:
-            case Effect.NONE | Effect.KEEP_STREAM:
+            case SideEffect.NONE | SideEffect.KEEP_STREAM:
                 return state
-            case Effect.START_STREAM:
+            case SideEffect.START_STREAM:
                 outside = self._started(outside)
-            case Effect.CREATE_STREAM:
+            case SideEffect.CREATE_STREAM:
                 file = self._setting.stream_file
                 outside = outside._replace(files=outside.files | 1 << file)
-            case Effect.CREATE_OVERLAY:
+            case SideEffect.CREATE_OVERLAY:
                 disk = self._numbers[instruction.effect_disk]
                 standing = self._setting.runs_before and not state.running
                 outside = outside._replace(
                     files=outside.files | 1 << disk, slow=outside.slow or standing
                 )
-            case Effect.CHANGE_SETTINGS:
+            case SideEffect.CHANGE_SETTINGS:
                 outside = outside._replace(changed=outside.changed | bit)
-            case Effect.RESTORE_SETTINGS:
-                if not Stream(outside.stream).under_way:  # else QEMU refuses (fact 34)
+            case SideEffect.RESTORE_SETTINGS:
+                if not StreamPlace(outside.stream).under_way:  # else QEMU refuses (fact 34)
                     outside = outside._replace(changed=outside.changed & ~bit)
         return state._replace(outside=outside)

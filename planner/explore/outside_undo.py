@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from planner.explore.layers import Layers
 from planner.explore.outside import OutsideVm, replaced_in
-from planner.explore.state import KILLED, Act, Action, Phase, Setting, State, Stream
+from planner.explore.state import KILLED, Act, Action, ClientPhase, Setting, State, StreamPlace
 
 __all__ = ["OutsideUndo", "killed"]
 
@@ -23,7 +23,7 @@ Move = tuple[Action, State]
 
 def killed(state: State) -> State:
     """QEMU aborts at what the client sent."""
-    return state._replace(phase=Phase.OFFLINE, dead=KILLED, running=False, woken=False)
+    return state._replace(phase=ClientPhase.OFFLINE, dead=KILLED, running=False, woken=False)
 
 
 class OutsideUndo:
@@ -40,7 +40,7 @@ class OutsideUndo:
         """What comes before anything else is touched; nothing where nothing does."""
         if not self._any:
             return
-        stream = Stream(state.outside.stream)
+        stream = StreamPlace(state.outside.stream)
         if stream.under_way and "cancel-stream" in self._steps:
             yield Action(Act.CANCEL), self._vm.broken(state)
         elif state.outside.inactive and "active-before-undo" in self._steps:
@@ -113,7 +113,7 @@ class OutsideUndo:
         if not state.budget:
             return
         yield from self._refused(state, Act.COMMIT, disk)
-        less, looking = state.budget - 1, Phase.LOOKING
+        less, looking = state.budget - 1, ClientPhase.LOOKING
         yield Action(Act.COMMIT_CUT, disk, 0), state._replace(phase=looking, budget=less)
         yield Action(Act.COMMIT_CUT, disk, 1), done._replace(phase=looking, budget=less)
 

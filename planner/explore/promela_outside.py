@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.explore.instruction import Effect, Instruction
+from planner.explore.instruction import Instruction, SideEffect
 from planner.explore.state import Setting
 from planner.model.operations import Kind, Operation
 from planner.model.request import Capture
@@ -47,7 +47,7 @@ class PromelaOutside:
         self.stream = bool(setting.capture)
         self._any = bool(self.external or self.stream)
         self._background = setting.capture == Capture.BACKGROUND
-        self._started_apart = any(i.effect is Effect.START_STREAM for i in setting.instructions)
+        self._started_apart = any(i.effect is SideEffect.START_STREAM for i in setting.instructions)
         self._live = setting.capture == Capture.LIVE
 
     def written(self, disk: int) -> str:
@@ -59,18 +59,18 @@ class PromelaOutside:
 
     def effect(self, instruction: Instruction) -> str:
         """What an instruction does besides its operations."""
-        bit = Effect.settings_bit(instruction.name)
+        bit = SideEffect.settings_bit(instruction.name)
         match instruction.effect:
-            case Effect.START_STREAM:
+            case SideEffect.START_STREAM:
                 return f" {_START}"
-            case Effect.CREATE_STREAM:
+            case SideEffect.CREATE_STREAM:
                 return " stream_file = true;"
-            case Effect.CREATE_OVERLAY:
+            case SideEffect.CREATE_OVERLAY:
                 disk = self._number[instruction.effect_disk]
                 return f" overlay_file[{disk}] = true;{self._slow()}"
-            case Effect.CHANGE_SETTINGS:
+            case SideEffect.CHANGE_SETTINGS:
                 return f" changed = changed | {bit};"
-            case Effect.RESTORE_SETTINGS:
+            case SideEffect.RESTORE_SETTINGS:
                 return f" if :: UNDER_WAY -> skip :: else -> changed = changed & ~{bit} fi;"
             case _:
                 return ""

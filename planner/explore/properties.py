@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from attrs import field, frozen
 
 from planner.explore.layers import TAG, Layers, is_own, own_parts
-from planner.explore.state import KILLED, Phase, Setting, State, Stream
-from planner.semantics import Layer, LayerSnapshot, qcow2
+from planner.explore.state import KILLED, ClientPhase, Setting, State, StreamPlace
+from planner.semantics import LayerSnapshot, Qcow2Image, qcow2
 
 __all__ = ["PROPERTIES", "PROPERTY_IDS", "End", "Property", "noticed"]
 
@@ -34,8 +34,8 @@ class End:
 
     setting: Setting
     state: State
-    images: tuple[Layer, ...]
-    bases: Mapping[int, Layer] = field(factory=dict, hash=False)
+    images: tuple[Qcow2Image, ...]
+    bases: Mapping[int, Qcow2Image] = field(factory=dict, hash=False)
 
     @classmethod
     def of(cls, setting: Setting, state: State, layers: Layers) -> End:
@@ -46,7 +46,7 @@ class End:
     @property
     def done(self) -> bool:
         """Whether the client says that the snapshot is there."""
-        return self.state.phase == Phase.DONE
+        return self.state.phase == ClientPhase.DONE
 
     def internal(self) -> list[int]:
         """The disks whose parts are internal."""
@@ -60,7 +60,7 @@ class End:
     def streamed(self) -> int | None:
         """The instant of the machine state in the stream's file, where that is complete."""
         outside = self.state.outside
-        return outside.streamed if outside.stream == Stream.COMPLETE else None
+        return outside.streamed if outside.stream == StreamPlace.COMPLETE else None
 
     def left(self, number: int) -> bool:
         """Whether undo reports something as left."""
@@ -175,7 +175,7 @@ def _outside_left(end: End) -> str:
     if files:
         of = "the stream" if files >> end.setting.stream_file else "an overlay"
         return f"{said} a file of {of} is still there"
-    if Stream(outside.stream).under_way and not end.state.dead:
+    if StreamPlace(outside.stream).under_way and not end.state.dead:
         return f"{said} its stream is still under way"
     return ""
 

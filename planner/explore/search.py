@@ -17,17 +17,17 @@ from attrs import define, field, frozen
 from planner.errors import InternalError
 from planner.explore.moves import Moves, Reductions
 from planner.explore.properties import PROPERTIES, End, noticed
-from planner.explore.state import Act, Action, Phase, Setting, State
+from planner.explore.state import Act, Action, ClientPhase, Setting, State
 from planner.explore.symmetry import Symmetry
 
-__all__ = ["Counterexample", "Progress", "Report", "Search", "Taken", "explore"]
+__all__ = ["Counterexample", "SearchProgress", "SearchReport", "Search", "StoryMove", "explore"]
 
 _BATCH = 2000
 _COSTS_SPACE_ONLY = frozenset({"no-vmstate-left"})
 
 
 @frozen
-class Taken:
+class StoryMove:
     """One move of a story."""
 
     action: Action
@@ -48,17 +48,17 @@ class Counterexample:
 
     property_id: str
     why: str
-    moves: tuple[Taken, ...]
+    moves: tuple[StoryMove, ...]
     noticed: str = ""
 
     @property
     def done(self) -> bool:
         """Whether the run ends with the client saying that the snapshot is there."""
-        return self.moves[-1].after.phase == Phase.DONE
+        return self.moves[-1].after.phase == ClientPhase.DONE
 
 
 @frozen
-class Progress:
+class SearchProgress:
     """How far a search is."""
 
     states: int
@@ -68,7 +68,7 @@ class Progress:
 
 
 @frozen
-class Report:
+class SearchReport:
     """What a search knows.
 
     Attributes:
@@ -91,7 +91,7 @@ class Report:
     stopped: str
     ends: tuple[tuple[str, int], ...]
     violations: tuple[Counterexample, ...]
-    example: tuple[Taken, ...] = ()
+    example: tuple[StoryMove, ...] = ()
 
     @property
     def violated(self) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ class Search:
         self.moves = Moves(self.setting, self.reductions)
         self._symmetry = Symmetry(self.setting, self.moves.vm)
 
-    def run(self) -> Iterator[Progress]:
+    def run(self) -> Iterator[SearchProgress]:
         """Search; yields now and then.  To stop early, simply do not go on."""
         start = self._canonical(self.moves.start())
         self._ways.append((-1, Action(Act.LOOK)))  # the start: no way leads there
@@ -157,7 +157,7 @@ class Search:
             yield from self._level()
         self._stopped = ""
 
-    def _level(self) -> Iterator[Progress]:
+    def _level(self) -> Iterator[SearchProgress]:
         level, self._frontier = self._frontier, []
         for count, (place, state) in enumerate(level, start=1):
             self._expand(place, state)
@@ -167,9 +167,9 @@ class Search:
             self._depth += 1
         yield self._progress(0)
 
-    def _progress(self, rest: int) -> Progress:
+    def _progress(self, rest: int) -> SearchProgress:
         waiting = len(self._frontier) + rest
-        return Progress(len(self._ways), self._transitions, self._depth, waiting)
+        return SearchProgress(len(self._ways), self._transitions, self._depth, waiting)
 
     def _expand(self, place: int, state: State) -> None:
         for action, after in self.moves.of(state):
@@ -180,7 +180,7 @@ class Search:
                 continue
             self._seen.add(key)
             self._ways.append((place, action))
-            if met.phase >= Phase.DONE:
+            if met.phase >= ClientPhase.DONE:
                 self._judge(met, len(self._ways) - 1)
             else:
                 self._frontier.append((len(self._ways) - 1, met))
@@ -195,7 +195,7 @@ class Search:
 
     def _judge(self, state: State, place: int) -> None:
         end = End.of(self.setting, state, self.moves.layers)
-        self._ends["QEMU dead" if state.dead else Phase(state.phase).name.lower()] += 1
+        self._ends["QEMU dead" if state.dead else ClientPhase(state.phase).name.lower()] += 1
         if end.done and not self._done:
             self._done = place
         for wanted in PROPERTIES:
@@ -206,12 +206,12 @@ class Search:
 
     # --- the account ------------------------------------------------------------------------------
 
-    def report(self) -> Report:
+    def report(self) -> SearchReport:
         """What is known now."""
         violations = tuple(
             self._counterexample(wanted.id) for wanted in PROPERTIES if wanted.id in self._found
         )
-        return Report(
+        return SearchReport(
             setting=self.setting,
             states=len(self._ways),
             transitions=self._transitions,
@@ -230,7 +230,7 @@ class Search:
         wanted = next(p for p in PROPERTIES if p.id == property_id)
         return Counterexample(property_id, wanted.broken(end), moves, noticed(end))
 
-    def _replayed(self, place: int) -> tuple[Taken, ...]:
+    def _replayed(self, place: int) -> tuple[StoryMove, ...]:
         """The way to a state, told with disks that keep their names."""
         actions: list[Action] = []
         while place:
@@ -248,15 +248,15 @@ class Search:
             state = step.after
         return tuple(taken)
 
-    def _same_step(self, everything: Moves, state: State, wanted: State) -> Taken:
+    def _same_step(self, everything: Moves, state: State, wanted: State) -> StoryMove:
         for moves in (self.moves, everything):
             for action, after in moves.of(state):
                 if self._canonical(after) == wanted:
-                    return Taken(action, state, after)
+                    return StoryMove(action, state, after)
         raise InternalError("the way to a counterexample cannot be told")
 
 
-def explore(setting: Setting, reductions: Reductions | None = None, bound: int = 0) -> Report:
+def explore(setting: Setting, reductions: Reductions | None = None, bound: int = 0) -> SearchReport:
     """Search to the end and report."""
     search = Search(setting, reductions or Reductions(), bound)
     for _ in search.run():

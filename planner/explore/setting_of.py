@@ -14,7 +14,7 @@ from planner.model.operations import Kind
 from planner.model.request import RunStateAfter
 from planner.program.program import FLUSHES, Program
 from planner.program.resolution import Resolution
-from planner.semantics import Layer, LayerSnapshot, Vmstate
+from planner.semantics import LayerSnapshot, Qcow2Image, Vmstate
 
 __all__ = ["instructions_of", "setting_of"]
 
@@ -91,10 +91,10 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
     )
 
 
-def _image(disk: Disk | None, tag: str, replaced: list[str]) -> Layer:
+def _image(disk: Disk | None, tag: str, replaced: list[str]) -> Qcow2Image:
     if disk is None:
-        return Layer(content=1, snapshots=tuple(_old(i, TAG, holds=False) for i in replaced))
-    return Layer(
+        return Qcow2Image(content=1, snapshots=tuple(_old(i, TAG, holds=False) for i in replaced))
+    return Qcow2Image(
         content=1,
         snapshots=tuple(
             _old(s.id, TAG if s.name == tag else f"old {s.name}", holds=s.vm_state_size_bytes > 0)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from attrs import frozen
 
 from planner.explore.instruction import Instruction
-from planner.semantics import Layer
+from planner.semantics import Qcow2Image
 
 __all__ = [
     "KILLED",
@@ -20,12 +20,12 @@ __all__ = [
     "Act",
     "Action",
     "Attempt",
-    "Outside",
-    "Phase",
+    "ExternalState",
+    "ClientPhase",
     "React",
     "Setting",
     "State",
-    "Stream",
+    "StreamPlace",
 ]
 
 KILLED = 2
@@ -46,7 +46,7 @@ UNDO_STEPS = (
 """The steps of undo; leaving one out is how the tests show that it is needed."""
 
 
-class Phase(IntEnum):
+class ClientPhase(IntEnum):
     """Where a run is."""
 
     STEPPING = 0
@@ -60,7 +60,7 @@ class Phase(IntEnum):
     @property
     def ended(self) -> bool:
         """Whether nothing more happens."""
-        return self >= Phase.DONE
+        return self >= ClientPhase.DONE
 
 
 class Attempt(IntEnum):
@@ -83,7 +83,7 @@ class React(IntEnum):
     """Let the guest run again that the instruction stopped."""
 
 
-class Stream(IntEnum):
+class StreamPlace(IntEnum):
     """Where the stream of external machine state is."""
 
     NONE = 0
@@ -99,7 +99,7 @@ class Stream(IntEnum):
     @property
     def under_way(self) -> bool:
         """Whether QEMU still works on it."""
-        return Stream.BEGUN <= self <= Stream.TRACKED
+        return StreamPlace.BEGUN <= self <= StreamPlace.TRACKED
 
 
 class Act(IntEnum):
@@ -154,7 +154,7 @@ class Action(NamedTuple):
     second: int = 0
 
 
-class Outside(NamedTuple):
+class ExternalState(NamedTuple):
     """What there is beside the images that the VM began with: overlays, a stream, settings.
 
     Attributes:
@@ -173,7 +173,7 @@ class Outside(NamedTuple):
     frozen: tuple[int, ...] = ()
     added: int = 0
     files: int = 0
-    stream: int = Stream.NONE
+    stream: int = StreamPlace.NONE
     streamed: int = 0
     inactive: bool = False
     changed: int = 0
@@ -236,7 +236,7 @@ class State(NamedTuple):
     woken: bool
     foreign: int
     budget: int
-    outside: Outside = Outside()
+    outside: ExternalState = ExternalState()
 
 
 @frozen
@@ -265,7 +265,7 @@ class Setting:
     disks: tuple[str, ...]
     vmstate: int
     instructions: tuple[Instruction, ...]
-    images: tuple[Layer, ...]
+    images: tuple[Qcow2Image, ...]
     replaced: tuple[tuple[int, str], ...] = ()
     runs_before: bool = True
     runs_after: bool = True
@@ -282,7 +282,7 @@ class Setting:
 
     @property
     def stream_file(self) -> int:
-        """Number of the stream's file among `Outside.files`, and in what undo leaves."""
+        """Number of the stream's file among `ExternalState.files`, and in what undo leaves."""
         return len(self.disks)
 
     @property

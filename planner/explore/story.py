@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from planner.explore.instruction import Effect, ExistingTag, Instruction, VmstateIn
+from planner.explore.instruction import Instruction, OnExistingTag, SideEffect, VmstateIn
 from planner.explore.layers import Layers, own_parts
 from planner.explore.line import CLIENT, GUEST, IMAGES, OTHER, QEMU, Line
 from planner.explore.outside import EXTERNAL_KINDS
-from planner.explore.search import Taken
-from planner.explore.state import KILLED, Act, Phase, React, Setting
+from planner.explore.search import StoryMove
+from planner.explore.state import KILLED, Act, ClientPhase, React, Setting
 from planner.explore.story_outside import (
     OUTSIDE_TELLERS,
     aborts,
@@ -21,12 +21,12 @@ from planner.explore.story_outside import (
     struck_outside,
 )
 from planner.model.operations import Kind
-from planner.semantics import Layer
+from planner.semantics import Qcow2Image
 
 __all__ = ["CLIENT", "GUEST", "IMAGES", "OTHER", "QEMU", "Line", "tell"]
 
 
-def tell(setting: Setting, layers: Layers, moves: Sequence[Taken]) -> tuple[Line, ...]:
+def tell(setting: Setting, layers: Layers, moves: Sequence[StoryMove]) -> tuple[Line, ...]:
     """Tell a run."""
     teller = _Teller(setting, layers)
     return tuple(
@@ -45,13 +45,13 @@ class _Teller:
     def disk(self, number: int) -> str:
         return self.setting.disks[number]
 
-    def image(self, number: int, layers: Sequence[int]) -> Layer:
+    def image(self, number: int, layers: Sequence[int]) -> Qcow2Image:
         return self._layers[layers[number]]
 
-    def instruction(self, move: Taken) -> Instruction:
+    def instruction(self, move: StoryMove) -> Instruction:
         return self.setting.instructions[move.action.first]
 
-    def place(self, move: Taken) -> tuple[Kind, int]:
+    def place(self, move: StoryMove) -> tuple[Kind, int]:
         """What kind of operation it is about, and which disk."""
         operation = self.instruction(move).operations[move.action.second]
         disks = self.setting.disks
@@ -59,7 +59,7 @@ class _Teller:
 
     # --- guest and other clients ---
 
-    def guest(self, move: Taken) -> Line:
+    def guest(self, move: StoryMove) -> Line:
         missed = [d for d, v in move.after.skipped if v == move.after.version]
         kept = (
             f", except {', '.join(map(self.disk, missed))}, which is not written" if missed else ""
@@ -70,18 +70,18 @@ class _Teller:
         )
         return Line(GUEST, IMAGES, text, f"writes (instant {move.after.version})")
 
-    def foreign_resume(self, _: Taken) -> Line:
+    def foreign_resume(self, _: StoryMove) -> Line:
         text = "another QMP client sends `cont`: the guest runs inside the pause"
         return Line(OTHER, QEMU, text, "cont", fault=True)
 
-    def foreign_tag(self, move: Taken) -> Line:
+    def foreign_tag(self, move: StoryMove) -> Line:
         disk = self.disk(move.action.first)
         text = f"another QMP client makes a snapshot of the very same tag on {disk}"
         return Line(OTHER, disk, text, "snapshot of the same tag", fault=True)
 
     # --- the client ---
 
-    def send(self, move: Taken) -> Line:
+    def send(self, move: StoryMove) -> Line:
         instruction = self.instruction(move)
         does = "does" if instruction.effect in _MADE else "sends"
         text = f"snapplan {does} `{instruction.name}`{_promise(instruction)}"
@@ -94,30 +94,30 @@ class _Teller:
             text += "; not every disk holds the tag, so QEMU does not refuse (fact 7)"
         return Line(CLIENT, QEMU, text, instruction.name)
 
-    def _second(self, move: Taken, instruction: Instruction) -> bool:
-        if instruction.existing_tag is not ExistingTag.REFUSE_IF_ALL:
+    def _second(self, move: StoryMove, instruction: Instruction) -> bool:
+        if instruction.existing_tag is not OnExistingTag.REFUSE_IF_ALL:
             return False
         disks = [self.setting.disks.index(d) for d in instruction.disks(Kind.SNAPSHOT_DISK)]
         return any(self._layers.holds_tag(move.before.layers[d]) for d in disks)
 
-    def refuse(self, move: Taken) -> Line:
+    def refuse(self, move: StoryMove) -> Line:
         name = self.instruction(move).name
         text = f"snapplan sends `{name}`, and QEMU refuses it before it did anything"
         if self.instruction(move).effect in _MADE:
             text = f"snapplan cannot do `{name}`"
         return Line(CLIENT, QEMU, text, f"{name}: refused", fault=True)
 
-    def cut_before(self, move: Taken) -> Line:
+    def cut_before(self, move: StoryMove) -> Line:
         name = self.instruction(move).name
         text = f"the connection ends before QEMU reads `{name}`; snapplan cannot know that"
         return Line(CLIENT, QEMU, text, f"{name}: connection lost before", fault=True)
 
-    def cut_after(self, move: Taken) -> Line:
+    def cut_after(self, move: StoryMove) -> Line:
         name = self.instruction(move).name
         text = f"QEMU has done `{name}`, and the connection ends; snapplan cannot know that"
         return Line(QEMU, CLIENT, text, f"{name}: connection lost after", fault=True)
 
-    def answer(self, move: Taken) -> Line:
+    def answer(self, move: StoryMove) -> Line:
         name = self.instruction(move).name
         made = self.instruction(move).effect in _MADE
         text = f"`{name}` is done" if made else f"QEMU reports `{name}` done"
@@ -125,40 +125,40 @@ class _Teller:
             text += "; but snapplan has seen a RESUME that it did not send, and gives up"
         return Line(QEMU, CLIENT, text, "done")
 
-    def report_failure(self, move: Taken) -> Line:
+    def report_failure(self, move: StoryMove) -> Line:
         text = f"QEMU reports `{self.instruction(move).name}` failed"
         return Line(QEMU, CLIENT, text, "error")
 
-    def look(self, _: Taken) -> Line:
+    def look(self, _: StoryMove) -> Line:
         return Line(CLIENT, QEMU, "snapplan looks at the VM to see what is there", "look")
 
-    def delete(self, move: Taken) -> Line:
+    def delete(self, move: StoryMove) -> Line:
         disk = self.disk(move.action.first)
         if move.after.dead == KILLED:
             return aborts(f"deletes its part of {disk}", move)
         return Line(CLIENT, disk, f"snapplan deletes its part of {disk}, by id", "delete own part")
 
-    def delete_refused(self, move: Taken) -> Line:
+    def delete_refused(self, move: StoryMove) -> Line:
         disk = self.disk(move.action.first)
         text = f"QEMU refuses to delete the part of {disk}; snapplan will report it"
         return Line(CLIENT, disk, text, "delete: refused", fault=True)
 
-    def delete_cut(self, move: Taken) -> Line:
+    def delete_cut(self, move: StoryMove) -> Line:
         disk = self.disk(move.action.first)
         when = "after" if move.action.second else "before"
         text = f"the connection ends {when} QEMU deletes the part of {disk}"
         return Line(CLIENT, disk, text, f"delete: connection lost {when}", fault=True)
 
-    def restore(self, _: Taken) -> Line:
+    def restore(self, _: StoryMove) -> Line:
         word = "cont" if self.setting.runs_before else "stop"
         return Line(CLIENT, QEMU, f"snapplan sends `{word}`: the run state is as before", word)
 
-    def restore_refused(self, _: Taken) -> Line:
+    def restore_refused(self, _: StoryMove) -> Line:
         word = "cont" if self.setting.runs_before else "stop"
         text = f"QEMU refuses `{word}`; snapplan reports the run state"
         return Line(CLIENT, QEMU, text, f"{word}: refused", fault=True)
 
-    def repair(self, move: Taken) -> Line:
+    def repair(self, move: StoryMove) -> Line:
         disk = self.disk(move.action.first)
         if move.after.left != move.before.left:
             text = f"the image of {disk} holds several snapshots of the tag: snapplan reports it"
@@ -166,21 +166,21 @@ class _Teller:
         text = f"snapplan deletes its part from the image of {disk}, with qemu-img"
         return Line(CLIENT, disk, text, "qemu-img snapshot -d")
 
-    def end(self, move: Taken) -> Line:
+    def end(self, move: StoryMove) -> Line:
         words = {
             "DONE": "the run is done: snapplan has heard no error",
             "UNDONE": "snapplan reports: failed, undone",
             "INCOMPLETE": "snapplan reports: failed, undone in part, and says what is left",
         }
-        name = Phase(move.after.phase).name
+        name = ClientPhase(move.after.phase).name
         return Line(CLIENT, CLIENT, words[name], name.lower())
 
-    def die(self, _: Taken) -> Line:
+    def die(self, _: StoryMove) -> Line:
         return Line(QEMU, QEMU, "QEMU dies", "dies", fault=True)
 
     # --- QEMU ---
 
-    def operate(self, move: Taken) -> Line:
+    def operate(self, move: StoryMove) -> Line:
         kind, disk = self.place(move)
         if kind is Kind.PAUSE_GUEST:
             return Line(QEMU, GUEST, "QEMU stops the guest", "stop")
@@ -201,7 +201,7 @@ class _Teller:
         text = f"QEMU deletes the snapshot of {name} that the request gives up"
         return Line(QEMU, name, text, "delete old")
 
-    def _write(self, move: Taken, disk: int) -> str:
+    def _write(self, move: StoryMove, disk: int) -> str:
         name = self.disk(disk)
         if move.after.failing:
             return f"QEMU should write the vmstate into a snapshot of {name} that is not there: it fails"
@@ -216,14 +216,14 @@ class _Teller:
             text += ", too late for the snapshot that it has taken"
         return text
 
-    def _taken(self, move: Taken, disk: int) -> str:
+    def _taken(self, move: StoryMove, disk: int) -> str:
         if disk != self.setting.vmstate:
             return f", at instant {move.after.version}"
         if self.image(disk, move.before.layers).vmstate is None:
             return "; its active layer holds no vmstate, so neither does the snapshot"
         return "; the snapshot takes the vmstate along"
 
-    def _discard(self, move: Taken, disk: int) -> str:
+    def _discard(self, move: StoryMove, disk: int) -> str:
         text = f"QEMU discards the vmstate from the active layer of {self.disk(disk)}"
         image = self.image(disk, move.before.layers)
         if image.vmstate is None:
@@ -232,7 +232,7 @@ class _Teller:
             return text + "; no snapshot holds it, so it is lost"
         return text
 
-    def fail(self, move: Taken) -> Line:
+    def fail(self, move: StoryMove) -> Line:
         kind, disk = self.place(move)
         if kind in EXTERNAL_KINDS:
             return struck_outside(self.setting, kind, disk)
@@ -245,7 +245,7 @@ class _Teller:
         text = f"a write error strikes while QEMU snapshots {name}: it has no new snapshot"
         return Line(QEMU, name, text, "snapshot: error", fault=True)
 
-    def react(self, move: Taken) -> Line:
+    def react(self, move: StoryMove) -> Line:
         kind, number = move.action.first, move.action.second
         if kind == React.RESUME:
             return Line(QEMU, GUEST, "QEMU lets the guest run again", "resume")
@@ -258,7 +258,7 @@ class _Teller:
         return Line(QEMU, operation.disk, text, f"take back {operation.kind.value}")
 
 
-_MADE = (Effect.CREATE_STREAM, Effect.KEEP_STREAM, Effect.CREATE_OVERLAY)
+_MADE = (SideEffect.CREATE_STREAM, SideEffect.KEEP_STREAM, SideEffect.CREATE_OVERLAY)
 """What snapplan does itself, on this machine."""
 
 
@@ -269,7 +269,7 @@ def _promise(instruction: Instruction) -> str:
     return f" ({order}{', all or nothing' if instruction.atomic else ''})"
 
 
-_TELLERS: dict[Act, Callable[[_Teller, Taken], Line]] = {
+_TELLERS: dict[Act, Callable[[_Teller, StoryMove], Line]] = {
     Act.GUEST: _Teller.guest,
     Act.SEND: _Teller.send,
     Act.OPERATE: _Teller.operate,

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from planner.explore.instruction import Effect, Instruction
+from planner.explore.instruction import Instruction, SideEffect
 from planner.explore.line import CLIENT, GUEST, IMAGES, QEMU, Line
-from planner.explore.search import Taken
-from planner.explore.state import KILLED, Act, Setting, State, Stream
+from planner.explore.search import StoryMove
+from planner.explore.state import KILLED, Act, Setting, State, StreamPlace
 from planner.model.operations import Kind
 from planner.model.request import Capture
 
 __all__ = ["OUTSIDE_TELLERS", "aborts", "effect_words", "operate_outside", "struck_outside"]
 
 _EFFECTS = {
-    Effect.NONE: "",
-    Effect.START_STREAM: "; the stream is to begin, and write tracking is not on yet",
-    Effect.KEEP_STREAM: "; the file has its name now",
-    Effect.CREATE_STREAM: "; the file has a temporary name until it is complete",
-    Effect.CREATE_OVERLAY: "; QEMU knows nothing of it yet",
-    Effect.CHANGE_SETTINGS: "; the VM's migration settings are what the capture needs",
-    Effect.RESTORE_SETTINGS: "; the VM's migration settings are as before",
+    SideEffect.NONE: "",
+    SideEffect.START_STREAM: "; the stream is to begin, and write tracking is not on yet",
+    SideEffect.KEEP_STREAM: "; the file has its name now",
+    SideEffect.CREATE_STREAM: "; the file has a temporary name until it is complete",
+    SideEffect.CREATE_OVERLAY: "; QEMU knows nothing of it yet",
+    SideEffect.CHANGE_SETTINGS: "; the VM's migration settings are what the capture needs",
+    SideEffect.RESTORE_SETTINGS: "; the VM's migration settings are as before",
 }
 
 
@@ -30,7 +30,7 @@ def effect_words(instruction: Instruction) -> str:
     return of + _EFFECTS[instruction.effect]
 
 
-def operate_outside(setting: Setting, move: Taken, kind: Kind, disk: int) -> Line:
+def operate_outside(setting: Setting, move: StoryMove, kind: Kind, disk: int) -> Line:
     """QEMU does an operation on an external part, or refuses it."""
     name = setting.disks[disk] if disk >= 0 else IMAGES
     if move.after.failing:
@@ -57,7 +57,7 @@ def _refused(kind: Kind, name: str) -> Line:
 
 
 def _begun(setting: Setting, state: State) -> Line:
-    if state.outside.stream == Stream.TRACKED:
+    if state.outside.stream == StreamPlace.TRACKED:
         text = f"the stream begins; write tracking is seen to be on, at instant {state.outside.streamed}"
     elif setting.capture == Capture.BACKGROUND:
         text = "the stream is to begin; write tracking is not on yet"
@@ -94,21 +94,21 @@ def _file(setting: Setting, number: int) -> str:
     return f"the overlay's file of {setting.disks[number]}"
 
 
-def _cancel(_: Setting, move: Taken) -> Line:
+def _cancel(_: Setting, move: StoryMove) -> Line:
     text = "snapplan cancels the stream, which is still under way"
     if move.after.running and not move.before.running:
         text += "; QEMU resumes the guest that it had stopped for it"
     return Line(CLIENT, QEMU, text, "migrate_cancel")
 
 
-def _activate(_: Setting, __: Taken) -> Line:
+def _activate(_: Setting, __: StoryMove) -> Line:
     text = (
         "snapplan sends `cont`, so that the nodes are active before anything touches them (fact 35)"
     )
     return Line(CLIENT, QEMU, text, "cont")
 
 
-def aborts(doing: str, move: Taken) -> Line:
+def aborts(doing: str, move: StoryMove) -> Line:
     """QEMU dies of what is sent to an inactive node."""
     late = move.action.second
     why = "but the stream has just ended, and the nodes are" if late else "whose nodes are"
@@ -116,7 +116,7 @@ def aborts(doing: str, move: Taken) -> Line:
     return Line(CLIENT, QEMU, text, "aborts")
 
 
-def _commit(setting: Setting, move: Taken) -> Line:
+def _commit(setting: Setting, move: StoryMove) -> Line:
     disk = move.action.first
     name = setting.disks[disk]
     if move.after.dead == KILLED and not move.before.dead:
@@ -130,33 +130,33 @@ def _commit(setting: Setting, move: Taken) -> Line:
     return Line(CLIENT, name, text, "take overlay off")
 
 
-def _commit_cut(setting: Setting, move: Taken) -> Line:
+def _commit_cut(setting: Setting, move: StoryMove) -> Line:
     name = setting.disks[move.action.first]
     when = "after" if move.action.second else "before"
     text = f"the connection ends {when} QEMU has merged the overlay of {name}"
     return Line(CLIENT, name, text, f"merge: connection lost {when}", fault=True)
 
 
-def _remove_file(setting: Setting, move: Taken) -> Line:
+def _remove_file(setting: Setting, move: StoryMove) -> Line:
     text = f"snapplan removes {_file(setting, move.action.first)}"
     return Line(CLIENT, IMAGES, text, "remove file")
 
 
-def _put_back(_: Setting, __: Taken) -> Line:
+def _put_back(_: Setting, __: StoryMove) -> Line:
     return Line(CLIENT, QEMU, "snapplan puts the migration settings back", "settings back")
 
 
-def _track(_: Setting, move: Taken) -> Line:
+def _track(_: Setting, move: StoryMove) -> Line:
     text = f"write tracking comes on: QEMU saves the machine state of instant {move.after.version}"
     if move.after.running:
         text += ", for which it stops the guest a moment, and says nothing of it (fact 40)"
     return Line(QEMU, GUEST, text, "tracking on")
 
 
-def _go_on(_: Setting, move: Taken) -> Line:
-    if move.after.outside.stream == Stream.HELD:
+def _go_on(_: Setting, move: StoryMove) -> Line:
+    if move.after.outside.stream == StreamPlace.HELD:
         text = "the stream, which goes on alone, reaches pre-switchover: QEMU stops the guest"
-    elif move.after.outside.stream == Stream.TRACKED:
+    elif move.after.outside.stream == StreamPlace.TRACKED:
         text = "write tracking of the stream, which goes on alone, comes on"
     else:
         text = "the stream, which goes on alone, is complete"
@@ -164,13 +164,13 @@ def _go_on(_: Setting, move: Taken) -> Line:
     return Line(QEMU, IMAGES, text, "stream goes on")
 
 
-def _cut_inside(setting: Setting, move: Taken) -> Line:
+def _cut_inside(setting: Setting, move: StoryMove) -> Line:
     name = setting.instructions[move.action.first].name
     text = f"the connection ends while QEMU works on `{name}`, which goes on without it"
     return Line(QEMU, CLIENT, text, f"{name}: connection lost inside", fault=True)
 
 
-def _undo_refused(setting: Setting, move: Taken) -> Line:
+def _undo_refused(setting: Setting, move: StoryMove) -> Line:
     act, number = move.action.first, move.action.second
     what = {
         Act.ACTIVATE: "`cont` is refused; snapplan sends it again",
@@ -184,7 +184,7 @@ def _undo_refused(setting: Setting, move: Taken) -> Line:
     return Line(CLIENT, name, text, "merge: refused", fault=True)
 
 
-OUTSIDE_TELLERS: dict[Act, Callable[[Setting, Taken], Line]] = {
+OUTSIDE_TELLERS: dict[Act, Callable[[Setting, StoryMove], Line]] = {
     Act.CANCEL: _cancel,
     Act.ACTIVATE: _activate,
     Act.COMMIT: _commit,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from planner.explore.state import Outside, React, Setting, State
+from planner.explore.state import ExternalState, React, Setting, State
 from planner.explore.vm_moves import VmMoves
 
 __all__ = ["Symmetry"]
@@ -153,7 +153,7 @@ def _by_disk(pairs: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def _outside_exchanged(outside: Outside, target: dict[int, int]) -> Outside:
+def _outside_exchanged(outside: ExternalState, target: dict[int, int]) -> ExternalState:
     if not outside.frozen:
         return outside
     frozen = list(outside.frozen)

@@ -16,15 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.explore.instruction import (
-    ExistingTag,
     Instruction,
+    OnExistingTag,
     OnFailure,
     VmstateIn,
     VmstateOf,
 )
 from planner.explore.layers import Layers, own_parts
 from planner.explore.outside import EXTERNAL_KINDS, STREAM_KINDS, OutsideVm
-from planner.explore.state import Act, Action, Phase, React, Setting, State
+from planner.explore.state import Act, Action, ClientPhase, React, Setting, State
 from planner.model.operations import Kind
 
 __all__ = ["Move", "VmMoves", "bits"]
@@ -69,7 +69,11 @@ class VmMoves:
 
     def guest(self, state: State) -> Iterator[Move]:
         """The guest works."""
-        if not (state.running and state.captured) or state.dead or state.phase != Phase.STEPPING:
+        if (
+            not (state.running and state.captured)
+            or state.dead
+            or state.phase != ClientPhase.STEPPING
+        ):
             return
         if state.version > 1 and not self._each_write:
             return
@@ -147,11 +151,11 @@ class VmMoves:
         if not holding:
             return begun
         match instruction.existing_tag:
-            case ExistingTag.REFUSE:
+            case OnExistingTag.REFUSE:
                 return begun._replace(failing=True)
-            case ExistingTag.REFUSE_IF_ALL:
+            case OnExistingTag.REFUSE_IF_ALL:
                 return begun._replace(failing=len(holding) == len(self.snapshots[state.at]))
-            case ExistingTag.OVERWRITE:
+            case OnExistingTag.OVERWRITE:
                 layers = list(state.layers)
                 for disk in holding:
                     layers[disk] = self.layers.without_first(layers[disk])

@@ -6,7 +6,7 @@ by what it has captured (`captures`).  A finding names the line, the rule, the r
 be right.  Rule ids are those of `specs/invariants.md`; the traps' codes are in `specs/exit-codes.md`.
 """
 
-from planner.lint.program import Command, Finding, Listing, Report, Said
+from planner.lint.program import Command, Finding, LintReport, Listing, Said
 from planner.lint.reading import listing_of_plan, read_listing
 from planner.lint.walk import RULE_IDS, lint
 
@@ -15,7 +15,7 @@ __all__ = [
     "Command",
     "Finding",
     "Listing",
-    "Report",
+    "LintReport",
     "Said",
     "lint",
     "listing_of_plan",

@@ -15,13 +15,13 @@ from planner.lint.moment import FIRST
 from planner.lint.program import Command, Finding
 from planner.semantics import VmState
 
-__all__ = ["Capture", "captures_between", "instants"]
+__all__ = ["CapturedPart", "captures_between", "instants"]
 
 _FILE_STREAMS = ("exec:", "fd:", "file:")
 
 
 @frozen
-class Capture:
+class CapturedPart:
     """One part that was captured.
 
     Attributes:
@@ -45,7 +45,7 @@ class Capture:
 
 def captures_between(
     before: VmState, after: VmState, command: Command, pause: int
-) -> Iterator[Capture]:
+) -> Iterator[CapturedPart]:
     """The parts that are there after a command and were not before."""
     old_nodes = {node.name: node for node in before.graph.nodes}
     for node in after.graph.nodes:
@@ -54,18 +54,18 @@ def captures_between(
         for snapshot in node.layer.snapshots:
             if (snapshot.id, snapshot.name) not in known:
                 vmstate = snapshot.vmstate is not None
-                yield Capture(
+                yield CapturedPart(
                     command, node.name, snapshot.name, snapshot.instant, pause, vmstate=vmstate
                 )
         if old is not None and node.backing and node.backing != old.backing:
-            yield Capture(command, node.backing, "", after.machine_version, pause)
+            yield CapturedPart(command, node.backing, "", after.machine_version, pause)
     known_streams = set(before.streams)
     for stream in after.streams:
         if stream not in known_streams:
-            yield Capture(command, stream.uri, "", stream.machine, pause, is_stream=True)
+            yield CapturedPart(command, stream.uri, "", stream.machine, pause, is_stream=True)
 
 
-def instants(captures: list[Capture]) -> Iterator[Finding]:
+def instants(captures: list[CapturedPart]) -> Iterator[Finding]:
     """Parts of one snapshot that are of different instants."""
     tags = dict.fromkeys(capture.tag for capture in captures if capture.tag)
     for tag in tags:
@@ -77,7 +77,7 @@ def instants(captures: list[Capture]) -> Iterator[Finding]:
         yield from _of_stream(captures[place], captures[begin:place], captures[place + 1 : end])
 
 
-def _of_tag(tag: str, parts: list[Capture]) -> Iterator[Finding]:
+def _of_tag(tag: str, parts: list[CapturedPart]) -> Iterator[Finding]:
     first = next((part for part in parts if part.vmstate), parts[0])
     by_line: dict[int, tuple[Command, list[str]]] = {}
     for part in parts:
@@ -94,7 +94,9 @@ def _of_tag(tag: str, parts: list[Capture]) -> Iterator[Finding]:
         )
 
 
-def _of_stream(stream: Capture, before: list[Capture], after: list[Capture]) -> Iterator[Finding]:
+def _of_stream(
+    stream: CapturedPart, before: list[CapturedPart], after: list[CapturedPart]
+) -> Iterator[Finding]:
     command = stream.command
     related = [part for part in before if not part.tag or part.pause >= stream.pause]
     related += [part for part in after if part.pause == stream.pause]

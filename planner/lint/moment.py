@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from attrs import define, field, frozen
 
 from planner.lint.program import Command, Finding, Listing
-from planner.lint.vm import Stage, actions_of
+from planner.lint.vm import TrialVm, actions_of
 from planner.model.facts import Disk
 from planner.semantics import Node, VmState, find_node, lookup
 
-__all__ = ["FIRST", "INTERNAL", "Job", "Memory", "Moment", "Rule", "Target", "bind"]
+__all__ = ["FIRST", "INTERNAL", "SequenceJob", "Memory", "Moment", "Rule", "NamedDisk", "bind"]
 
 INTERNAL = "blockdev-snapshot-internal-sync"
 FIRST = 6
@@ -19,7 +19,7 @@ FIRST = 6
 
 
 @define
-class Job:
+class SequenceJob:
     """A snapshot job of the sequence.
 
     Attributes:
@@ -51,7 +51,7 @@ class Memory:
         stops: The line of the last command that left the guest paused; 0: none.
     """
 
-    jobs: dict[str, Job] = field(factory=dict)
+    jobs: dict[str, SequenceJob] = field(factory=dict)
     looked: bool = False
     capabilities: set[str] = field(factory=set)
     pending_background: int = 0
@@ -62,7 +62,7 @@ class Memory:
 
 
 @frozen
-class Target:
+class NamedDisk:
     """A disk that a command names.
 
     Attributes:
@@ -96,7 +96,7 @@ class Moment:
     command: Command
     arguments: Mapping[str, object]
     state: VmState
-    stage: Stage
+    stage: TrialVm
     listing: Listing
     memory: Memory
 
@@ -114,11 +114,11 @@ class Moment:
         """A finding about this command."""
         return Finding(self.command.line, rule, self.execute, message, remedy)
 
-    def target(self, name: str, tag: str, *, by_node: bool) -> Target:
+    def target(self, name: str, tag: str, *, by_node: bool) -> NamedDisk:
         """What a name means at this moment."""
         inner = self.stage.aliases.get(name, name)
         node = find_node(self.state, inner) if by_node else lookup(self.state, inner)
-        return Target(name, node, self._disk(node), tag, by_node)
+        return NamedDisk(name, node, self._disk(node), tag, by_node)
 
     def _disk(self, node: Node | None) -> Disk | None:
         # Down from a filter to the image that the facts describe.
@@ -126,7 +126,7 @@ class Moment:
             node = self.state.graph.get(node.file) if node.file else None
         return None if node is None else self.stage.disks[node.name]
 
-    def targets(self) -> tuple[Target, ...]:
+    def targets(self) -> tuple[NamedDisk, ...]:
         """The disks that the command would snapshot, load or delete from, in its order."""
         if self.execute in ("snapshot-save", "snapshot-load", "snapshot-delete"):
             devices = self.command.arguments.get("devices")

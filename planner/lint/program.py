@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from planner.errors import Problem
 
-__all__ = ["Command", "Finding", "Listing", "Report", "Said"]
+__all__ = ["Command", "Finding", "Listing", "LintReport", "Said"]
 
 
 @frozen
@@ -96,7 +96,7 @@ class Finding:
 
 
 @frozen
-class Report:
+class LintReport:
     """What a lint found.
 
     Attributes:

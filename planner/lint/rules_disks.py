@@ -8,7 +8,7 @@ from attrs import evolve
 
 from planner.compile.image_limits import has_room, holds_machine_state
 from planner.compile.refusals import can_be_internal, disk_problems
-from planner.lint.moment import Moment, Rule, Target
+from planner.lint.moment import Moment, NamedDisk, Rule
 from planner.lint.program import Command, Finding
 from planner.semantics import snapshot_node
 
@@ -34,7 +34,7 @@ def _names(at: Moment) -> Iterator[Finding]:
             )
 
 
-def _unknown(at: Moment, target: Target) -> Finding:
+def _unknown(at: Moment, target: NamedDisk) -> Finding:
     facts = at.stage.facts
     found = () if facts is None else tuple(facts.by_name().get(target.name, ()))
     if found:
@@ -54,7 +54,7 @@ def _unknown(at: Moment, target: Target) -> Finding:
     return at.finding("disk-unknown", f"the VM has no disk {target.name!r}", "see snapplan inspect")
 
 
-def _use(at: Moment, target: Target) -> str:
+def _use(at: Moment, target: NamedDisk) -> str:
     facts = at.stage.facts
     found = () if facts is None else tuple(facts.by_name().get(target.name, ()))
     if not found:
@@ -65,7 +65,7 @@ def _use(at: Moment, target: Target) -> str:
     return f"write {name!r}"
 
 
-def _once(targets: tuple[Target, ...]) -> tuple[Target, ...]:
+def _once(targets: tuple[NamedDisk, ...]) -> tuple[NamedDisk, ...]:
     return tuple({target.name: target for target in targets}.values())
 
 
@@ -137,7 +137,7 @@ def _left_out(at: Moment) -> Iterator[Finding]:
         )
 
 
-def _targets_of(at: Moment, command: Command) -> tuple[Target, ...]:
+def _targets_of(at: Moment, command: Command) -> tuple[NamedDisk, ...]:
     return evolve(at, command=command, arguments=command.arguments).targets()
 
 

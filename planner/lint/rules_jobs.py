@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from planner.lint.moment import FIRST, Job, Memory, Moment, Rule
+from planner.lint.moment import FIRST, Memory, Moment, Rule, SequenceJob
 from planner.lint.program import Finding, Said
 from planner.model.migration import SPOILS
 from planner.semantics import Node, snapshot_node
@@ -169,7 +169,7 @@ def _begin(at: Moment) -> Iterator[Finding]:
     elif at.execute == "query-migrate":
         at.memory.migrate = None
     if at.execute in _JOBS:
-        at.memory.jobs[at.text("job-id")] = Job(at.command)
+        at.memory.jobs[at.text("job-id")] = SequenceJob(at.command)
     return iter(())
 
 

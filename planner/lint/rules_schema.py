@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from planner.lint.moment import Moment
 from planner.lint.program import Finding
-from planner.program.schema import COMMANDS, Schema
+from planner.program.schema import COMMANDS, CommandSchema
 from planner.semantics import PROFILES, schema_of
 
 __all__ = ["schema_findings"]
@@ -18,7 +18,7 @@ def schema_findings(at: Moment, unchecked: dict[str, None]) -> Iterator[Finding]
     """How a command does not fit this QEMU; where only some fit, `unchecked` gets a note."""
     facts = at.stage.facts
     if facts is not None and facts.schema and at.execute in COMMANDS:
-        schema = Schema.of(facts.schema)
+        schema = CommandSchema.of(facts.schema)
         for problem in schema.problems(at.execute, at.command.arguments):
             if not _told_elsewhere(at, problem.subject):
                 yield at.finding(problem.code, f"{problem.subject}: {problem.message}")

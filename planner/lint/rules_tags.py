@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.lint.moment import FIRST, INTERNAL, Moment, Rule, Target
+from planner.lint.moment import FIRST, INTERNAL, Moment, NamedDisk, Rule
 from planner.lint.program import Command, Finding
 from planner.model.tag import tag_problems
 from planner.semantics import Node, snapshot_node
@@ -52,7 +52,7 @@ def _taken(at: Moment) -> Iterator[Finding]:
     )
 
 
-def _snapshotted_before(at: Moment, own: list[Target]) -> Iterator[Finding]:
+def _snapshotted_before(at: Moment, own: list[NamedDisk]) -> Iterator[Finding]:
     vmstate = at.command.arguments.get("vmstate")
     holder = [target.name for target in own if target.name == vmstate]
     if holder:
@@ -71,15 +71,15 @@ def _snapshotted_before(at: Moment, own: list[Target]) -> Iterator[Finding]:
     )
 
 
-def _holds(at: Moment, target: Target) -> bool:
+def _holds(at: Moment, target: NamedDisk) -> bool:
     return target.tag in {s.name for s in _image(at, target.node).layer.snapshots}
 
 
-def _made_here(at: Moment, target: Target) -> bool:
+def _made_here(at: Moment, target: NamedDisk) -> bool:
     return target.tag in _new_ids(at, target).values()
 
 
-def _new_ids(at: Moment, target: Target) -> dict[str, str]:
+def _new_ids(at: Moment, target: NamedDisk) -> dict[str, str]:
     """The snapshots that the sequence itself has made on a disk: names by id."""
     image = _image(at, target.node)
     before = at.stage.state.graph.get(image.name)

@@ -2,7 +2,7 @@
 
 Theory: a sequence is judged by running it on the semantics, so it needs a VM.  Without facts one is
 imagined in the sequence's favour: every node that it names is a writable qcow2 disk, every snapshot
-that it loads or deletes is there.  What that takes for granted is said (`Stage.unchecked`).
+that it loads or deletes is there.  What that takes for granted is said (`TrialVm.unchecked`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from attrs import evolve, field, frozen
 
 from planner.errors import BadInput
 from planner.lint.program import Command, Listing
-from planner.model.facts import Disk, Facts, Snapshot
+from planner.model.facts import Disk, Facts, SnapshotInfo
 from planner.semantics import DiskDescription, VmState, content_node, state_from_facts, vm_state
 
-__all__ = ["Stage", "actions_of", "names_of", "set_the_stage"]
+__all__ = ["TrialVm", "actions_of", "names_of", "set_the_stage"]
 
 _IMAGINED_VERSION = "10.0"
 _OLDEST = "7.2"
@@ -24,7 +24,7 @@ _CLOCK_NS = 10**9
 
 
 @frozen
-class Stage:
+class TrialVm:
     """What a sequence is tried on.
 
     Attributes:
@@ -44,14 +44,14 @@ class Stage:
     unchecked: tuple[str, ...] = ()
 
 
-def set_the_stage(listing: Listing, facts: Facts | None) -> Stage:
+def set_the_stage(listing: Listing, facts: Facts | None) -> TrialVm:
     """Find the VM to try a sequence on."""
     if facts is not None:
         return _from_facts(facts)
     return _imagined(listing)
 
 
-def _from_facts(facts: Facts) -> Stage:
+def _from_facts(facts: Facts) -> TrialVm:
     unchecked = []
     try:
         state = state_from_facts(facts)
@@ -65,7 +65,7 @@ def _from_facts(facts: Facts) -> Stage:
             aliases[disk.node] = node
             aliases[facts.live_nodes.get(disk.node, disk.node)] = node
     version = (facts.qemu.major, facts.qemu.minor, facts.qemu.micro)
-    return Stage(state, facts, version, aliases, disks, tuple(unchecked))
+    return TrialVm(state, facts, version, aliases, disks, tuple(unchecked))
 
 
 def _disks_by_node(state: VmState, facts: Facts) -> Iterator[tuple[str, Disk]]:
@@ -117,7 +117,7 @@ def actions_of(command: Command) -> tuple[Mapping[str, object], ...]:
     return tuple(action for action in actions if isinstance(action, Mapping))
 
 
-def _imagined(listing: Listing) -> Stage:
+def _imagined(listing: Listing) -> TrialVm:
     added = {
         str(command.arguments.get("node-name"))
         for command in listing.commands
@@ -142,7 +142,7 @@ def _imagined(listing: Listing) -> Stage:
     except BadInput:
         state = vm_state(_OLDEST, disks, run_state=run_state)
     numbers = tuple(int(part) for part in listing.version.split(".") if part)
-    return Stage(_grown_up(state), None, numbers, unchecked=tuple(unchecked))
+    return TrialVm(_grown_up(state), None, numbers, unchecked=tuple(unchecked))
 
 
 def _grown_up(state: VmState) -> VmState:
@@ -153,9 +153,9 @@ def _grown_up(state: VmState) -> VmState:
     return evolve(state, graph=evolve(state.graph, nodes=nodes))
 
 
-def _held_before(listing: Listing) -> dict[str, dict[str, Snapshot]]:
+def _held_before(listing: Listing) -> dict[str, dict[str, SnapshotInfo]]:
     """Snapshots that a sequence loads or deletes without having made them, by node and tag."""
-    held: dict[str, dict[str, Snapshot]] = {}
+    held: dict[str, dict[str, SnapshotInfo]] = {}
     made: set[tuple[str, str]] = set()
     for command in listing.commands:
         for tag, snapshot_id in _tags_needed(command):
@@ -165,7 +165,7 @@ def _held_before(listing: Listing) -> dict[str, dict[str, Snapshot]]:
                 loads = command.execute == "snapshot-load"
                 size = int(not loads or name == command.arguments.get("vmstate"))
                 number = snapshot_id or str(len(held.get(name, {})) + 1)
-                snapshot = Snapshot(number, tag, _CLOCK_NS, size)
+                snapshot = SnapshotInfo(number, tag, _CLOCK_NS, size)
                 held.setdefault(name, {})[tag] = snapshot
         made.update(_made(command))
     return held

@@ -12,18 +12,18 @@ from collections.abc import Mapping
 
 from attrs import define, field
 
-from planner.lint.captures import Capture, captures_between, instants
+from planner.lint.captures import CapturedPart, captures_between, instants
 from planner.lint.moment import Memory, Moment, Rule, bind
-from planner.lint.program import Command, Finding, Listing, Report, Said
+from planner.lint.program import Command, Finding, LintReport, Listing, Said
 from planner.lint.rules_disks import RULES as DISK_RULES
 from planner.lint.rules_instructions import RULES as INSTRUCTION_RULES
 from planner.lint.rules_jobs import RULES as JOB_RULES
 from planner.lint.rules_jobs import at_the_end, note_event
 from planner.lint.rules_schema import schema_findings
 from planner.lint.rules_tags import RULES as TAG_RULES
-from planner.lint.vm import Stage, set_the_stage
+from planner.lint.vm import TrialVm, set_the_stage
 from planner.model.facts import Facts
-from planner.semantics import Result, VmState, execute, guest_step, run_background
+from planner.semantics import CommandResult, VmState, execute, guest_step, run_background
 
 __all__ = ["RULES", "RULE_IDS", "lint"]
 
@@ -44,31 +44,31 @@ RULE_IDS = (
 _NOT_MODELLED = "the simulator does not model"
 
 
-def lint(listing: Listing, facts: Facts | None = None) -> Report:
+def lint(listing: Listing, facts: Facts | None = None) -> LintReport:
     """Find what is wrong with a sequence of QMP commands.
 
     Args:
         listing: The sequence.
         facts: The VM that it is for; None: what the sequence tells of it, in its favour.
     """
-    walk = _Walk(listing, set_the_stage(listing, facts))
+    walk = _SequenceWalk(listing, set_the_stage(listing, facts))
     walk.go()
     findings = tuple(sorted(set(walk.findings)))
     unchecked = (*walk.stage.unchecked, *walk.unchecked)
-    return Report(listing.source, listing.kind, len(listing.commands), findings, unchecked)
+    return LintReport(listing.source, listing.kind, len(listing.commands), findings, unchecked)
 
 
 @define
-class _Walk:
+class _SequenceWalk:
     """How far the sequence has come."""
 
     listing: Listing
-    stage: Stage
+    stage: TrialVm
     state: VmState = field(init=False)
     memory: Memory = field(factory=Memory)
     findings: list[Finding] = field(factory=list)
     unchecked: dict[str, None] = field(factory=dict)
-    captures: list[Capture] = field(factory=list)
+    captures: list[CapturedPart] = field(factory=list)
     pause: int = 0
     migration: tuple[Command, int] | None = None
 
@@ -131,7 +131,7 @@ class _Walk:
             if self.state.migration.background and not self.state.running:
                 self.memory.pending_background = at.command.line
 
-    def _judge(self, at: Moment, result: Result, *, told: bool) -> list[Finding]:
+    def _judge(self, at: Moment, result: CommandResult, *, told: bool) -> list[Finding]:
         died = result.state.died
         if died and died != "quit":
             inactive = at.execute == "blockdev-snapshot-delete-internal-sync"

@@ -26,7 +26,7 @@ from planner.parts.file_checks import FoundFile, file_problems
 from planner.parts.left_out_checks import left_out_problems
 from planner.parts.part_checks import internal_problems, manifest_problems, vm_problems
 from planner.program.resolution import Settings
-from planner.program.schema import Schema
+from planner.program.schema import CommandSchema
 from planner.program.settings import settings_for
 
 __all__ = ["LoadOrder", "LoadedPart", "load_problems", "order_load"]
@@ -118,7 +118,7 @@ def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
         *left_out_problems(manifest, files, facts),
         *_vm_busy(facts),
         *_machine_state(manifest),
-        *Schema.of(facts.schema).problems("snapshot-load", _example()),
+        *CommandSchema.of(facts.schema).problems("snapshot-load", _example()),
     ]
     by_name = {disk.name: disk for disk in facts.disks}
     for part in manifest.of_kind(PartKind.INTERNAL):

@@ -23,7 +23,7 @@ from planner.errors import InternalError
 from planner.load.load_checks import LoadedPart, LoadOrder
 from planner.load.load_ending import EndingLoad, LoadOutcome
 from planner.load.load_failure import UNTOUCHED, everything_perhaps, read_failure
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.model.image import bitmaps_of_nodes
 from planner.model.replies import jobs_of, migration_of, snapshots_of
 from planner.program.resolution import Settings
@@ -287,7 +287,7 @@ class LoadMachine(EndingLoad):
 ROUNDS_OF_WAITING = 3
 
 
-def _holds_just(part: LoadedPart, tag: str, held: tuple[Snapshot, ...]) -> bool:
+def _holds_just(part: LoadedPart, tag: str, held: tuple[SnapshotInfo, ...]) -> bool:
     """Whether a node holds the part, and no other snapshot that QEMU could take for it."""
     named = [snapshot for snapshot in held if tag in (snapshot.name, snapshot.id)]
     return [(s.id, s.vm_clock_ns) for s in named] == [(part.snapshot_id, part.vm_clock_ns)]

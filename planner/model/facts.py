@@ -25,10 +25,10 @@ __all__ = [
     "Disk",
     "Drive",
     "Facts",
-    "Job",
-    "Layer",
+    "JobInfo",
+    "ChainNode",
     "QemuVersion",
-    "Snapshot",
+    "SnapshotInfo",
     "WriteTracking",
     "OVERLAY_NODE_PREFIX",
     "node_reference",
@@ -77,7 +77,7 @@ class QemuVersion:
 
 
 @frozen(order=True)
-class Snapshot:
+class SnapshotInfo:
     """One internal snapshot of one image, as `query-named-block-nodes` shows it.
 
     Attributes:
@@ -104,7 +104,7 @@ class Bitmap:
 
 
 @frozen
-class Layer:
+class ChainNode:
     """A node between a device and its image (a filter), or below the image (a backing file).
 
     Attributes:
@@ -155,8 +155,8 @@ class Disk:
     drive_id: str = ""
     qdev: str = ""
     active: bool = True
-    filters: tuple[Layer, ...] = ()
-    backing: tuple[Layer, ...] = ()
+    filters: tuple[ChainNode, ...] = ()
+    backing: tuple[ChainNode, ...] = ()
     below: tuple[str, ...] = ()
     filename: str = ""
     virtual_size_bytes: int = 0
@@ -164,7 +164,7 @@ class Disk:
     encrypted: bool = False
     corrupt: bool = False
     refcount_bits: int = DEFAULT_REFCOUNT_BITS
-    snapshots: tuple[Snapshot, ...] = ()
+    snapshots: tuple[SnapshotInfo, ...] = ()
     bitmaps: tuple[Bitmap, ...] = ()
     users: tuple[str, ...] = ()
 
@@ -204,7 +204,7 @@ class Disk:
             above = layer.node
         return names
 
-    def holding(self, tag: str) -> tuple[Snapshot, ...]:
+    def holding(self, tag: str) -> tuple[SnapshotInfo, ...]:
         """The snapshots of this tag."""
         return tuple([snapshot for snapshot in self.snapshots if snapshot.name == tag])
 
@@ -235,7 +235,7 @@ class Drive:
 
 
 @frozen(order=True)
-class Job:
+class JobInfo:
     """A background job of the VM, as `query-jobs` shows it."""
 
     id: str
@@ -280,7 +280,7 @@ class Facts:
     run_state: str
     disks: tuple[Disk, ...]
     target: str = ""
-    jobs: tuple[Job, ...] = ()
+    jobs: tuple[JobInfo, ...] = ()
     migration: str = ""
     blocked_reasons: tuple[str, ...] = ()
     capabilities: Mapping[str, bool] = field(factory=dict, hash=False)

@@ -11,13 +11,13 @@ from planner.model.facts import (
     AUTOMATIC_NODE_PREFIX,
     FACTS_FORMAT_VERSION,
     Bitmap,
+    ChainNode,
     Disk,
     Drive,
     Facts,
-    Job,
-    Layer,
+    JobInfo,
     QemuVersion,
-    Snapshot,
+    SnapshotInfo,
 )
 from planner.model.file_record import FileRecord
 from planner.model.hardware_text import register_hardware
@@ -35,10 +35,10 @@ def _converter() -> Converter:
     converter = strict_converter()
     for kind in (
         QemuVersion,
-        Snapshot,
+        SnapshotInfo,
         Bitmap,
-        Layer,
-        Job,
+        ChainNode,
+        JobInfo,
         Disk,
         Device,
         Tpm,

@@ -12,7 +12,7 @@ from functools import cached_property
 from attrs import evolve, frozen
 
 from planner.errors import CannotConnect, Problem
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.model.replies import FILTERS, snapshots_of_image
 
 __all__ = ["Image", "bitmaps_of_nodes", "image_of_info", "images_of_nodes"]
@@ -36,16 +36,16 @@ class Image:
     file: str
     format: str
     virtual_size_bytes: int = 0
-    snapshots: tuple[Snapshot, ...] = ()
+    snapshots: tuple[SnapshotInfo, ...] = ()
     backing: tuple[str, ...] = ()
     active: bool = True
     bitmaps: tuple[str, ...] = ()
     node: str = ""
 
     @cached_property
-    def _by_tag(self) -> Mapping[str, tuple[Snapshot, ...]]:
+    def _by_tag(self) -> Mapping[str, tuple[SnapshotInfo, ...]]:
         # Thousands of manifests are compared with an image of thousands of snapshots.
-        found: dict[str, list[Snapshot]] = {}
+        found: dict[str, list[SnapshotInfo]] = {}
         for snapshot in self.snapshots:
             found.setdefault(snapshot.name, []).append(snapshot)
         return {tag: tuple(held) for tag, held in found.items()}
@@ -55,7 +55,7 @@ class Image:
         """The ids of its snapshots."""
         return frozenset(snapshot.id for snapshot in self.snapshots)
 
-    def holding(self, tag: str) -> tuple[Snapshot, ...]:
+    def holding(self, tag: str) -> tuple[SnapshotInfo, ...]:
         """The snapshots of this tag."""
         return self._by_tag.get(tag, ())
 

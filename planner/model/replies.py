@@ -16,13 +16,13 @@ from planner.model.facts import (
     DEFAULT_REFCOUNT_BITS,
     OVERLAY_NODE_PREFIX,
     Bitmap,
+    ChainNode,
     Disk,
     Drive,
     Facts,
-    Job,
-    Layer,
+    JobInfo,
     QemuVersion,
-    Snapshot,
+    SnapshotInfo,
     node_reference,
 )
 from planner.model.hardware import Hardware
@@ -31,7 +31,7 @@ from planner.model.peripherals import Device, HostObject, tpms_of
 
 __all__ = [
     "FILTERS",
-    "Migration",
+    "MigrationInfo",
     "Replies",
     "disks_of",
     "facts_from_replies",
@@ -98,17 +98,17 @@ def run_state_of(reply: object) -> str:
     return AnswerObject.of(reply, "query-status").text("status")
 
 
-def jobs_of(reply: object) -> tuple[tuple[Job, str], ...]:
+def jobs_of(reply: object) -> tuple[tuple[JobInfo, str], ...]:
     """The jobs in an answer to `query-jobs`, each with its error (empty: none)."""
     found = []
     for entry in answer_objects(reply, "query-jobs"):
-        job = Job(entry.text("id"), entry.text("type"), entry.text("status"))
+        job = JobInfo(entry.text("id"), entry.text("type"), entry.text("status"))
         found.append((job, entry.text("error", "")))
     return tuple(found)
 
 
 @frozen
-class Migration:
+class MigrationInfo:
     """What `query-migrate` says of a migration.
 
     Attributes:
@@ -124,11 +124,11 @@ class Migration:
     error: str = ""
 
 
-def migration_of(reply: object) -> Migration:
+def migration_of(reply: object) -> MigrationInfo:
     """The migration in an answer to `query-migrate`."""
     top = AnswerObject.of(reply, "query-migrate")
     ram = top.member("ram")
-    return Migration(
+    return MigrationInfo(
         status=top.text("status", ""),
         pages=ram.number("normal", 0) + ram.number("duplicate", 0),
         remaining_bytes=ram.number("remaining", 0),
@@ -136,21 +136,21 @@ def migration_of(reply: object) -> Migration:
     )
 
 
-def snapshots_of(reply: object) -> dict[str, tuple[Snapshot, ...]]:
+def snapshots_of(reply: object) -> dict[str, tuple[SnapshotInfo, ...]]:
     """The snapshots of each node in an answer to `query-named-block-nodes`."""
     what = "query-named-block-nodes"
     nodes = answer_objects(reply, what)
     return {node.text("node-name"): _snapshots(node.member("image")) for node in nodes}
 
 
-def snapshots_of_image(info: object) -> tuple[Snapshot, ...]:
+def snapshots_of_image(info: object) -> tuple[SnapshotInfo, ...]:
     """The snapshots in an image's information, as QMP and ``qemu-img info`` give it."""
     return _snapshots(AnswerObject.of(info, "the image's information"))
 
 
-def _snapshots(image: AnswerObject) -> tuple[Snapshot, ...]:
+def _snapshots(image: AnswerObject) -> tuple[SnapshotInfo, ...]:
     return tuple(
-        Snapshot(
+        SnapshotInfo(
             id=entry.text("id"),
             name=entry.text("name"),
             vm_clock_ns=entry.number("vm-clock-sec") * _NS_PER_S + entry.number("vm-clock-nsec"),
@@ -338,10 +338,10 @@ class _Disks:
         self._live[reference] = node
         return reference
 
-    def _layer(self, node: str) -> Layer:
+    def _layer(self, node: str) -> ChainNode:
         entry = self._nodes[node]
         lasting = "" if _is_automatic(node) else node
-        return Layer(lasting, entry.text("drv"), entry.member("image").text("filename", ""))
+        return ChainNode(lasting, entry.text("drv"), entry.member("image").text("filename", ""))
 
     def _walk(self, root: str) -> tuple[list[str], str, AnswerObject | None]:
         """From a root node down: the filters, the image node, and what is known of its children."""
@@ -357,7 +357,7 @@ class _Disks:
             node = self._known(child.text("node-name"))
         return filters, node, stat
 
-    def _backing(self, stat: AnswerObject | None) -> Iterable[Layer]:
+    def _backing(self, stat: AnswerObject | None) -> Iterable[ChainNode]:
         while stat is not None and "backing" in stat.value:
             stat = stat.member("backing")
             name = self._known(stat.text("node-name"))
@@ -380,7 +380,7 @@ def _nodes_under(stat: AnswerObject) -> list[str]:
     return below
 
 
-def _name_under_overlays(image: str, backing: tuple[Layer, ...]) -> list[str]:
+def _name_under_overlays(image: str, backing: tuple[ChainNode, ...]) -> list[str]:
     """The name that a disk had before overlays of snapplan came on it, where it had one."""
     above = image
     for layer in backing:

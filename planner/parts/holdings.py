@@ -14,7 +14,7 @@ from enum import StrEnum
 from attrs import frozen
 
 from planner.errors import Problem
-from planner.model.facts import Disk, Facts, Snapshot
+from planner.model.facts import Disk, Facts, SnapshotInfo
 from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind
 from planner.parts.part_checks import part_of
@@ -56,10 +56,10 @@ class Holding:
     tag: str
     standing: Standing
     manifest: Manifest | None
-    held: tuple[tuple[Disk, Snapshot], ...]
+    held: tuple[tuple[Disk, SnapshotInfo], ...]
     missing: tuple[ManifestPart, ...] = ()
-    extra: tuple[tuple[Disk, Snapshot], ...] = ()
-    below: tuple[tuple[ManifestPart, Snapshot], ...] = ()
+    extra: tuple[tuple[Disk, SnapshotInfo], ...] = ()
+    below: tuple[tuple[ManifestPart, SnapshotInfo], ...] = ()
     findings: tuple[Problem, ...] = ()
 
 
@@ -81,7 +81,7 @@ def holdings(
         findings: By tag, what `verify` finds.
     """
     recorded = {manifest.tag: manifest for manifest in manifests}
-    held: dict[str, list[tuple[Disk, Snapshot]]] = {}
+    held: dict[str, list[tuple[Disk, SnapshotInfo]]] = {}
     for disk in facts.disks:
         for snapshot in disk.snapshots:
             held.setdefault(snapshot.name, []).append((disk, snapshot))
@@ -104,7 +104,7 @@ def _below(file: str, below: Mapping[str, Image] | None) -> Image | None:
 
 def _recorded(
     manifest: Manifest,
-    held: tuple[tuple[Disk, Snapshot], ...],
+    held: tuple[tuple[Disk, SnapshotInfo], ...],
     images: Mapping[str, Image | None],
     lost_files: Collection[str],
     findings: tuple[Problem, ...],
@@ -126,7 +126,7 @@ def _recorded(
     return Holding(manifest.tag, standing, manifest, held, missing, extra, under, findings)
 
 
-def _mark(disk: Disk, snapshot: Snapshot) -> tuple[str, str, int]:
+def _mark(disk: Disk, snapshot: SnapshotInfo) -> tuple[str, str, int]:
     return disk.filename, snapshot.id, snapshot.vm_clock_ns
 
 
@@ -136,7 +136,7 @@ def _part_mark(part: ManifestPart) -> tuple[str, str, int]:
 
 def _parts_below(
     manifest: Manifest, images: Mapping[str, Image | None]
-) -> Iterator[tuple[ManifestPart, Snapshot]]:
+) -> Iterator[tuple[ManifestPart, SnapshotInfo]]:
     for part in manifest.of_kind(PartKind.INTERNAL):
         image = images.get(part.file)
         found = None if image is None else part_of(part, manifest.tag, image.holding(manifest.tag))

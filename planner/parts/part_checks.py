@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from planner.errors import Problem
-from planner.model.facts import Facts, Snapshot
+from planner.model.facts import Facts, SnapshotInfo
 from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind
 from planner.parts.machine_checks import device_problems, hardware_problems
@@ -114,13 +114,13 @@ def _image_problems(tag: str, part: ManifestPart, image: Image) -> Iterator[Prob
         yield from _contents(part, found)
 
 
-def part_of(part: ManifestPart, tag: str, snapshots: Iterable[Snapshot]) -> Snapshot | None:
+def part_of(part: ManifestPart, tag: str, snapshots: Iterable[SnapshotInfo]) -> SnapshotInfo | None:
     """The snapshot that has a part's id and tag; None where there is none."""
     wanted = (part.snapshot_id, tag)
     return next((found for found in snapshots if (found.id, found.name) == wanted), None)
 
 
-def _missing(tag: str, part: ManifestPart, image: Image, held: tuple[Snapshot, ...]) -> Problem:
+def _missing(tag: str, part: ManifestPart, image: Image, held: tuple[SnapshotInfo, ...]) -> Problem:
     also = ""
     if held:
         also = f"; it holds another snapshot of that tag (id {held[0].id})"
@@ -134,7 +134,7 @@ def _missing(tag: str, part: ManifestPart, image: Image, held: tuple[Snapshot, .
     )
 
 
-def _contents(part: ManifestPart, found: Snapshot) -> Iterator[Problem]:
+def _contents(part: ManifestPart, found: SnapshotInfo) -> Iterator[Problem]:
     if found.vm_clock_ns != part.vm_clock_ns:
         yield Problem(
             "part-differs",
@@ -290,5 +290,5 @@ def _other_disks(manifest: Manifest, facts: Facts) -> Iterator[Problem]:
             )
 
 
-def _held(held: tuple[Snapshot, ...]) -> str:
+def _held(held: tuple[SnapshotInfo, ...]) -> str:
     return _seconds(held[0].vm_clock_ns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from planner.errors import Problem
-from planner.model.facts import Disk, Snapshot
+from planner.model.facts import Disk, SnapshotInfo
 from planner.model.manifest import ManifestPart, PartKind
 from planner.parts.holdings import Holding
 from planner.present.visible import as_lines
@@ -69,14 +69,14 @@ def _external_parts(holding: Holding) -> list[ManifestPart]:
     return [part for part in parts if part.kind is not PartKind.INTERNAL]
 
 
-def _row(holding: Holding, disk: Disk, snapshot: Snapshot) -> tuple[str, str, str, str, str]:
+def _row(holding: Holding, disk: Disk, snapshot: SnapshotInfo) -> tuple[str, str, str, str, str]:
     size = snapshot.vm_state_size_bytes
     extra = "extra" if (disk, snapshot) in holding.extra else ""
     state = bytes_text(size) if size else "-"
     return disk.name, snapshot.id, _clock(snapshot.vm_clock_ns), state, extra
 
 
-def _under(part: ManifestPart, snapshot: Snapshot) -> tuple[str, str, str, str, str]:
+def _under(part: ManifestPart, snapshot: SnapshotInfo) -> tuple[str, str, str, str, str]:
     size = snapshot.vm_state_size_bytes
     state = bytes_text(size) if size else "-"
     where = f"in {part.file}, under an overlay"
@@ -131,7 +131,7 @@ def _plain(holding: Holding) -> dict[str, object]:
     }
 
 
-def _part(disk: str, file: str, snapshot: Snapshot, *, extra: bool) -> dict[str, object]:
+def _part(disk: str, file: str, snapshot: SnapshotInfo, *, extra: bool) -> dict[str, object]:
     return {
         "disk": disk,
         "file": file,

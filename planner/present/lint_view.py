@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.errors import Violation
-from planner.lint import Report
+from planner.lint import LintReport
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION
 
 __all__ = ["report_text", "report_to_plain"]
 
 
-def report_text(report: Report) -> str:
+def report_text(report: LintReport) -> str:
     """Every finding with its line, rule, reason and remedy; then what could not be checked."""
     return as_lines(_lines(report))
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _lines(report: LintReport) -> Iterator[str]:
     place = "step" if report.kind == "plan" else "line"
     for finding in report.findings:
         where = f"{place} {finding.line}" if finding.line else "the whole"
@@ -31,14 +31,14 @@ def _lines(report: Report) -> Iterator[str]:
     yield _verdict(report)
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: LintReport) -> str:
     count = len(report.findings)
     found = "nothing found" if not count else "1 finding" if count == 1 else f"{count} findings"
     commands = "1 command" if report.commands == 1 else f"{report.commands} commands"
     return f"{report.source}: {commands}, {found}"
 
 
-def report_to_plain(report: Report) -> dict[str, object]:
+def report_to_plain(report: LintReport) -> dict[str, object]:
     """What `report_text` says, as plain values."""
     return {
         "format-version": FORMAT_VERSION,

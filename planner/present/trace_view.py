@@ -9,7 +9,7 @@ from planner.errors import Problem
 from planner.explore.layers import Layers
 from planner.explore.line import CLIENT, GUEST, QEMU, Line
 from planner.explore.properties import PROPERTIES
-from planner.explore.search import Counterexample, Report
+from planner.explore.search import Counterexample, SearchReport
 from planner.explore.state import Setting
 from planner.explore.story import tell
 from planner.present.visible import as_lines, visible
@@ -28,13 +28,15 @@ _FAULT_WORDS = {0: "none", 1: "one", 2: "two"}
 _SHOWN = 6
 
 
-def story_lines(report: Report, layers: Layers, found: Counterexample | None) -> tuple[Line, ...]:
+def story_lines(
+    report: SearchReport, layers: Layers, found: Counterexample | None
+) -> tuple[Line, ...]:
     """The run of a counterexample; without one, a run that is done."""
     moves = report.example if found is None else found.moves
     return tell(report.setting, layers, moves)
 
 
-def verdict_line(report: Report) -> str:
+def verdict_line(report: SearchReport) -> str:
     """The verdict in one line."""
     setting = report.setting
     faults = _FAULT_WORDS.get(setting.faults, str(setting.faults))
@@ -44,7 +46,7 @@ def verdict_line(report: Report) -> str:
 
 
 def report_text(
-    report: Report,
+    report: SearchReport,
     layers: Layers,
     found: Counterexample | None,
     rules: Sequence[Problem] = (),
@@ -82,7 +84,7 @@ def _names(names: Sequence[str]) -> str:
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
-def _verdicts(report: Report) -> Iterator[str]:
+def _verdicts(report: SearchReport) -> Iterator[str]:
     by_id = {found.property_id: found for found in report.violations}
     rows = []
     for wanted in PROPERTIES:
@@ -94,13 +96,13 @@ def _verdicts(report: Report) -> Iterator[str]:
     yield table(rows, "  ")
 
 
-def _unbroken(report: Report) -> str:
+def _unbroken(report: SearchReport) -> str:
     if report.finished:
         return "holds"
     return f"holds to depth {report.depth}"
 
 
-def _effort(report: Report, elapsed_s: float | None) -> str:
+def _effort(report: SearchReport, elapsed_s: float | None) -> str:
     time = "" if elapsed_s is None else f", {elapsed_s:.2f} s"
     ends = ", ".join(f"{count} {kind}" for kind, count in report.ends) or "none"
     stopped = "" if report.finished else f"; stopped: {report.stopped}"
@@ -110,7 +112,7 @@ def _effort(report: Report, elapsed_s: float | None) -> str:
     )
 
 
-def _story(report: Report, layers: Layers, found: Counterexample) -> Iterator[str]:
+def _story(report: SearchReport, layers: Layers, found: Counterexample) -> Iterator[str]:
     yield f"Shortest run that violates {found.property_id}"
     lines = story_lines(report, layers, found)
     width = len(str(len(lines)))
@@ -129,7 +131,7 @@ def _sentence(text: str) -> str:
 
 
 def report_to_plain(
-    report: Report,
+    report: SearchReport,
     layers: Layers,
     rules: Sequence[Problem] = (),
     elapsed_s: float | None = None,
@@ -168,7 +170,7 @@ def report_to_plain(
     return plain
 
 
-def _verdict(report: Report, by_id: dict[str, Counterexample], wanted: str) -> str:
+def _verdict(report: SearchReport, by_id: dict[str, Counterexample], wanted: str) -> str:
     if wanted in by_id:
         return "violated"
     return "holds" if report.finished else "not-violated-yet"
@@ -187,7 +189,7 @@ def _actors(lines: Sequence[Line]) -> list[str]:
     return [*fixed, *sorted(name for name in met if name not in fixed)]
 
 
-def trace_mermaid(report: Report, layers: Layers, found: Counterexample | None) -> str:
+def trace_mermaid(report: SearchReport, layers: Layers, found: Counterexample | None) -> str:
     """A run as a Mermaid sequence diagram."""
     lines = story_lines(report, layers, found)
     actors = _actors(lines)
@@ -210,7 +212,7 @@ def _mermaid(text: str) -> str:
 _COLUMN, _ROW, _TOP, _MARGIN = 170, 34, 50, 90
 
 
-def trace_svg(report: Report, layers: Layers, found: Counterexample | None) -> str:
+def trace_svg(report: SearchReport, layers: Layers, found: Counterexample | None) -> str:
     """A run as an SVG sequence diagram; it needs nothing beside itself."""
     lines = story_lines(report, layers, found)
     actors = _actors(lines)

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from planner.errors import Problem
 
-__all__ = ["COMMANDS", "Schema", "reachable"]
+__all__ = ["COMMANDS", "CommandSchema", "reachable"]
 
 COMMANDS = (
     "block-commit",
@@ -117,7 +117,7 @@ _Found = Iterable[tuple[str, str]]
 
 
 @frozen
-class Schema:
+class CommandSchema:
     """A VM's QMP schema, ready to check commands against.
 
     Attributes:
@@ -130,7 +130,7 @@ class Schema:
     )
 
     @classmethod
-    def of(cls, entries: Iterable[Entry]) -> Schema:
+    def of(cls, entries: Iterable[Entry]) -> CommandSchema:
         """Index the entries of a `query-qmp-schema` reply or of facts."""
         return cls({str(entry.get("name")): entry for entry in entries})
 

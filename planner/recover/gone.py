@@ -16,7 +16,7 @@ from attrs import field, frozen
 from planner.errors import CannotConnect, OutcomeUnknown, Problem
 from planner.host.file_locks import is_locked
 from planner.host.processes import Process, boot_id, lives, open_files, qemu_process
-from planner.model.facts import Facts, Snapshot
+from planner.model.facts import Facts, SnapshotInfo
 from planner.recover.replay import Replayed, ReplayedOrder
 from planner.run.journal import Header, Intent, Journal
 from planner.run.ports import Backend, CommandRefused, ConnectionLost, Event, Images, NoReply
@@ -206,7 +206,7 @@ class ImagesOfAnother:
     others: Images | None
     _deleted: set[tuple[str, str]] = field(factory=set)
 
-    async def snapshots(self, filename: str) -> tuple[Snapshot, ...]:
+    async def snapshots(self, filename: str) -> tuple[SnapshotInfo, ...]:
         """See `planner.run.ports.Images.snapshots`."""
         for disk in self.facts.disks:
             if disk.filename == filename:

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import fields, has
+from attrs import fields
 
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.model.strict import strict_converter
 
 __all__ = ["plain", "value_from_plain"]
 
 _TUPLE = "$tuple"
 _MAPPING = "$mapping"
-_CLASSES: dict[str, type[Any]] = {"$snapshot": Snapshot}
+_CLASSES: dict[str, type[Any]] = {"$snapshot": SnapshotInfo}
+_MARKS = {kind: mark for mark, kind in _CLASSES.items()}
 _CONVERTER = strict_converter()
 
 
@@ -42,9 +43,9 @@ def plain(value: object) -> object:
             return {_MAPPING: [list(pair) for pair in pairs.items()]}
         return pairs
     kind: type[Any] = type(value)
-    if has(kind):
+    if kind in _MARKS:
         body = {each.name: plain(getattr(value, each.name)) for each in fields(kind)}
-        return {f"${kind.__name__.lower()}": body}
+        return {_MARKS[kind]: body}
     raise TypeError(f"a journal holds no {kind.__name__}")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 from planner.model.migration import ORDINARY, Setting
-from planner.model.replies import Migration, migration_of
+from planner.model.replies import MigrationInfo, migration_of
 from planner.program.resolution import Settings
 from planner.program.settings import settings_commands
 from planner.run.actions import SINK, Action, AwaitEvent, ErrorReply, Response, Returned, Send
@@ -111,7 +111,7 @@ def _begin_and_cancel(ask: Ask) -> Doing[str]:
     return begun.description if isinstance(begun, ErrorReply) and now.error else now.error
 
 
-def _until(ask: Ask, reached: Callable[[str], bool]) -> Doing[Migration]:
+def _until(ask: Ask, reached: Callable[[str], bool]) -> Doing[MigrationInfo]:
     """The migration once it has got there; should it not, as it is after a long wait."""
     now = migration_of(_value((yield from ask(Send("query-migrate")))))
     for _ in range(_POLLS):

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import field, frozen
 
 from planner.errors import Problem, VmChanged
-from planner.model.facts import Facts, Job, Snapshot
+from planner.model.facts import Facts, JobInfo, SnapshotInfo
 from planner.model.operations import Kind
 from planner.model.replies import FILTERS
 from planner.program.program import Step
@@ -51,10 +51,10 @@ class Observation:
     """
 
     run_state: str
-    snapshots: Mapping[str, tuple[Snapshot, ...]]
-    jobs: tuple[tuple[Job, str], ...] = ()
+    snapshots: Mapping[str, tuple[SnapshotInfo, ...]]
+    jobs: tuple[tuple[JobInfo, str], ...] = ()
 
-    def fresh(self, baseline: Baseline, tag: str) -> dict[str, tuple[Snapshot, ...]]:
+    def fresh(self, baseline: Baseline, tag: str) -> dict[str, tuple[SnapshotInfo, ...]]:
         """By disk, the snapshots of a tag that were not there before."""
         return {
             disk: tuple(

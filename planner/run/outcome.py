@@ -12,7 +12,7 @@ from planner.errors import (
     SnapplanError,
     UndoIncomplete,
 )
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.run.phases import Phase
 
 __all__ = ["Failure", "FrozenPart", "Outcome", "Part", "StreamPart", "failure_of"]
@@ -25,7 +25,7 @@ class Part:
     disk: str
     node: str
     filename: str
-    snapshot: Snapshot
+    snapshot: SnapshotInfo
 
 
 @frozen

@@ -21,14 +21,14 @@ from enum import StrEnum
 from attrs import frozen
 
 from planner.errors import Problem
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 
-__all__ = ["Attempt", "Capture", "Found", "find_own"]
+__all__ = ["StepOutcome", "CaptureStep", "FoundParts", "find_own"]
 
 _NS_PER_US = 1000
 
 
-class Attempt(StrEnum):
+class StepOutcome(StrEnum):
     """What is known of a step that captures parts."""
 
     APPLIED = "applied"
@@ -37,7 +37,7 @@ class Attempt(StrEnum):
 
 
 @frozen
-class Capture:
+class CaptureStep:
     """A capturing step that was sent.
 
     Attributes:
@@ -50,7 +50,7 @@ class Capture:
     """
 
     disks: tuple[str, ...]
-    attempt: Attempt
+    attempt: StepOutcome
     atomic: bool
     since_us: int = 0
     host_us: int = 0
@@ -58,11 +58,11 @@ class Capture:
     @property
     def known(self) -> bool:
         """Whether it is known how the step ended."""
-        return self.attempt is not Attempt.UNKNOWN
+        return self.attempt is not StepOutcome.UNKNOWN
 
 
 @frozen
-class Found:
+class FoundParts:
     """What a look at the VM shows.
 
     Attributes:
@@ -70,21 +70,21 @@ class Found:
         unclear: New snapshots of the tag that may or may not be this run's.
     """
 
-    own: Mapping[str, Snapshot]
+    own: Mapping[str, SnapshotInfo]
     unclear: tuple[Problem, ...] = ()
 
 
 def find_own(
-    captures: tuple[Capture, ...],
-    fresh: Mapping[str, tuple[Snapshot, ...]],
-) -> Found:
+    captures: tuple[CaptureStep, ...],
+    fresh: Mapping[str, tuple[SnapshotInfo, ...]],
+) -> FoundParts:
     """Tell this run's snapshots from others of the same tag.
 
     Args:
         captures: The capturing steps that were sent, in order.
         fresh: By disk, the snapshots of the tag whose ids were not there before the run.
     """
-    own: dict[str, Snapshot] = {}
+    own: dict[str, SnapshotInfo] = {}
     unclear: list[Problem] = []
     for capture in captures:
         if capture.atomic and not _made_all(capture, fresh):
@@ -95,20 +95,20 @@ def find_own(
                 own[disk] = candidates[0]
             elif candidates:
                 unclear.append(_unclear(disk, candidates))
-    return Found(own, tuple(unclear))
+    return FoundParts(own, tuple(unclear))
 
 
-def _made_all(capture: Capture, fresh: Mapping[str, tuple[Snapshot, ...]]) -> bool:
-    if capture.attempt is Attempt.FAILED:
+def _made_all(capture: CaptureStep, fresh: Mapping[str, tuple[SnapshotInfo, ...]]) -> bool:
+    if capture.attempt is StepOutcome.FAILED:
         return False
-    return capture.attempt is Attempt.APPLIED or all(fresh.get(disk) for disk in capture.disks)
+    return capture.attempt is StepOutcome.APPLIED or all(fresh.get(disk) for disk in capture.disks)
 
 
-def _may_be_own(snapshot: Snapshot, capture: Capture) -> bool:
+def _may_be_own(snapshot: SnapshotInfo, capture: CaptureStep) -> bool:
     return snapshot.date_ns // _NS_PER_US >= capture.since_us
 
 
-def _unclear(disk: str, candidates: list[Snapshot]) -> Problem:
+def _unclear(disk: str, candidates: list[SnapshotInfo]) -> Problem:
     ids = ", ".join(snapshot.id for snapshot in candidates)
     return Problem(
         "ownership-unclear",

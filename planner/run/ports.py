@@ -11,7 +11,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 
 __all__ = [
     "Agent",
@@ -210,7 +210,7 @@ class Clock(Protocol):
 class Images(Protocol):
     """Images of a VM that is gone, looked at and repaired without it."""
 
-    async def snapshots(self, filename: str) -> tuple[Snapshot, ...]:
+    async def snapshots(self, filename: str) -> tuple[SnapshotInfo, ...]:
         """The internal snapshots of an image.
 
         Raises:

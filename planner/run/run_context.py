@@ -12,7 +12,7 @@ from planner.program.program import Step, Target
 from planner.run.actions import Action, ErrorReply, NotSent, Response, Returned, Send
 from planner.run.observation import Baseline, Observation
 from planner.run.outcome import Failure
-from planner.run.ownership import Attempt, Capture
+from planner.run.ownership import CaptureStep, StepOutcome
 from planner.run.phases import Phase, check_transition
 from planner.run.ports import Event
 
@@ -72,7 +72,7 @@ class RunContext:
     job_status: str = ""
     last_event_us: int = 0
     host_us: int = 0
-    captures: list[Capture] = field(factory=list)
+    captures: list[CaptureStep] = field(factory=list)
     pauses: list[tuple[str, int]] = field(factory=list)
     resumed_by_other: bool = False
     migrating: bool = False
@@ -126,16 +126,16 @@ class RunContext:
         elif step.execute == "getfd":
             self.passed_descriptor = True
 
-    def end_capture(self, attempt: Attempt) -> None:
+    def end_capture(self, attempt: StepOutcome) -> None:
         """Note how the last capturing step ended, where one is open."""
-        if self.captures and self.captures[-1].attempt is Attempt.UNKNOWN:
+        if self.captures and self.captures[-1].attempt is StepOutcome.UNKNOWN:
             self.captures[-1] = evolve(self.captures[-1], attempt=attempt)
 
     def note_made(self, disks: Iterable[str]) -> None:
         """Note that a step of unknown outcome is now known to have made parts on these disks."""
         made = set(disks)
         self.captures = [
-            evolve(c, attempt=Attempt.APPLIED) if made.intersection(c.disks) else c
+            evolve(c, attempt=StepOutcome.APPLIED) if made.intersection(c.disks) else c
             for c in self.captures
         ]
 

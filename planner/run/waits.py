@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from planner.model.operations import Kind
-from planner.model.replies import Migration, jobs_of, migration_of, run_state_of
+from planner.model.replies import MigrationInfo, jobs_of, migration_of, run_state_of
 from planner.model.request import Capture
 from planner.program.program import Step, WaitsFor
 from planner.run.actions import Action, AwaitEvent, NoAnswer, Poll, Response, Returned, Send
@@ -98,7 +98,7 @@ def await_migration(context: RunContext, step: Step, deadline_s: float | None) -
     """
     timeout_s = deadline_s or step.timeout_s
     every_s = _TRACKING_POLL_S if step.waits_for is WaitsFor.TRACKING else _POLL_S
-    last = Migration("")
+    last = MigrationInfo("")
     while True:
         reply = context.must_be_done((yield Send("query-migrate", timeout_s=timeout_s)))
         found = migration_of(reply)
@@ -122,7 +122,7 @@ def await_migration(context: RunContext, step: Step, deadline_s: float | None) -
             yield from await_run_state(context, "postmigrate")
 
 
-def _is_there(found: Migration, waits_for: WaitsFor) -> bool:
+def _is_there(found: MigrationInfo, waits_for: WaitsFor) -> bool:
     if waits_for is WaitsFor.SWITCHOVER:
         return found.status == "pre-switchover"
     if waits_for is WaitsFor.TRACKING:
@@ -130,14 +130,14 @@ def _is_there(found: Migration, waits_for: WaitsFor) -> bool:
     return found.status == "completed"
 
 
-def _check_alive(context: RunContext, found: Migration) -> None:
+def _check_alive(context: RunContext, found: MigrationInfo) -> None:
     if found.status in ENDED_MIGRATION:
         words = found.error or f"the migration is {found.status or 'gone'!r}"
         context.migrating = False
         raise context.failed("migration-failed", f"QEMU says: {words}")
 
 
-def _too_long(timeout_s: float, last: Migration) -> str:
+def _too_long(timeout_s: float, last: MigrationInfo) -> str:
     return (
         f"the stream was not there after {timeout_s:g} s, with {last.remaining_bytes} bytes to go: the "
         "guest writes memory faster than it is saved, or the target is slow; `auto-converge: true` "

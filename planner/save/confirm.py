@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from planner.model.facts import Disk, Snapshot
+from planner.model.facts import Disk, SnapshotInfo
 from planner.model.replies import Replies, disks_of
 from planner.program.program import Program
 from planner.program.resolution import Overlay
@@ -70,7 +70,7 @@ def _check_vmstate(program: Program, parts: list[Part], context: RunContext) -> 
             )
 
 
-def _holds_vmstate(snapshot: Snapshot) -> bool:
+def _holds_vmstate(snapshot: SnapshotInfo) -> bool:
     return snapshot.vm_state_size_bytes > 0
 
 

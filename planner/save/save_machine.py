@@ -35,7 +35,7 @@ from planner.run.freezing import agent_step, check_agent
 from planner.run.machine import Machine
 from planner.run.observation import Baseline, Observation, baseline_of, bind, steps_disks
 from planner.run.outcome import Failure, FrozenPart, Outcome, StreamPart, failure_of
-from planner.run.ownership import Attempt, Capture
+from planner.run.ownership import CaptureStep, StepOutcome
 from planner.run.phases import ENDS, Phase
 from planner.run.run_context import RunContext, StepFailed, answers
 from planner.run.waits import (
@@ -191,7 +191,7 @@ class SaveMachine(Machine):
         )
         response = told[0]
         if isinstance(response, ErrorReply):
-            self.context.end_capture(Attempt.FAILED)
+            self.context.end_capture(StepOutcome.FAILED)
         self.context.must_be_done(response)
         if step.waits_for is WaitsFor.JOB:
             yield from self._await_job(
@@ -202,7 +202,7 @@ class SaveMachine(Machine):
             self.context.holds_pause = step.waits_for is WaitsFor.STOPPED
         elif step.waits_for in _STREAM_WAITS:
             yield from await_migration(self.context, step, self.deadline_s)
-        self.context.end_capture(Attempt.APPLIED)
+        self.context.end_capture(StepOutcome.APPLIED)
         for operation in step.covers:
             if operation.kind is Kind.DELETE_DISK_SNAPSHOT:
                 self.context.forget_id(operation.disk, operation.detail)
@@ -249,7 +249,7 @@ class SaveMachine(Machine):
         if disks:
             context = self.context
             times = (context.last_event_us, context.host_us)
-            context.captures.append(Capture(disks, Attempt.UNKNOWN, step.atomic, *times))
+            context.captures.append(CaptureStep(disks, StepOutcome.UNKNOWN, step.atomic, *times))
 
     def _await_job(self, job_id: str, timeout_s: float) -> Doing:
         silent = yield from await_job(self.context, job_id, timeout_s)
@@ -261,7 +261,7 @@ class SaveMachine(Machine):
         if error is None:
             raise self.context.failed("job-vanished", f"somebody else dismissed job {job_id}")
         if error:
-            self.context.end_capture(Attempt.FAILED)
+            self.context.end_capture(StepOutcome.FAILED)
             raise self.context.failed("job-failed", f"QEMU says: {error}")
 
     def _dismiss(self, job_id: str) -> Doing:

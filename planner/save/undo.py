@@ -12,7 +12,7 @@ from typing import cast
 from attrs import evolve
 
 from planner.errors import Problem, SnapplanError
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.model.request import RunStateAfter
 from planner.program.program import Program
 from planner.run.actions import (
@@ -166,7 +166,7 @@ class _Undoing:
             self._visit.go(Phase.INSPECTING)
         raise _Silent(f"parts of the snapshot are still there after {_ROUNDS} rounds of undo")
 
-    def _still_fresh(self, look: Observation) -> dict[str, tuple[Snapshot, ...]]:
+    def _still_fresh(self, look: Observation) -> dict[str, tuple[SnapshotInfo, ...]]:
         # A disk makes one part of a run.  Once that is deleted, a snapshot of this tag that appears
         # there is another client's, even under the same id: qcow2 gives ids again.
         fresh = look.fresh(self._visit.baseline, self._tag)
@@ -258,7 +258,7 @@ class _Undoing:
     def _undo_offline(self) -> Undoing:
         """QEMU is gone: delete our parts from its images."""
         disks = {disk for capture in self._visit.captures for disk in capture.disks} - self._clean
-        held: dict[str, tuple[Snapshot, ...]] = {}
+        held: dict[str, tuple[SnapshotInfo, ...]] = {}
         for disk in sorted(disks):
             held[disk] = yield from self._list_image(disk)
         fresh = {disk: self._fresh(disk, found) for disk, found in held.items()}
@@ -281,19 +281,19 @@ class _Undoing:
         self._visit.go(Phase.INCOMPLETE if self._left else Phase.UNDONE)
         return self._outcome("gone")
 
-    def _fresh(self, disk: str, snapshots: tuple[Snapshot, ...]) -> tuple[Snapshot, ...]:
+    def _fresh(self, disk: str, snapshots: tuple[SnapshotInfo, ...]) -> tuple[SnapshotInfo, ...]:
         old = self._visit.baseline.ids[disk]
         return tuple(s for s in snapshots if s.name == self._tag and s.id not in old)
 
-    def _list_image(self, disk: str) -> Generator[Action, Response, tuple[Snapshot, ...]]:
+    def _list_image(self, disk: str) -> Generator[Action, Response, tuple[SnapshotInfo, ...]]:
         filename = self._visit.baseline.filenames[disk]
         response = yield ListImage(filename)
         if isinstance(response, Returned):
-            return cast("tuple[Snapshot, ...]", response.value)
+            return cast("tuple[SnapshotInfo, ...]", response.value)
         self._left.append(_image_left(disk, filename, response))
         return ()
 
-    def _repair_image(self, disk: str, own: Snapshot) -> Generator[Action, Response, None]:
+    def _repair_image(self, disk: str, own: SnapshotInfo) -> Generator[Action, Response, None]:
         filename = self._visit.baseline.filenames[disk]
         response = yield RepairImage(filename, self._tag, own.id)
         if isinstance(response, Returned):

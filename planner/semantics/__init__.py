@@ -33,27 +33,27 @@ from planner.semantics.construct import DISK_KINDS, DiskDescription, state_from_
 from planner.semantics.guest import advance_host, drained_nodes, guest_can_run, guest_step
 from planner.semantics.migrate import waits_for_continue
 from planner.semantics.migration_settings import capability_names
-from planner.semantics.qcow2 import Layer, LayerSnapshot, Vmstate
+from planner.semantics.qcow2 import LayerSnapshot, Qcow2Image, Vmstate
 from planner.semantics.quirks import Quirk
 from planner.semantics.recorded import state_from_queries
 from planner.semantics.result import (
-    Event,
-    Failure,
+    CommandResult,
+    InjectedFailure,
     MicroStep,
-    Progress,
     QmpError,
-    Result,
+    QmpEvent,
+    StepEffect,
     StepTrace,
 )
 from planner.semantics.state import (
+    BlockBackend,
     BlockGraph,
     Commit,
-    Device,
+    GuestMachine,
     Job,
-    Machine,
     Migration,
     Node,
-    Stream,
+    StreamContent,
     VmState,
 )
 from planner.semantics.versions import PROFILES, Profile, profile_of, schema_of
@@ -63,14 +63,14 @@ __all__ = [
     "VmState",
     "BlockGraph",
     "Commit",
-    "Device",
+    "BlockBackend",
     "Job",
-    "Layer",
+    "Qcow2Image",
     "LayerSnapshot",
-    "Machine",
+    "GuestMachine",
     "Migration",
     "Node",
-    "Stream",
+    "StreamContent",
     "Vmstate",
     # how to get one
     "DISK_KINDS",
@@ -91,12 +91,12 @@ __all__ = [
     "run_background",
     "start",
     # what comes of it
-    "Event",
-    "Failure",
+    "QmpEvent",
+    "InjectedFailure",
     "MicroStep",
-    "Progress",
+    "StepEffect",
     "QmpError",
-    "Result",
+    "CommandResult",
     "StepTrace",
     # questions about it
     "content_node",

@@ -11,8 +11,8 @@ from __future__ import annotations
 from attrs import evolve
 
 from planner.semantics import qcow2
-from planner.semantics.qcow2 import Layer
-from planner.semantics.state import BlockGraph, Device, Job, Node, VmState
+from planner.semantics.qcow2 import Qcow2Image
+from planner.semantics.state import BlockBackend, BlockGraph, Job, Node, VmState
 
 __all__ = [
     "FILTER_DRIVERS",
@@ -105,7 +105,7 @@ def snapshots_listable(graph: BlockGraph, node: Node) -> Node | None:
     return None if found is None or found.data_file else found
 
 
-def with_layer(state: VmState, node: Node, layer: Layer) -> VmState:
+def with_layer(state: VmState, node: Node, layer: Qcow2Image) -> VmState:
     """The state with another layer in that node."""
     return state.with_nodes(evolve(node, layer=layer))
 
@@ -163,7 +163,7 @@ def device_or_node_name(state: VmState, node: Node) -> str:
     return node.name
 
 
-def device_of(state: VmState, node: Node) -> Device | None:
+def device_of(state: VmState, node: Node) -> BlockBackend | None:
     """The block backend on a node, if there is one."""
     return next((device for device in state.devices if device.node == node.name), None)
 

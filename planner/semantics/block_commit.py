@@ -22,7 +22,15 @@ from planner.semantics.block import content_node, device_of, is_root, lookup
 from planner.semantics.job_commands import job_id_problem, job_verb, status_event
 from planner.semantics.overlay import automatic_name, name_problem, set_read_only
 from planner.semantics.quirks import Quirk
-from planner.semantics.result import Event, Failure, MicroStep, Progress, QmpError, Result, generic
+from planner.semantics.result import (
+    CommandResult,
+    InjectedFailure,
+    MicroStep,
+    QmpError,
+    QmpEvent,
+    StepEffect,
+    generic,
+)
 from planner.semantics.state import BlockGraph, Commit, Job, Node, VmState
 
 __all__ = ["BLOCK_COMMIT_STEPS", "block_commit", "block_job_verb", "query_block_jobs", "verb"]
@@ -33,30 +41,30 @@ _CANCELLED = "Operation canceled"
 _CREATED_AND_GONE = ("created", "null")
 
 
-def block_commit(state: VmState, arguments: Mapping[str, object]) -> Result:
+def block_commit(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
     """The command `block-commit`, of the active layer only; what follows runs in the background.
 
     Source: fact 55.
     """
     source, error = _source(state, cast("str", arguments["device"]))
     if error or source is None:
-        return Result(state, error=error)
+        return CommandResult(state, error=error)
     target, problem = _target(state, source, arguments)
     if target is None or problem:
-        return Result(state, error=generic(problem))
+        return CommandResult(state, error=generic(problem))
     job_id = cast("str", arguments.get("job-id", _device_name(state, source)))
     name = cast("str", arguments.get("filter-node-name", automatic_name(state.automatic_nodes)))
     problem = _start_problem(state, source, job_id, name)
     if problem:
-        return Result(state, error=generic(problem))
+        return CommandResult(state, error=generic(problem))
     problem = _late_problem(state, source, target, arguments)
     if problem:
         events = tuple(status_event(job_id, status) for status in _CREATED_AND_GONE)
-        return Result(state, None, generic(problem), events, len(events))
+        return CommandResult(state, None, generic(problem), events, len(events))
     commit = _commit_of(state, source, target, name, arguments)
     begun = _begin(state, source, job_id, commit, named="filter-node-name" in arguments)
     events = tuple(status_event(job_id, status) for status in ("created", "running"))
-    return Result(begun, {}, None, events, len(events))
+    return CommandResult(begun, {}, None, events, len(events))
 
 
 def _source(state: VmState, name: str) -> tuple[Node | None, QmpError | None]:
@@ -222,17 +230,17 @@ def _moved_devices(state: VmState, old: str, new: str) -> VmState:
 # --- the steps beside the main loop ----------------------------------------
 
 
-def _copy(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _copy(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     job, commit = _job(state, step)
     if failure:
         return _write_failed(state, job, failure)
     copied = _with_copy(state, commit)
     ready = copied.with_job(evolve(job, status="ready", commit=_done(commit)))
     events = (status_event(job.id, "ready"), _event("BLOCK_JOB_READY", job.id, _done(commit)))
-    return Progress(ready, events)
+    return StepEffect(ready, events)
 
 
-def _complete(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _complete(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     job, commit = _job(state, step)
     if failure:
         return _write_failed(state, job, failure)
@@ -241,15 +249,15 @@ def _complete(state: VmState, step: MicroStep, failure: Failure | None) -> Progr
     events = tuple(status_event(job.id, status) for status in ("waiting", "pending"))
     if commit.auto_finalize:
         return _after(events, _finalize(pending, job))
-    return Progress(pending, (*events, _pending_event(job)))
+    return StepEffect(pending, (*events, _pending_event(job)))
 
 
 def _done(commit: Commit) -> Commit:
     return evolve(commit, offset_bytes=commit.length_bytes)
 
 
-def _pending_event(job: Job) -> Event:
-    return Event("BLOCK_JOB_PENDING", (("type", "commit"), ("id", job.id)))
+def _pending_event(job: Job) -> QmpEvent:
+    return QmpEvent("BLOCK_JOB_PENDING", (("type", "commit"), ("id", job.id)))
 
 
 def _with_copy(state: VmState, commit: Commit) -> VmState:
@@ -260,19 +268,19 @@ def _with_copy(state: VmState, commit: Commit) -> VmState:
     return state.with_nodes(evolve(target, layer=layer))
 
 
-def _write_failed(state: VmState, job: Job, failure: Failure) -> Progress:
+def _write_failed(state: VmState, job: Job, failure: InjectedFailure) -> StepEffect:
     data = (("device", job.id), ("operation", "write"), ("action", "report"))
-    return _after((Event("BLOCK_JOB_ERROR", data),), _abort(state, job, failure.text))
+    return _after((QmpEvent("BLOCK_JOB_ERROR", data),), _abort(state, job, failure.text))
 
 
-def _finalize(state: VmState, job: Job) -> Progress:
+def _finalize(state: VmState, job: Job) -> StepEffect:
     """The base takes the overlay's place."""
     commit = cast("Commit", job.commit)
     moved = _moved_devices(_without_filter(state, commit), commit.filter, commit.target)
     return _conclude(moved, job, "BLOCK_JOB_COMPLETED", "")
 
 
-def _abort(state: VmState, job: Job, error: str) -> Progress:
+def _abort(state: VmState, job: Job, error: str) -> StepEffect:
     """The overlay stays where it is; 7.2 forgets to make the base read-only again."""
     commit = cast("Commit", job.commit)
     back = _moved_devices(_without_filter(state, commit), commit.filter, commit.source)
@@ -288,19 +296,19 @@ def _without_filter(state: VmState, commit: Commit) -> VmState:
     return evolve(state, graph=BlockGraph(left))
 
 
-def _conclude(state: VmState, job: Job, event: str, error: str) -> Progress:
+def _conclude(state: VmState, job: Job, event: str, error: str) -> StepEffect:
     commit = cast("Commit", job.commit)
     shown = "" if event == "BLOCK_JOB_CANCELLED" else error
     events = (_event(event, job.id, commit, shown), status_event(job.id, "concluded"))
     work = tuple(step for step in state.block_work if step.job != job.id)
     ended = evolve(state.with_job(evolve(job, status="concluded", error=error)), block_work=work)
     if not commit.auto_dismiss:
-        return Progress(ended, events)
+        return StepEffect(ended, events)
     jobs = tuple(other for other in ended.jobs if other.id != job.id)
-    return Progress(evolve(ended, jobs=jobs), (*events, status_event(job.id, "null")))
+    return StepEffect(evolve(ended, jobs=jobs), (*events, status_event(job.id, "null")))
 
 
-def _event(name: str, job_id: str, commit: Commit, error: str = "") -> Event:
+def _event(name: str, job_id: str, commit: Commit, error: str = "") -> QmpEvent:
     data: tuple[tuple[str, str | int | bool], ...] = (
         ("device", job_id),
         ("len", commit.length_bytes),
@@ -308,10 +316,10 @@ def _event(name: str, job_id: str, commit: Commit, error: str = "") -> Event:
         ("speed", commit.speed),
         ("type", "commit"),
     )
-    return Event(name, (*data, ("error", error)) if error else data)
+    return QmpEvent(name, (*data, ("error", error)) if error else data)
 
 
-def _after(events: tuple[Event, ...], done: Progress) -> Progress:
+def _after(events: tuple[QmpEvent, ...], done: StepEffect) -> StepEffect:
     return evolve(done, events=events + done.events)
 
 
@@ -329,7 +337,7 @@ _ALLOWED = {
 }
 
 
-def verb(state: VmState, arguments: Mapping[str, object], name: str) -> Result:
+def verb(state: VmState, arguments: Mapping[str, object], name: str) -> CommandResult:
     """`job-complete`, `job-finalize` and `job-cancel`: a commit takes them, a snapshot job none."""
     job = state.job(cast("str", arguments["id"]))
     if job is None or job.commit is None or job.status not in _ALLOWED.get(name, ()):
@@ -337,12 +345,14 @@ def verb(state: VmState, arguments: Mapping[str, object], name: str) -> Result:
     if name == "complete":
         step = MicroStep("block-commit-complete", job.commit.target, job=job.id)
         queued = step in state.block_work
-        return Result(state if queued else evolve(state, block_work=(*state.block_work, step)), {})
+        return CommandResult(
+            state if queued else evolve(state, block_work=(*state.block_work, step)), {}
+        )
     done = _finalize(state, job) if name == "finalize" else _abort(state, job, _CANCELLED)
-    return Result(done.state, {}, None, done.events, len(done.events))
+    return CommandResult(done.state, {}, None, done.events, len(done.events))
 
 
-def block_job_verb(state: VmState, arguments: Mapping[str, Any], name: str) -> Result:
+def block_job_verb(state: VmState, arguments: Mapping[str, Any], name: str) -> CommandResult:
     """The older commands `block-job-…`: the same for block jobs alone.
 
     `block-job-cancel` of a job that is ready ends it without putting the base in the place of the
@@ -351,14 +361,16 @@ def block_job_verb(state: VmState, arguments: Mapping[str, Any], name: str) -> R
     job_id = cast("str", arguments["device" if name in {"complete", "cancel"} else "id"])
     job = state.job(job_id)
     if job is None or job.commit is None:
-        return Result(state, error=QmpError("DeviceNotActive", f"Block job '{job_id}' not found"))
+        return CommandResult(
+            state, error=QmpError("DeviceNotActive", f"Block job '{job_id}' not found")
+        )
     if name == "cancel" and job.status == "ready" and not arguments.get("force"):
         done = _leave(state, job)
-        return Result(done.state, {}, None, done.events, len(done.events))
+        return CommandResult(done.state, {}, None, done.events, len(done.events))
     return verb(state, {"id": job_id}, name)
 
 
-def _leave(state: VmState, job: Job) -> Progress:
+def _leave(state: VmState, job: Job) -> StepEffect:
     commit = cast("Commit", job.commit)
     events = tuple(status_event(job.id, status) for status in ("waiting", "pending"))
     back = _moved_devices(_without_filter(state, commit), commit.filter, commit.source)

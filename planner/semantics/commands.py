@@ -36,12 +36,12 @@ from planner.semantics.job_commands import job_dismiss, job_verb
 from planner.semantics.jobs import JOB_STEPS, start_job
 from planner.semantics.migrate import MIGRATION_STEPS
 from planner.semantics.result import (
-    Event,
-    Failure,
+    CommandResult,
+    InjectedFailure,
     MicroStep,
-    Progress,
     QmpError,
-    Result,
+    QmpEvent,
+    StepEffect,
     StepTrace,
     generic,
 )
@@ -62,8 +62,8 @@ __all__ = [
 ]
 
 Arguments = Mapping[str, object]
-Handler = Callable[[VmState, Arguments], Result]
-StepHandler = Callable[[VmState, MicroStep, Failure | None], Progress]
+Handler = Callable[[VmState, Arguments], CommandResult]
+StepHandler = Callable[[VmState, MicroStep, InjectedFailure | None], StepEffect]
 
 STEPS: dict[str, StepHandler] = {
     **JOB_STEPS,
@@ -77,7 +77,7 @@ STEPS: dict[str, StepHandler] = {
 
 
 def _query(build: Callable[[VmState, Arguments], object]) -> Handler:
-    return lambda state, arguments: Result(state, build(state, arguments))
+    return lambda state, arguments: CommandResult(state, build(state, arguments))
 
 
 def _version(state: VmState, _arguments: Arguments) -> object:
@@ -127,21 +127,21 @@ def _machines(state: VmState, _arguments: Arguments) -> object:
     return [{"name": name, "cpu-max": 255, "is-default": True, "hotpluggable-cpus": True}]
 
 
-def _hmp(state: VmState, arguments: Arguments) -> Result:
+def _hmp(state: VmState, arguments: Arguments) -> CommandResult:
     word = (cast("str", arguments["command-line"]).split() or [""])[0]
     text = f"the simulator does not model the HMP command '{word}'"
-    return Result(state, error=generic(text))
+    return CommandResult(state, error=generic(text))
 
 
-def _plug(state: VmState, name: str) -> Result:
+def _plug(state: VmState, name: str) -> CommandResult:
     if state.migration.under_way:
-        return Result(state, error=generic(f"{name} not allowed while migrating"))
-    return Result(state, error=generic(f"the simulator does not model the command '{name}'"))
+        return CommandResult(state, error=generic(f"{name} not allowed while migrating"))
+    return CommandResult(state, error=generic(f"the simulator does not model the command '{name}'"))
 
 
-def _negotiated(state: VmState, _arguments: Arguments) -> Result:
+def _negotiated(state: VmState, _arguments: Arguments) -> CommandResult:
     text = "Capabilities negotiation is already complete, command ignored"
-    return Result(state, error=QmpError("CommandNotFound", text))
+    return CommandResult(state, error=QmpError("CommandNotFound", text))
 
 
 COMMANDS: dict[str, Handler] = {
@@ -226,7 +226,7 @@ def check_command(state: VmState, name: str, arguments: Arguments) -> QmpError |
     return None
 
 
-def start(state: VmState, name: str, arguments: Arguments | None = None) -> Result:
+def start(state: VmState, name: str, arguments: Arguments | None = None) -> CommandResult:
     """Do what a command does at once; what it does after that is then pending.
 
     A result with neither reply nor error means that the answer comes from a pending step.
@@ -241,11 +241,11 @@ def start(state: VmState, name: str, arguments: Arguments | None = None) -> Resu
     given = arguments or {}
     refusal = check_command(state, name, given)
     if refusal:
-        return Result(state, error=refusal)
+        return CommandResult(state, error=refusal)
     return COMMANDS[name](state, given)
 
 
-def advance(state: VmState, failure: Failure | None = None) -> Progress:
+def advance(state: VmState, failure: InjectedFailure | None = None) -> StepEffect:
     """Take the next micro-step of the main loop.
 
     Args:
@@ -273,7 +273,7 @@ def next_in_background(state: VmState) -> MicroStep | None:
     return state.background[0]
 
 
-def advance_background(state: VmState, failure: Failure | None = None) -> Progress:
+def advance_background(state: VmState, failure: InjectedFailure | None = None) -> StepEffect:
     """Take the next micro-step of a block job, else of a migration.
 
     In pre-switchover a migration's step changes nothing.
@@ -290,19 +290,19 @@ def advance_background(state: VmState, failure: Failure | None = None) -> Progre
     return STEPS[step.op](evolve(state, background=state.background[1:]), step, failure)
 
 
-def run_background(state: VmState) -> Progress:
+def run_background(state: VmState) -> StepEffect:
     """Take micro-steps of block jobs and of a migration until nothing goes on by itself.
 
     That is, until the migration ends or waits for `migrate-continue`, and block jobs are ready.
     """
-    events: tuple[Event, ...] = ()
+    events: tuple[QmpEvent, ...] = ()
     while next_in_background(state):
         done = advance_background(state)
         state, events = done.state, events + done.events
-    return Progress(state, events)
+    return StepEffect(state, events)
 
 
-def execute(state: VmState, name: str, arguments: Arguments | None = None) -> Result:
+def execute(state: VmState, name: str, arguments: Arguments | None = None) -> CommandResult:
     """Run a command until the main loop is quiet again."""
     result = start(state, name, arguments)
     before = result.events_before_reply
@@ -312,7 +312,7 @@ def execute(state: VmState, name: str, arguments: Arguments | None = None) -> Re
         state, events = done.state, events + done.events
         reply = done.reply if reply is None else reply
         error = error or done.error
-    return Result(state, reply, error, events, before)
+    return CommandResult(state, reply, error, events, before)
 
 
 def micro_steps(

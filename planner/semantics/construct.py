@@ -13,11 +13,19 @@ from collections.abc import Iterable, Sequence
 from attrs import evolve, frozen
 
 from planner.errors import BadInput
-from planner.model.facts import Disk, Facts, Snapshot
+from planner.model.facts import Disk, Facts, SnapshotInfo
 from planner.semantics.block import FILTER_DRIVERS
 from planner.semantics.overlay import automatic_name
-from planner.semantics.qcow2 import Layer, LayerSnapshot, Vmstate
-from planner.semantics.state import BlockGraph, Device, Job, Machine, Migration, Node, VmState
+from planner.semantics.qcow2 import LayerSnapshot, Qcow2Image, Vmstate
+from planner.semantics.state import (
+    BlockBackend,
+    BlockGraph,
+    GuestMachine,
+    Job,
+    Migration,
+    Node,
+    VmState,
+)
 from planner.semantics.versions import profile_of
 
 __all__ = ["DISK_KINDS", "DiskDescription", "EPOCH_NS", "state_from_facts", "vm_state"]
@@ -55,7 +63,7 @@ class DiskDescription:
     name: str
     kind: str = "qcow2"
     size_bytes: int = _DEFAULT_BYTES
-    snapshots: tuple[Snapshot, ...] = ()
+    snapshots: tuple[SnapshotInfo, ...] = ()
     directory: str = "/images"
     device: str = "virtio-blk-pci"
 
@@ -84,10 +92,12 @@ def vm_state(
     builder = _Builder(_versions_by_clock(s for d in described for s in d.snapshots))
     for disk in described:
         builder.add(disk)
-    return builder.finish(version, run_state, Machine("", blocked_reasons=blocked_reasons), host_ns)
+    return builder.finish(
+        version, run_state, GuestMachine("", blocked_reasons=blocked_reasons), host_ns
+    )
 
 
-def _versions_by_clock(snapshots: Iterable[Snapshot]) -> dict[int, int]:
+def _versions_by_clock(snapshots: Iterable[SnapshotInfo]) -> dict[int, int]:
     clocks = sorted({snapshot.vm_clock_ns for snapshot in snapshots})
     return {clock_ns: number for number, clock_ns in enumerate(clocks, start=1)}
 
@@ -97,8 +107,8 @@ class _Builder:
 
     def __init__(self, versions: dict[int, int]) -> None:
         self.nodes: list[Node] = []
-        self.drives: list[Device] = []
-        self.devices: list[Device] = []
+        self.drives: list[BlockBackend] = []
+        self.devices: list[BlockBackend] = []
         self.versions = versions
         self.automatic = 0
         self.anonymous = 0
@@ -111,10 +121,10 @@ class _Builder:
         self.automatic += 1
         return automatic_name(self.automatic - 1)
 
-    def layer(self, snapshots: Sequence[Snapshot]) -> Layer:
-        return Layer(content=self.now, snapshots=tuple(self._snapshot(s) for s in snapshots))
+    def layer(self, snapshots: Sequence[SnapshotInfo]) -> Qcow2Image:
+        return Qcow2Image(content=self.now, snapshots=tuple(self._snapshot(s) for s in snapshots))
 
-    def _snapshot(self, snapshot: Snapshot) -> LayerSnapshot:
+    def _snapshot(self, snapshot: SnapshotInfo) -> LayerSnapshot:
         version = self.versions[snapshot.vm_clock_ns]
         holds = snapshot.vm_state_size_bytes > 0
         return LayerSnapshot(
@@ -136,7 +146,7 @@ class _Builder:
             return
         self._add_nodes(disk)
         if disk.kind != "unattached":
-            self.devices.append(Device("", _qdev(disk), disk.name))
+            self.devices.append(BlockBackend("", _qdev(disk), disk.name))
 
     def _add_drive(self, disk: DiskDescription) -> None:
         file_name, name = self.automatic_node(), self.automatic_node()
@@ -146,7 +156,7 @@ class _Builder:
         self.nodes.append(
             Node(name, "qcow2", path, disk.size_bytes, file=file_name, owned=False, layer=layer)
         )
-        self.drives.append(Device(disk.name, self.anonymous_qdev(), name))
+        self.drives.append(BlockBackend(disk.name, self.anonymous_qdev(), name))
 
     def anonymous_qdev(self) -> str:
         self.anonymous += 1
@@ -193,7 +203,7 @@ class _Builder:
         else:
             self.nodes.append(image)
 
-    def finish(self, version: str, run_state: str, machine: Machine, host_ns: int) -> VmState:
+    def finish(self, version: str, run_state: str, machine: GuestMachine, host_ns: int) -> VmState:
         profile = profile_of(version)
         if not machine.type:
             machine = evolve(machine, type=profile.machine)
@@ -239,16 +249,16 @@ def state_from_facts(
     for disk in facts.disks:
         _add_disk(builder, disk)
     profile = profile_of(version or str(facts.qemu))
-    machine = Machine(
+    machine = GuestMachine(
         type=facts.machine or profile.machine,
         target=facts.target or "x86_64",
         name=facts.vm_name,
-        uuid=facts.vm_uuid or Machine("").uuid,
+        uuid=facts.vm_uuid or GuestMachine("").uuid,
         blocked_reasons=facts.blocked_reasons,
         added=facts.devices,
         tpms=facts.tpms,
         objects=facts.objects,
-        hardware=facts.hardware or Machine("").hardware,
+        hardware=facts.hardware or GuestMachine("").hardware,
     )
     state = builder.finish(profile.name, facts.run_state, machine, host_ns)
     jobs = tuple(Job(job.id, job.type, "", (), status=job.status) for job in facts.jobs)
@@ -273,7 +283,7 @@ def _add_disk(builder: _Builder, disk: Disk) -> None:
         top = name
     if not disk.attached:
         return
-    device = Device(disk.drive_id, disk.qdev, top)
+    device = BlockBackend(disk.drive_id, disk.qdev, top)
     (builder.drives if disk.drive_id else builder.devices).append(device)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from planner.model.hardware import BUILT_IN, Hardware, PciFunction
 from planner.model.peripherals import OBJECTS
-from planner.semantics.state import Machine
+from planner.semantics.state import GuestMachine
 
 __all__ = [
     "hardware_children",
@@ -30,7 +30,7 @@ def query_kvm(hardware: Hardware) -> Reply:
     return {"enabled": hardware.accelerator == "kvm", "present": True}
 
 
-def query_processors(machine: Machine) -> list[Reply]:
+def query_processors(machine: GuestMachine) -> list[Reply]:
     """The command `query-cpus-fast`."""
     return [
         {

@@ -29,7 +29,7 @@ from planner.semantics.job_checks import devices_problem, load_problem, save_pro
 from planner.semantics.job_commands import job_id_problem, status_event
 from planner.semantics.qcow2 import Vmstate
 from planner.semantics.quirks import Quirk
-from planner.semantics.result import Failure, MicroStep, Progress, Result, generic
+from planner.semantics.result import CommandResult, InjectedFailure, MicroStep, StepEffect, generic
 from planner.semantics.runstate import resume_guest, stop_guest
 from planner.semantics.state import Job, Node, VmState
 from planner.semantics.vmstate_settings import (
@@ -45,7 +45,7 @@ __all__ = ["JOB_STEPS", "start_job"]
 _MIGRATION_ACTIVE = "There's a migration process in progress"
 
 
-def start_job(state: VmState, kind: str, arguments: Mapping[str, object]) -> Result:
+def start_job(state: VmState, kind: str, arguments: Mapping[str, object]) -> CommandResult:
     """Create a snapshot job; its work is then pending.
 
     Source: facts 1 to 5.
@@ -53,7 +53,7 @@ def start_job(state: VmState, kind: str, arguments: Mapping[str, object]) -> Res
     job_id = cast("str", arguments["job-id"])
     problem = job_id_problem(state, job_id)
     if problem:
-        return Result(state, error=generic(problem))
+        return CommandResult(state, error=generic(problem))
     job = Job(
         id=job_id,
         type=kind,
@@ -71,13 +71,13 @@ def start_job(state: VmState, kind: str, arguments: Mapping[str, object]) -> Res
         queued = (*stop, *queued)
     events = (status_event(job_id, "created"), status_event(job_id, "running"))
     begun = evolve(state, jobs=(*state.jobs, job), pending=queued)
-    return Result(begun, {}, None, events, len(events))
+    return CommandResult(begun, {}, None, events, len(events))
 
 
 # --- the checks that come first ----------------------------------------
 
 
-def _check_save(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _check_save(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     job = _job(state, step)
     problem = failure.text if failure else save_problem(state, job)
     if problem:
@@ -99,10 +99,10 @@ def _check_save(state: VmState, step: MicroStep, failure: Failure | None) -> Pro
     if state.running:
         queue.append(MicroStep("resume-guest", job=job.id))
     queue.append(MicroStep("conclude-job", job=job.id))
-    return Progress(evolve(state, pending=tuple(queue)))
+    return StepEffect(evolve(state, pending=tuple(queue)))
 
 
-def _check_load(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _check_load(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     job = _job(state, step)
     problem = failure.text if failure else load_problem(state, job)
     if problem:
@@ -112,7 +112,7 @@ def _check_load(state: VmState, step: MicroStep, failure: Failure | None) -> Pro
     if _stopped_for(state, job):
         queue.append(MicroStep("resume-guest", job=job.id))
     queue.append(MicroStep("conclude-job", job=job.id))
-    return Progress(evolve(state, pending=tuple(queue)))
+    return StepEffect(evolve(state, pending=tuple(queue)))
 
 
 def _stopped_for(state: VmState, job: Job) -> bool:
@@ -120,20 +120,20 @@ def _stopped_for(state: VmState, job: Job) -> bool:
     return any(step.job == job.id and step.op == "was-running" for step in state.pending)
 
 
-def _check_delete(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _check_delete(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     job = _job(state, step)
     problem = failure.text if failure else devices_problem(state, job)
     if problem:
         return _abort(state, job, problem)
     queue = [MicroStep("delete-first-match", node, job.tag, job.id) for node in job.devices]
     queue.append(MicroStep("conclude-job", job=job.id))
-    return Progress(evolve(state, pending=tuple(queue)))
+    return StepEffect(evolve(state, pending=tuple(queue)))
 
 
 # --- the small operations ----------------------------------------
 
 
-def _stop(state: VmState, step: MicroStep, _failure: Failure | None) -> Progress:
+def _stop(state: VmState, step: MicroStep, _failure: InjectedFailure | None) -> StepEffect:
     done = stop_guest(state, step.detail)
     if step.detail != "restore-vm":
         return done
@@ -141,13 +141,13 @@ def _stop(state: VmState, step: MicroStep, _failure: Failure | None) -> Progress
     return evolve(done, state=evolve(done.state, pending=(*done.state.pending, mark)))
 
 
-def _write_vmstate(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _write_vmstate(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     job = _job(state, step)
     if state.migration.under_way:
         return _abort(state, job, _MIGRATION_ACTIVE)
     died = died_of_multifd(state)
     if died:
-        return Progress(evolve(state, died=died, pending=()))
+        return StepEffect(evolve(state, died=died, pending=()))
     state = forget_error(state)
     problem = write_problem(state)
     if problem:
@@ -155,15 +155,15 @@ def _write_vmstate(state: VmState, step: MicroStep, failure: Failure | None) -> 
     node = _image(state, step.node)
     if node.encrypted and state.profile.has(Quirk.VMSTATE_INTO_ENCRYPTED_ABORTS):
         died = "qcow2_co_encdec: Assertion `QEMU_IS_ALIGNED(len, sector_size)' failed."
-        return Progress(evolve(state, died=died, pending=()))
+        return StepEffect(evolve(state, died=died, pending=()))
     if failure:
         # part of it is there, and stays there until the next snapshot with machine state (fact 12)
         return _abort(state, job, f"Error while writing VM state: {failure.text}")
     vmstate = Vmstate(state.machine_version, state.clock_ns, needs(state))
-    return Progress(with_layer(state, node, qcow2.write_vmstate(node.layer, vmstate)))
+    return StepEffect(with_layer(state, node, qcow2.write_vmstate(node.layer, vmstate)))
 
 
-def _create(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _create(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     node = _image(state, step.node)
     if failure or node.data_file:
         return _abort_create(state, step)
@@ -176,40 +176,40 @@ def _create(state: VmState, step: MicroStep, failure: Failure | None) -> Progres
         vm_state_size_bytes=size,
         date_ns=state.host_ns,
     )
-    return Progress(with_layer(state, node, layer))
+    return StepEffect(with_layer(state, node, layer))
 
 
-def _abort_create(state: VmState, step: MicroStep) -> Progress:
+def _abort_create(state: VmState, step: MicroStep) -> StepEffect:
     job = _job(state, step)
     shown = device_or_node_name(state, _node(state, step.node))
     aborted = _abort(state, job, f"Could not create snapshot '{step.tag}' on '{shown}'").state
     clean_up = tuple(
         MicroStep("clean-up-first-match", node, step.tag, job.id) for node in job.devices
     )
-    return Progress(evolve(aborted, pending=(*clean_up, *aborted.pending)))
+    return StepEffect(evolve(aborted, pending=(*clean_up, *aborted.pending)))
 
 
-def _discard(state: VmState, step: MicroStep, _failure: Failure | None) -> Progress:
+def _discard(state: VmState, step: MicroStep, _failure: InjectedFailure | None) -> StepEffect:
     # a discard that fails is not reported by QEMU: the clusters are leaked, the snapshot is good
     node = _image(state, step.node)
-    return Progress(with_layer(state, node, qcow2.discard_vmstate(node.layer)))
+    return StepEffect(with_layer(state, node, qcow2.discard_vmstate(node.layer)))
 
 
-def _clean_up(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _clean_up(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     node = snapshots_listable(state.graph, _node(state, step.node))
     if node is None or failure:
-        return Progress(state)
+        return StepEffect(state)
     if state.profile.has(Quirk.CLEANUP_DELETES_FIRST_MATCH):
         found = qcow2.find_by_name(node.layer, step.tag)
     else:
         same = [s for s in node.layer.snapshots if s.name == step.tag]
         found = same[-1] if same else None
     if found is None:
-        return Progress(state)
-    return Progress(with_layer(state, node, qcow2.delete_snapshot(node.layer, found)))
+        return StepEffect(state)
+    return StepEffect(with_layer(state, node, qcow2.delete_snapshot(node.layer, found)))
 
 
-def _goto(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _goto(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     job = _job(state, step)
     named = _node(state, step.node)
     node = _image(state, step.node)
@@ -224,11 +224,11 @@ def _goto(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
     after = with_layer(state, node, layer)
     if named.driver == "throttle" and state.profile.has(Quirk.LOAD_THROUGH_THROTTLE_ABORTS):
         died = "block/throttle.c: throttle_drain_end: Assertion `tgm->io_limits_disabled' failed."
-        return Progress(evolve(after, died=died, pending=()))
-    return Progress(after)
+        return StepEffect(evolve(after, died=died, pending=()))
+    return StepEffect(after)
 
 
-def _goto_problem(state: VmState, named: Node, failure: Failure | None) -> str:
+def _goto_problem(state: VmState, named: Node, failure: InjectedFailure | None) -> str:
     committed = committing(state, named)
     source = committed.commit.source if committed and committed.commit else ""
     mirrored = named.name == source and state.profile.has(Quirk.COMMIT_BITMAP_STOPS_LOAD)
@@ -237,11 +237,11 @@ def _goto_problem(state: VmState, named: Node, failure: Failure | None) -> str:
     return failure.text if failure else ""
 
 
-def _read_vmstate(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _read_vmstate(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     job = _job(state, step)
     died = died_of_multifd(state)
     if died:
-        return Progress(evolve(state, died=died, pending=()))
+        return StepEffect(evolve(state, died=died, pending=()))
     found = _image(state, step.node).layer.vmstate
     problem = read_problem(state, found.needs) if found is not None else ""
     if failure or found is None or problem:
@@ -251,55 +251,55 @@ def _read_vmstate(state: VmState, step: MicroStep, failure: Failure | None) -> P
         text = "Error -5 while loading VM state" if failure else state.profile.no_stream_text
         text = problem or text
         return _abort_load(lost, job, text)
-    return Progress(evolve(state, machine_version=found.machine, clock_ns=found.vm_clock_ns))
+    return StepEffect(evolve(state, machine_version=found.machine, clock_ns=found.vm_clock_ns))
 
 
-def _delete_first(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _delete_first(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     node = snapshots_listable(state.graph, _node(state, step.node))
     found = qcow2.find_by_name(node.layer, step.tag) if node else None
     if node is None or found is None:
-        return Progress(state)  # a tag that the node does not have is no error (fact 22)
+        return StepEffect(state)  # a tag that the node does not have is no error (fact 22)
     if failure:
         shown = device_or_node_name(state, _node(state, step.node))
         text = f"Could not delete snapshot '{step.tag}' on '{shown}': {failure.text}"
         return _abort(state, _job(state, step), text)
-    return Progress(with_layer(state, node, qcow2.delete_snapshot(node.layer, found)))
+    return StepEffect(with_layer(state, node, qcow2.delete_snapshot(node.layer, found)))
 
 
-def _resume(state: VmState, _step: MicroStep, _failure: Failure | None) -> Progress:
+def _resume(state: VmState, _step: MicroStep, _failure: InjectedFailure | None) -> StepEffect:
     return resume_guest(state)
 
 
-def _forget(state: VmState, _step: MicroStep, _failure: Failure | None) -> Progress:
-    return Progress(state)
+def _forget(state: VmState, _step: MicroStep, _failure: InjectedFailure | None) -> StepEffect:
+    return StepEffect(state)
 
 
 # --- how a job ends ----------------------------------------
 
 
-def _conclude(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _conclude(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     job = _job(state, step)
     error = failure.text if failure else step.detail
     ended = state.with_job(evolve(job, status="concluded", error=error))
     statuses = ("aborting", "concluded") if error else ("waiting", "pending", "concluded")
-    return Progress(ended, tuple(status_event(job.id, status) for status in statuses))
+    return StepEffect(ended, tuple(status_event(job.id, status) for status in statuses))
 
 
-def _abort(state: VmState, job: Job, error: str) -> Progress:
+def _abort(state: VmState, job: Job, error: str) -> StepEffect:
     """Replace what the job still had to do by its end; a guest that it stopped is resumed first."""
     queue = [step for step in state.pending if step.op == "resume-guest"]
     queue.append(MicroStep("conclude-job", job=job.id, detail=error))
-    return Progress(evolve(state, pending=tuple(queue)))
+    return StepEffect(evolve(state, pending=tuple(queue)))
 
 
-def _abort_load(state: VmState, job: Job, error: str) -> Progress:
+def _abort_load(state: VmState, job: Job, error: str) -> StepEffect:
     """As `_abort`, but QEMU does not resume the guest after a failed load (fact 18)."""
     queue: tuple[MicroStep, ...] = (MicroStep("conclude-job", job=job.id, detail=error),)
     stays = state.profile.has(Quirk.FAILED_LOAD_STAYS_RESTORE_VM)
     stopped = any(step.op in {"resume-guest", "was-running"} for step in state.pending)
     if stopped and not stays:
         queue = (MicroStep("resume-guest", job=job.id), *queue)
-    return Progress(evolve(state, pending=queue))
+    return StepEffect(evolve(state, pending=queue))
 
 
 def _stored_tag(state: VmState, tag: str) -> str:

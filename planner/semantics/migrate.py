@@ -18,9 +18,16 @@ from attrs import evolve
 
 from planner.semantics.block import set_active
 from planner.semantics.quirks import Quirk
-from planner.semantics.result import Event, Failure, MicroStep, Progress, Result, generic
+from planner.semantics.result import (
+    CommandResult,
+    InjectedFailure,
+    MicroStep,
+    QmpEvent,
+    StepEffect,
+    generic,
+)
 from planner.semantics.runstate import resume_guest, stop_guest
-from planner.semantics.state import Migration, Stream, VmState
+from planner.semantics.state import Migration, StreamContent, VmState
 
 __all__ = [
     "MIGRATION_STEPS",
@@ -48,11 +55,11 @@ def waits_for_continue(state: VmState) -> bool:
     return state.background[:1] == (_AWAIT,)
 
 
-def migrate(state: VmState, arguments: Mapping[str, object]) -> Result:
+def migrate(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
     """The command `migrate`; what follows runs in the background."""
     refusal = _refusal(state, arguments)
     if refusal:
-        return Result(state, error=generic(refusal))
+        return CommandResult(state, error=generic(refusal))
     uri = _uri(arguments)
     background = "background-snapshot" in state.capabilities
     begun = evolve(
@@ -76,7 +83,7 @@ def migrate(state: VmState, arguments: Mapping[str, object]) -> Result:
         middle = (MicroStep("migration-device"),) if pause or state.profile.device_status else ()
         ends = tuple(MicroStep(op) for op in _END)
         queue = (*(MicroStep(op) for op in _PLAIN), *pause, *middle, *ends)
-    return Result(evolve(begun, background=queue), {}, None, events, len(events))
+    return CommandResult(evolve(begun, background=queue), {}, None, events, len(events))
 
 
 def _uri(arguments: Mapping[str, object]) -> str:
@@ -133,59 +140,59 @@ def _target_problem(state: VmState, uri: str) -> str:
     return ""
 
 
-def _failed_at_once(state: VmState, before: tuple[Event, ...], problem: str) -> Result:
+def _failed_at_once(state: VmState, before: tuple[QmpEvent, ...], problem: str) -> CommandResult:
     failed = evolve(state, migration=evolve(state.migration, status="failed", error=problem))
     events = before + _failure_events(state)
-    return Result(failed, None, generic(problem), events, len(events))
+    return CommandResult(failed, None, generic(problem), events, len(events))
 
 
-def migrate_continue(state: VmState, arguments: Mapping[str, object]) -> Result:
+def migrate_continue(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
     """The command `migrate-continue`."""
     status = state.migration.status or "none"
     if arguments["state"] != status:
-        return Result(state, error=generic(f"Migration not in expected state: {status}"))
+        return CommandResult(state, error=generic(f"Migration not in expected state: {status}"))
     if not waits_for_continue(state):
-        return Result(state, {})
-    return Result(evolve(state, background=state.background[1:]), {})
+        return CommandResult(state, {})
+    return CommandResult(evolve(state, background=state.background[1:]), {})
 
 
-def migrate_cancel(state: VmState) -> Result:
+def migrate_cancel(state: VmState) -> CommandResult:
     """The command `migrate_cancel`: the end of it comes later, as events."""
     if not state.migration.under_way or state.migration.status == "cancelling":
-        return Result(state, {})
+        return CommandResult(state, {})
     migration = evolve(state.migration, status="cancelling")
     queue = (MicroStep("migration-cancelled"),)
     events = _status_events(state, "cancelling")
     begun = evolve(state, migration=migration, background=queue)
-    return Result(begun, {}, None, events, len(events))
+    return CommandResult(begun, {}, None, events, len(events))
 
 
 # --- the steps beside the main loop ----------------------------------------
 
 
-def _status_events(state: VmState, *statuses: str) -> tuple[Event, ...]:
+def _status_events(state: VmState, *statuses: str) -> tuple[QmpEvent, ...]:
     if "events" not in state.capabilities:
         return ()
-    return tuple(Event("MIGRATION", (("status", status),)) for status in statuses)
+    return tuple(QmpEvent("MIGRATION", (("status", status),)) for status in statuses)
 
 
-def _failure_events(state: VmState) -> tuple[Event, ...]:
+def _failure_events(state: VmState) -> tuple[QmpEvent, ...]:
     statuses = ("failing", "failed") if state.profile.failing_status else ("failed",)
     return _status_events(state, *statuses)
 
 
-def _to_status(state: VmState, status: str) -> Progress:
+def _to_status(state: VmState, status: str) -> StepEffect:
     moved = evolve(state, migration=evolve(state.migration, status=status))
-    return Progress(moved, _status_events(state, status))
+    return StepEffect(moved, _status_events(state, status))
 
 
-def _active(state: VmState, _step: MicroStep, failure: Failure | None) -> Progress:
+def _active(state: VmState, _step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     if failure:
         return _fail(state, failure)
     return _to_status(state, "active")
 
 
-def _stop(state: VmState, _step: MicroStep, failure: Failure | None) -> Progress:
+def _stop(state: VmState, _step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     if failure:
         return _fail(state, failure)
     migration = evolve(
@@ -197,85 +204,89 @@ def _stop(state: VmState, _step: MicroStep, failure: Failure | None) -> Progress
     done = stop_guest(state, "finish-migrate")
     stopped = evolve(done.state, run_state="finish-migrate", migration=migration)
     if not waits_for_continue(stopped):
-        return Progress(stopped, done.events)
+        return StepEffect(stopped, done.events)
     paused = _to_status(stopped, "pre-switchover")
-    return Progress(paused.state, done.events + paused.events)
+    return StepEffect(paused.state, done.events + paused.events)
 
 
-def _await(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _await(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     if failure:
         return _fail(state, failure)
-    return Progress(evolve(state, background=(step, *state.background)))
+    return StepEffect(evolve(state, background=(step, *state.background)))
 
 
-def _device(state: VmState, _step: MicroStep, failure: Failure | None) -> Progress:
+def _device(state: VmState, _step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     return _fail(state, failure) if failure else _to_status(state, "device")
 
 
-def _inactivate(state: VmState, _step: MicroStep, failure: Failure | None) -> Progress:
+def _inactivate(state: VmState, _step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     if any(job.commit and job.status != "concluded" for job in state.jobs):
-        failure = Failure(state.profile.inactivate_text)  # a block job keeps its nodes writable
-    return _fail(state, failure) if failure else Progress(set_active(state, active=False))
+        failure = InjectedFailure(
+            state.profile.inactivate_text
+        )  # a block job keeps its nodes writable
+    return _fail(state, failure) if failure else StepEffect(set_active(state, active=False))
 
 
-def _complete(state: VmState, _step: MicroStep, failure: Failure | None) -> Progress:
+def _complete(state: VmState, _step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     if failure:
         return _fail(state, failure)
     done = _to_status(_with_stream(state), "completed")
-    return Progress(evolve(done.state, run_state="postmigrate"), done.events)
+    return StepEffect(evolve(done.state, run_state="postmigrate"), done.events)
 
 
 def _with_stream(state: VmState) -> VmState:
-    stream = Stream(state.migration.uri, state.migration.machine)
+    stream = StreamContent(state.migration.uri, state.migration.machine)
     others = tuple(other for other in state.streams if other.uri != stream.uri)
     protocol, _, target = stream.uri.partition(":")
     fds = tuple(fd for fd in state.fds if protocol != "fd" or fd != target)
     return evolve(state, streams=(*others, stream), fds=fds)
 
 
-def _fail(state: VmState, failure: Failure) -> Progress:
+def _fail(state: VmState, failure: InjectedFailure) -> StepEffect:
     failed = evolve(
         state,
         background=(),
         migration=evolve(state.migration, status="failed", error=failure.text),
     )
     after = _after_migration(failed)
-    return Progress(after.state, _failure_events(state) + after.events)
+    return StepEffect(after.state, _failure_events(state) + after.events)
 
 
-def _cancelled(state: VmState, _step: MicroStep, _failure: Failure | None) -> Progress:
+def _cancelled(state: VmState, _step: MicroStep, _failure: InjectedFailure | None) -> StepEffect:
     after = _after_migration(state)
     ended = _to_status(after.state, "cancelled")
-    return Progress(ended.state, after.events + ended.events)
+    return StepEffect(ended.state, after.events + ended.events)
 
 
-def _after_migration(state: VmState) -> Progress:
+def _after_migration(state: VmState) -> StepEffect:
     """Bring the guest back to what it was before a migration that came to nothing."""
     migration = state.migration
     if migration.background:
         return _after_background(state)
     if state.run_state != "finish-migrate":
-        return Progress(state)  # QEMU had not stopped it yet
+        return StepEffect(state)  # QEMU had not stopped it yet
     state = set_active(state, active=True)
     if migration.was_running:
         return resume_guest(state)
     if state.profile.has(Quirk.CANCEL_WHILE_PAUSED_IS_POSTMIGRATE):
-        return Progress(evolve(state, run_state="postmigrate"))
-    return Progress(evolve(state, run_state=migration.old_run_state))
+        return StepEffect(evolve(state, run_state="postmigrate"))
+    return StepEffect(evolve(state, run_state=migration.old_run_state))
 
 
-def _after_background(state: VmState) -> Progress:
+def _after_background(state: VmState) -> StepEffect:
     if state.migration.tracking and state.profile.has(Quirk.BACKGROUND_FAILURE_FREEZES):
-        return Progress(evolve(state, frozen=True))
+        return StepEffect(evolve(state, frozen=True))
     if state.run_state == "paused" and state.migration.was_running:
         return resume_guest(state)
-    return Progress(state)
+    return StepEffect(state)
 
 
 # --- background snapshot ----------------------------------------
 
 
-def _background_stop(state: VmState, _step: MicroStep, failure: Failure | None) -> Progress:
+def _background_stop(
+    state: VmState, _step: MicroStep, failure: InjectedFailure | None
+) -> StepEffect:
     if failure:
         return _fail(state, failure)
     # a guest that somebody let run meanwhile is stopped again: a later instant (fact 40)
@@ -283,28 +294,34 @@ def _background_stop(state: VmState, _step: MicroStep, failure: Failure | None) 
     return stop_guest(evolve(state, migration=migration), "paused")
 
 
-def _background_tracking(state: VmState, _step: MicroStep, failure: Failure | None) -> Progress:
+def _background_tracking(
+    state: VmState, _step: MicroStep, failure: InjectedFailure | None
+) -> StepEffect:
     if failure:
         return _fail(state, failure)
     migration = evolve(state.migration, tracking=True, machine=state.machine_version)
-    return Progress(evolve(state, migration=migration))
+    return StepEffect(evolve(state, migration=migration))
 
 
-def _background_resume(state: VmState, _step: MicroStep, failure: Failure | None) -> Progress:
+def _background_resume(
+    state: VmState, _step: MicroStep, failure: InjectedFailure | None
+) -> StepEffect:
     if failure:
         return _fail(state, failure)
     by_itself = state.profile.has(Quirk.BACKGROUND_RESUMES_BY_ITSELF)
     if state.migration.was_running or by_itself:
         return resume_guest(state)
-    return Progress(state)
+    return StepEffect(state)
 
 
-def _background_complete(state: VmState, _step: MicroStep, failure: Failure | None) -> Progress:
+def _background_complete(
+    state: VmState, _step: MicroStep, failure: InjectedFailure | None
+) -> StepEffect:
     if failure:
         return _fail(state, failure)
     done = _to_status(_with_stream(state), "completed")
     migration = evolve(done.state.migration, tracking=False)
-    return Progress(evolve(done.state, migration=migration), done.events)
+    return StepEffect(evolve(done.state, migration=migration), done.events)
 
 
 MIGRATION_STEPS = {

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from attrs import evolve
 
-from planner.semantics.result import Result, generic
+from planner.semantics.result import CommandResult, generic
 from planner.semantics.state import VmState
 from planner.semantics.versions import schema_of
 
@@ -99,10 +99,10 @@ def capability_names(version: str) -> tuple[str, ...]:
     return tuple(by_name[kind]["values"])
 
 
-def set_capabilities(state: VmState, arguments: Mapping[str, object]) -> Result:
+def set_capabilities(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
     """The command `migrate-set-capabilities`: all of it or nothing."""
     if state.migration.under_way:
-        return Result(state, error=generic("There's a migration process in progress"))
+        return CommandResult(state, error=generic("There's a migration process in progress"))
     wanted = set(state.capabilities)
     for change in cast("list[dict[str, Any]]", arguments["capabilities"]):
         (wanted.add if change["state"] else wanted.discard)(change["capability"])
@@ -110,8 +110,8 @@ def set_capabilities(state: VmState, arguments: Mapping[str, object]) -> Result:
         for other in _BACKGROUND_EXCLUDES:
             if other in wanted:
                 text = f"Background-snapshot is not compatible with {other}"
-                return Result(state, error=generic(text))
-    return Result(evolve(state, capabilities=frozenset(wanted)), {})
+                return CommandResult(state, error=generic(text))
+    return CommandResult(evolve(state, capabilities=frozenset(wanted)), {})
 
 
 def query_capabilities(state: VmState) -> list[dict[str, object]]:
@@ -122,14 +122,14 @@ def query_capabilities(state: VmState) -> list[dict[str, object]]:
     ]
 
 
-def set_parameters(state: VmState, arguments: Mapping[str, object]) -> Result:
+def set_parameters(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
     """The command `migrate-set-parameters`."""
     downtime_ms = cast("int", arguments.get("downtime-limit", 0))
     if not 0 <= downtime_ms <= _LONGEST_DOWNTIME_MS:
-        return Result(state, error=generic(state.profile.downtime_text))
+        return CommandResult(state, error=generic(state.profile.downtime_text))
     simple = {k: v for k, v in arguments.items() if isinstance(v, str | int | bool)}
     merged = {**dict(state.parameters), **simple}
-    return Result(evolve(state, parameters=tuple(sorted(merged.items()))), {})
+    return CommandResult(evolve(state, parameters=tuple(sorted(merged.items()))), {})
 
 
 def query_parameters(state: VmState) -> dict[str, object]:
@@ -182,20 +182,20 @@ def _ram(state: VmState) -> dict[str, object]:
     }
 
 
-def getfd(state: VmState, arguments: Mapping[str, object]) -> Result:
+def getfd(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
     """The command `getfd`; whoever passes a socket's descriptor notes that in `state.sockets` first."""
     name = cast("str", arguments["fdname"])
     if name[:1].isdigit():
-        return Result(
+        return CommandResult(
             state, error=generic("Parameter 'fdname' expects a name not starting with a digit")
         )
     others = tuple(fd for fd in state.fds if fd != name)
-    return Result(evolve(state, fds=(*others, name)), {})
+    return CommandResult(evolve(state, fds=(*others, name)), {})
 
 
-def closefd(state: VmState, arguments: Mapping[str, object]) -> Result:
+def closefd(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
     """The command `closefd`."""
     name = cast("str", arguments["fdname"])
     if name not in state.fds:
-        return Result(state, error=generic(f"File descriptor named '{name}' not found"))
-    return Result(evolve(state, fds=tuple(fd for fd in state.fds if fd != name)), {})
+        return CommandResult(state, error=generic(f"File descriptor named '{name}' not found"))
+    return CommandResult(evolve(state, fds=tuple(fd for fd in state.fds if fd != name)), {})

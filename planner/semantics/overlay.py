@@ -21,7 +21,7 @@ from planner.semantics.block import (
     device_or_node_name,
     set_active,
 )
-from planner.semantics.result import Result, generic
+from planner.semantics.result import CommandResult, generic
 from planner.semantics.state import BlockGraph, Node, VmState
 
 __all__ = [
@@ -51,7 +51,7 @@ def automatic_name(number: int) -> str:
 # --- blockdev-add ----------------------------------------
 
 
-def blockdev_add(state: VmState, arguments: Mapping[str, object]) -> Result:
+def blockdev_add(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
     """`blockdev-add` of a file, a format over a file, or a filter over either.
 
     The simulated host has every file that is named, of `DEFAULT_OVERLAY_BYTES` or the size of what
@@ -59,8 +59,8 @@ def blockdev_add(state: VmState, arguments: Mapping[str, object]) -> Result:
     """
     problem = _add_problem(state, arguments)
     if problem:
-        return Result(state, error=generic(problem))
-    return Result(_add_tree(state, arguments, owned=True)[0], {})
+        return CommandResult(state, error=generic(problem))
+    return CommandResult(_add_tree(state, arguments, owned=True)[0], {})
 
 
 def _add_problem(state: VmState, options: Mapping[str, Any]) -> str:
@@ -154,17 +154,17 @@ def _add_tree(state: VmState, options: Mapping[str, Any], *, owned: bool) -> tup
 # --- blockdev-del ----------------------------------------
 
 
-def blockdev_del(state: VmState, arguments: Mapping[str, object]) -> Result:
+def blockdev_del(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
     """`blockdev-del`: a node of the monitor's own that nobody uses, with what is below it."""
     name = cast("str", arguments["node-name"])
     node = state.graph.get(name)
     if node is None:
         text = f"Failed to find node with node-name='{name}'"
-        return Result(state, error=generic(text))
+        return CommandResult(state, error=generic(text))
     problem = _del_problem(state, node)
     if problem:
-        return Result(state, error=generic(problem))
-    return Result(_without(state, {name}), {})
+        return CommandResult(state, error=generic(problem))
+    return CommandResult(_without(state, {name}), {})
 
 
 def _del_problem(state: VmState, node: Node) -> str:
@@ -330,13 +330,13 @@ def _content(state: VmState, node: Node) -> int:
 # --- blockdev-set-active ----------------------------------------
 
 
-def blockdev_set_active(state: VmState, arguments: Mapping[str, object]) -> Result:
+def blockdev_set_active(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
     """`blockdev-set-active` (10.0 and later): the way back for an undo (fact 35)."""
     active = cast("bool", arguments["active"])
     name = cast("str | None", arguments.get("node-name"))
     if name is None:
-        return Result(set_active(state, active=active), {})
+        return CommandResult(set_active(state, active=active), {})
     if state.graph.get(name) is None:
         text = f"Failed to find node with node-name='{name}'"
-        return Result(state, error=generic(text))
-    return Result(set_active(state, active=active, names=frozenset({name})), {})
+        return CommandResult(state, error=generic(text))
+    return CommandResult(set_active(state, active=active, names=frozenset({name})), {})

@@ -14,7 +14,7 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 __all__ = [
-    "Layer",
+    "Qcow2Image",
     "LayerSnapshot",
     "TAG_LIMIT_BYTES",
     "Vmstate",
@@ -72,7 +72,7 @@ class LayerSnapshot:
 
 
 @frozen(cache_hash=True)
-class Layer:
+class Qcow2Image:
     """What one image holds.
 
     Attributes:
@@ -95,13 +95,13 @@ def truncated(name: str) -> str:
     return data[:TAG_LIMIT_BYTES].decode(errors="replace")
 
 
-def find_by_name(layer: Layer, name: str) -> LayerSnapshot | None:
+def find_by_name(layer: Qcow2Image, name: str) -> LayerSnapshot | None:
     """The first snapshot of that name."""
     return next((s for s in layer.snapshots if s.name == name), None)
 
 
 def find_by_id_and_name(
-    layer: Layer, snapshot_id: str | None, name: str | None
+    layer: Qcow2Image, snapshot_id: str | None, name: str | None
 ) -> LayerSnapshot | None:
     """The first snapshot that has this id and this name; None stands for any."""
     for snapshot in layer.snapshots:
@@ -113,20 +113,20 @@ def find_by_id_and_name(
     return None
 
 
-def write_vmstate(layer: Layer, vmstate: Vmstate) -> Layer:
+def write_vmstate(layer: Qcow2Image, vmstate: Vmstate) -> Qcow2Image:
     """Write machine state into the active layer, over what a failed save may have left there."""
     return evolve(layer, vmstate=vmstate)
 
 
 def create_snapshot(  # noqa: PLR0913 - a snapshot's header has that many fields
-    layer: Layer,
+    layer: Qcow2Image,
     name: str,
     *,
     instant: int,
     vm_clock_ns: int,
     vm_state_size_bytes: int = 0,
     date_ns: int = 0,
-) -> tuple[Layer, LayerSnapshot]:
+) -> tuple[Qcow2Image, LayerSnapshot]:
     """Add a snapshot that shares everything in the active layer; the vmstate stays there.
 
     The new id is one more than the largest, so the id of a deleted last snapshot comes again.
@@ -145,12 +145,12 @@ def create_snapshot(  # noqa: PLR0913 - a snapshot's header has that many fields
     return evolve(layer, snapshots=(*layer.snapshots, snapshot)), snapshot
 
 
-def discard_vmstate(layer: Layer) -> Layer:
+def discard_vmstate(layer: Qcow2Image) -> Qcow2Image:
     """Free the machine state's clusters in the active layer; snapshots keep theirs (fact 17)."""
     return evolve(layer, vmstate=None)
 
 
-def goto_snapshot(layer: Layer, wanted: str, *, id_first: bool = True) -> Layer | None:
+def goto_snapshot(layer: Qcow2Image, wanted: str, *, id_first: bool = True) -> Qcow2Image | None:
     """Make the active layer what a snapshot holds, its machine state included.
 
     Args:
@@ -168,7 +168,7 @@ def goto_snapshot(layer: Layer, wanted: str, *, id_first: bool = True) -> Layer 
     return evolve(layer, content=snapshot.content, vmstate=snapshot.vmstate)
 
 
-def delete_snapshot(layer: Layer, snapshot: LayerSnapshot) -> Layer:
+def delete_snapshot(layer: Qcow2Image, snapshot: LayerSnapshot) -> Qcow2Image:
     """Remove the first snapshot that has the id and the name of this one."""
     kept = list(layer.snapshots)
     for index, present in enumerate(kept):

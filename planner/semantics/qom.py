@@ -12,8 +12,8 @@ from typing import cast
 from planner.model.hardware import BUILT_IN
 from planner.model.peripherals import ANONYMOUS, BACKEND_PROPERTIES, NAMED, OBJECTS
 from planner.semantics.hardware import hardware_children, hardware_properties
-from planner.semantics.result import QmpError, Result, generic
-from planner.semantics.state import Machine, VmState
+from planner.semantics.result import CommandResult, QmpError, generic
+from planner.semantics.state import GuestMachine, VmState
 
 __all__ = ["qom_get", "qom_list", "query_tpm"]
 
@@ -22,7 +22,7 @@ _TYPE = {"name": "type", "type": "string"}
 _MEMORY_DEVICES = ("ivshmem-plain", "nvdimm", "virtio-pmem")
 
 
-def qom_list(state: VmState, arguments: Arguments) -> Result:
+def qom_list(state: VmState, arguments: Arguments) -> CommandResult:
     """What is at a path: its type, and its children."""
     path = cast("str", arguments["path"])
     if path not in ("/machine", BUILT_IN, NAMED, ANONYMOUS, OBJECTS):
@@ -30,18 +30,20 @@ def qom_list(state: VmState, arguments: Arguments) -> Result:
     children = [
         {"name": name, "type": f"child<{kind}>"} for name, kind in _children(state.machine, path)
     ]
-    return Result(state, [_TYPE, *children])
+    return CommandResult(state, [_TYPE, *children])
 
 
-def qom_get(state: VmState, arguments: Arguments) -> Result:
+def qom_get(state: VmState, arguments: Arguments) -> CommandResult:
     """One property of the machine, of a device or of an object."""
     path, name = cast("str", arguments["path"]), cast("str", arguments["property"])
     properties = _properties(state.machine, path)
     if properties is None:
         return _not_found(state, path)
     if name not in properties:
-        return Result(state, error=generic(f"Property '{properties['type']}.{name}' not found"))
-    return Result(state, properties[name])
+        return CommandResult(
+            state, error=generic(f"Property '{properties['type']}.{name}' not found")
+        )
+    return CommandResult(state, properties[name])
 
 
 def query_tpm(state: VmState) -> object:
@@ -52,11 +54,11 @@ def query_tpm(state: VmState) -> object:
     ]
 
 
-def _not_found(state: VmState, path: str) -> Result:
-    return Result(state, error=QmpError("DeviceNotFound", f"Device '{path}' not found"))
+def _not_found(state: VmState, path: str) -> CommandResult:
+    return CommandResult(state, error=QmpError("DeviceNotFound", f"Device '{path}' not found"))
 
 
-def _children(machine: Machine, path: str) -> Iterator[tuple[str, str]]:
+def _children(machine: GuestMachine, path: str) -> Iterator[tuple[str, str]]:
     if path == OBJECTS:
         yield from ((found.id, found.type) for found in machine.objects)
     known = {found.id for found in machine.objects}
@@ -69,7 +71,7 @@ def _children(machine: Machine, path: str) -> Iterator[tuple[str, str]]:
             yield name, device.type
 
 
-def _properties(machine: Machine, path: str) -> dict[str, object] | None:
+def _properties(machine: GuestMachine, path: str) -> dict[str, object] | None:
     of_hardware = hardware_properties(machine.hardware, path)
     if path in {"/machine", "machine"}:
         return {"type": machine.type, **(of_hardware or {})}

@@ -13,12 +13,20 @@ from typing import Any, cast
 from attrs import evolve
 
 from planner.errors import BadInput
-from planner.model.facts import Bitmap, Snapshot
+from planner.model.facts import Bitmap, SnapshotInfo
 from planner.model.peripherals import ANONYMOUS, NAMED, devices_of
 from planner.semantics.block import FILTER_DRIVERS, PROTOCOL_DRIVERS
 from planner.semantics.construct import EPOCH_NS
-from planner.semantics.qcow2 import Layer, LayerSnapshot, Vmstate
-from planner.semantics.state import BlockGraph, Device, Job, Machine, Migration, Node, VmState
+from planner.semantics.qcow2 import LayerSnapshot, Qcow2Image, Vmstate
+from planner.semantics.state import (
+    BlockBackend,
+    BlockGraph,
+    GuestMachine,
+    Job,
+    Migration,
+    Node,
+    VmState,
+)
 from planner.semantics.versions import Profile, profile_of
 
 __all__ = ["state_from_queries"]
@@ -85,14 +93,14 @@ def _profile(reply: Reply, version: str | None) -> Profile:
     return profile_of(version or f"{found['major']}.{found['minor']}")
 
 
-def _machine(replies: Mapping[str, object], profile: Profile) -> Machine:
+def _machine(replies: Mapping[str, object], profile: Profile) -> GuestMachine:
     migrate = cast("Reply", replies.get("query-migrate", {}))
     listed = cast("Reply", replies.get("qom-list", {}))
-    return Machine(
+    return GuestMachine(
         type=str(replies.get("qom-get", profile.machine)),
         target=_optional(replies, "query-target", "arch") or "x86_64",
         name=_optional(replies, "query-name", "name"),
-        uuid=_optional(replies, "query-uuid", "UUID") or Machine("").uuid,
+        uuid=_optional(replies, "query-uuid", "UUID") or GuestMachine("").uuid,
         blocked_reasons=tuple(migrate.get("blocked-reasons", ())),
         added=devices_of(listed.get(NAMED), listed.get(ANONYMOUS)),
     )
@@ -121,14 +129,14 @@ def _node(info: Reply, versions: Mapping[int, int], now: int) -> Node:
             for bitmap in info.get("dirty-bitmaps", ())
         ),
         data_file=data.get("data-file", ""),  # a file's name for now; `_linked` makes it a node's
-        layer=Layer(content=now, snapshots=tuple(_snapshot(s, versions) for s in snapshots)),
+        layer=Qcow2Image(content=now, snapshots=tuple(_snapshot(s, versions) for s in snapshots)),
     )
 
 
 def _snapshot(reply: Reply, versions: Mapping[int, int]) -> LayerSnapshot:
     clock_ns = _clock_ns(reply)
     size = reply["vm-state-size"]
-    kept = Snapshot(reply["id"], reply["name"], clock_ns, size)
+    kept = SnapshotInfo(reply["id"], reply["name"], clock_ns, size)
     return LayerSnapshot(
         id=kept.id,
         name=kept.name,
@@ -175,9 +183,9 @@ def _guessed_children(nodes: list[Node], infos: list[Reply]) -> dict[str, dict[s
     return found
 
 
-def _devices(blocks: list[Reply]) -> list[Device]:
+def _devices(blocks: list[Reply]) -> list[BlockBackend]:
     return [
-        Device(block["device"], block.get("qdev", ""), block["inserted"]["node-name"])
+        BlockBackend(block["device"], block.get("qdev", ""), block["inserted"]["node-name"])
         for block in blocks
         if "inserted" in block
     ]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from planner.model.facts import Bitmap
 from planner.semantics.block import FILTER_DRIVERS
-from planner.semantics.state import BlockGraph, Device, Job, Node, VmState
+from planner.semantics.state import BlockBackend, BlockGraph, Job, Node, VmState
 from planner.semantics.transaction import snapshot_info
 from planner.semantics.versions import Profile
 
@@ -48,11 +48,11 @@ def query_block(state: VmState) -> list[Reply]:
 
 
 @functools.lru_cache(maxsize=64)
-def _blocks(graph: BlockGraph, profile: Profile, devices: tuple[Device, ...]) -> list[Reply]:
+def _blocks(graph: BlockGraph, profile: Profile, devices: tuple[BlockBackend, ...]) -> list[Reply]:
     return [_block(graph, profile, device) for device in devices]
 
 
-def _block(graph: BlockGraph, profile: Profile, device: Device) -> Reply:
+def _block(graph: BlockGraph, profile: Profile, device: BlockBackend) -> Reply:
     reply: Reply = {
         "device": device.name,
         "locked": False,
@@ -65,7 +65,7 @@ def _block(graph: BlockGraph, profile: Profile, device: Device) -> Reply:
     return reply
 
 
-def _shown(graph: BlockGraph, device: Device) -> Node:
+def _shown(graph: BlockGraph, device: BlockBackend) -> Node:
     """A device's root node; the filter of a block job is left out unless somebody named it."""
     node = graph.node(device.node)
     implicit = node.driver == "mirror_top" and node.name.startswith("#")

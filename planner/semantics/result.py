@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from planner.semantics.state import VmState
 
 __all__ = [
-    "Event",
-    "Failure",
+    "QmpEvent",
+    "InjectedFailure",
     "MicroStep",
-    "Progress",
+    "StepEffect",
     "QmpError",
-    "Result",
+    "CommandResult",
     "StepTrace",
     "generic",
 ]
 
 
 @frozen
-class Event:
+class QmpEvent:
     """One QMP event; its members are flat, so they are kept as pairs."""
 
     name: str
@@ -81,14 +81,14 @@ class MicroStep:
 
 
 @frozen
-class Failure:
+class InjectedFailure:
     """A fault that strikes a micro-step: it fails as it would in QEMU, with this error text."""
 
     text: str = "Input/output error"
 
 
 @frozen
-class Progress:
+class StepEffect:
     """What one micro-step did.
 
     Attributes:
@@ -99,13 +99,13 @@ class Progress:
     """
 
     state: VmState
-    events: tuple[Event, ...] = ()
+    events: tuple[QmpEvent, ...] = ()
     reply: object | None = None
     error: QmpError | None = None
 
 
 @frozen
-class Result:
+class CommandResult:
     """What a whole command did.
 
     Attributes:
@@ -121,7 +121,7 @@ class Result:
     state: VmState
     reply: object | None = None
     error: QmpError | None = None
-    events: tuple[Event, ...] = ()
+    events: tuple[QmpEvent, ...] = ()
     events_before_reply: int = 0
 
 
@@ -131,6 +131,6 @@ class StepTrace:
 
     step: MicroStep
     state: VmState
-    events: tuple[Event, ...] = ()
+    events: tuple[QmpEvent, ...] = ()
     reply: object | None = None
     error: QmpError | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from planner.semantics.block import set_active
-from planner.semantics.result import Event, Progress, QmpError, Result, generic
+from planner.semantics.result import CommandResult, QmpError, QmpEvent, StepEffect, generic
 from planner.semantics.state import VmState
 
 __all__ = ["NEEDS_RESET", "cont", "quit_qemu", "resume_guest", "stop", "stop_guest"]
@@ -18,37 +18,37 @@ __all__ = ["NEEDS_RESET", "cont", "quit_qemu", "resume_guest", "stop", "stop_gue
 NEEDS_RESET = frozenset({"internal-error", "shutdown", "guest-panicked"})
 
 
-def stop_guest(state: VmState, run_state: str) -> Progress:
+def stop_guest(state: VmState, run_state: str) -> StepEffect:
     """Stop the guest if it runs; else nothing changes, not even the run state."""
     if not state.running:
-        return Progress(state)
-    return Progress(evolve(state, run_state=run_state), (Event("STOP"),))
+        return StepEffect(state)
+    return StepEffect(evolve(state, run_state=run_state), (QmpEvent("STOP"),))
 
 
-def resume_guest(state: VmState) -> Progress:
+def resume_guest(state: VmState) -> StepEffect:
     """Let the guest run; nothing happens if it does."""
     if state.running:
-        return Progress(state)
-    return Progress(evolve(state, run_state="running"), (Event("RESUME"),))
+        return StepEffect(state)
+    return StepEffect(evolve(state, run_state="running"), (QmpEvent("RESUME"),))
 
 
-def stop(state: VmState) -> Result:
+def stop(state: VmState) -> CommandResult:
     """The command `stop`."""
     done = stop_guest(state, "paused")
-    return Result(done.state, {}, None, done.events, len(done.events))
+    return CommandResult(done.state, {}, None, done.events, len(done.events))
 
 
-def cont(state: VmState) -> Result:
+def cont(state: VmState) -> CommandResult:
     """The command `cont`: it also makes inactive nodes active again (fact 29)."""
     refusal = _cont_refusal(state)
     if refusal:
-        return Result(state, error=refusal)
+        return CommandResult(state, error=refusal)
     if state.run_state in {"suspended", "inmigrate"}:
-        return Result(
+        return CommandResult(
             state, {}
         )  # a suspended guest waits for a wake-up; an incoming one for its end
     done = resume_guest(set_active(state, active=True))
-    return Result(done.state, {}, None, done.events, len(done.events))
+    return CommandResult(done.state, {}, None, done.events, len(done.events))
 
 
 def _cont_refusal(state: VmState) -> QmpError | None:
@@ -59,7 +59,7 @@ def _cont_refusal(state: VmState) -> QmpError | None:
     return None
 
 
-def quit_qemu(state: VmState) -> Result:
+def quit_qemu(state: VmState) -> CommandResult:
     """The command `quit`: QEMU says so, answers, and is gone."""
-    event = Event("SHUTDOWN", (("guest", False), ("reason", "host-qmp-quit")))
-    return Result(evolve(state, died="quit"), {}, None, (event,), 1)
+    event = QmpEvent("SHUTDOWN", (("guest", False), ("reason", "host-qmp-quit")))
+    return CommandResult(evolve(state, died="quit"), {}, None, (event,), 1)

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
-__all__ = ["Schema"]
+__all__ = ["QmpSchema"]
 
 Entry = Mapping[str, Any]
 
@@ -32,7 +32,7 @@ _IS_TYPE: dict[str, Callable[[object], bool]] = {
 }
 
 
-class Schema:
+class QmpSchema:
     """One QEMU's introspected QMP schema.
 
     Attributes:
@@ -154,12 +154,12 @@ class Schema:
         return isinstance(value, {"object": dict, "array": list, "enum": str}[meta])
 
 
-_CHECKS: dict[str, Callable[[Schema, Entry, object, str], str | None]] = {
-    "builtin": Schema._check_builtin,  # noqa: SLF001 - the class's own table
-    "enum": Schema._check_enum,  # noqa: SLF001
-    "array": Schema._check_array,  # noqa: SLF001
-    "object": Schema._check_object,  # noqa: SLF001
-    "alternate": Schema._check_alternate,  # noqa: SLF001
+_CHECKS: dict[str, Callable[[QmpSchema, Entry, object, str], str | None]] = {
+    "builtin": QmpSchema._check_builtin,  # noqa: SLF001 - the class's own table
+    "enum": QmpSchema._check_enum,  # noqa: SLF001
+    "array": QmpSchema._check_array,  # noqa: SLF001
+    "object": QmpSchema._check_object,  # noqa: SLF001
+    "alternate": QmpSchema._check_alternate,  # noqa: SLF001
 }
 
 

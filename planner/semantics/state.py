@@ -20,19 +20,19 @@ from planner.model.facts import Bitmap
 from planner.model.hardware import Hardware
 from planner.model.peripherals import Device as PeripheralDevice
 from planner.model.peripherals import HostObject, Tpm
-from planner.semantics.qcow2 import Layer
+from planner.semantics.qcow2 import Qcow2Image
 from planner.semantics.result import MicroStep
 from planner.semantics.versions import Profile
 
 __all__ = [
     "BlockGraph",
     "Commit",
-    "Device",
+    "BlockBackend",
     "Job",
-    "Machine",
+    "GuestMachine",
     "Migration",
     "Node",
-    "Stream",
+    "StreamContent",
     "VmState",
 ]
 
@@ -68,7 +68,7 @@ class Node:
     encrypted: bool = False
     active: bool = True
     owned: bool = True
-    layer: Layer = field(factory=Layer)
+    layer: Qcow2Image = field(factory=Qcow2Image)
     bitmaps: tuple[Bitmap, ...] = ()
 
     @property
@@ -132,7 +132,7 @@ class BlockGraph:
 
 
 @frozen(cache_hash=True)
-class Device:
+class BlockBackend:
     """One block backend: a guest device, a ``-drive``, or both.
 
     Attributes:
@@ -194,7 +194,7 @@ class Job:
 
 
 @frozen(cache_hash=True)
-class Stream:
+class StreamContent:
     """Machine state saved outside of the disks.
 
     Attributes:
@@ -246,7 +246,7 @@ _A_PC = Hardware(1, processor_type="qemu64-x86_64-cpu", accelerator="kvm", pci=(
 
 
 @frozen
-class Machine:
+class GuestMachine:
     """What of the guest does not change while it runs.
 
     Attributes:
@@ -303,14 +303,14 @@ class VmState:
     """
 
     profile: Profile
-    machine: Machine
+    machine: GuestMachine
     run_state: str = "running"
     machine_version: int = 0
     versions_used: int = 0
     clock_ns: int = 0
     host_ns: int = 0
     graph: BlockGraph = BlockGraph()
-    devices: tuple[Device, ...] = ()
+    devices: tuple[BlockBackend, ...] = ()
     jobs: tuple[Job, ...] = ()
     pending: tuple[MicroStep, ...] = ()
     background: tuple[MicroStep, ...] = ()
@@ -318,13 +318,13 @@ class VmState:
     migration: Migration = Migration()
     capabilities: frozenset[str] = frozenset()
     parameters: tuple[tuple[str, object], ...] = ()
-    streams: tuple[Stream, ...] = ()
+    streams: tuple[StreamContent, ...] = ()
     fds: tuple[str, ...] = ()
     sockets: frozenset[str] = frozenset()
     frozen: bool = False
     died: str = ""
     automatic_nodes: int = 0
-    images: tuple[tuple[str, Layer], ...] = ()
+    images: tuple[tuple[str, Qcow2Image], ...] = ()
 
     @property
     def running(self) -> bool:

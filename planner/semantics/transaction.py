@@ -30,7 +30,14 @@ from planner.semantics.overlay import (
     set_read_only,
 )
 from planner.semantics.quirks import Quirk
-from planner.semantics.result import Failure, MicroStep, Progress, QmpError, Result, generic
+from planner.semantics.result import (
+    CommandResult,
+    InjectedFailure,
+    MicroStep,
+    QmpError,
+    StepEffect,
+    generic,
+)
 from planner.semantics.state import Node, VmState
 
 __all__ = ["TRANSACTION_STEPS", "delete_internal_snapshot", "single_action", "start_transaction"]
@@ -39,14 +46,14 @@ _MODELLED = frozenset({"abort", "blockdev-snapshot", "blockdev-snapshot-internal
 _GROUPED_TAKES = frozenset({"blockdev-backup", "drive-backup"})
 
 
-def start_transaction(state: VmState, arguments: Mapping[str, object]) -> Result:
+def start_transaction(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
     """The command `transaction`; its work and its answer are then pending."""
     actions = cast("list[dict[str, Any]]", arguments["actions"])
     properties = cast("dict[str, str]", arguments.get("properties", {}))
     for action in actions:
         if action["type"] not in _MODELLED:
             text = f"the simulator does not model the transaction action '{action['type']}'"
-            return Result(state, error=generic(text))
+            return CommandResult(state, error=generic(text))
     free = _GROUPED_TAKES if state.profile.abort_minds_grouped else _GROUPED_TAKES | {"abort"}
     refused = properties.get("completion-mode") == "grouped"
     steps = [
@@ -55,10 +62,10 @@ def start_transaction(state: VmState, arguments: Mapping[str, object]) -> Result
         else _prepare_step(action, number)
         for number, action in enumerate(actions)
     ]
-    return Result(evolve(state, pending=(*steps, MicroStep("answer-transaction"))))
+    return CommandResult(evolve(state, pending=(*steps, MicroStep("answer-transaction"))))
 
 
-def single_action(state: VmState, kind: str, arguments: Mapping[str, object]) -> Result:
+def single_action(state: VmState, kind: str, arguments: Mapping[str, object]) -> CommandResult:
     """`blockdev-snapshot` and `blockdev-snapshot-internal-sync`: a transaction of one."""
     return start_transaction(state, {"actions": [{"type": kind, "data": dict(arguments)}]})
 
@@ -75,7 +82,9 @@ def _prepare_step(action: Mapping[str, Any], number: int) -> MicroStep:
 # --- prepare ----------------------------------------
 
 
-def _prepare_internal(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _prepare_internal(
+    state: VmState, step: MicroStep, failure: InjectedFailure | None
+) -> StepEffect:
     error = _internal_problem(state, step)
     node = lookup(state, step.node)
     image = snapshot_node(state.graph, node) if node else None
@@ -126,7 +135,9 @@ def root_node(state: VmState, name: str) -> tuple[Node | None, QmpError | None]:
     return node, None
 
 
-def _prepare_overlay(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _prepare_overlay(
+    state: VmState, step: MicroStep, failure: InjectedFailure | None
+) -> StepEffect:
     node = lookup(state, step.node)
     if node is None:
         text = f"Cannot find device='{step.node}' nor node-name='{step.node}'"
@@ -139,64 +150,72 @@ def _prepare_overlay(state: VmState, step: MicroStep, failure: Failure | None) -
     return _prepared(append_overlay(state, overlay, node), commit)
 
 
-def _prepare_abort(state: VmState, _step: MicroStep, _failure: Failure | None) -> Progress:
+def _prepare_abort(
+    state: VmState, _step: MicroStep, _failure: InjectedFailure | None
+) -> StepEffect:
     return _fail(state, generic("Transaction aborted using Abort action"))
 
 
-def _prepare_refused(state: VmState, step: MicroStep, _failure: Failure | None) -> Progress:
+def _prepare_refused(
+    state: VmState, step: MicroStep, _failure: InjectedFailure | None
+) -> StepEffect:
     word = state.profile.grouped_text
     text = f"Action '{step.detail}' does not support {word} property completion-mode = grouped"
     return _fail(state, generic(text))
 
 
-def _prepared(state: VmState, commit: MicroStep) -> Progress:
+def _prepared(state: VmState, commit: MicroStep) -> StepEffect:
     *before, answer = state.pending
-    return Progress(evolve(state, pending=(*before, commit, answer)))
+    return StepEffect(evolve(state, pending=(*before, commit, answer)))
 
 
-def _fail(state: VmState, error: QmpError) -> Progress:
+def _fail(state: VmState, error: QmpError) -> StepEffect:
     """Undo what was prepared, in reverse, and answer with the error."""
     prepared = [step for step in state.pending if step.op.startswith("commit-")]
     undo = tuple(
         evolve(step, op=step.op.replace("commit-", "abort-")) for step in reversed(prepared)
     )
     answer = MicroStep("answer-transaction", detail=error.desc, tag=error.error_class)
-    return Progress(evolve(state, pending=(*undo, answer)))
+    return StepEffect(evolve(state, pending=(*undo, answer)))
 
 
 # --- commit, abort, answer ----------------------------------------
 
 
-def _commit_internal(state: VmState, _step: MicroStep, _failure: Failure | None) -> Progress:
-    return Progress(state)  # the snapshot exists since its preparation
+def _commit_internal(
+    state: VmState, _step: MicroStep, _failure: InjectedFailure | None
+) -> StepEffect:
+    return StepEffect(state)  # the snapshot exists since its preparation
 
 
-def _commit_overlay(state: VmState, step: MicroStep, _failure: Failure | None) -> Progress:
-    return Progress(set_read_only(state, step.node, read_only=True))
+def _commit_overlay(
+    state: VmState, step: MicroStep, _failure: InjectedFailure | None
+) -> StepEffect:
+    return StepEffect(set_read_only(state, step.node, read_only=True))
 
 
-def _abort_internal(state: VmState, step: MicroStep, failure: Failure | None) -> Progress:
+def _abort_internal(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     image = snapshot_node(state.graph, state.graph.node(step.node))
     found = qcow2.find_by_id_and_name(image.layer, step.detail, step.tag) if image else None
     if failure or image is None or found is None:
-        return Progress(state)  # QEMU reports it on stderr only: the snapshot stays
-    return Progress(with_layer(state, image, qcow2.delete_snapshot(image.layer, found)))
+        return StepEffect(state)  # QEMU reports it on stderr only: the snapshot stays
+    return StepEffect(with_layer(state, image, qcow2.delete_snapshot(image.layer, found)))
 
 
-def _abort_overlay(state: VmState, step: MicroStep, _failure: Failure | None) -> Progress:
-    return Progress(remove_overlay(state, step.detail, step.node))
+def _abort_overlay(state: VmState, step: MicroStep, _failure: InjectedFailure | None) -> StepEffect:
+    return StepEffect(remove_overlay(state, step.detail, step.node))
 
 
-def _answer(state: VmState, step: MicroStep, _failure: Failure | None) -> Progress:
+def _answer(state: VmState, step: MicroStep, _failure: InjectedFailure | None) -> StepEffect:
     if step.detail:
-        return Progress(state, error=QmpError(step.tag, step.detail))
-    return Progress(state, reply={})
+        return StepEffect(state, error=QmpError(step.tag, step.detail))
+    return StepEffect(state, reply={})
 
 
 # --- deleting ----------------------------------------
 
 
-def delete_internal_snapshot(state: VmState, arguments: Mapping[str, object]) -> Result:
+def delete_internal_snapshot(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
     """`blockdev-snapshot-delete-internal-sync`: exactly one snapshot, by id and name (fact 22).
 
     QEMU aborts if the node is inactive (fact 35).
@@ -206,28 +225,28 @@ def delete_internal_snapshot(state: VmState, arguments: Mapping[str, object]) ->
     wanted_name = cast("str | None", arguments.get("name"))
     node, error = root_node(state, device)
     if error or node is None:
-        return Result(state, error=error)
+        return CommandResult(state, error=error)
     if wanted_id is None and wanted_name is None:
-        return Result(state, error=generic("Name or id must be provided"))
+        return CommandResult(state, error=generic("Name or id must be provided"))
     image = snapshots_listable(state.graph, node)
     if image is None:
         text = "Failed to get a snapshot list: Operation not supported"
-        return Result(state, error=generic(text))
+        return CommandResult(state, error=generic(text))
     found = qcow2.find_by_id_and_name(image.layer, wanted_id, wanted_name)
     if found is None:
         text = (
             f"Snapshot with id '{_shown(wanted_id)}' and name '{_shown(wanted_name)}' "
             f"does not exist on device '{device}'"
         )
-        return Result(state, error=generic(text))
+        return CommandResult(state, error=generic(text))
     if not image.active and state.profile.has(Quirk.DELETE_WHILE_INACTIVE_ABORTS):
         died = "Assertion `!(bs->open_flags & BDRV_O_INACTIVE)' failed."
-        return Result(evolve(state, died=died))
+        return CommandResult(evolve(state, died=died))
     if image.read_only:
         text = "Failed to remove snapshot from snapshot list: Operation not permitted"
-        return Result(state, error=generic(text))
+        return CommandResult(state, error=generic(text))
     left = with_layer(state, image, qcow2.delete_snapshot(image.layer, found))
-    return Result(left, snapshot_info(found))
+    return CommandResult(left, snapshot_info(found))
 
 
 def snapshot_info(snapshot: qcow2.LayerSnapshot) -> dict[str, object]:

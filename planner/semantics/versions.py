@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from planner.errors import BadInput
 from planner.semantics.quirks import Quirk
-from planner.semantics.schema import Schema
+from planner.semantics.schema import QmpSchema
 
 __all__ = ["PROFILES", "Profile", "profile_of", "schema_of"]
 
@@ -177,10 +177,10 @@ def profile_of(name: str) -> Profile:
 
 
 @functools.cache
-def schema_of(name: str) -> Schema:
+def schema_of(name: str) -> QmpSchema:
     """The QMP schema of a profile, as `query-qmp-schema` gives it.
 
     It is package data, read once: as much input and output as an import is.
     """
     data = resources.files(__package__).joinpath("data", f"qapi-{name}.json.gz").read_bytes()
-    return Schema(cast("list[dict[str, object]]", json.loads(gzip.decompress(data))))
+    return QmpSchema(cast("list[dict[str, object]]", json.loads(gzip.decompress(data))))

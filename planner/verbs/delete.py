@@ -37,7 +37,7 @@ from planner.store.journal_file import JournalFile
 from planner.store.meeting import meet
 from planner.store.store import VmStore
 from planner.verbs.context import Context, Offline, Question
-from planner.verbs.find import Found, find_manifest, read_again, store_of
+from planner.verbs.find import FoundManifest, find_manifest, read_again, store_of
 
 __all__ = ["Deleted", "delete", "delete_offline"]
 
@@ -123,7 +123,7 @@ async def delete_offline(
 
 
 async def _decide_offline(
-    first: Found, vm: VmStore | None, offline: Offline, overlays: Overlays | None
+    first: FoundManifest, vm: VmStore | None, offline: Offline, overlays: Overlays | None
 ) -> tuple[DeleteOrder, object]:
     found = read_again(first)
     check_images_free(offline.store, found.manifest, vm)
@@ -154,7 +154,7 @@ class _Decided:
     facts: Facts = field(eq=False)
 
 
-def _refuse_restored(found: Found, overlays: Overlays | None) -> None:
+def _refuse_restored(found: FoundManifest, overlays: Overlays | None) -> None:
     """What lies on a frozen image must find it as it is: disks that a restore made do."""
     if overlays is not Overlays.COMMIT:
         return

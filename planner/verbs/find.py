@@ -14,18 +14,18 @@ from planner.model.manifest_text import read_manifest
 from planner.store.meeting import Met
 from planner.store.store import Store, VmStore
 
-__all__ = ["Found", "find_manifest", "find_on_vm", "read_again", "store_of"]
+__all__ = ["FoundManifest", "find_manifest", "find_on_vm", "read_again", "store_of"]
 
 
 @frozen
-class Found:
+class FoundManifest:
     """A manifest, and the file that it is in."""
 
     manifest: Manifest
     path: Path
 
 
-def find_manifest(source: str, stores: Sequence[VmStore]) -> Found:
+def find_manifest(source: str, stores: Sequence[VmStore]) -> FoundManifest:
     """The manifest of a tag that a store has, else of a file.
 
     Args:
@@ -36,7 +36,7 @@ def find_manifest(source: str, stores: Sequence[VmStore]) -> Found:
         BadInput: There is none, there are several, or it cannot be read.
     """
     found = [
-        Found(manifest, store.manifest_path(source))
+        FoundManifest(manifest, store.manifest_path(source))
         for store in stores
         if (manifest := store.manifest(source)) is not None
     ]
@@ -49,10 +49,10 @@ def find_manifest(source: str, stores: Sequence[VmStore]) -> Found:
         known = sorted({each.tag for store in stores for each in store.manifests().found})
         remedy = f"known: {', '.join(known)}" if known else "the store has none; give its file"
         raise _bad("manifest-unknown", source, "no manifest has this tag, nor this file", remedy)
-    return Found(read_manifest(read_text_file(source), source), Path(source))
+    return FoundManifest(read_manifest(read_text_file(source), source), Path(source))
 
 
-def read_again(found: Found) -> Found:
+def read_again(found: FoundManifest) -> FoundManifest:
     """The same manifest as it is now: what was read before a lock was held may be out of date.
 
     Raises:
@@ -61,10 +61,12 @@ def read_again(found: Found) -> Found:
     if not found.path.is_file():
         why = "its manifest has gone meanwhile"
         raise _bad("manifest-unknown", found.manifest.tag, why, "look again: `snapplan list`")
-    return Found(read_manifest(read_text_file(str(found.path)), str(found.path)), found.path)
+    return FoundManifest(
+        read_manifest(read_text_file(str(found.path)), str(found.path)), found.path
+    )
 
 
-def find_on_vm(source: str, vm: VmStore, met: Met) -> Found:
+def find_on_vm(source: str, vm: VmStore, met: Met) -> FoundManifest:
     """The manifest of a tag that a VM has, or that one has whose images this VM lies on; else of a file.
 
     To be read, not to be deleted; the errors are those of `find_manifest`.
@@ -72,7 +74,7 @@ def find_on_vm(source: str, vm: VmStore, met: Met) -> Found:
     if vm.manifest(source) is None:
         for path, manifest in met.store.inherited(met.identity, vm):
             if manifest.tag == source:
-                return Found(manifest, path)
+                return FoundManifest(manifest, path)
     return find_manifest(source, [vm])
 
 
@@ -81,7 +83,7 @@ def _bad(code: str, source: str, why: str, remedy: str) -> BadInput:
     return BadInput(str(problem), problems=(problem,), code=code)
 
 
-def store_of(found: Found, store: Store) -> VmStore | None:
+def store_of(found: FoundManifest, store: Store) -> VmStore | None:
     """The VM's share of the store that keeps a manifest; None for a file elsewhere."""
     vm = VmStore(found.path.parent.parent)
     return vm if vm.folder.parent == store.root else None

@@ -11,7 +11,7 @@ from planner.compare.predicting import predict
 from planner.compile.designs import AUTO
 from planner.compile.plan import Plan, check_unchanged, compile_request
 from planner.errors import Problem, Refused
-from planner.model.facts import Facts, Snapshot
+from planner.model.facts import Facts, SnapshotInfo
 from planner.model.request_text import ReadRequest
 from planner.program.program import Target
 from planner.run.consent import decide_and_ask
@@ -130,11 +130,11 @@ class _Decided:
     """
 
     plan: Plan
-    given_up: tuple[tuple[str, Snapshot], ...]
+    given_up: tuple[tuple[str, SnapshotInfo], ...]
     facts: Facts = field(eq=False)
 
 
-def _given_up(plan: Plan, facts: Facts) -> tuple[tuple[str, Snapshot], ...]:
+def _given_up(plan: Plan, facts: Facts) -> tuple[tuple[str, SnapshotInfo], ...]:
     ids = {(old.disk, old.id) for old in plan.program.resolution.replaced}
     return tuple(
         (disk.name, snapshot)

@@ -24,7 +24,7 @@ from planner.program.program import (
 )
 from planner.program.resolution import Overlay, Resolution
 
-__all__ = ["Effect", "Moment", "Names", "effect_of"]
+__all__ = ["Effect", "VmBefore", "Names", "effect_of"]
 
 # Fact 3: what QEMU takes for a job id.
 _JOB_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
@@ -67,7 +67,7 @@ class Effect:
 
 
 @frozen
-class Moment:
+class VmBefore:
     """The VM as a command finds it: what decides what the command does.
 
     Attributes:
@@ -83,7 +83,7 @@ class Moment:
     tracking: bool = False
 
 
-def effect_of(step: Step, resolution: Resolution, names: Names, moment: Moment) -> Effect:
+def effect_of(step: Step, resolution: Resolution, names: Names, moment: VmBefore) -> Effect:
     """Derive what a step's command does.
 
     Args:
@@ -114,7 +114,7 @@ class _Context:
     arguments: Mapping[str, object]
     resolution: Resolution
     names: Names
-    moment: Moment
+    moment: VmBefore
 
 
 def _elsewhere(step: Step) -> Effect:

@@ -21,7 +21,7 @@ from planner.model.request import Capture, RunStateAfter
 from planner.program.preparations import Preparations
 from planner.program.program import Program, Step, Target, Undo, UndoKind, WaitsFor
 from planner.program.resolution import Resolution
-from planner.verify.effects import Effect, Moment, Names, effect_of
+from planner.verify.effects import Effect, Names, VmBefore, effect_of
 from planner.verify.frozen_walk import FrozenWalk
 
 __all__ = ["verify", "violations"]
@@ -41,7 +41,7 @@ def verify(program: Program) -> None:
 
 def violations(program: Program) -> tuple[Problem, ...]:
     """Everything that is wrong with a program, in the order of its steps; empty: it is proved."""
-    walk = _Walk(program.resolution)
+    walk = _ProgramWalk(program.resolution)
     for number, step in enumerate(program.steps, start=1):
         walk.take(step, f"step {number} ({step.execute})")
     walk.finish()
@@ -49,7 +49,7 @@ def violations(program: Program) -> tuple[Problem, ...]:
 
 
 @define
-class _Walk:
+class _ProgramWalk:
     """The VM as the program changes it."""
 
     resolution: Resolution
@@ -84,7 +84,7 @@ class _Walk:
     def take(self, step: Step, where: str) -> None:
         self.where = where
         capabilities = self.preparations.capabilities
-        moment = Moment(self.running, capabilities, self.streaming, self.tracking)
+        moment = VmBefore(self.running, capabilities, self.streaming, self.tracking)
         effect = effect_of(step, self.resolution, self.names, moment)
         self.problems.extend(effect.problems)
         self.problems.extend(self.preparations.take(step, where, ended=self.streamed > 0))
@@ -343,13 +343,13 @@ _WAITS = {
     "cont": WaitsFor.RUNNING,
     "snapshot-save": WaitsFor.JOB,
 }
-_CHANGES: dict[Kind, Callable[[_Walk, Operation], None]] = {
-    Kind.PAUSE_GUEST: _Walk.pause,
-    Kind.RESUME_GUEST: _Walk.resume,
-    Kind.WRITE_VMSTATE: _Walk.write_vmstate,
-    Kind.DISCARD_VMSTATE: _Walk.discard,
-    Kind.DELETE_DISK_SNAPSHOT: _Walk.delete,
-    Kind.ADD_OVERLAY: _Walk.add_overlay,
-    Kind.BEGIN_STREAM_VMSTATE: _Walk.begin_stream,
-    Kind.END_STREAM_VMSTATE: _Walk.end_stream,
+_CHANGES: dict[Kind, Callable[[_ProgramWalk, Operation], None]] = {
+    Kind.PAUSE_GUEST: _ProgramWalk.pause,
+    Kind.RESUME_GUEST: _ProgramWalk.resume,
+    Kind.WRITE_VMSTATE: _ProgramWalk.write_vmstate,
+    Kind.DISCARD_VMSTATE: _ProgramWalk.discard,
+    Kind.DELETE_DISK_SNAPSHOT: _ProgramWalk.delete,
+    Kind.ADD_OVERLAY: _ProgramWalk.add_overlay,
+    Kind.BEGIN_STREAM_VMSTATE: _ProgramWalk.begin_stream,
+    Kind.END_STREAM_VMSTATE: _ProgramWalk.end_stream,
 }

@@ -11,10 +11,10 @@ import stat
 from attrs import define, evolve, field, frozen
 
 from planner.errors import CannotConnect
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.run.ports import CommandRefused, ConnectionLost, Event, NoReply
 from planner.semantics import (
-    Failure,
+    InjectedFailure,
     VmState,
     advance,
     advance_background,
@@ -223,7 +223,7 @@ class FaultyVm:
             if fault is not None and place == fault.place and fault.kind == "die-inside":
                 self._die()
             strikes = fault is not None and place == fault.place and fault.kind == "micro-step"
-            done = advance(self._ticked(), Failure() if strikes else None)
+            done = advance(self._ticked(), InjectedFailure() if strikes else None)
             self.state = done.state
             self._emit(done.events)
             reply = done.reply if reply is None else reply
@@ -251,7 +251,9 @@ class FaultyVm:
     async def snapshots(self, filename):
         node = self._by_file(filename)
         return tuple(
-            Snapshot(part.id, part.name, part.vm_clock_ns, part.vm_state_size_bytes, part.date_ns)
+            SnapshotInfo(
+                part.id, part.name, part.vm_clock_ns, part.vm_state_size_bytes, part.date_ns
+            )
             for part in node.layer.snapshots
         )
 

@@ -11,7 +11,7 @@ import random
 import pytest
 
 from planner.compile.plan import compile_request
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.model.request_text import read_request
 from planner.run.phases import Phase
 from planner.run.pump import Pump, ask_facts
@@ -25,12 +25,12 @@ FIRST = int(os.environ.get("SNAPPLAN_SEED", "0"))
 TAG = "new"
 SILENT = ("die-before", "die-inside", "die-after", "no-reply", "drop-after", "stuck")
 BEFORE_NS = 5  # date of what is there before a run
-OLD = Snapshot("1", "old", vm_clock_ns=5, vm_state_size_bytes=0, date_ns=BEFORE_NS)
-OLD_STATE = Snapshot("1", "old", vm_clock_ns=5, vm_state_size_bytes=99, date_ns=BEFORE_NS)
+OLD = SnapshotInfo("1", "old", vm_clock_ns=5, vm_state_size_bytes=0, date_ns=BEFORE_NS)
+OLD_STATE = SnapshotInfo("1", "old", vm_clock_ns=5, vm_state_size_bytes=99, date_ns=BEFORE_NS)
 
 
 def make_vm(dice, faults=None, commands=14, *, replace=False):
-    given_up = (Snapshot("2", TAG, vm_clock_ns=6, date_ns=BEFORE_NS),) if replace else ()
+    given_up = (SnapshotInfo("2", TAG, vm_clock_ns=6, date_ns=BEFORE_NS),) if replace else ()
     kinds = ["qcow2", "throttle", "drive"]
     count = dice.randrange(1, 5)
     disks = [

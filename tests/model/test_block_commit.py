@@ -10,7 +10,7 @@ from attrs import evolve
 from backends.simulator import CommandFailed, SimulatedVm, Simulator, parse_faults
 from planner.semantics import (
     DiskDescription,
-    Failure,
+    InjectedFailure,
     advance_background,
     execute,
     guest_step,
@@ -65,7 +65,9 @@ def test_commit_is_not_completed_before_it_is_ready():
 @pytest.mark.parametrize("version", VERSIONS)
 def test_commit_that_cannot_write_leaves_the_overlay(version):
     """The job fails, says so, and the disk stays where it was; 7.2 leaves the base writable."""
-    failed = advance_background(committing(version, auto_dismiss=False), Failure("No space"))
+    failed = advance_background(
+        committing(version, auto_dismiss=False), InjectedFailure("No space")
+    )
     names = [event.name for event in failed.events]
     assert names[0] == "BLOCK_JOB_ERROR"
     assert failed.state.job("undo").error == "No space"

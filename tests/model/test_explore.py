@@ -15,7 +15,7 @@ from planner.explore.properties import PROPERTY_IDS
 from planner.explore.search import Search, explore
 from planner.explore.setting_of import instructions_of, setting_of
 from planner.explore.story import tell
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
 from planner.semantics import execute, vm_state
@@ -87,13 +87,13 @@ def test_design_files_with_external_parts_are_the_compiled_designs(capture, desi
 
 
 def _tagged():
-    return Snapshot("1", "new", vm_clock_ns=5, vm_state_size_bytes=99, date_ns=5)
+    return SnapshotInfo("1", "new", vm_clock_ns=5, vm_state_size_bytes=99, date_ns=5)
 
 
 @pytest.mark.parametrize("design", ["monolithic", "transactional", "savevm"])
 def test_replacing_gives_up_the_old_snapshot_and_nothing_else(design):
     """With `existing-tag: replace` no fault harms what the request does not give up."""
-    kept = Snapshot("2", "kept", vm_clock_ns=6, vm_state_size_bytes=0, date_ns=6)
+    kept = SnapshotInfo("2", "kept", vm_clock_ns=6, vm_state_size_bytes=0, date_ns=6)
     facts = facts_of(2, snapshots=(_tagged(), kept))
     resolution = resolution_of(facts, more="existing-tag: replace")
     report = explored(design, facts=facts, resolution=resolution, faults=1)

@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from planner.compare.rehearsal import Fault, rehearse
+from planner.compare.rehearsal import StepFault, rehearse
 from planner.compile.plan import compile_request
 from planner.explore.layers import own_parts
 from planner.explore.moves import Moves, Reductions
 from planner.explore.search import explore
 from planner.explore.setting_of import instructions_of, setting_of
-from planner.explore.state import Phase
+from planner.explore.state import ClientPhase
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
 from planner.program.program import Target
-from planner.run.phases import Phase as ExecutorPhase
+from planner.run.phases import ClientPhase as ExecutorPhase
 from planner.run.pump import Pump, ask_facts
 from planner.save.save_machine import SaveMachine
 from planner.semantics import vm_state
 from planner.semantics.construct import DiskDescription
-from tests.crash.faulty_vm import Fault as Strike
 from tests.crash.faulty_vm import FaultyVm
+from tests.crash.faulty_vm import StepFault as Strike
 
 KINDS = (
     "refuse",
@@ -79,14 +79,14 @@ def explorer_ends(design):
     setting = setting_of(program.resolution, instructions_of(program), design, facts, faults=1)
     moves = Moves(setting, Reductions.none())
     words = {
-        Phase.DONE: ExecutorPhase.DONE,
-        Phase.UNDONE: ExecutorPhase.UNDONE,
-        Phase.INCOMPLETE: ExecutorPhase.INCOMPLETE,
+        ClientPhase.DONE: ExecutorPhase.DONE,
+        ClientPhase.UNDONE: ExecutorPhase.UNDONE,
+        ClientPhase.INCOMPLETE: ExecutorPhase.INCOMPLETE,
     }
     seen, waiting, ends = {moves.start()}, [moves.start()], set()
     while waiting:
         state = waiting.pop()
-        if Phase(state.phase).ended:
+        if ClientPhase(state.phase).ended:
             parts = tuple(
                 name
                 for name, number in zip(setting.disks, state.layers, strict=True)
@@ -114,7 +114,7 @@ def test_executor_undoes_external_parts_wherever_the_explorer_says_that_it_can(c
     assert report.violated == ()
     assert {name for name, _ in report.ends} == {"QEMU dead", "done", "undone"}
     for number, step in enumerate(program.steps, start=1):
-        for fault in [Fault.FAILS] if step.target is Target.HOST else list(Fault):
+        for fault in [StepFault.FAILS] if step.target is Target.HOST else list(StepFault):
             outcome = rehearse(program, facts, number, fault).outcome
             assert (outcome.phase, outcome.left) == (ExecutorPhase.UNDONE, ()), (number, fault)
 

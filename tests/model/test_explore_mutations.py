@@ -16,13 +16,13 @@ from planner.explore.instruction import Instruction
 from planner.explore.search import explore
 from planner.explore.setting_of import setting_of
 from planner.explore.state import UNDO_STEPS, Act, Action
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.model.operations import Kind, Operation
 from planner.model.request import Capture
 from planner.program.resolution import operations_of
 from tests.model.exploring import case, facts_of, resolution_of, setting_for
 
-OLD = Snapshot("1", "new", vm_clock_ns=5, vm_state_size_bytes=99, date_ns=5)
+OLD = SnapshotInfo("1", "new", vm_clock_ns=5, vm_state_size_bytes=99, date_ns=5)
 NEEDED = {
     "vmstate-before-snapshot": "holds-machine-state",
     "snapshot-before-discard": "holds-machine-state",

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from planner.semantics import (
     DiskDescription,
-    Failure,
+    InjectedFailure,
     advance,
     execute,
     guest_step,
@@ -131,7 +131,7 @@ def test_a_step_that_fails_ends_the_command_and_never_the_model(version, command
     state = start(guest_step(fresh(version)), *command).state
     taken = 0
     while state.pending:
-        state = advance(state, Failure() if taken == where else None).state
+        state = advance(state, InjectedFailure() if taken == where else None).state
         taken += 1
         assert taken < 100
     assert not state.pending

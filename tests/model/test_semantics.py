@@ -4,10 +4,10 @@ import pytest
 from attrs import evolve
 
 from planner.errors import BadInput, InternalError
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.semantics import (
     DiskDescription,
-    Failure,
+    InjectedFailure,
     Quirk,
     advance,
     advance_background,
@@ -208,7 +208,7 @@ def test_fact_12_a_write_error_fails_the_job_and_resumes_the_guest():
     state = start(vm(), "snapshot-save", job_arguments()).state
     while state.pending[0].op != "write-vmstate":
         state = advance(state).state
-    failed = advance(state, Failure())
+    failed = advance(state, InjectedFailure())
     state = failed.state
     while state.pending:
         state = advance(state).state
@@ -328,7 +328,7 @@ def test_a_load_through_a_throttle_node_kills_newer_qemus(version, dies):
     ],
 )
 def test_fact_25_a_transaction_that_fails_changes_nothing(action, text):
-    old = (Snapshot("1", "old", vm_clock_ns=5),)
+    old = (SnapshotInfo("1", "old", vm_clock_ns=5),)
     state = vm(
         "disk0",
         DiskDescription("disk1", snapshots=old),

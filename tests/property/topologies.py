@@ -7,7 +7,7 @@ from pathlib import Path
 from attrs import evolve
 from hypothesis import strategies as st
 
-from planner.model.facts import Bitmap, Disk, Facts, Job, Layer, QemuVersion, Snapshot
+from planner.model.facts import Bitmap, ChainNode, Disk, Facts, JobInfo, QemuVersion, SnapshotInfo
 from planner.model.request import (
     Capture,
     Exclude,
@@ -47,7 +47,8 @@ def qcow2(name, number, **more):
 
 def snapshots(tags):
     return tuple(
-        Snapshot(str(number), tag, vm_clock_ns=number) for number, tag in enumerate(tags, start=1)
+        SnapshotInfo(str(number), tag, vm_clock_ns=number)
+        for number, tag in enumerate(tags, start=1)
     )
 
 
@@ -57,11 +58,11 @@ KINDS = {
         name,
         number,
         root=f"{name}-throttle",
-        filters=(Layer(f"{name}-throttle", "throttle"),),
+        filters=(ChainNode(f"{name}-throttle", "throttle"),),
         **more,
     ),
     "backed": lambda name, number, **more: qcow2(
-        name, number, backing=(Layer(f"{name}-base", "qcow2"),), below=(f"{name}-file",), **more
+        name, number, backing=(ChainNode(f"{name}-base", "qcow2"),), below=(f"{name}-file",), **more
     ),
     "drive": lambda name, number, **more: qcow2(
         name, number, node=f"@{name}", root=name, drive_id=name, **more
@@ -151,7 +152,7 @@ def anything(draw):
             run_states=("running", "running", "paused", "postmigrate", "io-error"),
             migration=draw(st.sampled_from(["", "", "completed", "active"])),
             blocked_reasons=draw(st.sampled_from([(), (), ("VFIO device",)])),
-            jobs=draw(st.sampled_from([(), (), (Job("j", "snapshot-save", "running"),)])),
+            jobs=draw(st.sampled_from([(), (), (JobInfo("j", "snapshot-save", "running"),)])),
         )
     )
     known = sorted({name for disk in facts.disks for name in disk.names}) or ["disk00"]

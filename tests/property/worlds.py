@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from planner.model.facts import Bitmap, Disk, Facts, Job, Layer, QemuVersion, Snapshot
+from planner.model.facts import Bitmap, ChainNode, Disk, Facts, JobInfo, QemuVersion, SnapshotInfo
 from planner.model.request_text import read_request
 from tests.unit.build import SCHEMAS
 
@@ -57,7 +57,7 @@ def snapshots(pick):
     """Old snapshots of a disk, ids unique, some of them of the tag."""
     names = pick.choose(OLD_TAGS)
     return tuple(
-        Snapshot(str(number), name, number * 10, pick.choose([0, 4096]))
+        SnapshotInfo(str(number), name, number * 10, pick.choose([0, 4096]))
         for number, name in enumerate(names, start=1)
     )
 
@@ -78,10 +78,10 @@ def make_disk(pick, name, *, able):
     root = name  # the root node, or the -drive id
     if shape == "filter":
         root = f"{name}-filter"
-        filters = (Layer(root, "throttle"),)
+        filters = (ChainNode(root, "throttle"),)
     elif shape == "drive-filter":
-        filters = (Layer("", "throttle"),)
-    backing = tuple(Layer(f"{name}-backing{i}", "qcow2") for i in range(pick.choose(range(3))))
+        filters = (ChainNode("", "throttle"),)
+    backing = tuple(ChainNode(f"{name}-backing{i}", "qcow2") for i in range(pick.choose(range(3))))
     qdev = pick.choose([f"{name}-device", f"/machine/peripheral/{name}-device/virtio"])
     return Disk(
         name=name,
@@ -131,7 +131,7 @@ def machines(draw, *, able):
         machine="pc-q35-7.2",
         run_state=draw(st.sampled_from(states)),
         disks=tuple(found),
-        jobs=() if quiet else (Job("j", "snapshot-save", "running"),),
+        jobs=() if quiet else (JobInfo("j", "snapshot-save", "running"),),
         migration="" if quiet else draw(st.sampled_from(["", "active"])),
         blocked_reasons=() if quiet else ("vfio",),
         schema=SCHEMAS[version],

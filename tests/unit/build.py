@@ -6,7 +6,7 @@ from pathlib import Path
 from attrs import evolve
 
 from planner.compile.plan import compile_request
-from planner.model.facts import Disk, Facts, Layer, QemuVersion, Snapshot, node_reference
+from planner.model.facts import ChainNode, Disk, Facts, QemuVersion, SnapshotInfo, node_reference
 from planner.model.request_text import read_request
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def raw(name, **more):
 
 def filtered(name, **more):
     """A qcow2 disk under a throttle filter `NAME-filter`, which is the root."""
-    layer = Layer(f"{name}-filter", "throttle", f"/vm/{name}.qcow2")
+    layer = ChainNode(f"{name}-filter", "throttle", f"/vm/{name}.qcow2")
     return qcow2(name, **({"root": layer.node, "filters": (layer,)} | more))
 
 
@@ -49,7 +49,7 @@ def drive(name, **more):
 
 
 def held(tag, snapshot_id="1", **more):
-    return Snapshot(snapshot_id, tag, **more)
+    return SnapshotInfo(snapshot_id, tag, **more)
 
 
 def facts(*disks, version="7.2", **more):

@@ -6,7 +6,7 @@ Nothing here waits; the host's clock is a counter of microseconds.  It is no mod
 
 from attrs import define, evolve, field
 
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.run.actions import (
     AskAgent,
     AwaitEvent,
@@ -159,7 +159,9 @@ class FakeVm:
 
     def make(self, node, tag, size=0):
         ids = [int(snapshot.id) for snapshot in self.nodes[node]]
-        new = Snapshot(str(max(ids, default=0) + 1), tag, self.clock_ns, size, self.host_us * 1000)
+        new = SnapshotInfo(
+            str(max(ids, default=0) + 1), tag, self.clock_ns, size, self.host_us * 1000
+        )
         self.nodes[node].append(new)
 
     def do_snapshot_save(self, arguments):

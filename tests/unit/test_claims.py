@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from planner.host.processes import process_of
-from planner.model.facts import Layer
+from planner.model.facts import ChainNode
 from planner.store import claims
 from planner.store.claims import read_claim
 from planner.store.store import Store, VmIdentity
@@ -29,7 +29,7 @@ def vm_on(*paths, under=(), name="web", process=None, address="/run/qmp"):
     for path in (*paths, *under):
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    backing = tuple(Layer("", "qcow2", str(path)) for path in under)
+    backing = tuple(ChainNode("", "qcow2", str(path)) for path in under)
     disks = [qcow2(f"disk{n}", filename=str(path)) for n, path in enumerate(paths)]
     disks[0] = evolve(disks[0], backing=backing)
     return VmIdentity.of(facts(*disks, vm_name=name), address, process)

@@ -6,11 +6,11 @@ import pytest
 from attrs import evolve
 
 from planner.compare.comparison import PROPERTIES, compare_designs, design_names
-from planner.compare.rehearsal import Fault, faults_of, rehearse
+from planner.compare.rehearsal import StepFault, faults_of, rehearse
 from planner.compile.designs import DESIGNS
 from planner.compile.plan import compile_request
 from planner.errors import BadInput, Refused
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
 from planner.present.compare_view import comparison_text, comparison_to_plain
@@ -49,7 +49,7 @@ def test_a_rehearsal_ends_with_the_snapshot_complete(name, design):
     ]
 
 
-@pytest.mark.parametrize("fault", [Fault.FAILS, Fault.LOST])
+@pytest.mark.parametrize("fault", [StepFault.FAILS, StepFault.LOST])
 @pytest.mark.parametrize("design", INTERNAL)
 def test_a_fault_at_any_step_ends_undone_and_says_what_was_undone(design, fault):
     """A step that fails, or is lost after it worked, ends undone; a lost capture is deleted."""
@@ -58,7 +58,7 @@ def test_a_fault_at_any_step_ends_undone_and_says_what_was_undone(design, fault)
     for number, step in enumerate(program.steps, start=1):
         outcome = rehearse(program, facts, number, fault).outcome
         assert (outcome.phase, outcome.left) == (Phase.UNDONE, ())
-        if fault is Fault.LOST and step.execute in ("snapshot-save", "transaction"):
+        if fault is StepFault.LOST and step.execute in ("snapshot-save", "transaction"):
             assert any("deleted snapshot" in words for words in outcome.undone)
 
 
@@ -83,7 +83,7 @@ def test_a_fault_at_any_step_of_external_parts_leaves_no_file_and_no_overlay(des
             assert (done.outcome.phase, done.outcome.left) == (Phase.UNDONE, ()), (number, fault)
             assert done.files == (), (number, fault)
             struck.add((step.execute, fault))
-    assert {("create-overlay", Fault.SILENT), ("keep-stream", Fault.FAILS)} <= struck
+    assert {("create-overlay", StepFault.SILENT), ("keep-stream", StepFault.FAILS)} <= struck
 
 
 @pytest.mark.parametrize("design", EXTERNAL)
@@ -213,7 +213,7 @@ def test_a_request_that_nothing_can_do_is_refused_as_a_whole():
     """A taken tag is no matter of designs."""
     read, facts = example("one-disk")
     (disk,) = facts.disks
-    taken = evolve(facts, disks=(evolve(disk, snapshots=(Snapshot("1", read.request.tag),)),))
+    taken = evolve(facts, disks=(evolve(disk, snapshots=(SnapshotInfo("1", read.request.tag),)),))
     with pytest.raises(Refused):
         compare_designs(read, taken, INTERNAL)
     with pytest.raises(BadInput):

@@ -7,7 +7,7 @@ from attrs import evolve
 
 from planner.compile.plan import compile_request
 from planner.errors import InternalError
-from planner.model.facts import Layer, Snapshot
+from planner.model.facts import ChainNode, SnapshotInfo
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
 from planner.run.leftovers import differences, files_of
@@ -31,9 +31,9 @@ def test_a_vm_differs_in_nothing_from_itself():
 @pytest.mark.parametrize(
     ("after", "code"),
     [
-        (with_first(snapshots=(Snapshot("1", "t"),)), "part-left"),
+        (with_first(snapshots=(SnapshotInfo("1", "t"),)), "part-left"),
         (with_first(filename="/srv/vm/overlay.qcow2"), "overlay-left"),
-        (with_first(backing=(Layer("below", "qcow2", "/srv/vm/x"),)), "overlay-left"),
+        (with_first(backing=(ChainNode("below", "qcow2", "/srv/vm/x"),)), "overlay-left"),
         (evolve(FACTS, run_state="paused"), "run-state-changed"),
         (evolve(FACTS, capabilities={**FACTS.capabilities, "events": True}), "settings-left"),
         (evolve(FACTS, parameters={**FACTS.parameters, "max-bandwidth": 1}), "settings-left"),

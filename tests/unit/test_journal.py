@@ -6,7 +6,7 @@ import json
 import pytest
 
 from planner.errors import BadInput
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.recover.replay import replay
 from planner.run.actions import AwaitEvent, ErrorReply, NoAnswer, NotSent, Returned, Send
 from planner.run.journal import (
@@ -73,7 +73,7 @@ def test_what_may_change_something_has_an_intent():
     [
         Returned(),
         Returned([{"a": 1, "$b": (1, "x")}]),
-        Returned((Snapshot("1", "t", 2, 3, 4),)),
+        Returned((SnapshotInfo("1", "t", 2, 3, 4),)),
         Returned(
             {}, (Returned({"a": 1}), NoAnswer("gone", lost=True), ErrorReply("GenericError", "no"))
         ),

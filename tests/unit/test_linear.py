@@ -8,7 +8,7 @@ import pytest
 from planner.compile.plan import check_unchanged, compile_request
 from planner.compile.plan_text import plan_to_text, read_plan
 from planner.errors import SnapplanError
-from planner.model.facts import Layer
+from planner.model.facts import ChainNode
 from planner.present.graph_view import dot
 from planner.present.plan_view import plan_text
 from planner.present.vm_view import draft_request
@@ -35,7 +35,7 @@ def overlays(count, folder="/new", **more):
 
 def deep(name):
     """A disk with nodes below it."""
-    layers = tuple(Layer(f"{name}-base{n}", "qcow2", f"/vm/{name}-{n}") for n in range(3))
+    layers = tuple(ChainNode(f"{name}-base{n}", "qcow2", f"/vm/{name}-{n}") for n in range(3))
     return qcow2(name, backing=layers, below=(f"{name}-file",))
 
 

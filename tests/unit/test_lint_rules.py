@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from planner.lint import RULE_IDS, lint, read_listing
-from planner.model.facts import Disk, Facts, Job, Layer, QemuVersion, Snapshot
+from planner.model.facts import ChainNode, Disk, Facts, JobInfo, QemuVersion, SnapshotInfo
 
 SEE = "query-jobs\njob-dismiss id=j"
 ALONE = 'snapshot-save job-id=j tag=t vmstate=disk0 devices=["disk0"]\n' + SEE
@@ -35,7 +35,7 @@ OVERLAY = 'blockdev-add node-name=ov driver=qcow2 backing=null file={"driver":"n
     "backing=null ", ""
 )
 SWITCH = "blockdev-snapshot node=disk0 overlay=ov"
-SAVED = Snapshot("1", "t", 5, 100)
+SAVED = SnapshotInfo("1", "t", 5, 100)
 
 
 def disk(name, **more):
@@ -77,7 +77,7 @@ CASES = {
     ),
     "load of parts of two instants": (
         with_disks(
-            disk("disk0", snapshots=(SAVED,)), disk("disk1", snapshots=(Snapshot("1", "t", 6),))
+            disk("disk0", snapshots=(SAVED,)), disk("disk1", snapshots=(SnapshotInfo("1", "t", 6),))
         ),
         "query-block\n" + BOTH.replace("save", "load"),
         [(2, "one-instant")],
@@ -108,7 +108,7 @@ CASES = {
         [(5, "nodes-active")],
     ),
     "undo while inactive": (
-        evolve(NEW, disks=(disk("disk0", snapshots=(Snapshot("1", "old", 5),)), disk("disk1"))),
+        evolve(NEW, disks=(disk("disk0", snapshots=(SnapshotInfo("1", "old", 5),)), disk("disk1"))),
         f"stop\n{SNAP.format('disk0')}\n{MIGRATE}\nquery-migrate\n{DELETE.format('disk0')}",
         [(5, "active-before-undo")],
     ),
@@ -213,7 +213,7 @@ CASES = {
         [(3, "job-id-reused")],
     ),
     "job id of the VM's": (
-        evolve(USUAL, jobs=(Job("j", "snapshot-save", "concluded"),)),
+        evolve(USUAL, jobs=(JobInfo("j", "snapshot-save", "concluded"),)),
         BOTH,
         [(1, "job-id-reused")],
     ),
@@ -245,13 +245,14 @@ CASES = {
     # names and disks
     "a disk twice": (USUAL, BOTH.replace('"disk1"', '"disk1","disk1"'), [(1, "device-twice")]),
     "filter and child": (
-        with_disks(disk("disk0"), disk("disk1", filters=(Layer("top", "throttle"),))),
+        with_disks(disk("disk0"), disk("disk1", filters=(ChainNode("top", "throttle"),))),
         BOTH.replace('"disk1"', '"disk1","top"'),
         [(1, "filter-and-child")],
     ),
     "the node under a filter": (
         with_disks(
-            disk("disk0"), evolve(disk("disk1", filters=(Layer("top", "throttle"),)), root="top")
+            disk("disk0"),
+            evolve(disk("disk1", filters=(ChainNode("top", "throttle"),)), root="top"),
         ),
         f"stop\n{ALONE}\n{TRANSACTION}\ncont",
         [(5, "name-not-root")],
@@ -328,7 +329,7 @@ CASES = {
         [(2, "tag-on-some-disks")],
     ),
     "cont after a failed load": (
-        with_disks(disk("disk0", snapshots=(Snapshot("1", "t", 5),))),
+        with_disks(disk("disk0", snapshots=(SnapshotInfo("1", "t", 5),))),
         "query-block\n" + ALONE.replace("save", "load") + "\ncont",
         [(2, "job-failed"), (5, "cont-after-failed-load")],
     ),

@@ -13,7 +13,7 @@ from planner.errors import (
     UndoIncomplete,
     VmChanged,
 )
-from planner.model.facts import Snapshot
+from planner.model.facts import SnapshotInfo
 from planner.run.actions import AwaitEvent, Returned, Send
 from planner.run.observation import baseline_of, bind
 from planner.run.outcome import Outcome
@@ -547,7 +547,7 @@ def test_an_image_with_two_snapshots_of_the_tag_loses_the_run_s_own():
     program, the_facts = PROGRAMS["monolithic"]
 
     def twice(vm):
-        vm.nodes["disk1"].insert(0, Snapshot("7", "t", date_ns=0))
+        vm.nodes["disk1"].insert(0, SnapshotInfo("7", "t", date_ns=0))
         vm.alive = False
 
     outcome, vm = run(program, the_facts, Strike("query-jobs", before=twice))

@@ -2,25 +2,25 @@
 
 import pytest
 
-from planner.model.facts import Snapshot
-from planner.run.ownership import Attempt, Capture, find_own
+from planner.model.facts import SnapshotInfo
+from planner.run.ownership import CaptureStep, StepOutcome, find_own
 
 AT = 5_000  # microseconds, QEMU's clock, at the step's begin
 
 
 def made(snapshot_id, at_us=AT + 1):
-    return Snapshot(snapshot_id, "t", date_ns=at_us * 1000)
+    return SnapshotInfo(snapshot_id, "t", date_ns=at_us * 1000)
 
 
 def job(attempt, *disks, since=AT):
-    return Capture(disks or ("a",), attempt, atomic=False, since_us=since)
+    return CaptureStep(disks or ("a",), attempt, atomic=False, since_us=since)
 
 
 def cut(attempt, *disks, since=AT):
-    return Capture(disks or ("a", "b"), attempt, atomic=True, since_us=since)
+    return CaptureStep(disks or ("a", "b"), attempt, atomic=True, since_us=since)
 
 
-APPLIED, FAILED, UNKNOWN = Attempt.APPLIED, Attempt.FAILED, Attempt.UNKNOWN
+APPLIED, FAILED, UNKNOWN = StepOutcome.APPLIED, StepOutcome.FAILED, StepOutcome.UNKNOWN
 NEW, OTHER, OLDER = made("1"), made("2"), made("1", AT - 1)
 
 TABLE = {

@@ -8,7 +8,7 @@ from planner.errors import Refused
 from planner.inspect.verifying import verify_on_vm
 from planner.load.load_checks import load_problems, order_load
 from planner.load.load_failure import UNTOUCHED, read_failure
-from planner.model.facts import Bitmap, Job, Layer, QemuVersion
+from planner.model.facts import Bitmap, ChainNode, JobInfo, QemuVersion
 from planner.model.manifest import BackingImage, ManifestPart, PartKind
 from planner.model.request import RunStateAfter
 from tests.unit.build import held, qcow2
@@ -153,7 +153,9 @@ def test_each_thing_that_stops_a_load_is_found_before(changes, code):
 
 def test_all_problems_are_told_at_once():
     """Of every disk and of the VM, in one refusal."""
-    now = with_disk(vm(jobs=(Job("j", "snapshot-save", "running"),)), "disk0", users=("mirror",))
+    now = with_disk(
+        vm(jobs=(JobInfo("j", "snapshot-save", "running"),)), "disk0", users=("mirror",)
+    )
     now = with_disk(now, "disk1", snapshots=())
     found = load(evolve(now, run_state="guest-panicked", machine="q35"))
     assert {
@@ -186,13 +188,13 @@ def test_a_stopped_vm_is_loaded_and_left_stopped_unless_told(state):
 def test_a_job_id_that_is_taken_is_not_used_again():
     """A concluded job of an earlier load may still be there (fact 1)."""
     first = order_load(manifest(), vm(), images(vm())).job_id
-    now = vm(jobs=(Job(first, "snapshot-load", "concluded"),))
+    now = vm(jobs=(JobInfo(first, "snapshot-load", "concluded"),))
     assert order_load(manifest(), now, images(now)).job_id == f"{first}-2"
 
 
 def frozen_vm(top="/vm/o.qcow2"):
     """A VM whose disk1 lies under an overlay."""
-    layer = Layer("disk1", "qcow2", "/vm/disk1.qcow2")
+    layer = ChainNode("disk1", "qcow2", "/vm/disk1.qcow2")
     disk = qcow2("disk1", node="snapplan-x", root="snapplan-x", filename=top, backing=(layer,))
     return vm(snapshot_on("disk0"), disk)
 

@@ -7,7 +7,7 @@ from planner.compile import plan as plan_module
 from planner.compile.designs import Design
 from planner.compile.plan import check_unchanged, compile_request
 from planner.errors import Refused, Violation, VmChanged
-from planner.model.facts import Job
+from planner.model.facts import JobInfo
 from tests.unit.build import codes, plan, two_disks, whole
 
 
@@ -36,7 +36,7 @@ def test_a_program_is_proved_before_it_is_a_plan(monkeypatch, design):
 def left_over(the_plan, status="concluded"):
     """The job that an earlier run of this plan would have left."""
     save = next(step for step in the_plan.program.steps if step.execute == "snapshot-save")
-    return Job(save.arguments["job-id"], "snapshot-save", status)
+    return JobInfo(save.arguments["job-id"], "snapshot-save", status)
 
 
 @pytest.mark.parametrize("design", ["monolithic", "transactional"])
@@ -56,5 +56,5 @@ def test_a_job_left_by_an_earlier_run_is_found_before_the_guest_is_paused(design
 
 def test_another_job_that_has_ended_is_no_obstacle():
     """Only the id that this plan needs counts."""
-    job = Job("somebody-elses", "snapshot-save", "concluded")
+    job = JobInfo("somebody-elses", "snapshot-save", "concluded")
     check_unchanged(plan("auto", two_disks(jobs=(job,))), two_disks(jobs=(job,)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from planner.compile.plan import compile_request
 from planner.errors import BadInput, Problem, Refused
 from planner.inspect.verifying import verify_by_facts
-from planner.model.facts import Layer, Snapshot
+from planner.model.facts import ChainNode, SnapshotInfo
 from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind
 from planner.model.request_text import read_request
@@ -221,17 +221,20 @@ def snapshots_of(*snapshots, other=()):
 @pytest.mark.parametrize(
     ("vm", "finding"),
     [
-        (snapshots_of(Snapshot("1", "t", 5, 9), other=(Snapshot("1", "t", 5),)), "one instant"),
+        (snapshots_of(SnapshotInfo("1", "t", 5, 9), other=(SnapshotInfo("1", "t", 5),)), "one instant"),
         (
-            snapshots_of(Snapshot("1", "t", 5, 9), other=(Snapshot("1", "t", 6),)),
+            snapshots_of(SnapshotInfo("1", "t", 5, 9), other=(SnapshotInfo("1", "t", 6),)),
             "parts of different instants",
         ),
         (
-            snapshots_of(Snapshot("1", "t", 5, 9), other=(Snapshot("1", "t", 5, 9),)),
+            snapshots_of(SnapshotInfo("1", "t", 5, 9), other=(SnapshotInfo("1", "t", 5, 9),)),
             "machine state on several disks",
         ),
-        (snapshots_of(Snapshot("1", "t", 5), Snapshot("2", "t", 5)), "several of that tag on one disk"),
-        (snapshots_of(Snapshot("1", "t", 5)), "disks only"),
+        (
+            snapshots_of(SnapshotInfo("1", "t", 5), SnapshotInfo("2", "t", 5)),
+            "several of that tag on one disk",
+        ),
+        (snapshots_of(SnapshotInfo("1", "t", 5)), "disks only"),
     ],
 )  # fmt: skip
 def test_a_listed_tag_says_what_its_parts_show(vm, finding):
@@ -262,7 +265,7 @@ def recorded(vm, *files):
     return Manifest("t", "monolithic", "", vm.qemu, vm.machine, tuple(parts))
 
 
-WHOLE = snapshots_of(Snapshot("1", "t", 5, 9), other=(Snapshot("1", "t", 5),))
+WHOLE = snapshots_of(SnapshotInfo("1", "t", 5, 9), other=(SnapshotInfo("1", "t", 5),))
 
 
 def test_a_recorded_snapshot_is_complete_while_every_part_is_there():
@@ -270,10 +273,10 @@ def test_a_recorded_snapshot_is_complete_while_every_part_is_there():
     manifest = recorded(WHOLE)
     (whole,) = holdings((manifest,), WHOLE)
     assert (whole.standing, whole.missing, whole.extra) == ("complete", (), ())
-    (lost,) = holdings((manifest,), snapshots_of(Snapshot("1", "t", 5, 9)))
+    (lost,) = holdings((manifest,), snapshots_of(SnapshotInfo("1", "t", 5, 9)))
     assert [part.disk for part in lost.missing] == ["b"]
     assert "missing from" in holdings_text((lost,))
-    swapped = snapshots_of(Snapshot("1", "t", 5, 9), other=(Snapshot("1", "t", 6),))
+    swapped = snapshots_of(SnapshotInfo("1", "t", 5, 9), other=(SnapshotInfo("1", "t", 6),))
     (other,) = holdings((manifest,), swapped)
     assert other.standing == "incomplete"
     assert [disk.name for disk, _ in other.extra] == ["b"]
@@ -323,7 +326,7 @@ def test_a_part_under_an_overlay_is_a_part():
                 disk,
                 filename=f"{disk.filename}.overlay",
                 snapshots=(),
-                backing=(Layer("base", "qcow2", disk.filename),),
+                backing=(ChainNode("base", "qcow2", disk.filename),),
             )
             for disk in WHOLE.disks
         ),

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import CannotConnect
-from planner.model.facts import Bitmap, Layer
+from planner.model.facts import Bitmap, ChainNode
 from planner.model.facts_text import facts_to_plain, read_facts
 from planner.model.replies import jobs_of, run_state_of, snapshots_of
 from planner.run.actions import ErrorReply, NoAnswer
@@ -49,7 +49,7 @@ def test_each_kind_of_disk_is_recognised(version):
     assert set(filtered.names) == {
         "disk1", "disk1-format", "dev1", "/machine/peripheral/dev1/virtio-backend",
     }  # fmt: skip
-    assert disks["disk2"].backing == (Layer("disk2-base", "qcow2", "base.qcow2"),)
+    assert disks["disk2"].backing == (ChainNode("disk2-base", "qcow2", "base.qcow2"),)
     assert disks["disk2"].below == ("disk2-base",)
     assert disks["disk4"].data_file
     assert [name for name, disk in disks.items() if disk.data_file] == ["disk4"]

@@ -6,7 +6,7 @@ from attrs import evolve
 from planner.compile.plan import check_unchanged, expectations
 from planner.compile.resolve import resolve
 from planner.errors import BadInput, Refused, VmChanged
-from planner.model.facts import Bitmap, Disk, Job, Layer, QemuVersion
+from planner.model.facts import Bitmap, ChainNode, Disk, JobInfo, QemuVersion
 from planner.model.request import RunStateAfter
 from tests.unit.build import (
     codes,
@@ -90,7 +90,7 @@ REFUSALS = {
         facts(drive(D)), disks_only(D, "/machine/unattached/x"), {("disk-named-twice", D)},
     ),
     "a backing file": (
-        facts(qcow2(D, backing=(Layer("base", "qcow2"),))), disks_only(D, "base"),
+        facts(qcow2(D, backing=(ChainNode("base", "qcow2"),))), disks_only(D, "base"),
         {("node-below-disk", "base")},
     ),
     "a protocol node": (
@@ -121,7 +121,7 @@ REFUSALS = {
     "no disks at all": (facts(), request("t", "none", {}), {("nothing-to-snapshot", "disks")}),
     "a migration": (facts(qcow2(D), migration="active"), ONE, {("migration-active", "vm")}),
     "a snapshot job": (
-        facts(qcow2(D), jobs=(Job("j", "snapshot-delete", "running"),)), ONE,
+        facts(qcow2(D), jobs=(JobInfo("j", "snapshot-delete", "running"),)), ONE,
         {("snapshot-job-active", "vm")},
     ),
     "migration blockers": (
@@ -168,7 +168,7 @@ FINE = {
     "an unattached disk, not named": (facts(qcow2(D), qcow2("spare", qdev="")), ONE),
     "a busy disk, left out": (facts(qcow2(D), qcow2("b", users=("j",))), whole(D, others="exclude")),
     "blockers, disks only": (facts(qcow2(D), blocked_reasons=("vfio",)), disks_only(D)),
-    "a concluded job": (facts(qcow2(D), jobs=(Job("j", "snapshot-save", "concluded"),)), ONE),
+    "a concluded job": (facts(qcow2(D), jobs=(JobInfo("j", "snapshot-save", "concluded"),)), ONE),
     "a migration that ended": (facts(qcow2(D), migration="completed"), ONE),
     "another tag": (facts(qcow2(D, snapshots=(held("u"),))), ONE),
     "a snapshot whose id is the tag": (facts(qcow2(D, snapshots=(held("u", "t"),))), ONE),
@@ -269,7 +269,7 @@ def test_schema_that_lacks_a_command_refuses_before_anything_runs():
 
 # A plan against the VM of later
 
-BASE = facts(qcow2(D), qcow2("disk1", backing=(Layer("base", "qcow2"),)), vm_uuid="u")
+BASE = facts(qcow2(D), qcow2("disk1", backing=(ChainNode("base", "qcow2"),)), vm_uuid="u")
 PLAN = plan("transactional", BASE)
 
 
@@ -301,7 +301,7 @@ CHANGES = {
     "busy": changed(0, users=("mirror0",)),
     "migration": evolve(BASE, migration="active"),
     "blocked": evolve(BASE, blocked_reasons=("vfio",)),
-    "job": evolve(BASE, jobs=(Job("j", "snapshot-save", "running"),)),
+    "job": evolve(BASE, jobs=(JobInfo("j", "snapshot-save", "running"),)),
     "schema": evolve(BASE, schema=()),
 }
 
@@ -311,7 +311,7 @@ def test_a_vm_that_is_the_same_is_unchanged():
     assert check_unchanged(PLAN, BASE) == PLAN.program.resolution
     later = evolve(
         changed(0, snapshots=(held("u"),)),
-        jobs=(Job("b", "backup", "running"),),
+        jobs=(JobInfo("b", "backup", "running"),),
         live_nodes={"@x": "#block9"},
     )
     resolution = check_unchanged(PLAN, later)

@@ -14,7 +14,7 @@ from planner.load.fresh_qemu import (
     qmp_steps,
     restored_problems,
 )
-from planner.model.facts import QemuVersion, Snapshot
+from planner.model.facts import QemuVersion, SnapshotInfo
 from planner.model.image import Image
 from planner.model.manifest import Manifest, ManifestPart, PartKind
 from planner.present.restore_view import restore_text, restore_to_plain
@@ -49,7 +49,7 @@ def manifest(*parts, **more):
 
 
 def images(**change):
-    disk0 = Image("/vm/disk0.qcow2", "qcow2", MIB, (Snapshot("3", "a", 7),))
+    disk0 = Image("/vm/disk0.qcow2", "qcow2", MIB, (SnapshotInfo("3", "a", 7),))
     frozen = Image("/vm/vars.raw", "raw", MIB)
     found = {"disk0": {disk0.file: disk0}, "vars0": {frozen.file: frozen}}
     return {**found, **change}
@@ -87,7 +87,7 @@ def test_copies_lose_nothing():
 def test_machine_state_inside_an_image():
     """`snapshot-load` reverts the disks itself; a copy keeps all that an image holds."""
     holder = evolve(INTERNAL, vm_state_size_bytes=5)
-    disk0 = Image("/vm/disk0.qcow2", "qcow2", MIB, (Snapshot("3", "a", 7, 5),))
+    disk0 = Image("/vm/disk0.qcow2", "qcow2", MIB, (SnapshotInfo("3", "a", 7, 5),))
     seen = images(disk0={disk0.file: disk0})
     made = plan(manifest(holder, FROZEN), seen)
     assert [disk.how for disk in made.disks] == [Readied.AS_IT_IS, Readied.NEW_OVERLAY]
@@ -132,7 +132,7 @@ def test_what_is_refused():
     assert codes(manifest(evolve(INTERNAL, snapshot_id="4"))) == {"part-missing"}
     assert codes(manifest(evolve(STREAM, file="/s/gone"))) == {"file-missing"}
     holder = evolve(INTERNAL, vm_state_size_bytes=5)
-    over = Image("/vm/disk0.qcow2", "qcow2", MIB, (Snapshot("3", "a", 7, 5),), ("base",))
+    over = Image("/vm/disk0.qcow2", "qcow2", MIB, (SnapshotInfo("3", "a", 7, 5),), ("base",))
     assert codes(manifest(holder), images(disk0={over.file: over}), copies="/n") == {"load-cannot"}
 
 

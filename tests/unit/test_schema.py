@@ -2,7 +2,7 @@
 
 import pytest
 
-from planner.program.schema import COMMANDS, Schema, reachable
+from planner.program.schema import COMMANDS, CommandSchema, reachable
 from tests.unit.build import SCHEMAS
 
 versions = pytest.mark.parametrize("version", list(SCHEMAS))
@@ -15,7 +15,7 @@ def action(**data):
 
 
 def problems(version, execute, arguments):
-    found = Schema.of(SCHEMAS[version]).problems(execute, arguments)
+    found = CommandSchema.of(SCHEMAS[version]).problems(execute, arguments)
     return [(problem.code, problem.subject, problem.message) for problem in found]
 
 
@@ -123,13 +123,13 @@ def test_an_unknown_command_is_lacking(version):
     assert problems(version, "machine-snapshot-internal-sync", {}) == [
         ("command-lacking", "machine-snapshot-internal-sync", "this QEMU has no such command")
     ]
-    assert not Schema.of(SCHEMAS[version]).has_command("str")  # a type is no command
+    assert not CommandSchema.of(SCHEMAS[version]).has_command("str")  # a type is no command
 
 
 def test_a_type_that_the_schema_lacks_is_said_so():
     """Facts from a file may hold half a schema; that is a problem and no traceback."""
     entries = [entry for entry in SCHEMAS["7.2"] if entry["name"] != "str"]
-    found = Schema.of(entries).problems("snapshot-save", SAVE)
+    found = CommandSchema.of(entries).problems("snapshot-save", SAVE)
     assert {problem.message for problem in found} == {"the schema does not say what type 'str' is"}
 
 
@@ -150,7 +150,7 @@ LOOP = {"name": "loop", "meta-type": "alternate", "members": [{"type": "loop"}]}
 )  # fmt: skip
 def test_a_schema_that_cannot_be_read_vouches_for_nothing(entries):
     """Facts from a file may hold anything: the command is refused, with no traceback."""
-    found = Schema.of(entries).problems("snapshot-save", SAVE)
+    found = CommandSchema.of(entries).problems("snapshot-save", SAVE)
     assert [(problem.code, problem.subject) for problem in found] == [
         ("command-lacking", "snapshot-save")
     ]
