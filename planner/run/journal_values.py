@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import fields
+from attrs import fields, has
 
 from planner.model.facts import SnapshotInfo
 from planner.model.strict import strict_converter
@@ -43,9 +43,9 @@ def plain(value: object) -> object:
             return {_MAPPING: [list(pair) for pair in pairs.items()]}
         return pairs
     kind: type[Any] = type(value)
-    if kind in _MARKS:
+    if has(kind):
         body = {each.name: plain(getattr(value, each.name)) for each in fields(kind)}
-        return {_MARKS[kind]: body}
+        return {_MARKS.get(kind, f"${kind.__name__.lower()}"): body}
     raise TypeError(f"a journal holds no {kind.__name__}")
 
 

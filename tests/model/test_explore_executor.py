@@ -19,13 +19,13 @@ from planner.explore.state import ClientPhase
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
 from planner.program.program import Target
-from planner.run.phases import ClientPhase as ExecutorPhase
+from planner.run.phases import Phase
 from planner.run.pump import Pump, ask_facts
 from planner.save.save_machine import SaveMachine
 from planner.semantics import vm_state
 from planner.semantics.construct import DiskDescription
+from tests.crash.faulty_vm import Fault as Strike
 from tests.crash.faulty_vm import FaultyVm
-from tests.crash.faulty_vm import StepFault as Strike
 
 KINDS = (
     "refuse",
@@ -79,9 +79,9 @@ def explorer_ends(design):
     setting = setting_of(program.resolution, instructions_of(program), design, facts, faults=1)
     moves = Moves(setting, Reductions.none())
     words = {
-        ClientPhase.DONE: ExecutorPhase.DONE,
-        ClientPhase.UNDONE: ExecutorPhase.UNDONE,
-        ClientPhase.INCOMPLETE: ExecutorPhase.INCOMPLETE,
+        ClientPhase.DONE: Phase.DONE,
+        ClientPhase.UNDONE: Phase.UNDONE,
+        ClientPhase.INCOMPLETE: Phase.INCOMPLETE,
     }
     seen, waiting, ends = {moves.start()}, [moves.start()], set()
     while waiting:
@@ -116,7 +116,7 @@ def test_executor_undoes_external_parts_wherever_the_explorer_says_that_it_can(c
     for number, step in enumerate(program.steps, start=1):
         for fault in [StepFault.FAILS] if step.target is Target.HOST else list(StepFault):
             outcome = rehearse(program, facts, number, fault).outcome
-            assert (outcome.phase, outcome.left) == (ExecutorPhase.UNDONE, ()), (number, fault)
+            assert (outcome.phase, outcome.left) == (Phase.UNDONE, ()), (number, fault)
 
 
 @pytest.mark.parametrize("design", ["monolithic", "transactional"])
@@ -127,5 +127,5 @@ def test_however_the_executor_ends_the_explorer_has_seen(design):
         phase, parts, running, dead = end
         # after its last command the executor still looks, and can be struck there: what it undoes
         # then is a whole snapshot, which the explorer calls done
-        assert (phase, parts) == (ExecutorPhase.UNDONE, ()), end
+        assert (phase, parts) == (Phase.UNDONE, ()), end
         assert dead or running, end
