@@ -7,7 +7,7 @@ when half of the snapshot is gone.
 
 from __future__ import annotations
 
-from planner.delete.delete_checks import DeleteOrder
+from planner.delete.delete_checks import DeletePlan
 from planner.errors import Problem, Refused, in_order
 from planner.host.evidence import removal_problems
 from planner.inspect.before_writing import unwritable
@@ -50,7 +50,7 @@ async def _is_there(path: str, host: Host) -> bool | None:
         return None
 
 
-async def check_beforehand(order: DeleteOrder, host: Host | None) -> None:
+async def check_beforehand(order: DeletePlan, host: Host | None) -> None:
     """Refuse what would fail part way, or destroy what somebody else needs.
 
     Raises:
@@ -80,7 +80,7 @@ def check_streams(manifest: Manifest) -> None:
         raise Refused(message, problems=problems, code="delete-refused")
 
 
-async def _problem(merge: MergedOverlay, order: DeleteOrder, host: Host) -> Problem | None:
+async def _problem(merge: MergedOverlay, order: DeletePlan, host: Host) -> Problem | None:
     arguments = {
         **merge.for_the_host,
         **merge.evidence,

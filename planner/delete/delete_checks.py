@@ -21,13 +21,13 @@ from planner.parts.merge_checks import MergedOverlay, merge_job, merge_problems,
 from planner.parts.part_checks import part_of
 
 __all__ = [
-    "DeleteOrder",
+    "DeletePlan",
     "DeletedPart",
     "Overlays",
     "foreign_problems",
     "needed_problems",
-    "order_delete",
-    "order_delete_offline",
+    "plan_delete",
+    "plan_delete_offline",
 ]
 
 
@@ -62,7 +62,7 @@ class DeletedPart:
 
 
 @frozen
-class DeleteOrder:
+class DeletePlan:
     """A delete that passed the preflight, with nothing left to decide.
 
     Attributes:
@@ -203,7 +203,7 @@ def _choice_problems(
         yield Problem("host-not-here", part.disk or part.file, words, "run snapplan there")
 
 
-def order_delete(  # noqa: PLR0913 - what a delete is decided on
+def plan_delete(  # noqa: PLR0913 - what a delete is decided on
     manifest: Manifest,
     facts: Facts,
     images: Mapping[str, Mapping[str, Image]],
@@ -212,7 +212,7 @@ def order_delete(  # noqa: PLR0913 - what a delete is decided on
     *,
     files_here: bool = True,
     absent: Collection[str] = (),
-) -> DeleteOrder:
+) -> DeletePlan:
     """Decide a delete on a running VM.
 
     Args:
@@ -255,15 +255,15 @@ def order_delete(  # noqa: PLR0913 - what a delete is decided on
     return _order(manifest, parts, merges, gone, commit=commit)
 
 
-def order_delete_offline(
+def plan_delete_offline(
     manifest: Manifest,
     images: Mapping[str, Mapping[str, Image]],
     others: Sequence[Manifest],
     overlays: Overlays | None = None,
     *,
     absent: Collection[str] = (),
-) -> DeleteOrder:
-    """Decide a delete on image files that no VM has open; see `order_delete`.
+) -> DeletePlan:
+    """Decide a delete on image files that no VM has open; see `plan_delete`.
 
     An image that is gone has taken its part with it, and an overlay that is gone nothing to merge.
     """
@@ -309,9 +309,9 @@ def _order(
     gone: Sequence[str],
     *,
     commit: bool,
-) -> DeleteOrder:
+) -> DeletePlan:
     kept = () if commit else manifest.of_kind(PartKind.OVERLAY)
-    return DeleteOrder(
+    return DeletePlan(
         manifest.tag,
         tuple(parts),
         merges=tuple(merges),

@@ -15,7 +15,7 @@ from typing import cast
 
 from attrs import define, field, frozen
 
-from planner.delete.delete_checks import DeletedPart, DeleteOrder
+from planner.delete.delete_checks import DeletedPart, DeletePlan
 from planner.delete.merging import MERGE_TIMEOUT_S, MergeStage, Merging
 from planner.errors import Problem
 from planner.model.facts import SnapshotInfo
@@ -84,7 +84,7 @@ def _clock_of(told: object) -> int | None:
     return seconds * 1_000_000_000 + ns
 
 
-def _visit_of(order: DeleteOrder) -> RunContext:
+def _visit_of(order: DeletePlan) -> RunContext:
     baseline = Baseline(
         nodes={part.disk: part.node for part in order.parts},
         roots={part.disk: part.root for part in order.parts},
@@ -103,7 +103,7 @@ class DeleteMachine(Machine):
         order: What to delete; it passed the preflight.
     """
 
-    order: DeleteOrder = field(kw_only=True)
+    order: DeletePlan = field(kw_only=True)
     _deleted: list[str] = field(init=False, factory=list)
     _kept: dict[str, str] = field(init=False, factory=dict)
     _merging: Merging = field(init=False)
@@ -114,7 +114,7 @@ class DeleteMachine(Machine):
         self._merging = Merging(merges, self.context, self._ask, self._bring_to)
 
     @classmethod
-    def of(cls, order: DeleteOrder) -> DeleteMachine:
+    def of(cls, order: DeletePlan) -> DeleteMachine:
         """A delete of this order."""
         return cls(_visit_of(order), order=order)
 

@@ -29,7 +29,7 @@ from planner.program.resolution import Settings
 from planner.program.schema import CommandSchema
 from planner.program.settings import settings_for
 
-__all__ = ["LoadOrder", "LoadedPart", "load_problems", "order_load"]
+__all__ = ["LoadPlan", "LoadedPart", "load_problems", "plan_load"]
 
 _LOADABLE = ("restore-vm", "prelaunch")
 """Run states beside running and paused that a load leads out of: after a load that failed (fact 18),
@@ -58,7 +58,7 @@ class LoadedPart:
 
 
 @frozen
-class LoadOrder:
+class LoadPlan:
     """A load that passed the preflight, with nothing left to decide.
 
     Attributes:
@@ -199,7 +199,7 @@ def _disk_problems(disk: Disk, file: str, tag: str) -> Iterator[Problem]:
             )
 
 
-def order_load(  # noqa: PLR0913, PLR0917 - what it depends on
+def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
     manifest: Manifest,
     facts: Facts,
     images: Mapping[str, Mapping[str, Image]],
@@ -207,7 +207,7 @@ def order_load(  # noqa: PLR0913, PLR0917 - what it depends on
     files: Mapping[str, FileRecord] = NO_FILES,
     accepted: Accepted = NOTHING_ACCEPTED,
     saved: Mapping[str, FoundFile] | None = None,
-) -> LoadOrder:
+) -> LoadPlan:
     """Decide a load; see `load_problems`.
 
     Raises:
@@ -234,7 +234,7 @@ def order_load(  # noqa: PLR0913, PLR0917 - what it depends on
     before = "running" if facts.run_state == "running" else "paused"
     minds = (facts.qemu.major, facts.qemu.minor) >= _MINDS_ERRORS_SINCE
     after = before if run_state_after is RunStateAfter.AS_BEFORE else run_state_after.value
-    return LoadOrder(
+    return LoadPlan(
         tag=manifest.tag,
         job_id=_free_job_id(manifest, facts),
         vmstate=vmstate,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from attrs import define, field, frozen
 
 from planner.errors import Problem
-from planner.load.load_checks import LoadOrder
+from planner.load.load_checks import LoadPlan
 from planner.load.load_failure import UNTOUCHED, Reverted, everything_perhaps
 from planner.run.actions import Tell
 from planner.run.machine import Flow, Gone, Machine, Silent
@@ -53,7 +53,7 @@ class EndingLoad(Machine):
         order: What to load; it passed the preflight.
     """
 
-    order: LoadOrder = field(kw_only=True)
+    order: LoadPlan = field(kw_only=True)
     _unknown: bool = field(init=False, default=False)
     _loaded: bool = field(init=False, default=False)
     _reverted: Reverted = field(init=False, default=UNTOUCHED)

@@ -13,7 +13,7 @@ import re
 from attrs import frozen
 
 from planner.errors import Problem
-from planner.load.load_checks import LoadOrder
+from planner.load.load_checks import LoadPlan
 
 __all__ = ["UNTOUCHED", "Reverted", "everything_perhaps", "read_failure"]
 
@@ -68,7 +68,7 @@ class Reverted:
         """Whether all is as before the load."""
         return not (self.surely or self.perhaps or self.machine_lost)
 
-    def problems(self, order: LoadOrder) -> tuple[Problem, ...]:
+    def problems(self, order: LoadPlan) -> tuple[Problem, ...]:
         """The truth about each disk."""
         if self.nothing:
             return ()
@@ -93,12 +93,12 @@ class Reverted:
 UNTOUCHED = Reverted()
 
 
-def everything_perhaps(order: LoadOrder) -> Reverted:
+def everything_perhaps(order: LoadPlan) -> Reverted:
     """What has to be taken for true where nothing is known."""
     return Reverted(perhaps=tuple(part.disk for part in order.parts), machine_lost=True)
 
 
-def read_failure(error: str, order: LoadOrder) -> Reverted:
+def read_failure(error: str, order: LoadPlan) -> Reverted:
     """What a load that failed with these words has done."""
     if any(words.fullmatch(error) for words in _CHECKS):
         return UNTOUCHED
@@ -112,7 +112,7 @@ def read_failure(error: str, order: LoadOrder) -> Reverted:
     return everything_perhaps(order)
 
 
-def _up_to(name: str, why: str, order: LoadOrder) -> Reverted:
+def _up_to(name: str, why: str, order: LoadPlan) -> Reverted:
     places = [number for number, part in enumerate(order.parts) if name in part.names]
     if len(places) != 1:
         return everything_perhaps(order)

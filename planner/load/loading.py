@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from attrs import define, field
 
 from planner.errors import InternalError
-from planner.load.load_checks import LoadedPart, LoadOrder
+from planner.load.load_checks import LoadedPart, LoadPlan
 from planner.load.load_ending import EndingLoad, LoadOutcome
 from planner.load.load_failure import UNTOUCHED, everything_perhaps, read_failure
 from planner.model.facts import SnapshotInfo
@@ -52,7 +52,7 @@ LOAD_TIMEOUT_S = 3600.0
 _SNAPSHOT_JOBS = ("snapshot-save", "snapshot-load", "snapshot-delete")
 
 
-def _visit_of(order: LoadOrder) -> RunContext:
+def _visit_of(order: LoadPlan) -> RunContext:
     baseline = Baseline(
         nodes={part.disk: part.node for part in order.parts},
         roots={},
@@ -74,7 +74,7 @@ class LoadMachine(EndingLoad):
     deadline_s: float = field(kw_only=True, default=LOAD_TIMEOUT_S)
 
     @classmethod
-    def of(cls, order: LoadOrder, deadline_s: float | None = None) -> LoadMachine:
+    def of(cls, order: LoadPlan, deadline_s: float | None = None) -> LoadMachine:
         """A load of this order."""
         return cls(_visit_of(order), order=order, deadline_s=deadline_s or LOAD_TIMEOUT_S)
 

@@ -35,7 +35,7 @@ from planner.load.fresh_qemu import (
     qmp_steps,
     reading_settings,
 )
-from planner.load.load_checks import order_load
+from planner.load.load_checks import plan_load
 from planner.load.loading import LoadMachine
 from planner.load.started import started_problems
 from planner.model.facts import Facts
@@ -283,7 +283,7 @@ async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
 ) -> str:
     images = images_of_vm(facts, await ask_images(backend))
     left_out = look_at_left_out(plan.manifest)
-    order = order_load(expected(plan), facts, images, wanted, left_out, plan.accepted)
+    order = plan_load(expected(plan), facts, images, wanted, left_out, plan.accepted)
     machine = LoadMachine.of(order, deadline_s)
     outcome = await Pump(machine, backend, reporter=reporter).run()
     outcome.raise_failure()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from planner.compile.plan import Plan, compile_request
-from planner.load.load_checks import LoadOrder
+from planner.load.load_checks import LoadPlan
 from planner.model.facts import Facts
 from planner.model.manifest import Manifest, PartKind
 from planner.model.outside import outside_of
@@ -71,7 +71,7 @@ def keeping_pump(
     )
 
 
-def after_keeping(order: LoadOrder, tag: str) -> LoadOrder:
+def after_keeping(order: LoadPlan, tag: str) -> LoadPlan:
     """The load on the VM that the snapshot of what was there has stopped.
 
     Args:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from planner.delete.delete_checks import DeleteOrder
+from planner.delete.delete_checks import DeletePlan
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION
 
 __all__ = ["delete_text", "delete_to_plain", "intent_text"]
 
 
-def intent_text(order: DeleteOrder) -> str:
+def intent_text(order: DeletePlan) -> str:
     """What a delete is about to do, in a sentence without its full stop."""
     what = []
     if order.parts:
@@ -23,7 +23,7 @@ def intent_text(order: DeleteOrder) -> str:
     return "; ".join(what) or "no part is left of it"
 
 
-def delete_text(order: DeleteOrder) -> str:
+def delete_text(order: DeletePlan) -> str:
     """What was deleted."""
     lines = [f"Snapshot {order.tag!r} is deleted."]
     lines += [f"  {part.disk}: snapshot {part.snapshot_id} of {part.file}" for part in order.parts]
@@ -34,7 +34,7 @@ def delete_text(order: DeleteOrder) -> str:
     return as_lines(lines)
 
 
-def delete_to_plain(order: DeleteOrder) -> dict[str, object]:
+def delete_to_plain(order: DeletePlan) -> dict[str, object]:
     """What `delete_text` says, as plain values."""
     return {
         "format-version": FORMAT_VERSION,

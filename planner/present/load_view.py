@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.load.load_checks import LoadOrder
+from planner.load.load_checks import LoadPlan
 from planner.model.manifest import Manifest, ManifestPart
 from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.visible import as_lines
@@ -12,7 +12,7 @@ from planner.run.outcome import Outcome
 __all__ = ["load_text", "load_to_plain", "reverted_text", "reverted_to_plain"]
 
 
-def load_text(order: LoadOrder, outcome: Outcome) -> str:
+def load_text(order: LoadPlan, outcome: Outcome) -> str:
     """What was loaded, and how the VM is now."""
     parts = [(p.disk, p.snapshot_id, f"{p.vm_clock_ns / 1e9:.9f} s") for p in order.parts]
     lines = [
@@ -25,7 +25,7 @@ def load_text(order: LoadOrder, outcome: Outcome) -> str:
     return as_lines(lines)
 
 
-def load_to_plain(order: LoadOrder, outcome: Outcome) -> dict[str, object]:
+def load_to_plain(order: LoadPlan, outcome: Outcome) -> dict[str, object]:
     """What `load_text` says, as plain values."""
     return {
         "format-version": FORMAT_VERSION,

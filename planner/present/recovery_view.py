@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, problem_to_plain
 from planner.recover.recovery import Pending, Recovered
-from planner.recover.replay import ReplayedOrder
+from planner.recover.replay import ReplayedPlan
 from planner.run.actions import Action, Send
 from planner.run.outcome import Outcome
 from planner.run.phases import Phase
@@ -77,7 +77,7 @@ def recovered_text(recovered: Sequence[Recovered]) -> str:
 
 def _recovered_line(recovered: Recovered) -> str:
     tag, outcome = recovered.replayed.tag, recovered.outcome
-    if isinstance(recovered.replayed, ReplayedOrder):
+    if isinstance(recovered.replayed, ReplayedPlan):
         return _order_line(recovered.replayed, outcome)
     if outcome.phase is Phase.DONE:
         return f"Snapshot {tag!r} is complete. Manifest: {recovered.manifest}"
@@ -85,7 +85,7 @@ def _recovered_line(recovered: Recovered) -> str:
     return f"Snapshot {tag!r} is undone: {undone}. The VM is {outcome.run_state}."
 
 
-def _order_line(replayed: ReplayedOrder, outcome: Outcome) -> str:
+def _order_line(replayed: ReplayedPlan, outcome: Outcome) -> str:
     state = f" The VM is {outcome.run_state}." if outcome.run_state else ""
     if outcome.phase is Phase.DONE:
         done = "loaded" if replayed.what.startswith("load") else "deleted"

@@ -17,7 +17,7 @@ from planner.errors import CannotConnect, OutcomeUnknown, Problem
 from planner.host.file_locks import is_locked
 from planner.host.processes import Process, boot_id, lives, open_files, qemu_process
 from planner.model.facts import Facts, SnapshotInfo
-from planner.recover.replay import Replayed, ReplayedOrder
+from planner.recover.replay import Replayed, ReplayedPlan
 from planner.run.journal import Header, Intent, Journal
 from planner.run.ports import Backend, CommandRefused, ConnectionLost, Event, Images, NoReply
 from planner.store.instance import Instance
@@ -31,7 +31,7 @@ _STATE = "It is as the interrupted run left it; nothing was touched."
 
 def check_gone(
     journal: Journal,
-    replayed: Replayed | ReplayedOrder,
+    replayed: Replayed | ReplayedPlan,
     held: Collection[str] = (),
     met: Instance | None = None,
 ) -> None:
@@ -91,10 +91,10 @@ def _process(header: Header) -> Process | None:
     return qemu_process(None, threads, sorted(writable_files(header)))
 
 
-def _touched(header: Header, replayed: Replayed | ReplayedOrder) -> set[str]:
+def _touched(header: Header, replayed: Replayed | ReplayedPlan) -> set[str]:
     """The images that an offline repair may write to or remove."""
     files = header.baseline.filenames
-    if isinstance(replayed, ReplayedOrder):
+    if isinstance(replayed, ReplayedPlan):
         return {file for file in files.values() if file}
     resolution = replayed.plan.program.resolution
     parts = {files.get(part.disk, "") for part in resolution.internal}

@@ -9,44 +9,50 @@ import cattrs
 from cattrs import Converter
 from cattrs.errors import ClassValidationError
 
-from planner.delete.delete_checks import DeletedPart, DeleteOrder
+from planner.delete.delete_checks import DeletedPart, DeletePlan
 from planner.delete.deleting import DeleteMachine
 from planner.errors import BadInput, Problem
-from planner.load.load_checks import LoadedPart, LoadOrder
+from planner.load.load_checks import LoadedPart, LoadPlan
 from planner.load.loading import LoadMachine
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.parts.merge_checks import MergedOverlay
 from planner.program.resolution import Settings
 from planner.run.machine import Machine
 
-__all__ = ["FORMATS", "Order", "machine_of", "order_from_plain", "order_to_plain"]
+__all__ = [
+    "FORMATS",
+    "JournaledPlan",
+    "machine_of",
+    "journaled_plan_from_plain",
+    "journaled_plan_to_plain",
+]
 
 FORMAT_VERSION = 1
-FORMATS: dict[str, type[Any]] = {"snapplan-load": LoadOrder, "snapplan-delete": DeleteOrder}
+FORMATS: dict[str, type[Any]] = {"snapplan-load": LoadPlan, "snapplan-delete": DeletePlan}
 
-Order = LoadOrder | DeleteOrder
+JournaledPlan = LoadPlan | DeletePlan
 
 
 def _converter() -> Converter:
     converter = strict_converter()
-    for kind in (LoadedPart, Settings, DeletedPart, MergedOverlay, DeleteOrder):
+    for kind in (LoadedPart, Settings, DeletedPart, MergedOverlay, DeletePlan):
         write_with_hyphens(converter, kind)
-    write_with_hyphens(converter, LoadOrder, seldom=("settings", "minds_errors", "forgets_error"))
+    write_with_hyphens(converter, LoadPlan, seldom=("settings", "minds_errors", "forgets_error"))
     return converter
 
 
 _CONVERTER = _converter()
 
 
-def order_to_plain(order: Order) -> dict[str, object]:
+def journaled_plan_to_plain(order: JournaledPlan) -> dict[str, object]:
     """An order as plain values."""
     name = next(name for name, kind in FORMATS.items() if type(order) is kind)
     body: dict[str, object] = _CONVERTER.unstructure(order)
     return {"format": name, "format-version": FORMAT_VERSION, **body}
 
 
-def order_from_plain(value: Mapping[str, object], source: str) -> Order:
-    """The order that `order_to_plain` was given.
+def journaled_plan_from_plain(value: Mapping[str, object], source: str) -> JournaledPlan:
+    """The order that `journaled_plan_to_plain` was given.
 
     Raises:
         BadInput: It is none.
@@ -56,7 +62,7 @@ def order_from_plain(value: Mapping[str, object], source: str) -> Order:
     if kind is None or value.get("format-version") != FORMAT_VERSION:
         raise _malformed(source, "it is no order of a load or a delete")
     try:
-        order: Order = _CONVERTER.structure(body, kind)
+        order: JournaledPlan = _CONVERTER.structure(body, kind)
     except (ClassValidationError, RecursionError) as error:
         words = (
             "; ".join(cattrs.transform_error(error)[:3])
@@ -72,8 +78,8 @@ def _malformed(source: str, why: str) -> BadInput:
     return BadInput(f"{source} cannot be used: {why}", problems=(problem,), code=problem.code)
 
 
-def machine_of(order: Order, deadline_s: float | None = None) -> Machine:
+def machine_of(order: JournaledPlan, deadline_s: float | None = None) -> Machine:
     """A machine for an order; from the same order and answers it asks for the same actions."""
-    if isinstance(order, LoadOrder):
+    if isinstance(order, LoadPlan):
         return LoadMachine.of(order, deadline_s)
     return DeleteMachine.of(order)

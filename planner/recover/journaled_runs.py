@@ -14,7 +14,7 @@ from pathlib import Path
 
 from attrs import evolve
 
-from planner.delete.delete_checks import DeleteOrder
+from planner.delete.delete_checks import DeletePlan
 from planner.delete.deleting import DELETION
 from planner.errors import BadInput, Problem, Refused
 from planner.host.files import remove_file
@@ -22,8 +22,8 @@ from planner.host.processes import boot_id
 from planner.load.loading import LoadMachine
 from planner.model.facts import Facts
 from planner.model.facts_text import facts_to_plain
-from planner.recover.journaled_plans import Order, machine_of, order_to_plain
-from planner.recover.replay import ReplayedOrder
+from planner.recover.journaled_plans import JournaledPlan, journaled_plan_to_plain, machine_of
+from planner.recover.replay import ReplayedPlan
 from planner.run.actions import Action, HostDo, NoAnswer, NotSent, RepairImage, Response, Send
 from planner.run.journal import Header, changes_something, journal_line
 from planner.run.outcome import Outcome
@@ -43,7 +43,7 @@ _WHY = "snapplan ended before the answer was there"
 def begin_order(  # noqa: PLR0913 - what a header says
     vm: VmStore,
     identity: VmIdentity,
-    order: Order,
+    order: JournaledPlan,
     facts: Facts,
     *,
     instance: Instance,
@@ -67,7 +67,7 @@ def begin_order(  # noqa: PLR0913 - what a header says
         socket=instance.socket,
         boot=boot_id(),
         started_ns=started_ns,
-        plan=order_to_plain(order),
+        plan=journaled_plan_to_plain(order),
         facts=facts_to_plain(evolve(facts, schema=())),
         baseline=machine_of(order).context.baseline,
         deadline_s=deadline_s,
@@ -80,13 +80,13 @@ def begin_order(  # noqa: PLR0913 - what a header says
         raise Refused(message, problems=(problem,), code=problem.code) from failed
 
 
-def settle_order(order: Order, outcome: Outcome, journal: JournalFile | None) -> None:
+def settle_order(order: JournaledPlan, outcome: Outcome, journal: JournalFile | None) -> None:
     """Forget a deleted snapshot's manifest, then the journal, unless what became of it is unknown.
 
     Raises:
         BadInput: All parts are deleted, and the manifest cannot be removed (``store-unwritable``).
     """
-    if isinstance(order, DeleteOrder) and outcome.phase is Phase.DONE and order.manifest_file:
+    if isinstance(order, DeletePlan) and outcome.phase is Phase.DONE and order.manifest_file:
         _forget(Path(order.manifest_file))
     if journal is None:
         return
@@ -114,7 +114,7 @@ def _forget(path: Path) -> None:
 
 
 async def recover_order(  # noqa: PLR0913 - each is a port of its own
-    replayed: ReplayedOrder,
+    replayed: ReplayedPlan,
     file: JournalFile,
     number: int,
     *,

@@ -10,12 +10,12 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from planner.delete.delete_checks import DeleteOrder
+from planner.delete.delete_checks import DeletePlan
 from planner.errors import Problem, Refused, SnapplanError
 from planner.model.facts_text import facts_from_plain
 from planner.model.manifest import Manifest
 from planner.recover.recovery import Pending, pending_runs
-from planner.recover.replay import Replayed, ReplayedOrder
+from planner.recover.replay import Replayed, ReplayedPlan
 from planner.run.leftovers import files_of
 from planner.store.store import Store, VmStore
 
@@ -73,7 +73,7 @@ def _files_of(pending: Pending) -> Iterator[str]:
     replayed = pending.replayed
     if isinstance(replayed, Replayed):
         yield from files_of(replayed.plan.program)
-    elif isinstance(replayed, ReplayedOrder) and isinstance(replayed.order, DeleteOrder):
+    elif isinstance(replayed, ReplayedPlan) and isinstance(replayed.order, DeletePlan):
         yield from replayed.order.streams
         yield from (merge.overlay_file for merge in replayed.order.merges)
 

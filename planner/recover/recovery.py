@@ -20,7 +20,7 @@ from attrs import frozen
 from planner.errors import BadInput, Problem, SnapplanError, VmChanged
 from planner.model.facts import Facts
 from planner.recover.journaled_runs import recover_order
-from planner.recover.replay import Replayed, ReplayedOrder, replay
+from planner.recover.replay import Replayed, ReplayedPlan, replay
 from planner.run.actions import (
     Action,
     AwaitEvent,
@@ -80,7 +80,7 @@ class Pending:
     vm: VmStore
     path: Path
     journal: Journal | None = None
-    replayed: Replayed | ReplayedOrder | None = None
+    replayed: Replayed | ReplayedPlan | None = None
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -145,7 +145,7 @@ class Recovered:
         manifest: Its manifest, where it is done.
     """
 
-    replayed: Replayed | ReplayedOrder
+    replayed: Replayed | ReplayedPlan
     outcome: Outcome
     manifest: Path | None
 
@@ -192,7 +192,7 @@ async def _recover(
     if journal is None or replayed is None:
         text = f"{pending.path} cannot be used"
         raise BadInput(text, problems=pending.problems, code="journal-unusable")
-    if isinstance(replayed, ReplayedOrder):
+    if isinstance(replayed, ReplayedPlan):
         file = _reopen(pending.path, journal)
         number = len(journal.records) + 1
         outcome = await recover_order(

@@ -9,10 +9,14 @@ from attrs import frozen
 from planner.compile.plan import Plan
 from planner.compile.plan_text import read_plan
 from planner.errors import BadInput, Problem
-from planner.load.load_checks import LoadOrder
 from planner.model.facts import Facts
 from planner.model.facts_text import facts_from_plain
-from planner.recover.journaled_plans import FORMATS, Order, machine_of, order_from_plain
+from planner.recover.journaled_plans import (
+    FORMATS,
+    JournaledPlan,
+    journaled_plan_from_plain,
+    machine_of,
+)
 from planner.run.actions import Action
 from planner.run.journal import Again, Intent, Journal, Record, Result
 from planner.run.journal_values import plain
@@ -20,7 +24,7 @@ from planner.run.machine import Machine
 from planner.run.outcome import Outcome
 from planner.save.save_machine import SaveMachine
 
-__all__ = ["Replayed", "ReplayedOrder", "replay"]
+__all__ = ["Replayed", "ReplayedPlan", "replay"]
 
 
 @frozen
@@ -53,10 +57,10 @@ class Replayed:
 
 
 @frozen
-class ReplayedOrder:
+class ReplayedPlan:
     """Where a load or a delete stands; the attributes are those of `Replayed`."""
 
-    order: Order
+    order: JournaledPlan
     machine: Machine
     action: Action | Outcome
     unknown: bool = False
@@ -69,10 +73,10 @@ class ReplayedOrder:
     @property
     def what(self) -> str:
         """What runs, in words."""
-        return f"{'load' if isinstance(self.order, LoadOrder) else 'delete'} {self.tag!r}"
+        return f"{'load' if isinstance(self.order, LoadPlan) else 'delete'} {self.tag!r}"
 
 
-def replay(journal: Journal, source: str = "journal") -> Replayed | ReplayedOrder:
+def replay(journal: Journal, source: str = "journal") -> Replayed | ReplayedPlan:
     """Replay a journal.
 
     Raises:
@@ -82,9 +86,9 @@ def replay(journal: Journal, source: str = "journal") -> Replayed | ReplayedOrde
     """
     header = journal.header
     if header.plan.get("format") in FORMATS:
-        order = order_from_plain(header.plan, source)
+        order = journaled_plan_from_plain(header.plan, source)
         driven = machine_of(order, header.deadline_s)
-        return ReplayedOrder(order, driven, *_walk(driven, journal, source))
+        return ReplayedPlan(order, driven, *_walk(driven, journal, source))
     plan = read_plan(json.dumps(header.plan), source)
     facts = facts_from_plain(dict(header.facts), source)
     machine = SaveMachine.of(plan.program, header.baseline, header.deadline_s)

@@ -8,10 +8,10 @@ from attrs import evolve, field, frozen
 
 from planner.delete.before_delete import absent_files, check_beforehand, check_streams
 from planner.delete.delete_checks import (
-    DeleteOrder,
+    DeletePlan,
     Overlays,
-    order_delete,
-    order_delete_offline,
+    plan_delete,
+    plan_delete_offline,
 )
 from planner.delete.deleting import DeleteMachine
 from planner.errors import Refused
@@ -51,7 +51,7 @@ class Deleted:
         outcome: How it ended; `Outcome.raise_failure` raises what a failure amounts to.
     """
 
-    order: DeleteOrder
+    order: DeletePlan
     outcome: Outcome
 
 
@@ -82,7 +82,7 @@ async def delete(context: Context, source: str, overlays: Overlays | None = None
             images = images_of_vm(facts, await ask_images(backend))
             others = vm.manifests().found
             _refuse_restored(found, overlays)
-            order = order_delete(
+            order = plan_delete(
                 *(found.manifest, facts, images, others, overlays),
                 files_here=backend.host is not None,
                 absent=await absent_files(found.manifest, backend.host),
@@ -124,7 +124,7 @@ async def delete_offline(
 
 async def _decide_offline(
     first: FoundManifest, vm: VmStore | None, offline: Offline, overlays: Overlays | None
-) -> tuple[DeleteOrder, object]:
+) -> tuple[DeletePlan, object]:
     found = read_again(first)
     check_images_free(offline.store, found.manifest, vm)
     absent = await absent_files(found.manifest, offline.host)
@@ -134,7 +134,7 @@ async def _decide_offline(
         raise Refused(message, problems=unreadable, code=unreadable[0].code)
     others = () if vm is None else vm.manifests().found
     _refuse_restored(found, overlays)
-    order = order_delete_offline(found.manifest, images, others, overlays, absent=absent)
+    order = plan_delete_offline(found.manifest, images, others, overlays, absent=absent)
     await check_beforehand(order, offline.host)
     check_streams(found.manifest)
     order = evolve(order, manifest_file=str(found.path.resolve()))
@@ -150,7 +150,7 @@ class _Decided:
         facts: The VM as it was decided on; what does not change the order may change.
     """
 
-    order: DeleteOrder
+    order: DeletePlan
     facts: Facts = field(eq=False)
 
 
@@ -174,7 +174,7 @@ class _Hands:
     journal: JournalFile | None = None
 
 
-async def _delete(order: DeleteOrder, hands: _Hands, context: Context | Offline) -> Deleted:
+async def _delete(order: DeletePlan, hands: _Hands, context: Context | Offline) -> Deleted:
     pump = Pump(
         DeleteMachine.of(order),
         hands.backend,
@@ -192,6 +192,6 @@ async def _delete(order: DeleteOrder, hands: _Hands, context: Context | Offline)
     return await context.awaiting(work(), pump.interrupt)
 
 
-def _question(order: DeleteOrder) -> Question:
+def _question(order: DeletePlan) -> Question:
     what = intent_text(order)
     return Question(order.tag, what, f"{what}. Go on?", "add --yes")

@@ -9,7 +9,7 @@ from planner.errors import Problem, Refused
 from planner.host.evidence import look_at_files
 from planner.host.left_out import look_at_left_out
 from planner.inspect.verifying import ask_images
-from planner.load.load_checks import LoadOrder, order_load
+from planner.load.load_checks import LoadPlan, plan_load
 from planner.load.loading import LoadMachine, LoadOutcome
 from planner.load.qemu_log import QemuLog, with_log
 from planner.load.reverting import offline_commands
@@ -66,7 +66,7 @@ class Loaded:
         outcome: How it ended; `Outcome.raise_failure` raises what a failure amounts to.
     """
 
-    order: LoadOrder
+    order: LoadPlan
     outcome: Outcome
 
 
@@ -106,14 +106,14 @@ async def load(context: Context, source: str, wish: LoadWish | None = None) -> L
         return await _run(context, met, vm, order, plan, facts, wish)
 
 
-async def _decide(context: Context, manifest: Manifest, facts: Facts, wish: LoadWish) -> LoadOrder:
+async def _decide(context: Context, manifest: Manifest, facts: Facts, wish: LoadWish) -> LoadPlan:
     backend = context.backend
     images = images_of_vm(facts, await ask_images(backend))
     local = backend.images is not None
     left_out = look_at_left_out(manifest, local=local)
     saved = look_at_files(manifest) if local else {}
     after, accepted = wish.run_state_after, wish.accepted
-    return order_load(manifest, facts, images, after, left_out, accepted, saved)
+    return plan_load(manifest, facts, images, after, left_out, accepted, saved)
 
 
 def _keeping(vm: VmStore, manifest: Manifest, facts: Facts, wish: LoadWish) -> Plan | None:
@@ -129,7 +129,7 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
     context: Context,
     met: Met,
     vm: VmStore,
-    order: LoadOrder,
+    order: LoadPlan,
     plan: Plan | None,
     facts: Facts,
     wish: LoadWish,

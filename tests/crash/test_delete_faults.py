@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from planner.delete.delete_checks import order_delete, order_delete_offline
+from planner.delete.delete_checks import plan_delete, plan_delete_offline
 from planner.delete.deleting import DeleteMachine
 from planner.inspect.offline import images_of_files
 from planner.model.image import Image
@@ -35,7 +35,7 @@ def held(vm, manifest, tag):
 
 def delete(vm, manifest, **kill):
     facts, images = asyncio.run(survey(vm))
-    order = order_delete(manifest, facts, images, [])
+    order = plan_delete(manifest, facts, images, [])
     run = Run(lambda: DeleteMachine.of(order), vm, **kill)
     return run, run.end()
 
@@ -64,7 +64,7 @@ def again(vm, manifest, others):
     if vm.state.died:
         images, problems = asyncio.run(images_of_files(manifest, Files(vm)))
         assert problems == ()
-        order = order_delete_offline(manifest, images, [])
+        order = plan_delete_offline(manifest, images, [])
         outcome = Run(lambda: DeleteMachine.of(order), vm).end()
     else:
         _, outcome = delete(vm, manifest)

@@ -15,7 +15,7 @@ import pytest
 from attrs import evolve
 
 from planner.delete.before_delete import absent_files, check_beforehand
-from planner.delete.delete_checks import Overlays, order_delete, order_delete_offline
+from planner.delete.delete_checks import Overlays, plan_delete, plan_delete_offline
 from planner.delete.deleting import DeleteMachine
 from planner.errors import Refused
 from planner.inspect.verifying import ask_images
@@ -85,13 +85,13 @@ async def delete(vm, folder):
     absent = await absent_files(manifest, host)
     if vm.state.died:
         images = await _look(vm, manifest)
-        order = order_delete_offline(manifest, images, [], Overlays.COMMIT, absent=absent)
+        order = plan_delete_offline(manifest, images, [], Overlays.COMMIT, absent=absent)
     else:
         vm.armed = False
         await vm.connect(1.0)
         facts = await ask_facts(vm)
         images = images_of_vm(facts, await ask_images(vm))
-        order = order_delete(manifest, facts, images, [], Overlays.COMMIT, absent=absent)
+        order = plan_delete(manifest, facts, images, [], Overlays.COMMIT, absent=absent)
     await check_beforehand(order, host)
     order = evolve(order, manifest_file=str(store.manifest_path(TAG)))
     journal = (

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from planner.load.load_checks import order_load
+from planner.load.load_checks import plan_load
 from planner.load.loading import LoadMachine
 from planner.model.request import RunStateAfter
 from planner.run.phases import Phase
@@ -26,7 +26,7 @@ SAMPLED = [
 def prepared(before, after, kinds=("qcow2", "qcow2"), version="7.2"):
     vm, manifest = make_vm(kinds, before, version)
     facts, images = asyncio.run(survey(vm))
-    order = order_load(manifest, facts, images, after)
+    order = plan_load(manifest, facts, images, after)
     return vm, order
 
 

@@ -13,10 +13,10 @@ import pytest
 from backends.qemu import connect
 from planner.compare.measuring import Measuring
 from planner.compile.plan import compile_request
-from planner.delete.delete_checks import order_delete
+from planner.delete.delete_checks import plan_delete
 from planner.delete.deleting import DeleteMachine
 from planner.inspect.verifying import ask_images
-from planner.load.load_checks import order_load
+from planner.load.load_checks import plan_load
 from planner.load.loading import LoadMachine
 from planner.model.manifest_text import read_manifest
 from planner.model.request import RunStateAfter
@@ -85,9 +85,9 @@ async def ordered(link, manifest, kind, reporter=None, backend=None):
     facts = await ask_facts(link)
     images = images_of_vm(facts, await ask_images(link))
     if kind == "load":
-        machine = LoadMachine.of(order_load(recorded, facts, images, RunStateAfter.AS_BEFORE))
+        machine = LoadMachine.of(plan_load(recorded, facts, images, RunStateAfter.AS_BEFORE))
     else:
-        machine = DeleteMachine.of(order_delete(recorded, facts, images, (), None, files_here=True))
+        machine = DeleteMachine.of(plan_delete(recorded, facts, images, (), None, files_here=True))
     return await Pump(machine, backend or link, reporter=reporter).run()
 
 

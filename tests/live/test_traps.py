@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from planner.inspect.verifying import ask_images
-from planner.load.load_checks import order_load
+from planner.load.load_checks import plan_load
 from planner.load.loading import LoadMachine
 from planner.model.manifest_text import read_manifest
 from planner.parts.part_image import images_of_vm
@@ -151,7 +151,7 @@ def meddled(vm, manifest, meddle):
         try:
             facts = await ask_facts(link)
             images = images_of_vm(facts, await ask_images(link))
-            order = order_load(manifest, facts, images)
+            order = plan_load(manifest, facts, images)
             return await Pump(LoadMachine.of(order), link, images=link.images).run()
         finally:
             await link.close()

@@ -7,7 +7,7 @@ from attrs import evolve
 
 from planner.compile.plan import compile_request
 from planner.compile.plan_text import plan_to_text, read_plan
-from planner.load.load_checks import LoadedPart, LoadOrder
+from planner.load.load_checks import LoadedPart, LoadPlan
 from planner.load.load_failure import read_failure
 from planner.verify.proof import violations
 from tests.unit.build import facts, qcow2, whole
@@ -73,6 +73,6 @@ def test_a_program_without_one_of_these_steps_is_no_proved_one(design, number, r
 def test_a_load_that_was_refused_because_of_multifd_has_touched_nothing():
     """QEMU 11.1 looks at it first: the guest is let run again."""
     part = LoadedPart("disk0", "disk0", "1", 5, ("disk0",))
-    order = LoadOrder("a", "j", "disk0", (part,), "running", "running")
+    order = LoadPlan("a", "j", "disk0", (part,), "running", "running")
     assert read_failure("Snapshots are not compatible with multifd", order).nothing
     assert not read_failure("Error -22 while loading VM state", order).nothing

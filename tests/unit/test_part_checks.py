@@ -3,10 +3,10 @@
 import pytest
 from attrs import evolve
 
-from planner.delete.delete_checks import Overlays, order_delete
+from planner.delete.delete_checks import Overlays, plan_delete
 from planner.errors import Refused
 from planner.inspect.verifying import verify_on_vm
-from planner.load.load_checks import load_problems, order_load
+from planner.load.load_checks import load_problems, plan_load
 from planner.load.load_failure import UNTOUCHED, read_failure
 from planner.model.facts import Bitmap, ChainNode, JobInfo, QemuVersion
 from planner.model.manifest import BackingImage, ManifestPart, PartKind
@@ -28,7 +28,7 @@ def load(now, recorded=None):
 
 def delete(now, recorded=None, others=(), overlays=None):
     try:
-        order_delete(recorded or manifest(), now, images(now), others, overlays)
+        plan_delete(recorded or manifest(), now, images(now), others, overlays)
     except Refused as refused:
         return codes(refused.problems)
     return set()
@@ -38,7 +38,7 @@ def test_a_whole_snapshot_passes_everything():
     """Nothing is found, and the orders name each part with its live node."""
     now = vm()
     assert verify(now) == load(now) == delete(now) == set()
-    order = order_load(manifest(), now, images(now))
+    order = plan_load(manifest(), now, images(now))
     assert [(p.disk, p.snapshot_id) for p in order.parts] == [("disk0", "2"), ("disk1", "2")]
     assert (order.vmstate, order.run_state_before, order.run_state_after) == (
         "disk0",
@@ -179,17 +179,17 @@ def test_a_tag_that_qemu_cannot_load_is_refused(tag):
 def test_a_stopped_vm_is_loaded_and_left_stopped_unless_told(state):
     """Also the one that somebody's failed load left behind."""
     now = evolve(vm(), run_state=state)
-    order = order_load(manifest(), now, images(now))
+    order = plan_load(manifest(), now, images(now))
     assert (order.run_state_before, order.run_state_after) == ("paused", "paused")
-    order = order_load(manifest(), now, images(now), RunStateAfter.RUNNING)
+    order = plan_load(manifest(), now, images(now), RunStateAfter.RUNNING)
     assert order.run_state_after == "running"
 
 
 def test_a_job_id_that_is_taken_is_not_used_again():
     """A concluded job of an earlier load may still be there (fact 1)."""
-    first = order_load(manifest(), vm(), images(vm())).job_id
+    first = plan_load(manifest(), vm(), images(vm())).job_id
     now = vm(jobs=(JobInfo(first, "snapshot-load", "concluded"),))
-    assert order_load(manifest(), now, images(now)).job_id == f"{first}-2"
+    assert plan_load(manifest(), now, images(now)).job_id == f"{first}-2"
 
 
 def frozen_vm(top="/vm/o.qcow2"):
@@ -295,7 +295,7 @@ BOTH_LOST = (("disk0", "disk1"), (), True)
 )
 def test_what_a_failed_load_has_done_is_read_at_its_worst(words, surely, perhaps, lost):
     """Only QEMU's own words say how far it came; unknown ones are taken for the worst."""
-    order = order_load(manifest(), vm(), images(vm()))
+    order = plan_load(manifest(), vm(), images(vm()))
     found = read_failure(words, order)
     assert (found.surely, found.perhaps, found.machine_lost) == (surely, perhaps, lost)
     assert found.nothing == (found == UNTOUCHED)

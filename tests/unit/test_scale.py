@@ -7,7 +7,7 @@ from attrs import evolve
 
 from planner.collect.garbage import look_in_store
 from planner.collect.unneeded import OrphanKind, find_orphans
-from planner.delete.delete_checks import needed_problems, order_delete
+from planner.delete.delete_checks import needed_problems, plan_delete
 from planner.delete.deleting import DELETION, DeleteMachine
 from planner.inspect.verifying import verify_images
 from planner.model.image import Image
@@ -103,7 +103,7 @@ def deleted(count, *strikes, told=None):
     """A delete of a snapshot on so many disks: the VM, and how it ended."""
     before = named_images(facts(*(snapshot_on(f"disk{number}") for number in range(count))))
     recorded = manifest(before, parts=tuple(part(disk) for disk in before.disks))
-    machine = DeleteMachine.of(order_delete(recorded, before, images_of_vm(before, {}), [recorded]))
+    machine = DeleteMachine.of(plan_delete(recorded, before, images_of_vm(before, {}), [recorded]))
     vm = FakeVm.of(before, *strikes)
     action = machine.start()
     while not isinstance(action, Outcome):

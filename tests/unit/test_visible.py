@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from planner.cli.guarded import Guarded, unguarded
 from planner.collect.unneeded import find_orphans
-from planner.delete.delete_checks import Overlays, order_delete
+from planner.delete.delete_checks import Overlays, plan_delete
 from planner.errors import Problem, Refused
 from planner.parts.holdings import holdings
 from planner.present.delete_view import delete_text, intent_text
@@ -110,7 +110,7 @@ def shown(name):
     of = named(name)
     recorded = record(of, name)
     problem = Problem("code", f"subject {name}", f"message {name}", f"remedy {name}")
-    order = order_delete(recorded, of, images(of), (), Overlays.KEEP)
+    order = plan_delete(recorded, of, images(of), (), Overlays.KEEP)
     gone = evolve(recorded, tag="other", parts=(evolve(recorded.parts[0], snapshot_id="99"),))
     return {
         "list": holdings_text(holdings((recorded,), of, findings={recorded.tag: [problem]}), [problem]),
