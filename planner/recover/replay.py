@@ -9,6 +9,7 @@ from attrs import frozen
 from planner.compile.plan import Plan
 from planner.compile.plan_text import read_plan
 from planner.errors import BadInput, Problem
+from planner.load.load_checks import LoadPlan
 from planner.model.facts import Facts
 from planner.model.facts_text import facts_from_plain
 from planner.recover.journaled_plans import (
