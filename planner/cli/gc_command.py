@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 
 import click
 
-from backends.images import QemuImages
+from planner.cli.asking import context_of, offline_of
 from planner.cli.common import (
     connected,
     json_option,
@@ -16,19 +16,15 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
-from planner.cli.stopping import stopped_by_signals
-from planner.collect.garbage import (
-    Garbage,
-    collect_in_store,
-    collect_on_vm,
-    look_in_store,
-    look_on_vm,
-)
-from planner.collect.unneeded import Orphan
+from planner.cli.reporter import TerminalReporter
 from planner.present.gc_view import orphans_text, orphans_to_plain
 from planner.store.store import Store
+from planner.verbs.collect import Collected, collect, look_for_garbage
+from planner.verbs.context import Context, Offline
 
 __all__ = ["command"]
+
+_Verb = Callable[[Context | Offline], Awaitable[Collected]]
 
 
 @click.command("gc")
@@ -42,65 +38,33 @@ def command(*, vm: str | None, yes: bool, store: Store, as_json: bool) -> None:
     With --vm that VM's manifests, disks and folders are looked at; without it those of every VM of the
     store whose images nobody has open. What is not provably snapplan's is shown and left alone.
     """
-    if yes:
-        _tell(_collect(vm, store), removed=True, as_json=as_json)
-        return
-    found = _look(vm, store)
-    agreed = _agreed(_orphans(found), as_json=as_json)
-    if agreed:
-        found = _collect(vm, store, found)
-    _tell(found, removed=agreed, as_json=as_json)
+    found = _do(collect if yes else look_for_garbage, vm, store)
+    if not yes and _agreed(found, as_json=as_json):
+        found = _do(lambda context: collect(context, found), vm, store)
+    if as_json:
+        print_json(orphans_to_plain(found.orphans, removed=found.removed))
+    else:
+        click.echo(orphans_text(found.orphans, removed=found.removed))
 
 
-def _look(vm: str | None, store: Store) -> Sequence[Garbage]:
-    if not vm:
-        return run(look_in_store(store, QemuImages()))
-    return [
-        run(
-            connected(
-                vm, lambda link: look_on_vm(link, vm, store, files_here=link.images is not None)
+def _do(verb: _Verb, vm: str | None, store: Store) -> Collected:
+    with TerminalReporter() as reporter:
+
+        async def work() -> Collected:
+            if not vm:
+                return await verb(offline_of(store, reporter))
+            return await connected(
+                vm, lambda backend: verb(context_of(backend, store, vm, reporter))
             )
-        )
-    ]
+
+        return run(work())
 
 
-def _collect(
-    vm: str | None, store: Store, agreed: Sequence[Garbage] | None = None
-) -> Sequence[Garbage]:
-    """Remove it; what is being removed when a signal comes is removed, which is short."""
-    if not vm:
-        return run(stopped_by_signals(collect_in_store(store, QemuImages(), agreed), _go_on))
-    only = None if agreed is None else agreed[0]
-    collecting = connected(
-        vm,
-        lambda link: collect_on_vm(
-            link, vm, store, files_here=link.images is not None, agreed=only
-        ),
-    )
-    return [run(stopped_by_signals(collecting, _go_on))]
-
-
-def _go_on() -> None:
-    """Nothing of it is undone, and the rest does not take long."""
-
-
-def _orphans(garbage: Sequence[Garbage]) -> tuple[Orphan, ...]:
-    return tuple(orphan for each in garbage for orphan in each.orphans)
-
-
-def _agreed(orphans: Sequence[Orphan], *, as_json: bool) -> bool:
+def _agreed(found: Collected, *, as_json: bool) -> bool:
     """Whether somebody says that what can be removed is to be removed."""
-    if not any(orphan.removable for orphan in orphans):
+    if not found.removable:
         return False
     if not sys.stdin.isatty() or as_json:
         return False  # it is said what would be removed, and that is all
-    click.echo(orphans_text(orphans, removed=False), err=True)
+    click.echo(orphans_text(found.orphans, removed=False), err=True)
     return click.confirm("Remove what can be removed?", err=True)
-
-
-def _tell(garbage: Sequence[Garbage], *, removed: bool, as_json: bool) -> None:
-    orphans = _orphans(garbage)
-    if as_json:
-        print_json(orphans_to_plain(orphans, removed=removed))
-    else:
-        click.echo(orphans_text(orphans, removed=removed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import click
@@ -17,21 +16,20 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.reporter import TerminalReporter
-from planner.errors import BadInput, CannotConnect, Problem
+from planner.errors import CannotConnect
 from planner.present.recovery_view import (
     pending_text,
     pending_to_plain,
     recovered_text,
     recovered_to_plain,
 )
-from planner.recover.forgetting import forget_run
 from planner.recover.recovery import (
     Pending,
     Recovered,
     pending_runs,
 )
-from planner.store.store import Store, absolute_address
-from planner.verbs.recover import recover, recover_unreachable
+from planner.store.store import Store
+from planner.verbs.recover import forget, pending_at, recover, recover_unreachable
 
 __all__ = ["command"]
 
@@ -41,24 +39,24 @@ __all__ = ["command"]
 @store_option
 @click.option(
     "--forget",
+    "gives_up",
     is_flag=True,
     help="Remove the journals of the VM's unfinished runs, and touch nothing else.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before journals are removed.")
 @json_option
-def command(*, vm: str | None, store: Store, forget: bool, yes: bool, as_json: bool) -> None:
+def command(*, vm: str | None, store: Store, gives_up: bool, yes: bool, as_json: bool) -> None:
     """Finish or undo what an interrupted run left.
 
     Without --vm it says what is pending and touches nothing.  A run is finished where all its steps
     had been done, else it is undone; where QEMU is gone, in its images.
     """
-    pending = pending_runs(store)
-    if not vm and forget:
+    if not vm and gives_up:
         raise click.UsageError("give --vm ADDR with --forget")
     if not vm:
-        _show(pending, as_json=as_json)
-    elif forget:
-        _forget([each for each in pending if each.address == absolute_address(vm)], yes=yes)
+        _show(pending_runs(store), as_json=as_json)
+    elif gives_up:
+        _forget(vm, store, yes=yes)
     else:
         with TerminalReporter() as reporter:
             recovered = run(_recover(vm, store, reporter))
@@ -82,21 +80,12 @@ def _tell(recovered: Sequence[Recovered], *, as_json: bool) -> None:
         click.echo(recovered_text(recovered))
 
 
-def _forget(pending: Sequence[Pending], *, yes: bool) -> None:
+def _forget(address: str, store: Store, *, yes: bool) -> None:
     """Give up recovery: somebody has put the VM in order by hand."""
-    if not pending:
-        click.echo("nothing to forget")
-        return
-    click.echo(pending_text(pending))
-    if not yes and not sys.stdin.isatty():
-        problem = Problem(
-            "confirmation-missing", "recover", "this gives the runs up for good", "add --yes"
-        )
-        raise BadInput(str(problem), problems=(problem,), code=problem.code)
-    if not yes:
-        click.confirm("Give these runs up for good?", abort=True, err=True)
-    for each in pending:
-        forget_run(each)
+    pending = pending_at(store, address)
+    click.echo(pending_text(pending) if pending else "nothing to forget")
+    with TerminalReporter() as reporter:
+        forget(offline_of(store, reporter, yes=yes), pending)
 
 
 async def _recover(address: str, store: Store, reporter: TerminalReporter) -> list[Recovered]:

@@ -1,10 +1,7 @@
-"""Collects garbage: looks for it and removes it under one lock, and what is removed was looked at there.
-
-A person may be asked in between, for as long as that takes; the lock is not held meanwhile, so that a
-save at night does not fail because of a forgotten terminal.  What the answer is about is looked at again
-under the lock that it is removed under: where some of it is no garbage any more, nothing is removed.
+"""Garbage of one VM: what no snapshot needs, found and removed under a lock that somebody else holds.
 
 An unfinished run may still need what looks like garbage; where there is one, nothing is removable.
+`planner.verbs.collect` has the order: look, ask, look again, remove.
 """
 
 from __future__ import annotations
@@ -27,10 +24,16 @@ from planner.parts.part_image import images_of_vm
 from planner.run.consent import changed_while_asked
 from planner.run.ports import Backend, CommandRefused, ConnectionLost, NoReply
 from planner.run.pump import ask_facts
-from planner.store.meeting import meet
-from planner.store.store import Store, VmStore
+from planner.store.store import VmStore
 
-__all__ = ["Garbage", "collect_in_store", "collect_on_vm", "look_in_store", "look_on_vm"]
+__all__ = [
+    "Garbage",
+    "agreed_to",
+    "garbage_of_files",
+    "garbage_of_vm",
+    "remove_files",
+    "remove_snapshots",
+]
 
 _TIMEOUT_S = 60.0
 
@@ -55,86 +58,12 @@ class Garbage:
         return tuple(orphan for orphan in self.orphans if orphan.removable)
 
 
-async def look_on_vm(backend: Backend, address: str, store: Store, *, files_here: bool) -> Garbage:
-    """What no snapshot of a running VM needs any more; nothing is changed.
-
-    Args:
-        backend: Connected to the VM.
-        address: Where.
-        store: Where its manifests are.
-        files_here: Whether the VM's files are this machine's.
-    """
-    met = await meet(backend, store, address)
-    with met.locked() as vm:
-        return await _on_vm(backend, vm, files_here=files_here)
-
-
-async def collect_on_vm(
-    backend: Backend,
-    address: str,
-    store: Store,
-    *,
-    files_here: bool,
-    agreed: Garbage | None = None,
-) -> Garbage:
-    """Remove it.
-
-    Args:
-        backend: Connected to the VM.
-        address: Where.
-        store: Where its manifests are.
-        files_here: Whether the VM's files are this machine's.
-        agreed: What somebody agreed to; None: to whatever is found.
-
-    Returns:
-        What was found, and removed where it is removable.
+def agreed_to(now: Garbage, agreed: Garbage | None) -> Garbage:
+    """What was agreed to, if all of it is garbage still; what has come since is left alone.
 
     Raises:
-        Refused: What was agreed to is not garbage any more (``changed-while-asked``).
-        BadInput: A file cannot be removed (``file-left``, ``store-unwritable``).
-        RunFailed: A snapshot cannot be deleted (``part-left``).
+        Refused: Some of it is garbage no longer (``changed-while-asked``).
     """
-    met = await meet(backend, store, address)
-    with met.locked() as vm:
-        if agreed is not None and agreed.vm != vm:
-            raise changed_while_asked(address)  # another VM listens there now
-        now = _only(await _on_vm(backend, vm, files_here=files_here), agreed)
-        _remove_files(now)
-        for orphan in now.removable:
-            if orphan.kind is OrphanKind.SNAPSHOT_MEASURED:
-                await _remove_snapshot(backend, orphan, now.roots[orphan.subject])
-        return now
-
-
-async def look_in_store(store: Store, images: OfflineImages) -> tuple[Garbage, ...]:
-    """What no snapshot of any VM of the store needs, where nobody has its images open."""
-    return tuple([await _looked(vm, images) for vm in store.vms()])
-
-
-async def _looked(vm: VmStore, images: OfflineImages) -> Garbage:
-    with vm.locked():
-        return await _of_files(vm, images)
-
-
-async def collect_in_store(
-    store: Store, images: OfflineImages, agreed: Sequence[Garbage] | None = None
-) -> tuple[Garbage, ...]:
-    """Remove it, one VM after the other; see `collect_on_vm`."""
-    wanted = None if agreed is None else {each.vm: each for each in agreed}
-    collected = []
-    for vm in store.vms():
-        if wanted is not None and vm not in wanted:
-            continue  # it was not there when somebody was asked
-        with vm.locked():
-            found = await _of_files(vm, images)
-            now = _only(found, None if wanted is None else wanted[vm])
-            _remove_files(now)
-            collected.append(now)
-    return tuple(collected)
-
-
-def _only(now: Garbage, agreed: Garbage | None) -> Garbage:
-    """What was agreed to, if all of it is garbage still; what has come since is left alone."""
     if agreed is None:
         return now
     still = set(now.removable)
@@ -144,13 +73,16 @@ def _only(now: Garbage, agreed: Garbage | None) -> Garbage:
     return evolve(now, orphans=agreed.orphans)
 
 
-async def _on_vm(backend: Backend, vm: VmStore, *, files_here: bool) -> Garbage:
+async def garbage_of_vm(backend: Backend, vm: VmStore) -> Garbage:
+    """What no snapshot of a running VM needs any more; the VM is asked questions only."""
     facts = await ask_facts(backend)
     images = images_of_vm(facts, await ask_images(backend))
+    files_here = backend.images is not None
     return _garbage(vm, vm.manifests().found, images, facts, files_here=files_here)
 
 
-async def _of_files(vm: VmStore, images: OfflineImages) -> Garbage:
+async def garbage_of_files(vm: VmStore, images: OfflineImages) -> Garbage:
+    """The same of a VM that does not run, by its files; of images that somebody has open, nothing."""
     found: dict[str, dict[str, Image]] = {}
     once = LookedAtOnce(images)
     manifests = vm.manifests().found
@@ -191,7 +123,12 @@ def _needed_by_a_run(orphan: Orphan) -> Orphan:
     return evolve(orphan, removable=False, message=message)
 
 
-def _remove_files(garbage: Garbage) -> None:
+def remove_files(garbage: Garbage) -> None:
+    """Remove manifests that have no part left, and files that were never finished.
+
+    Raises:
+        BadInput: One cannot be removed (``file-left``, ``store-unwritable``).
+    """
     for orphan in garbage.removable:
         if orphan.kind is OrphanKind.MANIFEST_EMPTY:
             garbage.vm.delete(orphan.tag)
@@ -206,6 +143,17 @@ def _remove(path: Path) -> None:
         why = error.strerror or str(error)
         problem = Problem("file-left", str(path), f"it cannot be removed: {why}")
         raise BadInput(str(problem), problems=(problem,), code=problem.code) from error
+
+
+async def remove_snapshots(backend: Backend, garbage: Garbage) -> None:
+    """Delete what a measurement left in the disks of a running VM, by id and name.
+
+    Raises:
+        RunFailed: One cannot be deleted (``part-left``); the guest was not touched.
+    """
+    for orphan in garbage.removable:
+        if orphan.kind is OrphanKind.SNAPSHOT_MEASURED:
+            await _remove_snapshot(backend, orphan, garbage.roots[orphan.subject])
 
 
 async def _remove_snapshot(backend: Backend, orphan: Orphan, root: str) -> None:

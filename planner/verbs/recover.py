@@ -1,4 +1,7 @@
-"""Recover: finishes or undoes what an interrupted run left, in its QEMU or in its images."""
+"""Recover: finishes or undoes what an interrupted run left, in its QEMU or in its images.
+
+Or gives it up: what somebody has put in order by hand is nobody's unfinished run any more.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from attrs import frozen
 
 from planner.errors import CannotConnect, Problem
+from planner.recover.forgetting import forget_run
 from planner.recover.gone import GoneVm, ImagesOfAnother, check_gone, refuse_unknown
 from planner.recover.recovery import (
     Link,
@@ -22,10 +26,10 @@ from planner.run.reporting import telling
 from planner.store.instance import files_of
 from planner.store.meeting import Met, Sameness, is_of, meet, sameness
 from planner.store.process_locks import locked_names
-from planner.store.store import absolute_address
-from planner.verbs.context import Awaiting, Context, Offline
+from planner.store.store import Store, absolute_address
+from planner.verbs.context import Awaiting, Context, Offline, Question
 
-__all__ = ["recover", "recover_unreachable"]
+__all__ = ["forget", "pending_at", "recover", "recover_unreachable"]
 
 
 async def recover(context: Context) -> list[Recovered]:
@@ -67,7 +71,7 @@ async def recover_unreachable(
         CannotConnect: That is no sign that its QEMU is gone, or nothing is pending; nothing is touched.
         Refused: Nothing proves that its QEMU is gone.
     """
-    there = _at(address, pending_runs(offline.store))
+    there = pending_at(offline.store, address)
     if not there:
         raise error
     if error.code != "nobody-listens" or not there[0].address.startswith("/"):
@@ -80,6 +84,31 @@ async def recover_unreachable(
 
     how = _How(gone, (), offline.reporter, offline.awaiting)
     return [done for each in there for done in await _one(each, how)]
+
+
+def pending_at(store: Store, address: str) -> list[Pending]:
+    """The unfinished runs of the VM that was at an address."""
+    return _at(address, pending_runs(store))
+
+
+def forget(offline: Offline, shown: Sequence[Pending]) -> None:
+    """Give runs up for good: their journals go, and what they left stays as it is.
+
+    Args:
+        offline: The store, and who is asked.
+        shown: The runs, as somebody was shown them; one that has ended meanwhile is no error.
+
+    Raises:
+        BadInput: Nobody could be asked (``confirmation-missing``), or a journal cannot be removed.
+        Refused: Another snapplan is at work on the VM (``vm-locked``), or has been meanwhile
+            (``changed-while-asked``).
+    """
+    if not shown:
+        return
+    loss = "this gives the runs up for good"
+    offline.consent(Question("recover", loss, "Give these runs up for good?", "add --yes"))
+    for each in shown:
+        forget_run(each)
 
 
 def _at(address: str, pending: Sequence[Pending]) -> list[Pending]:

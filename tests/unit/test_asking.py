@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from planner.collect.garbage import collect_in_store, look_in_store
 from planner.collect.unneeded import OrphanKind
 from planner.errors import Refused
 from planner.model.image import Image
@@ -13,6 +12,8 @@ from planner.recover.recovery import pending_run
 from planner.run.consent import decide_and_ask
 from planner.run.ports import NoReply
 from planner.store.store import Store
+from planner.verbs.collect import collect, look_for_garbage
+from planner.verbs.context import Offline
 from tests.unit.journals import recorded_run
 from tests.unit.snapshots import TAG, manifest
 
@@ -38,8 +39,8 @@ def share(tmp_path):
     return vm
 
 
-def store_of(share):
-    return Store(share.folder.parent)
+def files_of(share, *, in_use=False):
+    return Offline(Store(share.folder.parent), NoParts(in_use=in_use), host=None)
 
 
 def decided(decisions, *, asked):
@@ -66,21 +67,21 @@ def test_what_was_asked_about_is_decided_again():
 
 def test_gc_removes_what_was_agreed_to_and_only_while_it_is_garbage(share):
     """An image in use at the second look says nothing any more, so its manifest stays."""
-    (found,) = asyncio.run(look_in_store(store_of(share), NoParts()))
+    found = asyncio.run(look_for_garbage(files_of(share)))
     assert [each.kind for each in found.removable] == [OrphanKind.MANIFEST_EMPTY]
     with pytest.raises(Refused) as refused:
-        asyncio.run(collect_in_store(store_of(share), NoParts(in_use=True), [found]))
+        asyncio.run(collect(files_of(share, in_use=True), found))
     assert refused.value.code == "changed-while-asked"
     assert share.manifest(TAG) is not None
-    asyncio.run(collect_in_store(store_of(share), NoParts(), [found]))
+    asyncio.run(collect(files_of(share), found))
     assert share.manifest(TAG) is None
 
 
 def test_what_came_after_the_question_is_left(share):
     """Somebody agreed to one manifest; another that is empty by now was not asked about."""
-    (found,) = asyncio.run(look_in_store(store_of(share), NoParts()))
+    found = asyncio.run(look_for_garbage(files_of(share)))
     share.write(manifest(tag="later"))
-    asyncio.run(collect_in_store(store_of(share), NoParts(), [found]))
+    asyncio.run(collect(files_of(share), found))
     assert [each.tag for each in share.manifests().found] == ["later"]
 
 
@@ -88,7 +89,7 @@ def test_gc_removes_nothing_while_a_run_is_unfinished(share):
     """What recovery may still need is shown, with the way out."""
     share.journals.mkdir()
     (share.journals / "run.journal").write_text(recorded_run("transactional"))
-    (found,) = asyncio.run(collect_in_store(store_of(share), NoParts()))
+    found = asyncio.run(collect(files_of(share)))
     assert found.removable == ()
     assert "snapplan recover" in found.orphans[0].message
     assert share.manifest(TAG) is not None

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 from attrs import evolve
 
-from planner.collect.garbage import look_in_store
 from planner.collect.unneeded import OrphanKind, find_orphans
 from planner.delete.delete_checks import needed_problems, plan_delete
 from planner.delete.deleting import DELETION, DeleteMachine
@@ -16,6 +15,8 @@ from planner.parts.part_image import images_of_vm
 from planner.run.outcome import Outcome
 from planner.run.phases import Phase
 from planner.store.store import Store
+from planner.verbs.collect import look_for_garbage
+from planner.verbs.context import Offline
 from tests.unit.build import facts, held, qcow2
 from tests.unit.fake_vm import LATE, FakeVm, Strike, named_images
 from tests.unit.snapshots import TAG, manifest, part, snapshot_on
@@ -70,11 +71,11 @@ def test_gc_looks_at_each_image_once(tmp_path):
     for each in made:
         share.write(each)
     images = Counted(vm.disks[0].snapshots)
-    (found,) = asyncio.run(look_in_store(Store(tmp_path), images))
+    found = asyncio.run(look_for_garbage(Offline(Store(tmp_path), images, None)))
     assert sorted(images.looks) == sorted(disk.filename for disk in vm.disks)
     assert found.orphans == ()
     empty = Counted(())
-    (found,) = asyncio.run(look_in_store(Store(tmp_path), empty))
+    found = asyncio.run(look_for_garbage(Offline(Store(tmp_path), empty, None)))
     assert [each.kind for each in found.orphans] == [OrphanKind.MANIFEST_EMPTY] * 100
     assert len(empty.looks) == 2
 
