@@ -16,7 +16,6 @@ from planner.cli.common import (
     read_file,
     vm_option,
 )
-from planner.cli.design_files import find_design
 from planner.compile.designs import DESIGNS
 from planner.compile.plan import compile_request
 from planner.compile.plan_text import FORMAT, read_plan
@@ -40,6 +39,7 @@ from planner.present.trace_view import (
 )
 from planner.present.words import error_text
 from planner.program.resolution import Resolution
+from planner.verbs.design_files import find_design
 
 __all__ = ["command"]
 

@@ -13,13 +13,13 @@ from planner.cli.common import (
     vm_option,
     write_file,
 )
-from planner.cli.design_files import find_design
 from planner.compile.designs import AUTO, DESIGNS
 from planner.compile.plan import compile_request
 from planner.compile.plan_text import plan_to_plain, plan_to_text
 from planner.errors import Problem, Refused
 from planner.model.request_text import read_request
 from planner.present.plan_view import plan_text
+from planner.verbs.design_files import find_design
 
 __all__ = ["check_design", "command", "design_option"]
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import TracebackType
 
 from attrs import define, field
-from platformdirs import user_state_dir
 from qemu.qmp import QMPClient
 
 from backends.borrowed import borrow
 from backends.guest_agent import GuestAgent
 from planner.errors import InternalError
+from planner.library.stores import Folder, store_at
 from planner.library.vm import Vm
 from planner.run.ports import Backend
 from planner.store.finding import find_backend
@@ -25,7 +24,7 @@ __all__ = ["Attachment", "attach"]
 def attach(
     qmp: str | Path | QMPClient | Backend,
     *,
-    store: str | Path | None = None,
+    store: Folder = None,
     backend: str = "",
     address: str = "",
 ) -> Attachment:
@@ -48,9 +47,7 @@ def attach(
         CannotConnect: Nobody answers there, or not in QMP.
         BadInput: The address or the backend's name is not usable.
     """
-    chosen = store or os.environ.get("SNAPPLAN_STORE")
-    folder = Path(chosen or user_state_dir("snapplan", appauthor=False))
-    return Attachment(qmp, Store(folder), backend, address)
+    return Attachment(qmp, store_at(store), backend, address)
 
 
 @define

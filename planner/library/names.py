@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from planner.collect.unneeded import Orphan
+from planner.compare.comparison import DesignReport
 from planner.compile.plan import Plan
 from planner.delete.delete_checks import Overlays
 from planner.errors import (
@@ -18,11 +20,13 @@ from planner.errors import (
     Violation,
     VmChanged,
 )
+from planner.inspect.inspecting import Inspection
 from planner.library.attaching import Attachment, attach
 from planner.library.progress import Progress
+from planner.library.stores import collect, forget, pending, recover
 from planner.library.vm import Snapshot, Vm
 from planner.model.facts import Facts
-from planner.model.manifest import ManifestPart
+from planner.model.manifest import Manifest, ManifestPart
 from planner.model.request import (
     Capture,
     Exclude,
@@ -39,8 +43,11 @@ from planner.model.request import (
 )
 from planner.parts.holdings import Standing
 from planner.present.verdict_view import Verdict
+from planner.recover.recovery import Pending, Recovered
+from planner.run.outcome import Outcome
 from planner.run.ports import Backend
 from planner.store.store import Store
+from planner.verbs.collect import Collected
 
 __all__ = [
     "Attachment",
@@ -48,24 +55,32 @@ __all__ = [
     "BadInput",
     "CannotConnect",
     "Capture",
+    "Collected",
+    "DesignReport",
     "Exclude",
     "ExistingTag",
     "External",
     "ExternalMachineState",
     "Facts",
     "FreezeFilesystems",
+    "Inspection",
     "Internal",
     "InternalError",
     "InternalMachineState",
     "Interrupted",
+    "Manifest",
     "ManifestPart",
     "NoMachineState",
+    "Orphan",
     "Others",
+    "Outcome",
     "OutcomeUnknown",
     "Overlays",
+    "Pending",
     "Plan",
     "Problem",
     "Progress",
+    "Recovered",
     "Refused",
     "Request",
     "RunFailed",
@@ -80,4 +95,8 @@ __all__ = [
     "Vm",
     "VmChanged",
     "attach",
+    "collect",
+    "forget",
+    "pending",
+    "recover",
 ]

@@ -23,29 +23,33 @@ from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 
+from planner.compare.comparison import DesignReport
 from planner.compile.designs import AUTO
 from planner.compile.plan import Plan
 from planner.delete.delete_checks import Overlays
+from planner.inspect.inspecting import Inspection
+from planner.library import stores
 from planner.library.attaching import Attachment as AsyncAttachment
 from planner.library.attaching import attach as attach_async
 from planner.library.progress import OnProgress
+from planner.library.stores import Folder
 from planner.library.vm import Snapshot as AsyncSnapshot
 from planner.library.vm import Vm as AsyncVm
-from planner.model.facts import Facts
 from planner.model.manifest import Manifest, ManifestPart
 from planner.model.request import Request, RunStateAfter
 from planner.parts.holdings import Standing
 from planner.present.verdict_view import Verdict
 from planner.recover.recovery import Recovered
 from planner.run.outcome import Outcome
+from planner.verbs.collect import Collected
 
-__all__ = ["Attachment", "Snapshot", "Vm", "attach"]
+__all__ = ["Attachment", "Snapshot", "Vm", "attach", "collect", "recover"]
 
 _Result = TypeVar("_Result")
 
 
 def attach(
-    qmp: str | Path, *, store: str | Path | None = None, backend: str = "", address: str = ""
+    qmp: str | Path, *, store: Folder = None, backend: str = "", address: str = ""
 ) -> Attachment:
     """Attach to a VM, for as long as a ``with`` lasts; see `snapplan.attach`.
 
@@ -57,6 +61,26 @@ def attach(
         address: What is recorded as the VM's address; empty: `qmp`.
     """
     return Attachment(attach_async(qmp, store=store, backend=backend, address=address))
+
+
+def recover(
+    address: str | Path, *, store: Folder = None, on_progress: OnProgress | None = None
+) -> tuple[Recovered, ...]:
+    """Finish or undo what an interrupted run left on a VM; see `snapplan.recover`."""
+    return _once(stores.recover(address, store=store, on_progress=on_progress))
+
+
+def collect(store: Folder = None, *, dry_run: bool = False) -> Collected:
+    """Remove what no snapshot of any VM of a store needs; see `snapplan.collect`."""
+    return _once(stores.collect(store, dry_run=dry_run))
+
+
+def _once(work: Coroutine[Any, Any, _Result]) -> _Result:
+    loop = _Loop()
+    try:
+        return loop.do(work)
+    finally:
+        loop.end()
 
 
 async def _started(work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
@@ -135,13 +159,36 @@ class Vm:
     _vm: AsyncVm
     _loop: _Loop = field(repr=False)
 
-    def inspect(self) -> Facts:
-        """Ask the VM what it is."""
+    def inspect(self) -> Inspection:
+        """Ask the VM what it is, and what each of its disks can do."""
         return self._loop.do(self._vm.inspect())
 
     def plan(self, what: str | Request, *, design: str = AUTO) -> Plan:
         """Compile a request into a proved plan; the VM is asked questions only."""
         return self._loop.do(self._vm.plan(what, design=design))
+
+    def compare(
+        self,
+        what: str | Request,
+        *,
+        designs: Iterable[str] = (),
+        measure: bool = False,
+        streams_to: str = "",
+        on_progress: OnProgress | None = None,
+    ) -> tuple[DesignReport, ...]:
+        """Compare designs for a request: what each sends, pauses, promises, and leaves."""
+        comparing = self._vm.compare(
+            what,
+            designs=designs,
+            measure=measure,
+            streams_to=streams_to,
+            on_progress=on_progress,
+        )
+        return self._loop.do(comparing)
+
+    def collect(self, *, dry_run: bool = False) -> Collected:
+        """Remove what no snapshot of this VM needs any more."""
+        return self._loop.do(self._vm.collect(dry_run=dry_run))
 
     def save(
         self,

@@ -12,24 +12,26 @@ from datetime import UTC, datetime
 
 from attrs import evolve, field, frozen
 
+from planner.compare.comparison import DesignReport, design_names
 from planner.compile.designs import AUTO
 from planner.compile.plan import Plan, compile_request
 from planner.delete.delete_checks import Overlays
-from planner.errors import BadInput, Problem
+from planner.errors import BadInput, InternalError, Problem
+from planner.inspect.inspecting import Inspection
 from planner.library.progress import OnProgress, ProgressReporter
-from planner.model.facts import Facts
 from planner.model.manifest import Manifest, ManifestPart
 from planner.model.request import Request, RunStateAfter
-from planner.model.request_text import ReadRequest, check_request, read_request
+from planner.model.request_text import ReadRequest, check_request
 from planner.parts.accepting import Accepted
 from planner.parts.holdings import Holding, Standing
 from planner.present.verdict_view import Verdict
-from planner.present.vm_view import draft_request
 from planner.recover.recovery import Recovered
 from planner.run.outcome import Outcome
-from planner.run.pump import ask_facts
+from planner.verbs.collect import Collected, collect, look_for_garbage
+from planner.verbs.compare import CompareWish, compare
 from planner.verbs.context import Context
 from planner.verbs.delete import delete
+from planner.verbs.inspect import inspect
 from planner.verbs.listing import list_snapshots
 from planner.verbs.load import LoadWish, load
 from planner.verbs.recover import recover
@@ -45,13 +47,13 @@ class Vm:
 
     _context: Context = field(repr=False)
 
-    async def inspect(self) -> Facts:
-        """Ask the VM what it is: version, run state, disks with what they hold, devices.
+    async def inspect(self) -> Inspection:
+        """Ask the VM what it is, and what each of its disks can do.
 
         Raises:
             CannotConnect: It does not answer, or not in the shape that QMP says.
         """
-        return await ask_facts(self._context.backend)
+        return await inspect(self._context)
 
     async def plan(self, what: str | Request, *, design: str = AUTO) -> Plan:
         """Compile a request into a proved plan; the VM is asked questions only.
@@ -64,8 +66,37 @@ class Vm:
             BadInput: The request cannot be read, or the design is unknown.
             Refused: It cannot be done safely.
         """
-        facts = await self.inspect()
-        return compile_request(_read(what, facts), facts, design)
+        inspection = await self.inspect()
+        return compile_request(_read(what, inspection), inspection.facts, design)
+
+    async def compare(
+        self,
+        what: str | Request,
+        *,
+        designs: Iterable[str] = (),
+        measure: bool = False,
+        streams_to: str = "",
+        on_progress: OnProgress | None = None,
+    ) -> tuple[DesignReport, ...]:
+        """Compare designs for a request: what each sends, pauses, promises, and leaves where it fails.
+
+        Args:
+            what: A tag, for everything that can be saved; or a request.
+            designs: Their names, or paths of design files; none: all that can be sent.
+            measure: Whether each is run, measured and undone; the guest is paused each time.  Else the
+                VM is asked questions only.
+            streams_to: The folder for machine state in files while it is measured; empty: beside the
+                file that the request names, else beside the first disk's image.
+            on_progress: Called with what is being measured.
+
+        Raises:
+            BadInput, Refused, CannotConnect: Nothing was made.
+            RunFailed: A measured run failed; all of it is undone.
+            UndoIncomplete, OutcomeUnknown: Something is left; the problems say what.
+        """
+        read = _read(what, await self._seen(what))
+        wish = CompareWish(read, tuple(designs) or design_names(""), measure, streams_to)
+        return await compare(_telling(self._context, on_progress), wish)
 
     async def save(
         self,
@@ -94,7 +125,7 @@ class Vm:
             UndoIncomplete, OutcomeUnknown: Something is left; the problems say what, `recover` ends it.
         """
         source: Plan | ReadRequest
-        source = what if isinstance(what, Plan) else _read(what, await self._facts_for(what))
+        source = what if isinstance(what, Plan) else _read(what, await self._seen(what))
         limits = Limits(deadline_s, pause_budget_ms)
         saved = await save(_telling(self._context, on_progress), source, design, limits)
         saved.outcome.raise_failure()
@@ -131,7 +162,19 @@ class Vm:
                 each.outcome.raise_failure()
         return recovered
 
-    async def _facts_for(self, what: str | Request) -> Facts | None:
+    async def collect(self, *, dry_run: bool = False) -> Collected:
+        """Remove what no snapshot of this VM needs any more.
+
+        Args:
+            dry_run: Whether it is looked for only.
+
+        Raises:
+            Refused: Another snapplan is at work on the VM.
+            RunFailed, BadInput: Not all of it could be removed; the guest was not touched.
+        """
+        return await (look_for_garbage if dry_run else collect)(self._context)
+
+    async def _seen(self, what: str | Request) -> Inspection | None:
         return await self.inspect() if isinstance(what, str) else None
 
 
@@ -240,10 +283,10 @@ def _snapshot(holding: Holding, context: Context) -> Snapshot:
     return Snapshot(holding.tag, holding.standing, holding.manifest, context)
 
 
-def _read(what: str | Request, facts: Facts | None) -> ReadRequest:
+def _read(what: str | Request, seen: Inspection | None) -> ReadRequest:
     """A request that is an object is checked as one from a file is; a tag stands for all that can be."""
     if isinstance(what, Request):
         return check_request(what)
-    if facts is None:
-        raise BadInput("a tag is a request for a VM that is known")
-    return read_request(draft_request(facts, what))
+    if seen is None:
+        raise InternalError("a tag is a request for a VM that is known")
+    return check_request(seen.draft(what))

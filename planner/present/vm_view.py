@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from itertools import chain
 
-from planner.compile.image_limits import has_room, holds_machine_state
-from planner.compile.refusals import can_be_internal, disk_problems
 from planner.inspect.draft import Draft, draft_of
+from planner.inspect.inspecting import inspection_of
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
     Exclude,
@@ -28,17 +26,12 @@ __all__ = [
 ]
 
 
-def _why_not(disk: Disk) -> str:
-    problem = next(chain(can_be_internal(disk), has_room(disk), disk_problems(disk)), None)
-    return "" if problem is None else problem.message
-
-
 def inspect_text(facts: Facts) -> str:
     """What the VM is, and for each disk whether it can hold an internal snapshot, or why not."""
     rows = [("DISK", "FORMAT", "SIZE", "DEVICE", "INTERNAL SNAPSHOT")]
-    for disk in facts.disks:
+    for inspected in inspection_of(facts).disks:
+        disk, why_not = inspected.disk, inspected.why_not
         device = disk.drive_id or disk.qdev_id or disk.qdev or "(no device)"
-        why_not = _why_not(disk)
         rows.append(
             (
                 disk.name,
@@ -76,13 +69,14 @@ def inspection_to_plain(facts: Facts) -> dict[str, object]:
                 "virtual-size": disk.virtual_size_bytes,
                 "read-only": disk.read_only,
                 "attached": disk.attached,
-                "internal": not _why_not(disk),
-                "why-not": _why_not(disk),
-                "machine-state": not _why_not(disk) and not any(holds_machine_state(disk)),
+                "internal": not inspected.why_not,
+                "why-not": inspected.why_not,
+                "machine-state": inspected.holds_machine_state,
                 "encrypted": disk.encrypted,
                 "snapshots": len(disk.snapshots),
             }
-            for disk in facts.disks
+            for inspected in inspection_of(facts).disks
+            for disk in (inspected.disk,)
         ],
     }
 

@@ -2,7 +2,6 @@
 
 from functools import cache
 
-from planner.cli.design_files import built_in_designs, find_design
 from planner.compile.resolve import resolve
 from planner.explore.design import instructions_for
 from planner.explore.search import explore
@@ -10,6 +9,7 @@ from planner.explore.setting_of import setting_of
 from planner.model.request_text import read_request
 from planner.semantics import vm_state
 from planner.semantics.construct import DiskDescription
+from planner.verbs.design_files import built_in_designs, find_design
 
 __all__ = [
     "DESIGNS",

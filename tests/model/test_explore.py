@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from planner.cli.design_files import find_design
 from planner.compile.plan import compile_request
 from planner.explore.design import instructions_for, rules_say
 from planner.explore.design_text import read_design
@@ -19,6 +18,7 @@ from planner.model.facts import SnapshotInfo
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
 from planner.semantics import execute, vm_state
+from planner.verbs.design_files import find_design
 from tests.model.exploring import (
     DESIGNS,
     EXTERNAL_DESIGNS,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from planner.cli.common import read_file
 from planner.errors import BadInput, InternalError, Problem
 from planner.explore.design import DesignFile
 from planner.explore.design_text import read_design
+from planner.host.input import read_text_file
 
 __all__ = ["built_in_designs", "find_design"]
 
@@ -35,7 +35,7 @@ def find_design(name: str) -> DesignFile:
         BadInput: There is none, or its file is malformed.
     """
     if "/" in name or name.endswith((".yaml", ".yml", ".json")):
-        return read_design(read_file(name), name)
+        return read_design(read_text_file(name), name)
     known = built_in_designs()
     if name not in known:
         words = f"known are: {', '.join(['auto', *known])}, or the path of a design file"

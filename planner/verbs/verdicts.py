@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
-from planner.cli.design_files import find_design
 from planner.compare.comparison import DesignReport, Explored, compare_designs
 from planner.compile.designs import DESIGNS
 from planner.compile.resolve import resolve
@@ -18,6 +17,7 @@ from planner.explore.setting_of import instructions_of, setting_of
 from planner.model.facts import Facts
 from planner.model.request_text import ReadRequest
 from planner.program.resolution import Resolution
+from planner.verbs.design_files import find_design
 
 __all__ = ["compare_and_explore"]
 
