@@ -23,6 +23,7 @@ from planner.model.replies import snapshots_of
 from planner.parts.merge_checks import MergedOverlay, unproved
 from planner.run.actions import (
     ErrorReply,
+    Flow,
     HostDo,
     ListImage,
     NoAnswer,
@@ -33,11 +34,12 @@ from planner.run.actions import (
     Send,
     Tell,
 )
-from planner.run.machine import GRACE_S, ROUNDS, Flow, Gone, Machine, Silent
+from planner.run.conversation import GRACE_S, ROUNDS, Gone, Silent, StepFailed
+from planner.run.machine import Machine
 from planner.run.observation import Baseline
 from planner.run.outcome import Failure, Outcome, failure_of
 from planner.run.phases import Phase
-from planner.run.run_context import RunContext, StepFailed
+from planner.run.run_context import RunContext
 
 __all__ = ["DELETION", "DeleteMachine", "DeleteOutcome"]
 
@@ -84,7 +86,7 @@ def _clock_of(told: object) -> int | None:
     return seconds * 1_000_000_000 + ns
 
 
-def _visit_of(order: DeletePlan) -> RunContext:
+def _context_of(order: DeletePlan) -> RunContext:
     baseline = Baseline(
         nodes={part.disk: part.node for part in order.parts},
         roots={part.disk: part.root for part in order.parts},
@@ -111,12 +113,12 @@ class DeleteMachine(Machine):
 
     def __attrs_post_init__(self) -> None:
         merges = () if self.order.offline else self.order.merges
-        self._merging = Merging(merges, self.context, self._ask, self._bring_to)
+        self._merging = Merging(merges, self.context)
 
     @classmethod
     def of(cls, order: DeletePlan) -> DeleteMachine:
         """A delete of this order."""
-        return cls(_visit_of(order), order=order)
+        return cls(_context_of(order), order=order)
 
     def _run(self) -> Flow[Outcome]:
         self.context.go(Phase.STEPPING)
@@ -222,9 +224,9 @@ class DeleteMachine(Machine):
                 self._check_deleted(part, response.value)
                 return
             self._shown = None
+            self.context.note_lost(response)
             if isinstance(response, NoAnswer):
                 why = response.why
-                self.context.connected = not response.lost
             else:
                 said = "" if isinstance(response, NotSent) else _SAID
                 why = said + response.description
@@ -234,7 +236,7 @@ class DeleteMachine(Machine):
         """What its image holds.  QEMU shows all images at once, so it is asked once for all of them."""
         if not self.order.offline:
             if self._shown is None:
-                nodes = yield from self._ask("query-named-block-nodes", {"flat": True})
+                nodes = yield from self.context.ask("query-named-block-nodes", {"flat": True})
                 self._shown = snapshots_of(nodes)
             return self._shown.get(part.node, ())
         response: Response = yield ListImage(part.file)

@@ -22,8 +22,8 @@ otherwise kept and named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from attrs import define, field
 
@@ -31,11 +31,11 @@ from planner.delete.merge_stages import MergeStage
 from planner.errors import Problem
 from planner.model.facts import JobInfo
 from planner.model.image import images_of_nodes
-from planner.model.replies import Replies, disks_of, jobs_of, run_state_of
+from planner.model.replies import Replies, disks_of, jobs_of
 from planner.parts.merge_checks import MergedOverlay, unproved
-from planner.run.actions import AwaitEvent, ErrorReply, HostDo, NoAnswer, Returned, Send, Tell
-from planner.run.machine import GRACE_S, Flow, Gone, Silent
-from planner.run.run_context import RunContext, StepFailed
+from planner.run.actions import AwaitEvent, ErrorReply, Flow, HostDo, NoAnswer, Returned, Tell
+from planner.run.conversation import Gone, Silent, StepFailed
+from planner.run.run_context import RunContext
 
 __all__ = ["MERGE_TIMEOUT_S", "Merging", "MergeStage"]
 
@@ -46,9 +46,6 @@ _BEGINNINGS = 3
 _ENDED = ("concluded", "null")
 _FLAT = {"flat": True}
 
-Ask = Callable[..., Flow[Any]]
-BringTo = Callable[[str, str], Flow[str]]
-
 
 @define
 class Merging:
@@ -57,16 +54,12 @@ class Merging:
     Attributes:
         merges: Which.
         context: What is known of the VM.
-        ask: Asks QEMU, connecting anew where needed.
-        bring_to: Stops or continues the guest.
         stages: By disk, how far it has come.
         run_state: The VM's, as last seen; empty: not asked.
     """
 
     merges: tuple[MergedOverlay, ...]
     context: RunContext
-    ask: Ask
-    bring_to: BringTo
     stages: dict[str, MergeStage] = field(init=False)
     run_state: str = field(init=False, default="")
     _seen: dict[str, Mapping[str, object]] = field(init=False, factory=dict)
@@ -140,17 +133,17 @@ class Merging:
             "top-node": merge.overlay,
             "auto-dismiss": False,
         }
-        response = yield from self._send("block-commit", arguments)
+        response = yield from self.context.once("block-commit", arguments)
         if isinstance(response, ErrorReply):
             self.stages[merge.disk] = before
             raise self.context.failed("command-refused", f"QEMU says: {response.description}")
 
     def _hold(self) -> Flow[None]:
         """Have the guest stand still until every overlay is unlinked."""
-        self.run_state = run_state_of((yield from self.ask("query-status")))
+        self.run_state = yield from self.context.run_state()
         if self.run_state == "running":
             self._held = True
-            self.run_state = yield from self.bring_to("stop", "paused")
+            self.run_state = yield from self.context.bring_to("stop", "paused")
 
     def _switch(self) -> Flow[None]:
         """Put each image in its overlay's place, record that, and remove the overlays.
@@ -186,10 +179,12 @@ class Merging:
             if not wanted:
                 break
             for merge in wanted:
-                response = yield from self._send("blockdev-del", {"node-name": merge.overlay})
+                response = yield from self.context.once(
+                    "blockdev-del", {"node-name": merge.overlay}
+                )
                 if isinstance(response, ErrorReply):
                     why[merge.disk] = f"QEMU says: {response.description}"
-            nodes = images_of_nodes((yield from self.ask("query-named-block-nodes", _FLAT)))
+            nodes = images_of_nodes((yield from self.context.ask("query-named-block-nodes", _FLAT)))
             still_open = [merge for merge in merges if merge.overlay_file in nodes]
         for merge in merges:
             self.stages[merge.disk] = MergeStage.MERGED
@@ -214,7 +209,7 @@ class Merging:
                 return
             if job.status == "ready" and not told:
                 self.stages[merge.disk] = MergeStage.SWITCHING
-                response = yield from self._send("job-complete", {"id": merge.job_id})
+                response = yield from self.context.once("job-complete", {"id": merge.job_id})
                 told = isinstance(response, Returned)
                 continue
             yield from self._wait()
@@ -228,7 +223,7 @@ class Merging:
     def _let_go(self) -> Flow[None]:
         if self._held:
             self._held = False
-            self.run_state = yield from self.bring_to("cont", "running")
+            self.run_state = yield from self.context.bring_to("cont", "running")
 
     def _cancel(self) -> Flow[None]:
         """End the jobs of what is not merged: the overlays stay on their disks (fact 55)."""
@@ -244,7 +239,7 @@ class Merging:
                         self.stages[merge.disk] = MergeStage.COPYING
                     break
                 if not sent:
-                    yield from self._send("job-cancel", {"id": merge.job_id})
+                    yield from self.context.once("job-cancel", {"id": merge.job_id})
                     sent = True
                 else:
                     yield from self._wait()
@@ -262,7 +257,7 @@ class Merging:
 
     def _dismiss(self, merge: MergedOverlay, error: str) -> Flow[None]:
         for _ in range(_BEGINNINGS):
-            response = yield from self._send("job-dismiss", {"id": merge.job_id})
+            response = yield from self.context.once("job-dismiss", {"id": merge.job_id})
             if not isinstance(response, NoAnswer) or (yield from self._job(merge))[0] is None:
                 break
         if error:
@@ -270,7 +265,7 @@ class Merging:
             raise self.context.failed("job-failed", f"QEMU says: {error}")
 
     def _job(self, merge: MergedOverlay) -> Flow[tuple[JobInfo | None, str]]:
-        jobs = jobs_of((yield from self.ask("query-jobs")))
+        jobs = jobs_of((yield from self.context.ask("query-jobs")))
         return next(((job, error) for job, error in jobs if job.id == merge.job_id), (None, ""))
 
     def _on_top(self, merges: Sequence[MergedOverlay]) -> Flow[tuple[MergedOverlay, ...]]:
@@ -278,9 +273,9 @@ class Merging:
         replies = Replies(
             version=None,
             status=None,
-            named_block_nodes=(yield from self.ask("query-named-block-nodes", _FLAT)),
-            block=(yield from self.ask("query-block")),
-            blockstats=(yield from self.ask("query-blockstats")),
+            named_block_nodes=(yield from self.context.ask("query-named-block-nodes", _FLAT)),
+            block=(yield from self.context.ask("query-block")),
+            blockstats=(yield from self.context.ask("query-blockstats")),
             jobs=[],
             block_jobs=[],
             migrate={},
@@ -293,12 +288,6 @@ class Merging:
         response = yield AwaitEvent(_POLL_S)
         if isinstance(response, NoAnswer):
             self.context.connected = self.context.connected and not response.lost
-
-    def _send(self, command: str, arguments: dict[str, object]) -> Flow[Any]:
-        response = yield Send(command, arguments, GRACE_S)
-        if isinstance(response, NoAnswer):
-            self.context.connected = not response.lost
-        return response
 
     def _host(self, instruction: str, arguments: dict[str, object]) -> Flow[Mapping[str, object]]:
         """Something with files; each of them may be done twice."""

@@ -10,8 +10,9 @@ from attrs import define, field, frozen
 from planner.errors import Problem
 from planner.load.load_checks import LoadPlan
 from planner.load.load_failure import UNTOUCHED, Reverted, everything_perhaps
-from planner.run.actions import Tell
-from planner.run.machine import Flow, Gone, Machine, Silent
+from planner.run.actions import Flow, Tell
+from planner.run.conversation import Gone, Silent
+from planner.run.machine import Machine
 from planner.run.migrating import put_settings
 from planner.run.outcome import Failure, Outcome
 from planner.run.phases import Phase
@@ -70,7 +71,7 @@ class EndingLoad(Machine):
             self._reverted = everything_perhaps(self.order)
         try:
             yield from self._put_settings_back()
-            run_state = yield from self._run_state()
+            run_state = yield from self.context.run_state()
             if not self._loaded and self._reverted.nothing:
                 return (yield from self._bring_back(failure, run_state))
         except Gone:
@@ -97,7 +98,7 @@ class EndingLoad(Machine):
             return ""
         found = self.order.settings
         before = (found.capabilities_before, found.parameters_before)
-        why = yield from put_settings(self._answer, *before)
+        why = yield from put_settings(self.context, *before)
         self._settings_left = self._settings_left or why
         self.context.settings_changed = False
         return why
@@ -113,7 +114,7 @@ class EndingLoad(Machine):
         undone: tuple[str, ...] = ()
         stopped = self.context.sent_stop or self.order.stopped
         if wanted == "running" and stopped and run_state in ("paused", "restore-vm"):
-            run_state = yield from self._bring_to("cont", "running")
+            run_state = yield from self.context.bring_to("cont", "running")
             undone = ("resumed the guest",)
         self.context.go(Phase.UNDOING)
         self.context.go(Phase.RESTORING)

@@ -31,17 +31,17 @@ from planner.run.actions import (
     Action,
     AwaitEvent,
     ErrorReply,
-    NoAnswer,
+    Flow,
     Returned,
     Send,
     Tell,
 )
-from planner.run.machine import GRACE_S, Flow, Gone, Silent
+from planner.run.conversation import GRACE_S, Gone, Silent, StepFailed
 from planner.run.migrating import forget_error, put_settings
 from planner.run.observation import Baseline
 from planner.run.outcome import Outcome, failure_of
 from planner.run.phases import Phase
-from planner.run.run_context import RunContext, StepFailed
+from planner.run.run_context import RunContext
 from planner.run.waits import await_job
 
 __all__ = ["LOAD_TIMEOUT_S", "LoadMachine", "LoadOutcome"]
@@ -52,7 +52,7 @@ LOAD_TIMEOUT_S = 3600.0
 _SNAPSHOT_JOBS = ("snapshot-save", "snapshot-load", "snapshot-delete")
 
 
-def _visit_of(order: LoadPlan) -> RunContext:
+def _context_of(order: LoadPlan) -> RunContext:
     baseline = Baseline(
         nodes={part.disk: part.node for part in order.parts},
         roots={},
@@ -76,7 +76,7 @@ class LoadMachine(EndingLoad):
     @classmethod
     def of(cls, order: LoadPlan, deadline_s: float | None = None) -> LoadMachine:
         """A load of this order."""
-        return cls(_visit_of(order), order=order, deadline_s=deadline_s or LOAD_TIMEOUT_S)
+        return cls(_context_of(order), order=order, deadline_s=deadline_s or LOAD_TIMEOUT_S)
 
     @property
     def begun(self) -> bool:
@@ -130,7 +130,7 @@ class LoadMachine(EndingLoad):
                 run_state = yield from self._load_job()
             else:
                 wanted = "running" if name == "cont" else "paused"
-                run_state = yield from self._bring_to(name, wanted)
+                run_state = yield from self.context.bring_to(name, wanted)
                 self.context.holds_pause = name == "stop"
         yield from self._must_put_settings_back()
         return run_state
@@ -144,11 +144,11 @@ class LoadMachine(EndingLoad):
         """Known settings, and no error of an earlier migration, while nothing is stopped yet."""
         settings = self.order.settings
         self.context.settings_changed = True
-        why = yield from put_settings(self._answer, settings.capabilities, settings.parameters)
+        why = yield from put_settings(self.context, settings.capabilities, settings.parameters)
         if why:
             raise self.context.failed("command-refused", f"QEMU says: {why}")
         if self.order.forgets_error:
-            why, self._settings_left = yield from forget_error(self._answer)
+            why, self._settings_left = yield from forget_error(self.context)
         if self._settings_left:
             raise self.context.failed("command-refused", f"QEMU says: {self._settings_left}")
         if why:
@@ -165,9 +165,9 @@ class LoadMachine(EndingLoad):
         if not self._loaded:
             raise self.context.failed("vm-silent", "the VM did not answer before it was loaded")
         if self.order.run_state_after == "running":
-            run_state = yield from self._bring_to("cont", "running")
+            run_state = yield from self.context.bring_to("cont", "running")
         else:
-            run_state = yield from self._run_state()
+            run_state = yield from self.context.run_state()
         yield from self._must_put_settings_back()
         return run_state
 
@@ -196,13 +196,12 @@ class LoadMachine(EndingLoad):
         if isinstance(response, ErrorReply):
             self._unknown = False  # nothing but a malformed command is refused at once (fact 1)
             raise self.context.failed("command-refused", f"QEMU says: {response.description}")
-        if isinstance(response, NoAnswer):
-            self.context.connected = not response.lost
-        elif not self.context.job_status:
+        self.context.note_lost(response)
+        if isinstance(response, Returned) and not self.context.job_status:
             self.context.job_status = "created"  # its events may come later, or never
         yield from self._await_end()
         self._loaded = True
-        run_state = yield from self._run_state()
+        run_state = yield from self.context.run_state()
         if run_state == "running" and self.order.run_state_after != "running":
             self._must_be_held()
         return run_state
@@ -215,9 +214,9 @@ class LoadMachine(EndingLoad):
 
     def _look_again(self) -> Flow[None]:
         """See once more what the preflight saw: now nothing but another client can change it."""
-        if (yield from self._run_state()) == "running":
+        if (yield from self.context.run_state()) == "running":
             raise self.context.failed("resumed-by-other", "another QMP client let the guest run")
-        nodes = yield from self._ask("query-named-block-nodes", {"flat": True})
+        nodes = yield from self.context.ask("query-named-block-nodes", {"flat": True})
         held, bitmaps = snapshots_of(nodes), bitmaps_of_nodes(nodes)
         for part in self.order.parts:
             if not _holds_just(part, self.order.tag, held.get(part.node, ())):
@@ -226,9 +225,12 @@ class LoadMachine(EndingLoad):
             if bitmaps.get(part.node):
                 words = f"{part.disk} has a dirty bitmap since it was checked (fact 20)"
                 raise self.context.failed("vm-changed", words)
-        if self.order.minds_errors and migration_of((yield from self._ask("query-migrate"))).error:
+        if (
+            self.order.minds_errors
+            and migration_of((yield from self.context.ask("query-migrate"))).error
+        ):
             raise self.context.failed("vm-changed", "a migration has failed since (fact 65)")
-        for job, _ in jobs_of((yield from self._ask("query-jobs"))):
+        for job, _ in jobs_of((yield from self.context.ask("query-jobs"))):
             if job.type in _SNAPSHOT_JOBS and job.status not in ("concluded", "null"):
                 raise self.context.failed("vm-changed", f"job {job.id!r} has begun since")
 
@@ -242,7 +244,7 @@ class LoadMachine(EndingLoad):
             silent = yield from await_job(self.context, self.order.job_id, self.deadline_s)
             self.context.connected = silent is None or not silent.lost
         for _ in range(ROUNDS_OF_WAITING):
-            reply = yield from self._ask("query-jobs")
+            reply = yield from self.context.ask("query-jobs")
             ours = [(job, error) for job, error in jobs_of(reply) if job.id == self.order.job_id]
             if not ours:
                 yield from self._never_was()
@@ -258,7 +260,7 @@ class LoadMachine(EndingLoad):
 
     def _never_was(self) -> Flow[None]:
         """No job of ours is there: it never began, or somebody else dismissed it."""
-        run_state = yield from self._run_state()
+        run_state = yield from self.context.run_state()
         seen = bool(self.context.job_status)
         # We stopped the guest, or found it stopped: a VM that runs is not what it was.
         if seen or run_state == "running":
@@ -279,8 +281,7 @@ class LoadMachine(EndingLoad):
     def _dismiss(self) -> Flow[None]:
         # Best effort: a concluded job that stays is a nuisance, not a failed load.
         response = yield Send("job-dismiss", {"id": self.order.job_id})
-        if isinstance(response, NoAnswer):
-            self.context.connected = not response.lost
+        self.context.note_lost(response)
         self.context.job_id = ""
 
 

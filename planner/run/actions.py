@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from typing import TypeVar
 
 from attrs import field, frozen
 
@@ -10,6 +11,7 @@ __all__ = [
     "Action",
     "AskAgent",
     "AwaitEvent",
+    "Flow",
     "HostDo",
     "ListImage",
     "NoAnswer",
@@ -191,3 +193,7 @@ class NoAnswer:
 
 
 Response = Returned | ErrorReply | NoAnswer
+
+_Value = TypeVar("_Value")
+Flow = Generator[Action, Response, _Value]
+"""Asks for actions, is told of each what came of it, and has a value in the end."""

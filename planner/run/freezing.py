@@ -9,12 +9,10 @@ no frozen one.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 from planner.errors import Problem
 from planner.model.request import FreezeFilesystems
 from planner.program.program import AGENT_INSTRUCTIONS, Step
-from planner.run.actions import Action, AskAgent, ErrorReply, NoAnswer, Response, Returned
+from planner.run.actions import AskAgent, ErrorReply, Flow, NoAnswer, Response, Returned
 from planner.run.run_context import RunContext
 
 __all__ = ["STATUS", "agent_step", "check_agent", "settle_thaw"]
@@ -25,10 +23,8 @@ _STATUS_S = 5.0
 _THAW_S = 10.0
 _ROUNDS = 3
 
-Doing = Generator[Action, Response, None]
 
-
-def check_agent(context: RunContext) -> Doing:
+def check_agent(context: RunContext) -> Flow[None]:
     """Make sure that the agent answers and that nothing is frozen.
 
     Raises:
@@ -43,7 +39,7 @@ def check_agent(context: RunContext) -> Doing:
 
 def agent_step(
     context: RunContext, step: Step, freeze: FreezeFilesystems, deadline_s: float | None
-) -> Doing:
+) -> Flow[None]:
     """Do a step of target `agent`.
 
     Raises:
@@ -79,9 +75,7 @@ def _must_say(context: RunContext, response: Response) -> object:
     raise context.failed("agent-silent", response.why)
 
 
-def settle_thaw(
-    context: RunContext, agent: str, undone: list[str]
-) -> Generator[Action, Response, Problem | None]:
+def settle_thaw(context: RunContext, agent: str, undone: list[str]) -> Flow[Problem | None]:
     """Thaw until the agent says that the file systems are thawed, where that is owed.
 
     Args:

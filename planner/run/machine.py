@@ -1,61 +1,33 @@
-"""What all machines share: a flow of actions, and questions that survive a lost connection.
+"""What all machines share: a flow of actions, told one by one what came of each.
 
 A machine does one run (a save, a load, a delete) without I/O: it takes values in, gives actions and in
 the end an outcome, and nothing else.  From the same order, responses and events it asks for the same
-actions again, so that a journal of them can be replayed.
-
-A question changes nothing, so it may be asked again: after a lost connection on a new one.  A command
-that changes something is sent once; what became of it is asked, never assumed.
+actions again, so that a journal of them can be replayed.  How it talks to QEMU:
+`planner.run.conversation`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from attrs import define, field
 
-from planner.errors import InternalError, Problem
-from planner.model.replies import run_state_of
+from planner.errors import InternalError
 from planner.run.actions import (
     Action,
     ErrorReply,
+    Flow,
     NoAnswer,
-    Reconnect,
     Response,
     Returned,
-    Send,
 )
 from planner.run.outcome import Outcome
 from planner.run.phases import ENDS
 from planner.run.ports import Event
 from planner.run.run_context import RunContext
 
-__all__ = ["Flow", "Gone", "Machine", "Silent"]
-
-RECONNECT_S = 10.0
-ROUNDS = 3
-GRACE_S = 60.0
-
-_Value = TypeVar("_Value")
-Flow = Generator[Action, Response, _Value]
-
-
-class Gone(Exception):
-    """Nobody listens at the VM's address any more."""
-
-
-class Silent(Exception):
-    """The VM does not answer."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-    def problem(self) -> Problem:
-        """The same as data."""
-        return Problem("vm-silent", "vm", self.why, "ask it again later")
+__all__ = ["Machine"]
 
 
 @define
@@ -120,80 +92,3 @@ class Machine(ABC):
     @abstractmethod
     def _run(self) -> Flow[Outcome]:
         """The whole of it."""
-
-    def _ask(self, command: str, arguments: dict[str, object] | None = None) -> Flow[object]:
-        """Ask a question, on a new connection where the old one is lost.
-
-        Raises:
-            StepFailed: QEMU refuses to answer it.
-            Gone: Nobody listens any more.
-            Silent: No answer came.
-        """
-        response = yield from self._answer(Send(command, arguments or {}, GRACE_S))
-        if isinstance(response, ErrorReply):
-            raise self.context.failed("command-refused", f"QEMU says: {response.description}")
-        return response.value if isinstance(response, Returned) else None
-
-    def _answer(self, send: Send) -> Flow[Response]:
-        """Send what may be sent twice, on a new connection where the old one is lost.
-
-        Returns:
-            What it answers, an error too; never `NoAnswer`.
-
-        Raises:
-            Gone: Nobody listens any more.
-            Silent: No answer came.
-        """
-        why = ""
-        for _ in range(ROUNDS):
-            if not self.context.connected:
-                yield from self._reconnect()
-            response: Response = yield send
-            if not isinstance(response, NoAnswer):
-                return response
-            why = response.why
-            self.context.connected = not response.lost
-        raise Silent(why)
-
-    def _reconnect(self) -> Flow[None]:
-        response = yield Reconnect(RECONNECT_S)
-        if isinstance(response, Returned):
-            self.context.connected = True
-        elif isinstance(response, NoAnswer) and response.dead:
-            raise Gone
-        else:
-            raise Silent("the connection cannot be made again")
-
-    def _run_state(self) -> Flow[str]:
-        return run_state_of((yield from self._ask("query-status")))
-
-    def _bring_to(self, command: str, wanted: str) -> Flow[str]:
-        """Stop or continue the guest, and see that it is; the run state then.
-
-        Both commands may be sent twice, so one of unknown outcome is looked at and sent again.
-
-        Raises:
-            StepFailed: QEMU refuses, or the VM is in another run state.
-        """
-        found = ""
-        for _ in range(ROUNDS):
-            if not self.context.connected:
-                yield from self._reconnect()
-            if command == "cont":
-                self.context.holds_pause = False
-                self.context.sent_cont = True
-            else:
-                self.context.sent_stop = True
-            response = yield Send(command, {}, GRACE_S)
-            if isinstance(response, ErrorReply):
-                raise self.context.failed("command-refused", f"QEMU says: {response.description}")
-            if isinstance(response, NoAnswer):
-                self.context.connected = not response.lost
-            found = yield from self._run_state()
-            if found == wanted or isinstance(response, Returned):
-                break
-        if found != wanted:
-            raise self.context.failed(
-                "run-state-unexpected", f"the VM is {found!r} and should be {wanted!r}"
-            )
-        return found

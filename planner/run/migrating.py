@@ -8,22 +8,17 @@ not stopped, no file is made, hardly a page is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from planner.model.migration import ORDINARY, Setting
 from planner.model.replies import MigrationInfo, migration_of
 from planner.program.resolution import Settings
 from planner.program.settings import settings_commands
-from planner.run.actions import SINK, Action, AwaitEvent, ErrorReply, Response, Returned, Send
+from planner.run.actions import SINK, AwaitEvent, ErrorReply, Flow, Response, Returned, Send
+from planner.run.conversation import Conversation
 from planner.run.waits import ENDED_MIGRATION
 
-__all__ = ["Ask", "forget_error", "put_settings"]
-
-_Value = TypeVar("_Value")
-Doing = Generator[Action, Response, _Value]
-Ask = Callable[[Send], Doing[Response]]
-"""Sends a command, connecting anew where needed; never answers `NoAnswer`."""
+__all__ = ["forget_error", "put_settings"]
 
 _SINK_NAME = "snapplan-sink"
 _SLOW_BYTES_PER_S = 4096
@@ -36,10 +31,10 @@ _NOT_BEFORE = "mapped-ram"
 
 
 def put_settings(
-    ask: Ask,
+    context: Conversation,
     capabilities: Sequence[tuple[str, bool]],
     parameters: Sequence[tuple[str, Setting]],
-) -> Doing[str]:
+) -> Flow[str]:
     """Make migration settings these; both commands may be sent twice.
 
     Returns:
@@ -47,39 +42,41 @@ def put_settings(
     """
     why = ""
     for command, arguments in settings_commands(capabilities, parameters):
-        response = yield from ask(Send(command, arguments))
+        response = yield from context.answer(Send(command, arguments))
         if isinstance(response, ErrorReply):
             why = response.description
     return why
 
 
-def forget_error(ask: Ask) -> Doing[tuple[str, str]]:
+def forget_error(context: Conversation) -> Flow[tuple[str, str]]:
     """Have QEMU forget the error of its last migration; the guest runs on, or stands as it does.
 
     Returns:
         Why it has not, and why its settings are not as they were; empty: it has, or never minded, and
         they are.
     """
-    if not migration_of(_value((yield from ask(Send("query-migrate"))))).error:
+    if not migration_of(_value((yield from context.answer(Send("query-migrate"))))).error:
         return "", ""
-    capabilities = _pairs((yield from ask(Send("query-migrate-capabilities"))))
+    capabilities = _pairs((yield from context.answer(Send("query-migrate-capabilities"))))
     if _NOT_BEFORE not in dict(capabilities):
         return "", ""
-    found = yield from _as_slow_as_can_be(ask, capabilities)
-    why = yield from put_settings(ask, found.capabilities, found.parameters)
+    found = yield from _as_slow_as_can_be(context, capabilities)
+    why = yield from put_settings(context, found.capabilities, found.parameters)
     error = why
     for _ in range(_TRIES if not why else 0):
-        error = yield from _begin_and_cancel(ask)
+        error = yield from _begin_and_cancel(context)
         if not error:
             break
-    refused = yield from put_settings(ask, found.capabilities_before, found.parameters_before)
+    refused = yield from put_settings(context, found.capabilities_before, found.parameters_before)
     return error, refused
 
 
-def _as_slow_as_can_be(ask: Ask, capabilities: list[tuple[str, bool]]) -> Doing[Settings]:
+def _as_slow_as_can_be(
+    context: Conversation, capabilities: list[tuple[str, bool]]
+) -> Flow[Settings]:
     """All off, but for what stops it before its end, should it ever get there."""
     wanted: dict[str, Setting] = {**ORDINARY, "max-bandwidth": _SLOW_BYTES_PER_S}
-    parameters = _value((yield from ask(Send("query-migrate-parameters"))))
+    parameters = _value((yield from context.answer(Send("query-migrate-parameters"))))
     found = parameters if isinstance(parameters, dict) else {}
     off = [(name, on) for name, on in capabilities if on is not (name == _STOPS)]
     unlike = [
@@ -93,32 +90,32 @@ def _as_slow_as_can_be(ask: Ask, capabilities: list[tuple[str, bool]]) -> Doing[
     )
 
 
-def _begin_and_cancel(ask: Ask) -> Doing[str]:
+def _begin_and_cancel(context: Conversation) -> Flow[str]:
     """Begin a migration and cancel it; what QEMU remembers then."""
-    response = yield from ask(Send("getfd", {"fdname": _SINK_NAME}, descriptor=SINK))
+    response = yield from context.answer(Send("getfd", {"fdname": _SINK_NAME}, descriptor=SINK))
     if isinstance(response, ErrorReply):
         return response.description
-    begun = yield from ask(Send("migrate", {"uri": f"fd:{_SINK_NAME}"}))
+    begun = yield from context.answer(Send("migrate", {"uri": f"fd:{_SINK_NAME}"}))
     yield from _until(
-        ask, lambda status: status != "setup"
+        context, lambda status: status != "setup"
     )  # cancelled in there it would be another failure
-    yield from ask(Send("migrate_cancel"))
-    now = yield from _until(ask, ENDED_MIGRATION.__contains__)
+    yield from context.answer(Send("migrate_cancel"))
+    now = yield from _until(context, ENDED_MIGRATION.__contains__)
     if isinstance(begun, ErrorReply):  # else it took the descriptor over
-        yield from ask(Send("closefd", {"fdname": _SINK_NAME}))
+        yield from context.answer(Send("closefd", {"fdname": _SINK_NAME}))
     if now.status not in ENDED_MIGRATION:
         return "it does not end"
     return begun.description if isinstance(begun, ErrorReply) and now.error else now.error
 
 
-def _until(ask: Ask, reached: Callable[[str], bool]) -> Doing[MigrationInfo]:
+def _until(context: Conversation, reached: Callable[[str], bool]) -> Flow[MigrationInfo]:
     """The migration once it has got there; should it not, as it is after a long wait."""
-    now = migration_of(_value((yield from ask(Send("query-migrate")))))
+    now = migration_of(_value((yield from context.answer(Send("query-migrate")))))
     for _ in range(_POLLS):
         if reached(now.status):
             break
         yield AwaitEvent(_POLL_S)
-        now = migration_of(_value((yield from ask(Send("query-migrate")))))
+        now = migration_of(_value((yield from context.answer(Send("query-migrate")))))
     return now
 
 

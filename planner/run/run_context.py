@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 
 from attrs import define, evolve, field
 
 from planner.model.operations import Kind
 from planner.model.replies import jobs_of, run_state_of, snapshots_of
 from planner.program.program import Step, Target
-from planner.run.actions import Action, ErrorReply, NotSent, Response, Returned, Send
+from planner.run.actions import (
+    ErrorReply,
+    Flow,
+    NotSent,
+    Response,
+    Returned,
+    Send,
+)
+from planner.run.conversation import Conversation, StepFailed, answers
 from planner.run.observation import Baseline, Observation
 from planner.run.outcome import Failure
 from planner.run.ownership import CaptureStep, StepOutcome
 from planner.run.phases import Phase, check_transition
 from planner.run.ports import Event
 
-__all__ = ["JOB_ENDS", "StepFailed", "RunContext", "answers"]
+__all__ = ["JOB_ENDS", "RunContext"]
 
 
 JOB_ENDS = ("concluded", "null")
 _SETTINGS = ("migrate-set-capabilities", "migrate-set-parameters")
 
 
-class StepFailed(Exception):
-    """A run cannot go on; it carries why, as data."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
 @define
-class RunContext:
-    """The run's memory.
+class RunContext(Conversation):
+    """The run's memory, beside what was said.
 
     Attributes:
         baseline: The VM just before the run, less what the run was asked to replace.
         phase: Where the run is.
-        holds_pause: Whether the guest must not run now: a RESUME would be somebody else's.
         interrupted: Whether the user wants it stopped.
-        sent_stop: Whether something was sent that pauses the guest.
-        sent_cont: Whether ``cont`` was sent.
-        connected: Whether the connection was there when last used.
         job_id: A job of ours that is not dismissed; empty: none.
         job_status: The last status heard of it.
         last_event_us: QEMU's clock at the last event heard; 0: none yet.
@@ -58,16 +54,11 @@ class RunContext:
         files: Host steps that may have made something, in order.
         owes_thaw: Whether the guest's file systems may be frozen by this run.
         frozen_count: How many the agent says that it froze.
-        where: What is being done, for messages.
     """
 
     baseline: Baseline
     phase: Phase = Phase.READY
-    holds_pause: bool = False
     interrupted: bool = False
-    sent_stop: bool = False
-    sent_cont: bool = False
-    connected: bool = True
     job_id: str = ""
     job_status: str = ""
     last_event_us: int = 0
@@ -83,7 +74,6 @@ class RunContext:
     files: list[Step] = field(factory=list)
     owes_thaw: bool = False
     frozen_count: int = 0
-    where: str = ""
 
     @property
     def job_ended(self) -> bool:
@@ -144,10 +134,6 @@ class RunContext:
         ids = {**self.baseline.ids, disk: self.baseline.ids[disk] - {snapshot_id}}
         self.baseline = evolve(self.baseline, ids=ids)
 
-    def failed(self, code: str, message: str) -> StepFailed:
-        """The failure of what is being done."""
-        return StepFailed(Failure(code, self.where, message))
-
     def must_be_done(self, response: Response) -> object:
         """What came back; raises `StepFailed` where nothing did."""
         if isinstance(response, Returned):
@@ -177,7 +163,7 @@ class RunContext:
                 "different instants",
             )
 
-    def look(self) -> Generator[Action, Response, Observation]:
+    def look(self) -> Flow[Observation]:
         """See what the VM holds and does; raises `StepFailed` where it does not answer."""
         look = Send(
             "query-named-block-nodes",
@@ -187,20 +173,3 @@ class RunContext:
         told = yield from answers(look)
         nodes, jobs, status = [self.must_be_done(each) for each in told]
         return Observation(run_state_of(status), snapshots_of(nodes), jobs_of(jobs))
-
-
-def answers(send: Send) -> Generator[Action, Response, tuple[Response, ...]]:
-    """Send a command and the questions behind it.
-
-    Returns:
-        What came of each, up to the first of which nothing did.
-    """
-    first: Response = yield send
-    told = [first]
-    if isinstance(first, Returned):
-        told += first.then[: len(send.then)]
-    for each in send.then[len(told) - 1 :]:  # whoever did not send them is asked to, one by one
-        if not isinstance(told[-1], Returned):
-            break
-        told.append((yield each))
-    return tuple(told)

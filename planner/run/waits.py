@@ -6,18 +6,14 @@ lost with a connection, and of write tracking no event tells at all (fact 40).
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 from planner.model.operations import Kind
 from planner.model.replies import MigrationInfo, jobs_of, migration_of, run_state_of
 from planner.model.request import Capture
 from planner.program.program import Step, WaitsFor
-from planner.run.actions import Action, AwaitEvent, NoAnswer, Poll, Response, Returned, Send
+from planner.run.actions import AwaitEvent, Flow, NoAnswer, Poll, Response, Returned, Send
 from planner.run.run_context import JOB_ENDS, RunContext
 
 __all__ = ["ASK_RUN_STATE", "ENDED_MIGRATION", "await_job", "await_migration", "await_run_state"]
-
-Doing = Generator[Action, Response, None]
 
 ENDED_MIGRATION = ("", "none", "completed", "failed", "cancelled")
 _TRACKING_POLL_S = 0.001
@@ -27,9 +23,7 @@ ASK_RUN_STATE = Send("query-status")
 _ON_THE_WAY = ("finish-migrate", "postmigrate")
 
 
-def await_job(
-    context: RunContext, job_id: str, timeout_s: float
-) -> Generator[Action, Response, NoAnswer | None]:
+def await_job(context: RunContext, job_id: str, timeout_s: float) -> Flow[NoAnswer | None]:
     """Wait until a job of ours has ended, or is gone.
 
     A job that works cannot be cancelled, and QEMU answers nothing meanwhile (fact 2): where the run is
@@ -61,7 +55,9 @@ def _works(job_id: str, reply: object) -> bool:
     return any(job.id == job_id and job.status not in JOB_ENDS for job, _ in jobs_of(reply))
 
 
-def await_run_state(context: RunContext, wanted: str, response: Response | None = None) -> Doing:
+def await_run_state(
+    context: RunContext, wanted: str, response: Response | None = None
+) -> Flow[None]:
     """Wait until the VM shows a run state; after a migration it can take its time (fact 36).
 
     Args:
@@ -85,7 +81,7 @@ def await_run_state(context: RunContext, wanted: str, response: Response | None 
         context.must_be_done((yield Poll(_POLL_S / 10)))
 
 
-def await_migration(context: RunContext, step: Step, deadline_s: float | None) -> Doing:
+def await_migration(context: RunContext, step: Step, deadline_s: float | None) -> Flow[None]:
     """Wait until a migration is where its step says.
 
     Afterwards: at `SWITCHOVER` the guest stands and the nodes are active; at `TRACKING` the guest may

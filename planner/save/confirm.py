@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 from planner.model.facts import Disk, SnapshotInfo
 from planner.model.replies import Replies, disks_of
 from planner.program.program import Program
 from planner.program.resolution import Overlay
-from planner.run.actions import Action, Response, Send
+from planner.run.actions import Flow, Send
 from planner.run.observation import Observation
 from planner.run.outcome import FrozenPart, Part
 from planner.run.run_context import RunContext
@@ -74,7 +72,7 @@ def _holds_vmstate(snapshot: SnapshotInfo) -> bool:
     return snapshot.vm_state_size_bytes > 0
 
 
-def disks_as_shown(context: RunContext) -> Generator[Action, Response, dict[str, Disk]]:
+def disks_as_shown(context: RunContext) -> Flow[dict[str, Disk]]:
     """Ask how the disks are built now, by name; the VM is the same afterwards.
 
     Raises:

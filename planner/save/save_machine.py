@@ -12,8 +12,6 @@ phases are in `planner.run.phases`; the pump that does the I/O in `planner.run.p
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 from attrs import define, field
 
 from planner.errors import InternalError
@@ -25,19 +23,20 @@ from planner.program.program import Program, Step, Target, WaitsFor
 from planner.run.actions import (
     Action,
     ErrorReply,
+    Flow,
     HostDo,
-    Response,
     Returned,
     Send,
     Tell,
 )
+from planner.run.conversation import StepFailed, answers
 from planner.run.freezing import agent_step, check_agent
 from planner.run.machine import Machine
 from planner.run.observation import Baseline, Observation, baseline_of, bind, steps_disks
 from planner.run.outcome import Failure, FrozenPart, Outcome, StreamPart, failure_of
 from planner.run.ownership import CaptureStep, StepOutcome
 from planner.run.phases import ENDS, Phase
-from planner.run.run_context import RunContext, StepFailed, answers
+from planner.run.run_context import RunContext
 from planner.run.waits import (
     ASK_RUN_STATE,
     await_job,
@@ -48,8 +47,6 @@ from planner.save.confirm import confirm, confirm_overlays, disks_as_shown
 from planner.save.undo import undo_run
 
 __all__ = ["SaveMachine"]
-
-Doing = Generator[Action, Response, None]
 
 
 @define
@@ -112,7 +109,7 @@ class SaveMachine(Machine):
         self._flow = undo_run(self.program, self.context, failure)
         return next(self._flow)
 
-    def _run(self) -> Generator[Action, Response, Outcome]:
+    def _run(self) -> Flow[Outcome]:
         try:
             self.context.go(Phase.STEPPING)
             yield from self._steps()
@@ -142,13 +139,13 @@ class SaveMachine(Machine):
             return None
         return StreamPart(stream.path, self._stream_bytes, stream.mapped, self._stream_sha256)
 
-    def _confirm_overlays(self) -> Generator[Action, Response, tuple[FrozenPart, ...]]:
+    def _confirm_overlays(self) -> Flow[tuple[FrozenPart, ...]]:
         if not self.program.resolution.overlays:
             return ()
         disks = yield from disks_as_shown(self.context)
         return confirm_overlays(self.program, disks, self.context)
 
-    def _steps(self) -> Doing:
+    def _steps(self) -> Flow[None]:
         count = len(self.program.steps)
         if self.program.resolution.freeze is not None:
             self.context.where = "the guest agent"
@@ -163,13 +160,13 @@ class SaveMachine(Machine):
             self.context.check_pause_held()
         self.context.check_wishes()
 
-    def _final_look(self) -> Generator[Action, Response, Observation]:
+    def _final_look(self) -> Flow[Observation]:
         self.context.where = "the final check"
         look = yield from self.context.look()
         self.context.check_pause_held()
         return look
 
-    def _step(self, step: Step) -> Doing:
+    def _step(self, step: Step) -> Flow[None]:
         self._begin(step)
         if step.target is Target.HOST:
             yield from self._host_step(step)
@@ -212,7 +209,7 @@ class SaveMachine(Machine):
         stream = self.program.resolution.stream
         return "" if stream is None else stream.temporary
 
-    def _host_step(self, step: Step) -> Doing:
+    def _host_step(self, step: Step) -> Flow[None]:
         timeout_s = self.deadline_s or step.timeout_s
         response = yield HostDo(step.execute, self._host_arguments(step), timeout_s)
         if isinstance(response, ErrorReply):
@@ -251,7 +248,7 @@ class SaveMachine(Machine):
             times = (context.last_event_us, context.host_us)
             context.captures.append(CaptureStep(disks, StepOutcome.UNKNOWN, step.atomic, *times))
 
-    def _await_job(self, job_id: str, timeout_s: float) -> Doing:
+    def _await_job(self, job_id: str, timeout_s: float) -> Flow[None]:
         silent = yield from await_job(self.context, job_id, timeout_s)
         if silent is not None:
             self.context.must_be_done(silent)
@@ -264,7 +261,7 @@ class SaveMachine(Machine):
             self.context.end_capture(StepOutcome.FAILED)
             raise self.context.failed("job-failed", f"QEMU says: {error}")
 
-    def _dismiss(self, job_id: str) -> Doing:
+    def _dismiss(self, job_id: str) -> Flow[None]:
         # Best effort: a concluded job that stays is a nuisance, not a failed snapshot.
         response = yield Send("job-dismiss", {"id": job_id})
         if isinstance(response, Returned):

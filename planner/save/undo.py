@@ -6,7 +6,6 @@ takes each image's lock, so an image that somebody still has open is left alone 
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import cast
 
 from attrs import evolve
@@ -16,36 +15,30 @@ from planner.model.facts import SnapshotInfo
 from planner.model.request import RunStateAfter
 from planner.program.program import Program
 from planner.run.actions import (
-    Action,
     AwaitEvent,
     ErrorReply,
+    Flow,
     ListImage,
     NoAnswer,
-    Reconnect,
     RepairImage,
     Response,
     Returned,
     Send,
     Tell,
 )
+from planner.run.conversation import GRACE_S, ROUNDS, Gone, Silent, StepFailed
 from planner.run.freezing import settle_thaw
 from planner.run.observation import Observation
 from planner.run.outcome import Failure, Outcome, failure_of
 from planner.run.ownership import find_own
 from planner.run.phases import Phase
-from planner.run.run_context import RunContext, StepFailed
+from planner.run.run_context import RunContext
 from planner.save.undo_external import UndoExternal
 
 __all__ = ["undo_run"]
 
-_RECONNECT_S = 10.0
-_ROUNDS = 3
-_GRACE_S = 60.0
 
-Undoing = Generator[Action, Response, Outcome]
-
-
-def undo_run(program: Program, context: RunContext, failure: Failure) -> Undoing:
+def undo_run(program: Program, context: RunContext, failure: Failure) -> Flow[Outcome]:
     """Undo a run that failed; it is in `Phase.INSPECTING`.
 
     Returns:
@@ -54,30 +47,18 @@ def undo_run(program: Program, context: RunContext, failure: Failure) -> Undoing
     return (yield from _Undoing(program, context, failure).run())
 
 
-class _Gone(Exception):
-    """Nobody listens at the VM's address any more."""
-
-
-class _Silent(Exception):
-    """The VM does not answer."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-
 class _Undoing:
     def __init__(self, program: Program, context: RunContext, failure: Failure) -> None:
         self._program = program
-        self._visit = context
+        self._context = context
         self._failure = failure
         self._tag = program.resolution.tag
         self._undone: list[str] = []
         self._left: list[Problem] = []
         self._clean: set[str] = set()
-        self._external = UndoExternal(program, context, self._ask, self._undone, self._left)
+        self._external = UndoExternal(program, context, self._undone, self._left)
 
-    def run(self) -> Undoing:
+    def run(self) -> Flow[Outcome]:
         yield Tell(f"failed: {self._failure.where}: {self._failure.message}; undoing")
         frozen = yield from self._thaw()  # first: the guest's programs wait for nothing else
         try:
@@ -93,171 +74,147 @@ class _Undoing:
             yield from self._external.remove_files()
             yield from self._external.forget_error()
             frozen = yield from self._thaw()  # again, if need be: a guest that was paused runs now
-        except _Gone:
+        except Gone:
             return (yield from self._undo_offline())
-        except _Silent as silent:
+        except Silent as silent:
             return self._give_up(silent.why, frozen)
         except Exception as error:  # noqa: BLE001 - an answer that nobody thought of: it is not known
             return self._give_up(failure_of(error, "undo").message, frozen)
         self._left.extend(frozen)
-        self._visit.go(Phase.INCOMPLETE if self._left else Phase.UNDONE)
+        self._context.go(Phase.INCOMPLETE if self._left else Phase.UNDONE)
         return self._outcome(run_state)
 
     def _give_up(self, why: str, frozen: tuple[Problem, ...]) -> Outcome:
-        self._left.append(Problem("vm-silent", "vm", why, "ask it again later"))
+        self._left.append(Silent(why).problem())
         self._left.extend(frozen)
-        self._visit.go(Phase.UNKNOWN)
+        self._context.go(Phase.UNKNOWN)
         return self._outcome("")
 
-    def _leave_alone(self, frozen: tuple[Problem, ...]) -> Undoing:
+    def _leave_alone(self, frozen: tuple[Problem, ...]) -> Flow[Outcome]:
         """End without a touch: the nodes are inactive, and QEMU aborts on those (fact 35)."""
         look = yield from self._look()
         self._left.extend(frozen)
         for phase in (Phase.UNDOING, Phase.RESTORING, Phase.INCOMPLETE):
-            self._visit.go(phase)
+            self._context.go(phase)
         return self._outcome(look.run_state)
 
-    def _thaw(self) -> Generator[Action, Response, tuple[Problem, ...]]:
+    def _thaw(self) -> Flow[tuple[Problem, ...]]:
         freeze = self._program.resolution.freeze
         if freeze is None:
             return ()
-        problem = yield from settle_thaw(self._visit, freeze.agent, self._undone)
+        problem = yield from settle_thaw(self._context, freeze.agent, self._undone)
         return () if problem is None else (problem,)
-
-    def _ask(self, send: Send) -> Generator[Action, Response, Response]:
-        """Send a command, connecting anew where needed; what it answers, an error too."""
-        why = ""
-        for _ in range(_ROUNDS):
-            if not self._visit.connected:
-                yield from self._reconnect()
-            response: Response = yield send
-            if not isinstance(response, NoAnswer):
-                return response
-            self._visit.connected = not response.lost
-            why = response.why
-        raise _Silent(why)
 
     def _outcome(self, run_state: str) -> Outcome:
         return Outcome(
-            self._visit.phase,
+            self._context.phase,
             run_state,
             failure=self._failure,
             undone=tuple(self._undone),
             left=tuple(self._left),
-            events=tuple(self._visit.pauses),
+            events=tuple(self._context.pauses),
         )
 
-    def _delete_own_parts(self) -> Generator[Action, Response, Observation]:
+    def _delete_own_parts(self) -> Flow[Observation]:
         """Delete until a look shows none; a deletion of unknown outcome is looked at, not repeated."""
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             look = yield from self._look()
-            found = find_own(tuple(self._visit.captures), self._still_fresh(look))
-            self._visit.note_made(found.own)
-            self._visit.go(Phase.UNDOING)
+            found = find_own(tuple(self._context.captures), self._still_fresh(look))
+            self._context.note_made(found.own)
+            self._context.go(Phase.UNDOING)
             if not found.own:
                 self._left.extend(found.unclear)
-                self._visit.go(Phase.RESTORING)
+                self._context.go(Phase.RESTORING)
                 return look
             refused = yield from self._delete([(d, s.id) for d, s in found.own.items()])
             if refused:
                 self._left.extend((*found.unclear, *refused))
-                self._visit.go(Phase.RESTORING)
+                self._context.go(Phase.RESTORING)
                 return look
-            self._visit.go(Phase.INSPECTING)
-        raise _Silent(f"parts of the snapshot are still there after {_ROUNDS} rounds of undo")
+            self._context.go(Phase.INSPECTING)
+        raise Silent(f"parts of the snapshot are still there after {ROUNDS} rounds of undo")
 
     def _still_fresh(self, look: Observation) -> dict[str, tuple[SnapshotInfo, ...]]:
         # A disk makes one part of a run.  Once that is deleted, a snapshot of this tag that appears
         # there is another client's, even under the same id: qcow2 gives ids again.
-        fresh = look.fresh(self._visit.baseline, self._tag)
+        fresh = look.fresh(self._context.baseline, self._tag)
         return {disk: found for disk, found in fresh.items() if disk not in self._clean}
 
-    def _delete(self, parts: list[tuple[str, str]]) -> Generator[Action, Response, list[Problem]]:
+    def _delete(self, parts: list[tuple[str, str]]) -> Flow[list[Problem]]:
         refused = []
         for disk, snapshot_id in reversed(parts):
-            device = self._visit.baseline.roots[disk]
+            device = self._context.baseline.roots[disk]
             arguments = {"device": device, "id": snapshot_id, "name": self._tag}
-            response = yield Send("blockdev-snapshot-delete-internal-sync", arguments, _GRACE_S)
+            response = yield from self._context.once(
+                "blockdev-snapshot-delete-internal-sync", arguments
+            )
             if isinstance(response, Returned):
                 self._undone.append(f"deleted snapshot {snapshot_id} of {disk}")
                 self._clean.add(disk)
             elif isinstance(response, ErrorReply):
                 why = f"snapshot {snapshot_id} cannot be deleted: {response.description}"
                 refused.append(Problem("part-left", disk, why, "delete it by id and name"))
-            else:
-                self._visit.connected = not response.lost
         return refused
 
-    def _restore_run_state(self, look: Observation) -> Generator[Action, Response, str]:
+    def _restore_run_state(self, look: Observation) -> Flow[str]:
         """Bring the guest back to what it did before, where this run changed that."""
         before = self._program.resolution.run_state_before
         state = look.run_state
-        if before is RunStateAfter.RUNNING and state == "paused" and self._visit.sent_stop:
+        if before is RunStateAfter.RUNNING and state == "paused" and self._context.sent_stop:
             state = yield from self._command_run_state("cont", "resumed the guest")
-        elif before is RunStateAfter.PAUSED and state == "running" and self._visit.sent_cont:
+        elif before is RunStateAfter.PAUSED and state == "running" and self._context.sent_cont:
             state = yield from self._command_run_state("stop", "paused the guest")
         if state != before.value:
             why = f"the VM is {state!r} and was {before.value!r} before the run"
             self._left.append(Problem("run-state-changed", "vm", why, "bring it back by hand"))
         return state
 
-    def _command_run_state(self, command: str, words: str) -> Generator[Action, Response, str]:
-        self._visit.holds_pause = False
-        response = yield Send(command, {}, _GRACE_S)
-        if isinstance(response, NoAnswer):
-            self._visit.connected = not response.lost
+    def _command_run_state(self, command: str, words: str) -> Flow[str]:
+        self._context.holds_pause = False
+        response = yield from self._context.once(command)
         look = yield from self._look()
         if isinstance(response, Returned):
             self._undone.append(words)
         return look.run_state
 
-    def _look(self) -> Generator[Action, Response, Observation]:
+    def _look(self) -> Flow[Observation]:
         """See the VM, connecting anew where needed, and only once our own job has ended."""
         why = ""
-        for _ in range(_ROUNDS):
-            if not self._visit.connected:
-                yield from self._reconnect()
+        for _ in range(ROUNDS):
+            if not self._context.connected:
+                yield from self._context.reconnect()
             try:
-                look = yield from self._visit.look()
+                look = yield from self._context.look()
                 ended = yield from self._job_ended(look)
             except StepFailed as failed:
                 why = failed.failure.message
                 continue
             except SnapplanError as error:
-                raise _Silent(error.message) from error
+                raise Silent(error.message) from error
             if ended:
                 return look
-            why = f"job {self._visit.job_id} has not ended"
-        raise _Silent(why)
+            why = f"job {self._context.job_id} has not ended"
+        raise Silent(why)
 
-    def _reconnect(self) -> Generator[Action, Response, None]:
-        response = yield Reconnect(_RECONNECT_S)
-        if isinstance(response, Returned):
-            self._visit.connected = True
-        elif isinstance(response, NoAnswer) and response.dead:
-            raise _Gone
-        else:
-            raise _Silent("the connection cannot be made again")
-
-    def _job_ended(self, look: Observation) -> Generator[Action, Response, bool]:
+    def _job_ended(self, look: Observation) -> Flow[bool]:
         """Wait for a job of ours that still works, and dismiss it once it has ended."""
-        ours = [job for job, _ in look.jobs if job.id == self._visit.job_id]
+        ours = [job for job, _ in look.jobs if job.id == self._context.job_id]
         if not ours:
             return True
         if ours[0].status != "concluded":
             # Its end may be told with the look's last answers, and comes after other events: a save
             # that stops and resumes the guest tells of five things at once.
-            while not self._visit.job_ended:
-                if not isinstance((yield AwaitEvent(_GRACE_S)), Returned):
+            while not self._context.job_ended:
+                if not isinstance((yield AwaitEvent(GRACE_S)), Returned):
                     break
             return False
-        yield Send("job-dismiss", {"id": self._visit.job_id})
-        self._visit.job_id = ""
+        yield Send("job-dismiss", {"id": self._context.job_id})
+        self._context.job_id = ""
         return True
 
-    def _undo_offline(self) -> Undoing:
+    def _undo_offline(self) -> Flow[Outcome]:
         """QEMU is gone: delete our parts from its images."""
-        disks = {disk for capture in self._visit.captures for disk in capture.disks} - self._clean
+        disks = {disk for capture in self._context.captures for disk in capture.disks} - self._clean
         held: dict[str, tuple[SnapshotInfo, ...]] = {}
         for disk in sorted(disks):
             held[disk] = yield from self._list_image(disk)
@@ -265,7 +222,7 @@ class _Undoing:
         # All or nothing is QEMU's promise while it lives: one that died may have done half.
         captures = tuple(
             evolve(c, atomic=c.atomic and c.known, since_us=max(c.since_us, c.host_us))
-            for c in self._visit.captures
+            for c in self._context.captures
         )
         found = find_own(captures, fresh)
         self._left.extend(found.unclear)
@@ -273,28 +230,28 @@ class _Undoing:
             yield from self._repair_image(disk, snapshot)
         self._external.forget_nodes()
         yield from self._external.remove_files(gone=True)
-        if self._visit.phase is Phase.INSPECTING:
-            self._visit.go(Phase.UNDOING)
-        if self._visit.phase is Phase.UNDOING:
-            self._visit.go(Phase.RESTORING)
+        if self._context.phase is Phase.INSPECTING:
+            self._context.go(Phase.UNDOING)
+        if self._context.phase is Phase.UNDOING:
+            self._context.go(Phase.RESTORING)
         self._undone.append("QEMU is gone, so there is no guest to resume")
-        self._visit.go(Phase.INCOMPLETE if self._left else Phase.UNDONE)
+        self._context.go(Phase.INCOMPLETE if self._left else Phase.UNDONE)
         return self._outcome("gone")
 
     def _fresh(self, disk: str, snapshots: tuple[SnapshotInfo, ...]) -> tuple[SnapshotInfo, ...]:
-        old = self._visit.baseline.ids[disk]
+        old = self._context.baseline.ids[disk]
         return tuple(s for s in snapshots if s.name == self._tag and s.id not in old)
 
-    def _list_image(self, disk: str) -> Generator[Action, Response, tuple[SnapshotInfo, ...]]:
-        filename = self._visit.baseline.filenames[disk]
+    def _list_image(self, disk: str) -> Flow[tuple[SnapshotInfo, ...]]:
+        filename = self._context.baseline.filenames[disk]
         response = yield ListImage(filename)
         if isinstance(response, Returned):
             return cast("tuple[SnapshotInfo, ...]", response.value)
         self._left.append(_image_left(disk, filename, response))
         return ()
 
-    def _repair_image(self, disk: str, own: SnapshotInfo) -> Generator[Action, Response, None]:
-        filename = self._visit.baseline.filenames[disk]
+    def _repair_image(self, disk: str, own: SnapshotInfo) -> Flow[None]:
+        filename = self._context.baseline.filenames[disk]
         response = yield RepairImage(filename, self._tag, own.id)
         if isinstance(response, Returned):
             self._undone.append(f"deleted snapshot {own.id} of {disk} from its image")

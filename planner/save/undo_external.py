@@ -11,7 +11,6 @@ more (the overlay is older than the base then).  The VM's settings can be put ba
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
 
 from planner.errors import Problem
 from planner.model.replies import jobs_of, migration_of, run_state_of, snapshots_of
@@ -20,9 +19,9 @@ from planner.parts.merge_checks import UNPROVED, UNPROVED_REMEDY
 from planner.program.program import DESCRIPTOR_NAME, Program, Step, UndoKind
 from planner.program.resolution import Overlay
 from planner.run.actions import (
-    Action,
     AwaitEvent,
     ErrorReply,
+    Flow,
     HostDo,
     NoAnswer,
     Response,
@@ -30,16 +29,14 @@ from planner.run.actions import (
     Send,
     Tell,
 )
-from planner.run.migrating import Ask, forget_error, put_settings
+from planner.run.conversation import GRACE_S
+from planner.run.migrating import forget_error, put_settings
 from planner.run.observation import bind_node
 from planner.run.run_context import RunContext
 from planner.run.waits import ENDED_MIGRATION
 
 __all__ = ["UndoExternal"]
 
-Doing = Generator[Action, Response, None]
-
-_GRACE_S = 60.0
 _POLL_S = 0.05
 _POLLS = 2400
 """Two minutes: how long a cancelled stream or a merging overlay may take to end."""
@@ -55,7 +52,6 @@ class UndoExternal:
     Args:
         program: What was run.
         context: What is known of it.
-        ask: Sends a command, connecting anew where needed; never answers `NoAnswer`.
         undone: Is told what was undone, in words.
         left: Is told what could not be.
     """
@@ -64,13 +60,11 @@ class UndoExternal:
         self,
         program: Program,
         context: RunContext,
-        ask: Ask,
         undone: list[str],
         left: list[Problem],
     ) -> None:
         self._program = program
-        self._visit = context
-        self._ask = ask
+        self._context = context
         self._undone = undone
         self._left = left
         self._overlays = {overlay.disk: overlay for overlay in program.resolution.overlays}
@@ -81,7 +75,7 @@ class UndoExternal:
         resolution = self._program.resolution
         return bool(resolution.overlays) or resolution.stream is not None
 
-    def end_migration(self) -> Generator[Action, Response, bool]:
+    def end_migration(self) -> Flow[bool]:
         """Cancel a stream of ours that goes on, and see to it that the nodes are active.
 
         Returns:
@@ -92,42 +86,42 @@ class UndoExternal:
         status = ""
         cancelled = False
         for poll in range(1, _POLLS):
-            response = yield from self._ask(Send("query-migrate"))
+            response = yield from self._context.answer(Send("query-migrate"))
             status = migration_of(_value(response)).status
-            if status in ENDED_MIGRATION or not self._visit.migrating:
+            if status in ENDED_MIGRATION or not self._context.migrating:
                 break
             if not cancelled:
-                yield from self._ask(Send("migrate_cancel"))
+                yield from self._context.answer(Send("migrate_cancel"))
                 self._undone.append("cancelled the stream")
                 cancelled = True
             elif status == "cancelling" and poll % _FREE_EVERY_POLLS == 0:
                 yield from self._free_migration()
             yield AwaitEvent(_POLL_S)
-        self._visit.migrating = False
+        self._context.migrating = False
         active = yield from self._activate_nodes()
-        if self._visit.passed_descriptor:
+        if self._context.passed_descriptor:
             # `migrate` takes it over, and then there is none to close: either answer is right.
-            yield from self._ask(Send("closefd", {"fdname": DESCRIPTOR_NAME}))
-            self._visit.passed_descriptor = False
+            yield from self._context.answer(Send("closefd", {"fdname": DESCRIPTOR_NAME}))
+            self._context.passed_descriptor = False
         return active
 
-    def _free_migration(self) -> Doing:
+    def _free_migration(self) -> Flow[None]:
         """Let a cancelled stream go on to its end that waits for a `migrate-continue` (fact 57).
 
         Where it waits for nothing, this does nothing; an answer that it is over is as good.
         """
         stream = self._program.resolution.stream
         if stream is not None and stream.capture is Capture.LIVE:
-            yield from self._ask(Send("migrate-continue", {"state": "cancelling"}))
+            yield from self._context.answer(Send("migrate-continue", {"state": "cancelling"}))
 
-    def _activate_nodes(self) -> Generator[Action, Response, bool]:
+    def _activate_nodes(self) -> Flow[bool]:
         state = why = ""
         for _ in range(_ACTIVATE_POLLS):
-            state = run_state_of(_value((yield from self._ask(Send("query-status")))))
+            state = run_state_of(_value((yield from self._context.answer(Send("query-status")))))
             if state == "postmigrate":
-                self._visit.holds_pause = False
-                self._visit.sent_cont = True
-                response = yield from self._ask(Send("cont", {}, _GRACE_S))
+                self._context.holds_pause = False
+                self._context.sent_cont = True
+                response = yield from self._context.answer(Send("cont", {}, GRACE_S))
                 if isinstance(response, ErrorReply):
                     why = f": {response.description}"
                 else:
@@ -146,30 +140,34 @@ class UndoExternal:
         )
         return False
 
-    def remove_overlays(self) -> Doing:
+    def remove_overlays(self) -> Flow[None]:
         """Take every overlay off its disk, and its node out of QEMU."""
-        for disk in list(reversed(self._visit.added)):
+        for disk in list(reversed(self._context.added)):
             overlay = self._overlays[disk]
             gone = yield from self._delete_node(overlay)
             if not gone:
                 gone = yield from self._merge(overlay)
             if gone:
-                self._visit.added.remove(disk)
-                self._visit.written.discard(disk)
+                self._context.added.remove(disk)
+                self._context.written.discard(disk)
 
-    def _delete_node(self, overlay: Overlay) -> Generator[Action, Response, bool]:
-        response = yield from self._ask(Send("blockdev-del", {"node-name": overlay.overlay}))
+    def _delete_node(self, overlay: Overlay) -> Flow[bool]:
+        response = yield from self._context.answer(
+            Send("blockdev-del", {"node-name": overlay.overlay})
+        )
         if isinstance(response, Returned):
             self._undone.append(f"removed the overlay's node of {overlay.disk}")
             return True
         return isinstance(response, ErrorReply) and "Failed to find node" in response.description
 
-    def _merge(self, overlay: Overlay) -> Generator[Action, Response, bool]:
+    def _merge(self, overlay: Overlay) -> Flow[bool]:
         """Write what the overlay holds into its base, and put the base back in its place."""
         digest = hashlib.sha256(overlay.overlay.encode()).hexdigest()
         job_id = f"snapplan-undo-{digest[:12]}"
-        live = self._visit.baseline.live_nodes
-        held = snapshots_of(_value((yield from self._ask(_NODES)), [])).get(overlay.overlay, ())
+        live = self._context.baseline.live_nodes
+        held = snapshots_of(_value((yield from self._context.answer(_NODES)), [])).get(
+            overlay.overlay, ()
+        )
         if held:
             tags = ", ".join(repr(snapshot.name) for snapshot in held)
             text = f"another client has made snapshots in it: {tags}; merging it would lose them"
@@ -187,52 +185,54 @@ class UndoExternal:
                 "top-node": overlay.overlay,
                 "auto-dismiss": False,
             },
-            _GRACE_S,
+            GRACE_S,
         )
-        yield from self._ask(commit)  # if it is refused, there is no such job to follow
+        yield from self._context.answer(commit)  # if it is refused, there is no such job to follow
         why = yield from self._follow_merge(job_id)
         if why:
             text = f"the overlay {overlay.path} is still on the disk: {why}"
             remedy = "merge it with block-commit; the disk as the guest sees it is whole"
             self._left.append(Problem("overlay-left", overlay.disk, text, remedy))
             return False
-        self._visit.written.discard(overlay.disk)
+        self._context.written.discard(overlay.disk)
         self._undone.append(f"merged the overlay of {overlay.disk} into its base")
         return (yield from self._delete_node(overlay))
 
-    def _follow_merge(self, job_id: str) -> Generator[Action, Response, str]:
+    def _follow_merge(self, job_id: str) -> Flow[str]:
         """Follow a merge to its end; the answer is why it failed."""
         completing = False
         for _ in range(_POLLS):
-            jobs = jobs_of(_value((yield from self._ask(Send("query-jobs"))), []))
+            jobs = jobs_of(_value((yield from self._context.answer(Send("query-jobs"))), []))
             job, error = next(((j, e) for j, e in jobs if j.id == job_id), (None, ""))
             if job is None:
                 return "QEMU did not begin to merge it"
             if job.status == "ready" and not completing:
                 yield from self._hold_guest()
-                yield from self._ask(Send("job-complete", {"id": job_id}))
+                yield from self._context.answer(Send("job-complete", {"id": job_id}))
                 completing = True
             if job.status == "concluded":
-                yield from self._ask(Send("job-dismiss", {"id": job_id}))
+                yield from self._context.answer(Send("job-dismiss", {"id": job_id}))
                 return error
             yield AwaitEvent(_POLL_S)
         return "the merge does not end"
 
-    def _hold_guest(self) -> Doing:
+    def _hold_guest(self) -> Flow[None]:
         """Have the guest stand until its run state is restored."""
-        status = yield from self._ask(Send("query-status"))
+        status = yield from self._context.answer(Send("query-status"))
         if run_state_of(_value(status)) == "running":
-            self._visit.sent_stop = True
-            yield from self._ask(Send("stop", {}, _GRACE_S))
+            self._context.sent_stop = True
+            yield from self._context.answer(Send("stop", {}, GRACE_S))
 
-    def restore_settings(self) -> Doing:
+    def restore_settings(self) -> Flow[None]:
         """Put the VM's migration settings back as they were."""
-        if not self._visit.settings_changed:
+        if not self._context.settings_changed:
             return
         found = self._program.resolution.migration_settings
-        why = yield from put_settings(self._ask, found.capabilities_before, found.parameters_before)
+        why = yield from put_settings(
+            self._context, found.capabilities_before, found.parameters_before
+        )
         self._settings_left(why)
-        self._visit.settings_changed = False
+        self._context.settings_changed = False
         self._undone.append("put the migration settings back")
 
     def _settings_left(self, why: str) -> None:
@@ -240,42 +240,42 @@ class UndoExternal:
             words = f"migration settings are not as they were: {why}"
             self._left.append(Problem("settings-left", "vm", words, "set them by hand"))
 
-    def forget_error(self) -> Doing:
+    def forget_error(self) -> Flow[None]:
         """Have QEMU forget that the stream failed: else no snapshot can be loaded (fact 65).
 
         Best effort: `snapplan load` sees to it as well.
         """
         if self._program.resolution.stream is None:
             return
-        why, unlike = yield from forget_error(self._ask)
+        why, unlike = yield from forget_error(self._context)
         self._settings_left(unlike)
         if why:
             yield Tell(f"QEMU still remembers the failed stream, until the next one: {why}")
 
-    def remove_files(self, *, gone: bool = False) -> Doing:
+    def remove_files(self, *, gone: bool = False) -> Flow[None]:
         """Remove the files that the run made; what a dead QEMU left in an overlay is merged first."""
-        for step in list(reversed(self._visit.files)):
+        for step in list(reversed(self._context.files)):
             if any(undo.kind is not UndoKind.REMOVE_FILE for undo in step.undo):
                 continue
             if self._still_used(step):
                 continue
             if (yield from self._remove_file(step, gone=gone)):
-                self._visit.files.remove(step)
+                self._context.files.remove(step)
 
     def _still_used(self, step: Step) -> bool:
-        return any(undo.disk in self._visit.added for undo in step.undo if undo.disk)
+        return any(undo.disk in self._context.added for undo in step.undo if undo.disk)
 
-    def _remove_file(self, step: Step, *, gone: bool) -> Generator[Action, Response, bool]:
+    def _remove_file(self, step: Step, *, gone: bool) -> Flow[bool]:
         """Remove a file; whether it is known to be gone: else an undo that is begun anew tries again."""
         is_overlay = step.execute == "create-overlay"
         instruction = "remove-stream"
         if is_overlay:
-            holds = any(undo.disk in self._visit.written for undo in step.undo)
+            holds = any(undo.disk in self._context.written for undo in step.undo)
             instruction = "merge-overlay" if gone and holds else "remove-overlay"
         arguments = {**step.arguments}
         for undo in step.undo if is_overlay else ():
-            if undo.disk in self._visit.baseline.backing:
-                below = self._visit.baseline.backing[undo.disk]
+            if undo.disk in self._context.baseline.backing:
+                below = self._context.baseline.backing[undo.disk]
                 arguments["base-backing"] = [list(image) for image in below]
         if not is_overlay:
             arguments["named"] = step.execute == "keep-stream"
@@ -291,9 +291,9 @@ class UndoExternal:
 
     def forget_nodes(self) -> None:
         """QEMU is gone, and its nodes with it."""
-        self._visit.added.clear()
-        self._visit.migrating = False
-        self._visit.settings_changed = False
+        self._context.added.clear()
+        self._context.migrating = False
+        self._context.settings_changed = False
 
 
 _NODES = Send("query-named-block-nodes", {"flat": True})

@@ -7,13 +7,13 @@ import pytest
 
 from planner.compare import measuring
 from planner.run.actions import ErrorReply, NoAnswer, Poll, Returned, Send, Tell
+from planner.run.conversation import answers
 from planner.run.journal import changes_something
 from planner.run.observation import baseline_of
 from planner.run.outcome import Outcome
 from planner.run.phases import Phase
 from planner.run.ports import CommandRefused, ConnectionLost, NoReply
 from planner.run.pump import Pump
-from planner.run.run_context import answers
 from planner.run.waits import await_run_state
 from planner.save.save_machine import SaveMachine
 from tests.unit.build import facts, plan, qcow2, whole
