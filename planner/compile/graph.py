@@ -11,16 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import networkx as nx
-
 from planner.compile.rules import RULES, Operations, Rule
 from planner.errors import InternalError, Problem
 from planner.model.operations import Operation
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     Graph = nx.DiGraph[Operation]
-else:
-    Graph = nx.DiGraph
 
 __all__ = ["Graph", "build_graph", "canonical_order", "cycle_error"]
 
@@ -35,6 +33,8 @@ def build_graph(operations: Iterable[Operation], rules: Sequence[Rule] = RULES) 
     Returns:
         A graph whose edges have an attribute ``rules``: a tuple of rule ids.
     """
+    import networkx as nx  # noqa: PLC0415 - it takes its time, and only a compiler needs it
+
     nodes = list(operations)
     graph: Graph = nx.DiGraph()
     graph.add_nodes_from(nodes)
@@ -55,6 +55,8 @@ def canonical_order(graph: Graph) -> list[Operation]:
     Raises:
         InternalError: The rules contradict each other; each edge of a cycle is a problem.
     """
+    import networkx as nx  # noqa: PLC0415 - see `build_graph`
+
     try:
         return list(nx.lexicographical_topological_sort(graph, key=lambda node: node.sort_key))
     except nx.NetworkXUnfeasible:
@@ -63,6 +65,8 @@ def canonical_order(graph: Graph) -> list[Operation]:
 
 def cycle_error(graph: Graph) -> InternalError:
     """Report one cycle of a graph, edge by edge, each with the rules that demand it."""
+    import networkx as nx  # noqa: PLC0415 - see `build_graph`
+
     edges = nx.find_cycle(graph)
     problems = tuple(
         Problem(

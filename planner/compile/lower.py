@@ -11,17 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import networkx as nx
-
-from planner.compile.graph import Graph
 from planner.errors import InternalError, Problem, Violation, in_order
 from planner.model.operations import Kind, Operation
 from planner.program.program import Step
 
 if TYPE_CHECKING:
+    import networkx as nx
+
+    from planner.compile.graph import Graph
+
     _Quotient = nx.DiGraph[int]
-else:
-    _Quotient = nx.DiGraph
 
 __all__ = ["lower"]
 
@@ -40,6 +39,8 @@ def lower(graph: Graph, instructions: Sequence[Step]) -> tuple[Step, ...]:
         InternalError: An operation is covered by no instruction, or by two, or is not in the graph.
         Violation: The cover is illegal; each problem names the rule.
     """
+    import networkx as nx  # noqa: PLC0415 - see `planner.compile.graph.build_graph`
+
     covers = _covers(graph, instructions)
     quotient: _Quotient = nx.DiGraph()
     quotient.add_nodes_from(range(len(instructions)))
@@ -79,6 +80,8 @@ def _covers(graph: Graph, instructions: Sequence[Step]) -> dict[Operation, tuple
 
 
 def _sorted(quotient: _Quotient, instructions: Sequence[Step]) -> tuple[Step, ...]:
+    import networkx as nx  # noqa: PLC0415 - see `lower`
+
     def key(number: int) -> tuple[object, ...]:
         covers = instructions[number].covers
         if not covers:  # it prepares or tidies up: as early as it may, in the order that was given

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cattrs
 from cattrs import Converter
 from cattrs.errors import ClassValidationError
@@ -31,6 +33,7 @@ FORMAT = "snapplan-plan"
 FORMAT_VERSION = 1
 
 
+@cache  # most commands need few of these, and each takes its time to make
 def _converter() -> Converter:
     converter = strict_converter()
     converter.register_unstructure_hook(Request, request_to_plain)
@@ -82,12 +85,9 @@ def _operation(value: object) -> Operation:
     )
 
 
-_CONVERTER = _converter()
-
-
 def plan_to_plain(plan: Plan) -> dict[str, object]:
     """Write a plan as plain values."""
-    body: dict[str, object] = _CONVERTER.unstructure(plan)
+    body: dict[str, object] = _converter().unstructure(plan)
     return {"format": FORMAT, "format-version": FORMAT_VERSION, **body}
 
 
@@ -117,7 +117,7 @@ def read_plan(text: str, source: str = "plan") -> Plan:
         raise _malformed(source, f"its format-version is not {FORMAT_VERSION}")
     body = {k: v for k, v in value.items() if k not in ("format", "format-version")}
     try:
-        plan = _CONVERTER.structure(body, Plan)
+        plan = _converter().structure(body, Plan)
     except ClassValidationError as error:
         raise _malformed(source, "; ".join(cattrs.transform_error(error)[:3])) from error
     except RecursionError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cattrs
 from cattrs import Converter
 from cattrs.errors import ClassValidationError
@@ -31,6 +33,7 @@ FORMAT = "snapplan-facts"
 _REFCOUNT_BITS_LIMIT = 64
 
 
+@cache  # most commands need few of these, and each takes its time to make
 def _converter() -> Converter:
     converter = strict_converter()
     for kind in (
@@ -57,12 +60,9 @@ def _converter() -> Converter:
     return converter
 
 
-_CONVERTER = _converter()
-
-
 def facts_to_plain(facts: Facts) -> dict[str, object]:
     """Write facts as plain values; automatic node names and the live ones are left out."""
-    body: dict[str, object] = _CONVERTER.unstructure(facts)
+    body: dict[str, object] = _converter().unstructure(facts)
     return {"format": FORMAT, "format-version": FACTS_FORMAT_VERSION, **body}
 
 
@@ -90,7 +90,7 @@ def facts_from_plain(value: object, source: str = "facts") -> Facts:
         raise _malformed(source, f"its format-version is not {FACTS_FORMAT_VERSION}")
     body = {k: v for k, v in value.items() if k not in ("format", "format-version")}
     try:
-        facts = _CONVERTER.structure(body, Facts)
+        facts = _converter().structure(body, Facts)
     except (ClassValidationError, RecursionError) as error:
         raise _malformed(source, _first_words(error)) from error
     _check(facts, source)

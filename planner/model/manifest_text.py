@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cattrs
 from cattrs import Converter
 from cattrs.errors import ClassValidationError
@@ -26,6 +28,7 @@ __all__ = ["FORMAT", "manifest_to_plain", "read_manifest"]
 FORMAT = "snapplan-manifest"
 
 
+@cache  # most commands need few of these, and each takes its time to make
 def _converter() -> Converter:
     converter = strict_converter()
     for kind in (QemuVersion, FileRecord, Device):
@@ -38,12 +41,9 @@ def _converter() -> Converter:
     return converter
 
 
-_CONVERTER = _converter()
-
-
 def manifest_to_plain(manifest: Manifest) -> dict[str, object]:
     """Write a manifest as plain values."""
-    body: dict[str, object] = _CONVERTER.unstructure(manifest)
+    body: dict[str, object] = _converter().unstructure(manifest)
     return {"format": FORMAT, "format-version": MANIFEST_FORMAT_VERSION, **body}
 
 
@@ -69,7 +69,8 @@ def read_manifest(text: str, source: str = "manifest") -> Manifest:
         raise _malformed(source, f"its format-version is not {MANIFEST_FORMAT_VERSION}")
     body = {k: v for k, v in value.items() if k not in ("format", "format-version")}
     try:
-        return _CONVERTER.structure(body, Manifest)
+        found: Manifest = _converter().structure(body, Manifest)
+        return found
     except (ClassValidationError, RecursionError) as error:
         words = (
             "; ".join(cattrs.transform_error(error)[:3])

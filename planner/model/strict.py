@@ -62,5 +62,12 @@ def write_with_hyphens(
     renames |= {
         name: override(rename=name.replace("_", "-"), omit_if_default=True) for name in seldom
     }
-    converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter, **renames))
-    converter.register_structure_hook(kind, make_dict_structure_fn(kind, converter, **renames))
+    # Made when first needed: a hook is compiled, and most runs of snapplan need few of them.
+    converter.register_unstructure_hook_factory(
+        lambda wanted: wanted is kind,
+        lambda wanted: make_dict_unstructure_fn(wanted, converter, **renames),
+    )
+    converter.register_structure_hook_factory(
+        lambda wanted: wanted is kind,
+        lambda wanted: make_dict_structure_fn(wanted, converter, **renames),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import cattrs
@@ -33,6 +34,7 @@ FORMATS: dict[str, type[Any]] = {"snapplan-load": LoadPlan, "snapplan-delete": D
 JournaledPlan = LoadPlan | DeletePlan
 
 
+@cache  # most commands need few of these, and each takes its time to make
 def _converter() -> Converter:
     converter = strict_converter()
     for kind in (LoadedPart, Settings, DeletedPart, MergedOverlay, DeletePlan):
@@ -41,13 +43,10 @@ def _converter() -> Converter:
     return converter
 
 
-_CONVERTER = _converter()
-
-
 def journaled_plan_to_plain(order: JournaledPlan) -> dict[str, object]:
     """An order as plain values."""
     name = next(name for name, kind in FORMATS.items() if type(order) is kind)
-    body: dict[str, object] = _CONVERTER.unstructure(order)
+    body: dict[str, object] = _converter().unstructure(order)
     return {"format": name, "format-version": FORMAT_VERSION, **body}
 
 
@@ -62,7 +61,7 @@ def journaled_plan_from_plain(value: Mapping[str, object], source: str) -> Journ
     if kind is None or value.get("format-version") != FORMAT_VERSION:
         raise _malformed(source, "it is no order of a load or a delete")
     try:
-        order: JournaledPlan = _CONVERTER.structure(body, kind)
+        order: JournaledPlan = _converter().structure(body, kind)
     except (ClassValidationError, RecursionError) as error:
         words = (
             "; ".join(cattrs.transform_error(error)[:3])

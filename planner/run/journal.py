@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, get_origin
 
 import cattrs
@@ -177,6 +178,7 @@ def _is_frozenset(kind: object) -> bool:
     return origin is frozenset
 
 
+@cache  # most commands need few of these, and each takes its time to make
 def _converter() -> Converter:
     converter = strict_converter()
     converter.register_unstructure_hook(Returned, _returned_to_plain)
@@ -231,7 +233,7 @@ def _returned(told: object) -> Returned:
 
 
 def _response_to_plain(response: Response) -> dict[str, object]:
-    return {_name_of(response, _RESPONSES): _CONVERTER.unstructure(response, type(response))}
+    return {_name_of(response, _RESPONSES): _converter().unstructure(response, type(response))}
 
 
 def _response(told: object) -> Response:
@@ -240,7 +242,7 @@ def _response(told: object) -> Response:
     [(name, body)] = told.items()
     if name not in _RESPONSES:
         raise ValueError(f"no response is called {str(name)[:40]!r}")
-    response: Response = _CONVERTER.structure(body, _RESPONSES[name])
+    response: Response = _converter().structure(body, _RESPONSES[name])
     return response
 
 
@@ -248,12 +250,9 @@ def _name_of(value: object, kinds: Mapping[str, type[Any]]) -> str:
     return next(name for name, kind in kinds.items() if type(value) is kind)
 
 
-_CONVERTER = _converter()
-
-
 def journal_line(number: int, record: Header | Record) -> str:
     """A record as its line; the header is number 0."""
-    body: dict[str, object] = _CONVERTER.unstructure(record)
+    body: dict[str, object] = _converter().unstructure(record)
     content = {"number": number, "record": _name_of(record, _RECORDS), **body}
     if isinstance(record, Header):
         content |= {"format": FORMAT, "format-version": FORMAT_VERSION}
@@ -338,7 +337,7 @@ def _record(content: dict[str, Any], number: int, source: str) -> Header | Recor
     if kind is None:
         raise _bad("journal-malformed", source, f"record {number} is of no known kind")
     try:
-        made: Header | Record = _CONVERTER.structure(content, kind)
+        made: Header | Record = _converter().structure(content, kind)
     except (ClassValidationError, RecursionError, ValueError, TypeError) as error:
         words = (
             "; ".join(cattrs.transform_error(error)[:3])

@@ -7,6 +7,7 @@ these are marked with a key that QMP does not use, and a mapping with such a key
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from attrs import fields, has
@@ -20,7 +21,7 @@ _TUPLE = "$tuple"
 _MAPPING = "$mapping"
 _CLASSES: dict[str, type[Any]] = {"$snapshot": SnapshotInfo}
 _MARKS = {kind: mark for mark, kind in _CLASSES.items()}
-_CONVERTER = strict_converter()
+_converter = cache(strict_converter)
 
 
 def plain(value: object) -> object:
@@ -74,7 +75,7 @@ def _marked(mark: str, body: object) -> object:
     if mark == _MAPPING and isinstance(body, list):
         return _pairs(body)
     if mark in _CLASSES and isinstance(body, dict):
-        found: object = _CONVERTER.structure(body, _CLASSES[mark])
+        found: object = _converter().structure(body, _CLASSES[mark])
         return found
     raise ValueError(f"{mark[:40]!r} marks nothing known")
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 
 import cattrs
@@ -141,14 +142,12 @@ def kinship(
     return Kinship.MOVED if gone and not busy else Kinship.STRANGER
 
 
+@cache  # most commands need few of these, and each takes its time to make
 def _converter() -> cattrs.Converter:
     converter = strict_converter()
     for kind in (ImageFile, Process, Claim):
         write_with_hyphens(converter, kind)
     return converter
-
-
-_CONVERTER = _converter()
 
 
 def read_claim(folder: Path) -> Claim | None:
@@ -157,7 +156,7 @@ def read_claim(folder: Path) -> Claim | None:
         value = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         if isinstance(value, dict) and value.pop("format", None) == FORMAT:
             value.pop("format-version", None)
-            return _CONVERTER.structure(value, Claim)
+            return _converter().structure(value, Claim)
     return None
 
 
@@ -169,5 +168,5 @@ def write_claim(folder: Path, claim: Claim) -> None:
     """
     if read_claim(folder) == claim:
         return
-    body = {"format": FORMAT, "format-version": FORMAT_VERSION, **_CONVERTER.unstructure(claim)}
+    body = {"format": FORMAT, "format-version": FORMAT_VERSION, **_converter().unstructure(claim)}
     write_whole(folder / _FILE, json.dumps(body, indent=1) + "\n")
