@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from planner.errors import CannotConnect, Problem, in_order
+from planner.host.evidence import record_of
 from planner.model.facts import Facts
 from planner.model.image import Image, images_of_nodes
-from planner.model.manifest import Manifest
+from planner.model.manifest import Manifest, PartKind
 from planner.parts.file_checks import FoundFile, file_problems
 from planner.parts.part_checks import (
     internal_problems,
@@ -17,9 +18,15 @@ from planner.parts.part_checks import (
     vm_problems,
 )
 from planner.parts.part_image import ImagesByDisk, images_of_vm
-from planner.run.ports import Backend, CommandRefused, ConnectionLost, NoReply
+from planner.run.ports import Backend, CommandRefused, ConnectionLost, Images, NoReply
 
-__all__ = ["ask_images", "verify_by_facts", "verify_images", "verify_on_vm"]
+__all__ = [
+    "ask_images",
+    "verify_by_facts",
+    "verify_images",
+    "verify_on_vm",
+    "with_images_beside",
+]
 
 _TIMEOUT_S = 60.0
 _OF_THE_IMAGE = frozenset({"part-missing", "part-format-differs", "part-size-differs"})
@@ -36,6 +43,39 @@ async def ask_images(backend: Backend) -> dict[str, Image]:
         return images_of_nodes(await backend.execute(command, {"flat": True}, _TIMEOUT_S))
     except (CommandRefused, ConnectionLost, NoReply) as error:
         raise CannotConnect(f"no answer to {command}: {error}", code="query-failed") from error
+
+
+async def with_images_beside(
+    manifest: Manifest, images: ImagesByDisk, files: Images
+) -> ImagesByDisk:
+    """The same images, and those of parts that the VM runs beside, on another branch of its disks.
+
+    A snapshot that goes back in a fresh QEMU needs its own images only.  A VM that went back to an
+    earlier one has them no longer open, and takes nothing from it.  One that is a disk of another name
+    now is not added: it was swapped.
+
+    Args:
+        manifest: What was recorded.
+        images: Those that the VM has open, by disk.
+        files: The VM's images, as files of this machine.
+    """
+    if all(part.kind is PartKind.INTERNAL for part in manifest.parts):
+        return images  # it is loaded by the VM itself, on the images that it has open
+    opened = {file for of_disk in images.values() for file in of_disk}
+    found = {disk: dict(of_disk) for disk, of_disk in images.items()}
+    for part in manifest.parts:
+        if part.disk not in found or part.file in opened:
+            continue
+        try:
+            inside = part.kind is PartKind.INTERNAL
+            snapshots = await files.snapshots(part.file) if inside else ()
+        except NoReply:
+            continue
+        if inside or record_of(part.file).known:
+            found[part.disk][part.file] = Image(
+                *(part.file, part.format, part.virtual_size_bytes, snapshots), active=False
+            )
+    return found
 
 
 def verify_on_vm(

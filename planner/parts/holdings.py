@@ -49,7 +49,7 @@ class Holding:
         held: Every snapshot of the tag that a disk holds, recorded or not.
         missing: Recorded parts that are not there.
         extra: Snapshots of the tag that the record does not know; empty where foreign.
-        below: Recorded parts in images that lie under overlays by now.
+        below: Recorded parts in images that the guest does not write to by now.
         findings: What `verify` finds.
     """
 
@@ -77,7 +77,8 @@ def holdings(
         manifests: Those of the VM.
         facts: The VM.
         lost_files: Files of external parts that are known not to be there.
-        below: Every image that the VM has open, by file; None: what lies under an overlay is not known.
+        below: Every image that the VM has open, by file, and others that its snapshots were looked for
+            in (not ``active``); None: what lies under an overlay is not known.
         findings: By tag, what `verify` finds.
     """
     recorded = {manifest.tag: manifest for manifest in manifests}
@@ -86,7 +87,10 @@ def holdings(
         for snapshot in disk.snapshots:
             held.setdefault(snapshot.name, []).append((disk, snapshot))
     under = {layer.filename for disk in facts.disks for layer in disk.backing}
-    images = {file: _below(file, below) for file in under}
+    images: dict[str, Image | None] = {
+        file: image for file, image in (below or {}).items() if not image.active
+    }
+    images |= {file: _below(file, below) for file in under}
     found = []
     for tag in sorted({*recorded, *held}):
         here, manifest = tuple(held.get(tag, ())), recorded.get(tag)

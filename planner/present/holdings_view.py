@@ -79,7 +79,7 @@ def _row(holding: Holding, disk: Disk, snapshot: SnapshotInfo) -> tuple[str, str
 def _under(part: ManifestPart, snapshot: SnapshotInfo) -> tuple[str, str, str, str, str]:
     size = snapshot.vm_state_size_bytes
     state = bytes_text(size) if size else "-"
-    where = f"in {part.file}, under an overlay"
+    where = f"in {part.file}, which the guest does not write to"
     return part.disk, snapshot.id, _clock(snapshot.vm_clock_ns), state, where
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from attrs import evolve, frozen
 
 from planner.errors import Problem
 from planner.host.evidence import look_at_files, stream_sizes
-from planner.inspect.verifying import ask_images, verify_by_facts, verify_images
+from planner.inspect.verifying import (
+    ask_images,
+    verify_by_facts,
+    verify_images,
+    with_images_beside,
+)
 from planner.model.facts import Facts
 from planner.model.image import Image
 from planner.model.manifest import Manifest, PartKind
 from planner.parts.holdings import Holding, holdings
 from planner.parts.part_image import ImagesByDisk, images_of_vm
-from planner.store.meeting import meet
+from planner.store.meeting import Met, meet
 from planner.store.store import Manifests, Store, VmIdentity
 from planner.verbs.context import Context
 
@@ -48,7 +54,26 @@ async def list_snapshots(context: Context, only: str = "") -> Listed:
     """
     met = await meet(context.backend, context.store, context.address)
     below = await ask_images(context.backend)
-    return _listed(context.store, met.facts, met.identity, below, only)
+    recorded = _recorded(context.store, met.identity, only)
+    images = await _images_of_each(recorded, met, below)
+    listed = _listed(recorded, met.facts, met.identity, below, images)
+    if not only:
+        return listed
+    return evolve(listed, holdings=tuple(each for each in listed.holdings if each.tag == only))
+
+
+async def _images_of_each(
+    recorded: Manifests, met: Met, below: dict[str, Image]
+) -> dict[str, ImagesByDisk]:
+    """By tag, the images that a snapshot is looked for in."""
+    opened = images_of_vm(met.facts, below)
+    files = met.backend.images
+    if files is None:
+        return {manifest.tag: opened for manifest in recorded.found}
+    return {
+        manifest.tag: await with_images_beside(manifest, opened, files)
+        for manifest in recorded.found
+    }
 
 
 def list_by_facts(store: Store, facts: Facts, address: str = "") -> Listed:
@@ -59,30 +84,37 @@ def list_by_facts(store: Store, facts: Facts, address: str = "") -> Listed:
         facts: The VM, as it was.
         address: Where it was; empty: not known.
     """
-    return _listed(store, facts, VmIdentity.of(facts, address), None)
+    identity = VmIdentity.of(facts, address)
+    return _listed(_recorded(store, identity), facts, identity, None)
 
 
 def _listed(
-    store: Store,
+    recorded: Manifests,
     facts: Facts,
     identity: VmIdentity,
     below: dict[str, Image] | None,
-    only: str = "",
+    images: Mapping[str, ImagesByDisk] | None = None,
 ) -> Listed:
-    known = bool(identity.address or identity.uuid or identity.name)
-    recorded = _recorded(store, identity) if known else Manifests()
-    if only:
-        recorded = evolve(recorded, found=tuple(m for m in recorded.found if m.tag == only))
     local = identity.address.startswith("/")
-    images = None if below is None else images_of_vm(facts, below)
     findings = {
-        manifest.tag: _findings(manifest, facts, images, local=local) for manifest in recorded.found
+        manifest.tag: _findings(manifest, facts, (images or {}).get(manifest.tag), local=local)
+        for manifest in recorded.found
     }
     lost = _lost_files(recorded.found) if local else ()
-    found = holdings(recorded.found, facts, lost, below=below, findings=findings)
-    if only:
-        found = tuple(each for each in found if each.tag == only)
+    looked = None if below is None else {**_beside(images or {}), **below}
+    found = holdings(recorded.found, facts, lost, below=looked, findings=findings)
     return Listed(found, recorded.problems, () if local else _not_seen(recorded.found))
+
+
+def _beside(images: Mapping[str, ImagesByDisk]) -> dict[str, Image]:
+    """Every image that was looked at and is no active layer, by file."""
+    looked = (
+        image
+        for of_tag in images.values()
+        for of_disk in of_tag.values()
+        for image in of_disk.values()
+    )
+    return {image.file: image for image in looked if not image.active}
 
 
 def _findings(
@@ -100,13 +132,16 @@ def _not_seen(manifests: tuple[Manifest, ...]) -> tuple[str, ...]:
     return ("files of external parts: they are not to be seen from here",) if external else ()
 
 
-def _recorded(store: Store, identity: VmIdentity) -> Manifests:
+def _recorded(store: Store, identity: VmIdentity, only: str = "") -> Manifests:
     """A VM's manifests, and those of the VM whose images it lies on, unless it has one of that tag."""
+    if not (identity.address or identity.uuid or identity.name):
+        return Manifests()
     vm = store.vm(identity)
     own = vm.manifests()
     tags = {manifest.tag for manifest in own.found}
     others = [each for _, each in store.inherited(identity, vm) if each.tag not in tags]
-    return evolve(own, found=tuple(sorted((*own.found, *others), key=lambda each: each.tag)))
+    found = [each for each in (*own.found, *others) if not only or each.tag == only]
+    return evolve(own, found=tuple(sorted(found, key=lambda each: each.tag)))
 
 
 def _lost_files(manifests: tuple[Manifest, ...]) -> set[str]:

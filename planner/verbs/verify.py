@@ -7,10 +7,11 @@ from planner.host.evidence import look_at_files, stream_sizes
 from planner.host.left_out import look_at_left_out
 from planner.inspect.offline import check_images
 from planner.inspect.offline import verify_offline as verify_files
-from planner.inspect.verifying import ask_images, verify_on_vm
+from planner.inspect.verifying import ask_images, verify_images, with_images_beside
 from planner.model.manifest import PartKind
 from planner.parts.file_checks import file_notes, recorded_files
 from planner.parts.left_out_checks import left_out_problems
+from planner.parts.part_image import ImagesByDisk, images_of_vm
 from planner.present.verdict_view import Verdict
 from planner.recover.pending_images import check_images_free
 from planner.store.meeting import meet
@@ -39,7 +40,10 @@ async def verify(context: Context, source: str, *, deep: bool = False) -> Verdic
     local = context.backend.images is not None
     sizes = stream_sizes(manifest) if local else None
     files = look_at_files(manifest, deep=deep) if local else {}
-    findings = verify_on_vm(manifest, facts, below, sizes, files)
+    images: ImagesByDisk = images_of_vm(facts, below)
+    if context.backend.images is not None:
+        images = await with_images_beside(manifest, images, context.backend.images)
+    findings = verify_images(manifest, facts, images, sizes, files)
     unchecked = list(file_notes(manifest, files, deep=deep)) if local else []
     if not local and (manifest.of_kind(PartKind.STREAM) or any(recorded_files(manifest))):
         unchecked.append(

@@ -8,6 +8,8 @@ from tests.live.faults import assert_guest_unharmed
 from tests.live.restores import request_of, restored, save_external, store, template
 from tests.live.runs import snapplan
 from tests.support.guest import heartbeats
+from tests.support.images import qemu_img
+from tests.support.qemu import qemu_img_binary
 from tests.support.topology import DiskKind, DiskSpec, Topology, two_disks
 
 pytestmark = pytest.mark.real_qemu
@@ -120,7 +122,32 @@ def test_a_second_snapshot_lies_on_the_first(qemu):
         manifest, before, later = saved[tag]
         with restored(vm, manifest) as again:
             assert_went_on(again, before, later)
-            assert verify(vm, manifest, "--vm", again.qmp_path)[1]["findings"] == []
+            # Also the one on another branch: what it needs is its own images, not those of this VM.
+            for each, _, _ in saved.values():
+                assert verify(vm, each, "--vm", again.qmp_path)[1]["findings"] == []
+            listed = json.loads(snapplan("list", "--vm", again.qmp_path, *store(vm)).stdout)[
+                "snapshots"
+            ]
+            assert {each["tag"]: each["standing"] for each in listed} == dict.fromkeys(
+                saved, "complete"
+            )
+
+
+def test_a_part_in_an_image_that_the_vm_has_not_open_is_looked_for_there(qemu):
+    """Restored into copies, the VM has the images of no snapshot open; a part that is gone is missed."""
+    vm = qemu.start(two_disks(DiskKind.RAW, guest=True))
+    folder = vm.directory
+    parts = {"disk0": "internal", "disk1": folder / "o1.qcow2"}
+    state = {"external": str(folder / "state"), "capture": "stopped"}
+    manifest, before, later = save_and_end(vm, parts, state)
+    copies = folder / "copies"
+    copies.mkdir()
+    with restored(vm, manifest, "--copy-to", copies) as again:
+        assert_went_on(again, before, later)
+        assert verify(vm, manifest, "--vm", again.qmp_path)[1]["findings"] == []
+        qemu_img(qemu_img_binary(), "snapshot", "-d", "a", vm.image("disk0"))
+        code, verdict, _ = verify(vm, manifest, "--vm", again.qmp_path)
+        assert (code, [each["code"] for each in verdict["findings"]]) == (30, ["part-missing"])
 
 
 def test_a_qemu_that_is_another_vm_is_ended(qemu):

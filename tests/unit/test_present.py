@@ -334,7 +334,7 @@ def test_a_part_under_an_overlay_is_a_part():
     (found,) = holdings((manifest,), overlaid, below=bases)
     assert (found.standing, found.missing, len(found.below)) == ("complete", (), 2)
     assert "t  (complete, one instant)" in holdings_text((found,))
-    assert "under an overlay" in holdings_text((found,))
+    assert "which the guest does not write to" in holdings_text((found,))
     (unknown,) = holdings((manifest,), overlaid)
     assert (unknown.standing, unknown.below) == ("complete", ())
     assert not [each for each in verify_by_facts(manifest, overlaid) if each.subject in {"a", "b"}]
