@@ -1,8 +1,16 @@
-"""What a person at the terminal is told and asked, as a verb wants it."""
+"""What a person at the terminal is told and asked, as a verb wants it.
+
+Rules: a question is asked where it can be seen and answered: standard input and standard error are the
+terminal.  While it stands nothing else is written there.  Ctrl-C, and the end of the input, are a no; so
+is everything that comes after them, to the end of the command.
+"""
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import click
 from attrs import frozen
@@ -18,7 +26,67 @@ from planner.run.ports import Backend
 from planner.store.store import Store
 from planner.verbs.context import Context, Offline, Question
 
-__all__ = ["Asking", "context_of", "offline_of"]
+__all__ = ["Asking", "ask_person", "can_ask", "context_of", "offline_of"]
+
+_SAID_NO = "The answer was no: nothing was changed."
+
+
+def can_ask() -> bool:
+    """Whether somebody sits there who sees a question and can answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask_person(question: str, reporter: TerminalReporter | None = None) -> None:
+    """Ask; return where the answer is yes.
+
+    Args:
+        question: Ends with a question mark.
+        reporter: Whose progress line goes away meanwhile; None: there is none.
+
+    Raises:
+        click.Abort: The answer is no.
+    """
+    with nullcontext() if reporter is None else reporter.quiet(), _interrupt_means_no():
+        if not _is_yes(visible(question)):
+            raise click.Abort(_SAID_NO)
+
+
+def _is_yes(question: str) -> bool:
+    while True:
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        line = sys.stdin.readline()
+        answer = line.strip().lower()
+        if answer in {"y", "yes"}:
+            return True
+        if answer in {"", "n", "no"}:
+            if not line.endswith("\n"):
+                sys.stderr.write("\n")  # the end of the input: nobody has typed one
+            return False
+        sys.stderr.write("y or n, please.\n")
+
+
+@contextmanager
+def _interrupt_means_no() -> Iterator[None]:
+    """Take Ctrl-C for the answer, also in the middle of work that would be cancelled by it."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def no(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+        raise KeyboardInterrupt
+
+    try:
+        if before is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, no)
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise click.Abort(_SAID_NO) from None
+    except click.Abort:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 @frozen
@@ -38,16 +106,16 @@ class Asking:
 
         Raises:
             BadInput: Nobody is there to be asked (``confirmation-missing``).
+            click.Abort: The answer is no.
         """
         if self.yes:
             return False
-        if not sys.stdin.isatty():
+        if not can_ask():
             problem = Problem(
                 "confirmation-missing", question.subject, question.loss, question.remedy
             )
             raise BadInput(problem.words, problems=(problem,), code=problem.code)
-        with self.reporter.quiet():
-            click.confirm(visible(question.question), abort=True, err=True)
+        ask_person(question.question, self.reporter)
         return True
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 from platformdirs import user_state_dir
 
+from planner.cli.stopping import cancelled_once
 from planner.errors import CannotConnect, InternalError, SnapplanError
 from planner.host.input import read_text_file, text_of
 from planner.host.output import STDERR, STDOUT, descriptor_of, write_output
@@ -144,8 +145,12 @@ def write_file(path: str, text: str) -> bool:
 
 
 def run(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run asynchronous work to its end."""
-    return asyncio.run(work)
+    """Run asynchronous work to its end.
+
+    Raises:
+        click.Abort: Ctrl-C cancelled it.
+    """
+    return asyncio.run(cancelled_once(work))
 
 
 async def connected(address: str, use: Callable[[Backend], Awaitable[_Result]]) -> _Result:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable
 
 import click
 
-from planner.cli.asking import context_of, offline_of
+from planner.cli.asking import ask_person, can_ask, context_of, offline_of
 from planner.cli.common import (
     connected,
     json_option,
@@ -64,7 +63,8 @@ def _agreed(found: Collected, *, as_json: bool) -> bool:
     """Whether somebody says that what can be removed is to be removed."""
     if not found.removable:
         return False
-    if not sys.stdin.isatty() or as_json:
+    if not can_ask() or as_json:
         return False  # it is said what would be removed, and that is all
     click.echo(orphans_text(found.orphans, removed=False), err=True)
-    return click.confirm("Remove what can be removed?", err=True)
+    ask_person("Remove what can be removed?")
+    return True

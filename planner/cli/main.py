@@ -7,6 +7,7 @@ imports click and nothing else, so the short texts of the commands stand here.
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 import click
@@ -118,8 +119,8 @@ def _exit_code() -> int:
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as end:
         return end.exit_code
-    except click.Abort:
-        return _report_stopped()
+    except click.Abort as stopped:
+        return _report_stopped(str(stopped))
     except click.ClickException as error:
         error.show()
         return _report_usage(error)
@@ -144,11 +145,12 @@ def _report_usage(error: click.ClickException) -> int:
     return 2
 
 
-def _report_stopped() -> int:
+def _report_stopped(words: str) -> int:
     """Ctrl-C, or a No, outside of a run: one that has begun undoes itself and reports its own end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends, and once is enough
     from planner.errors import Interrupted  # noqa: PLC0415 - not needed for --help
 
-    return _report(Interrupted("stopped", vm_state="No run was cut short."))
+    return _report(Interrupted("stopped", vm_state=words or "No run was cut short."))
 
 
 def _report(error: Exception) -> int:

@@ -65,7 +65,7 @@ class TerminalReporter:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Take the progress line away while the user is asked something."""
+        """Take the progress line away while the user is asked something; it comes back after a yes."""
         if self._status is None:
             yield
             return
@@ -73,10 +73,8 @@ class TerminalReporter:
         self._words.put(self._status.stop)
         self._words.put(gone.set)
         gone.wait()
-        try:
-            yield
-        finally:
-            self._words.put(self._status.start)
+        yield
+        self._words.put(self._status.start)
 
     def step(self, number: int, count: int, what: str) -> None:
         """Show the step that is about to be sent."""

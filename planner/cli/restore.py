@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +14,7 @@ from attrs import frozen
 from backends.copies import RestoringHost
 from backends.images import QemuImages
 from backends.launch import Launched, launch
+from planner.cli.asking import ask_person, can_ask
 from planner.cli.manifests import FoundManifest, read_again, store_of
 from planner.cli.reporter import TerminalReporter
 from planner.cli.stopping import cancelled_by_signals
@@ -42,7 +42,6 @@ from planner.present.restore_view import (
     restored_text,
     restored_to_plain,
 )
-from planner.present.visible import visible
 from planner.recover.pending_images import check_images_free
 from planner.run.consent import decide_and_ask
 from planner.run.ports import Backend
@@ -199,13 +198,12 @@ def _confirm(plan: RestorePlan, wish: RestoreWish, reporter: TerminalReporter) -
     if not plan.loses or wish.yes:
         return False
     names = ", ".join(disk.part.disk for disk in plan.loses)
-    if not sys.stdin.isatty():
+    if not can_ask():
         words = f"what {names} holds now is lost"
         remedy = "add --yes, or --copy-to FOLDER, which loses nothing"
         problem = Problem("confirmation-missing", plan.manifest.tag, words, remedy)
         raise BadInput(str(problem), problems=(problem,), code=problem.code)
-    with reporter.quiet():
-        click.confirm(visible(f"What {names} holds now is lost. Go on?"), abort=True, err=True)
+    ask_person(f"What {names} holds now is lost. Go on?", reporter)
     return True
 
 

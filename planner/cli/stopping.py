@@ -6,7 +6,8 @@ end the process and can be caught.  A hang-up that was to be ignored when snappl
 is ignored.  Whoever sends SIGPIPE asks for it too; what the kernel says of a pipe that we write to
 ourselves is no wish.  What would suspend the process (Ctrl-Z, words for a terminal that another program
 has) does nothing meanwhile: the guest might be paused.  Outside of these lines signals do what they
-always do: nothing is under way.
+always do, since nothing is under way; only Ctrl-C cancels what waits, so that connections are ended, and
+once is enough.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import click
+
 from planner.errors import Interrupted
 from planner.run.stopping import to_its_end
 
-__all__ = ["STOPS", "cancelled_by_signals", "stopped_by_signals"]
+__all__ = ["STOPS", "cancelled_by_signals", "cancelled_once", "stopped_by_signals"]
 
 STOPS = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE),
@@ -30,6 +33,36 @@ STOPS = (
 _SUSPEND = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 _Result = TypeVar("_Result")
+
+
+async def cancelled_once(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Await a command's work; the first Ctrl-C cancels it, and further ones change nothing.
+
+    Raises:
+        click.Abort: It was cancelled by that.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        return await work
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    stopped = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopped
+        if not stopped and task is not None:
+            stopped = True
+            loop.call_soon_threadsafe(task.cancel)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+        raise click.Abort from None
+    finally:
+        ignored = stopped or signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else before)
 
 
 async def stopped_by_signals(

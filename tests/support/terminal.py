@@ -8,6 +8,7 @@ import signal
 __all__ = ["Terminal"]
 
 PATIENCE_S = 60.0
+CTRL_C = b"\x03"
 
 
 class Terminal:
@@ -36,9 +37,30 @@ class Terminal:
         while text not in self.shown:
             assert self._read(), f"it ended before {text!r}: {self.shown}"
 
+    def still(self, seconds):
+        """What is shown meanwhile, with nobody typing."""
+        before = len(self.shown)
+        while select.select([self._terminal], [], [], seconds)[0] and self._read():
+            pass
+        return self.shown[before:]
+
     def answer(self, line):
         """Type a line, and read to the end; the exit code."""
-        os.write(self._terminal, f"{line}\n".encode())
+        return self._typed(f"{line}\n".encode())
+
+    def interrupt(self, count=1):
+        """Press Ctrl-C so often, and read to the end; the exit code."""
+        for _ in range(count - 1):
+            os.write(self._terminal, CTRL_C)
+            self.until("^C")
+        return self._typed(CTRL_C)
+
+    def end_input(self):
+        """Press Ctrl-D, and read to the end; the exit code."""
+        return self._typed(b"\x04")
+
+    def _typed(self, keys):
+        os.write(self._terminal, keys)
         while self._read():
             pass
         self._reap()
