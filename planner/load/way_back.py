@@ -26,8 +26,7 @@ from planner.model.request_text import ReadRequest
 from planner.model.tag import tag_problems
 from planner.run.ports import Backend, Host, Images, Reporter
 from planner.run.pump import HostClock, Pump
-from planner.save.applying import JournaledRun
-from planner.save.save_machine import SaveMachine
+from planner.store.journaled import JournaledRun
 
 __all__ = ["after_keeping", "keeping_plan", "keeping_pump"]
 
@@ -61,7 +60,7 @@ def keeping_pump(
 ) -> Pump:
     """Runs that plan, with its journal."""
     return Pump(
-        SaveMachine.on(run.plan.program, run.facts),
+        run.machine,
         backend,
         images=images,
         host=host,

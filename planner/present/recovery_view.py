@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, problem_to_plain
 from planner.recover.recovery import Pending, Recovered
-from planner.recover.replay import ReplayedPlan
 from planner.run.actions import Action, Send
 from planner.run.outcome import Outcome
 from planner.run.phases import Phase
+from planner.save.save_run import SaveRun
+from planner.store.journaled import Run
 
 __all__ = ["pending_text", "pending_to_plain", "recovered_text", "recovered_to_plain"]
 
@@ -25,7 +26,7 @@ def _pending_line(pending: Pending) -> str:
         return as_lines(f"{pending.path}: cannot be used: {p.message}" for p in pending.problems)
     header = pending.journal.header
     return (
-        f"{header.run}  {pending.replayed.what} on {header.address}: "
+        f"{header.run}  {pending.replayed.run.what} on {header.address}: "
         f"{_standing(pending)}; snapplan recover --vm {header.address}"
     )
 
@@ -62,8 +63,8 @@ def _plain(pending: Pending) -> dict[str, object]:
         found |= {"run": header.run, "address": header.address, "started-ns": header.started_ns}
     if pending.replayed is not None:
         found |= {
-            "tag": pending.replayed.tag,
-            "what": pending.replayed.what,
+            "tag": pending.replayed.run.tag,
+            "what": pending.replayed.run.what,
             "standing": _standing(pending),
         }
     found["problems"] = [problem_to_plain(problem) for problem in pending.problems]
@@ -76,21 +77,21 @@ def recovered_text(recovered: Sequence[Recovered]) -> str:
 
 
 def _recovered_line(recovered: Recovered) -> str:
-    tag, outcome = recovered.replayed.tag, recovered.outcome
-    if isinstance(recovered.replayed, ReplayedPlan):
-        return _order_line(recovered.replayed, outcome)
+    tag, outcome = recovered.replayed.run.tag, recovered.outcome
+    if not isinstance(recovered.replayed.run, SaveRun):
+        return _order_line(recovered.replayed.run, outcome)
     if outcome.phase is Phase.DONE:
         return f"Snapshot {tag!r} is complete. Manifest: {recovered.manifest}"
     undone = "; ".join(outcome.undone) or "there was nothing to undo"
     return f"Snapshot {tag!r} is undone: {undone}. The VM is {outcome.run_state}."
 
 
-def _order_line(replayed: ReplayedPlan, outcome: Outcome) -> str:
+def _order_line(run: Run, outcome: Outcome) -> str:
     state = f" The VM is {outcome.run_state}." if outcome.run_state else ""
     if outcome.phase is Phase.DONE:
-        done = "loaded" if replayed.what.startswith("load") else "deleted"
-        return f"Snapshot {replayed.tag!r} is {done}.{state}"
-    return f"{replayed.what}: nothing of it was done.{state}"
+        done = "loaded" if run.what.startswith("load") else "deleted"
+        return f"Snapshot {run.tag!r} is {done}.{state}"
+    return f"{run.what}: nothing of it was done.{state}"
 
 
 def recovered_to_plain(recovered: Sequence[Recovered]) -> dict[str, object]:
@@ -99,7 +100,7 @@ def recovered_to_plain(recovered: Sequence[Recovered]) -> dict[str, object]:
         "format-version": FORMAT_VERSION,
         "recovered": [
             {
-                "tag": each.replayed.tag,
+                "tag": each.replayed.run.tag,
                 "end": each.outcome.phase.value,
                 "run-state": each.outcome.run_state,
                 "undone": list(each.outcome.undone),

@@ -17,7 +17,7 @@ from planner.errors import CannotConnect, OutcomeUnknown, Problem
 from planner.host.file_locks import is_locked
 from planner.host.processes import Process, boot_id, lives, open_files, qemu_process
 from planner.model.facts import Facts, SnapshotInfo
-from planner.recover.replay import Replayed, ReplayedPlan
+from planner.recover.replay import Replayed
 from planner.run.journal import Header, Intent, Journal
 from planner.run.ports import Backend, CommandRefused, ConnectionLost, Event, Images, NoReply
 from planner.store.instance import Instance
@@ -31,7 +31,7 @@ _STATE = "It is as the interrupted run left it; nothing was touched."
 
 def check_gone(
     journal: Journal,
-    replayed: Replayed | ReplayedPlan,
+    replayed: Replayed,
     held: Collection[str] = (),
     met: Instance | None = None,
 ) -> None:
@@ -52,7 +52,7 @@ def check_gone(
     alive = None if process is None else lives(process)
     if alive and process is not None:
         raise _alive(header, process)
-    touched = _touched(header, replayed)
+    touched = {file for file in replayed.run.repaired(header.baseline.filenames) if file}
     files = (
         touched - set(held) if alive is False else (touched | writable_files(header)) - set(held)
     )
@@ -89,17 +89,6 @@ def _process(header: Header) -> Process | None:
         return header.process
     threads = [int(thread) for thread in header.instance.split(",") if thread.isdecimal()]
     return qemu_process(None, threads, sorted(writable_files(header)))
-
-
-def _touched(header: Header, replayed: Replayed | ReplayedPlan) -> set[str]:
-    """The images that an offline repair may write to or remove."""
-    files = header.baseline.filenames
-    if isinstance(replayed, ReplayedPlan):
-        return {file for file in files.values() if file}
-    resolution = replayed.plan.program.resolution
-    parts = {files.get(part.disk, "") for part in resolution.internal}
-    overlays = {overlay.path for overlay in resolution.overlays}
-    return {file for file in parts | overlays if file}
 
 
 def _migrated(journal: Journal) -> bool:

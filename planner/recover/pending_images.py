@@ -10,13 +10,10 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from planner.delete.delete_checks import DeletePlan
 from planner.errors import Problem, Refused, SnapplanError
 from planner.model.facts_text import facts_from_plain
 from planner.model.manifest import Manifest
 from planner.recover.recovery import Pending, pending_runs
-from planner.recover.replay import Replayed, ReplayedPlan
-from planner.run.leftovers import files_of
 from planner.store.store import Store, VmStore
 
 __all__ = ["check_images_free", "files_of_manifest"]
@@ -53,7 +50,7 @@ def check_images_free(store: Store, manifest: Manifest, own: VmStore | None) -> 
 
 
 def _problem(pending: Pending) -> Problem:
-    what = "an earlier run" if pending.replayed is None else pending.replayed.what
+    what = "an earlier run" if pending.replayed is None else pending.replayed.run.what
     where = pending.address or "ADDR"
     remedy = f"run `snapplan recover --vm {where}` first"
     return Problem("recovery-pending", str(pending.path), f"{what} did not end", remedy)
@@ -70,12 +67,8 @@ def _files_of(pending: Pending) -> Iterator[str]:
     for disk in facts.disks:
         yield disk.filename
         yield from (layer.filename for layer in disk.backing)
-    replayed = pending.replayed
-    if isinstance(replayed, Replayed):
-        yield from files_of(replayed.plan.program)
-    elif isinstance(replayed, ReplayedPlan) and isinstance(replayed.order, DeletePlan):
-        yield from replayed.order.streams
-        yield from (merge.overlay_file for merge in replayed.order.merges)
+    if pending.replayed is not None:
+        yield from pending.replayed.run.files()
 
 
 def _keys(files: Iterable[str]) -> Iterator[object]:

@@ -14,26 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
-from planner.errors import BadInput, Problem, SnapplanError, VmChanged
+from planner.errors import BadInput, Problem, SnapplanError
 from planner.model.facts import Facts
-from planner.recover.journaled_runs import recover_order
-from planner.recover.replay import Replayed, ReplayedPlan, replay
+from planner.recover.replay import Replayed, replay
 from planner.run.actions import (
     Action,
-    AwaitEvent,
-    NoAnswer,
-    NotSent,
-    Poll,
-    RepairImage,
     Response,
-    Send,
 )
-from planner.run.journal import Journal, changes_something, read_journal
+from planner.run.journal import Journal, read_journal
+from planner.run.machine import Machine
 from planner.run.outcome import Outcome
-from planner.run.phases import Phase
 from planner.run.ports import (
     Agent,
     Backend,
@@ -46,10 +40,8 @@ from planner.run.ports import (
 from planner.run.pump import Pump
 from planner.run.recorder import Recorder
 from planner.run.stopping import to_its_end
-from planner.save.applying import JournaledRun, settle
-from planner.save.save_machine import SaveMachine
 from planner.store.journal_file import JournalFile
-from planner.store.meeting import gone_disks
+from planner.store.journaled import JournaledRun, Run
 from planner.store.store import Store, VmStore
 
 __all__ = [
@@ -60,9 +52,6 @@ __all__ = [
     "pending_runs",
     "recover_run",
 ]
-
-_TIMEOUT_S = 60.0
-_WHY = "snapplan ended before the answer was there"
 
 
 @frozen
@@ -80,7 +69,7 @@ class Pending:
     vm: VmStore
     path: Path
     journal: Journal | None = None
-    replayed: Replayed | ReplayedPlan | None = None
+    replayed: Replayed | None = None
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -145,25 +134,20 @@ class Recovered:
         manifest: Its manifest, where it is done.
     """
 
-    replayed: Replayed | ReplayedPlan
+    replayed: Replayed
     outcome: Outcome
     manifest: Path | None
 
 
 class _Resuming(Pump):
-    """Goes on with a run that somebody else began: no step is sent that had not been."""
+    """Goes on with a run that somebody else began."""
+
+    def __init__(self, run: Run, machine: Machine, backend: Backend, **ports: Any) -> None:
+        super().__init__(machine, backend, **ports)
+        self._run = run
 
     async def _do(self, action: Action) -> Response:
-        if self._machine.context.phase is Phase.STEPPING and not _ends_a_job(action):
-            if changes_something(action):
-                return NotSent("run-killed", "snapplan ended before this was sent")
-            if isinstance(action, AwaitEvent | Poll):
-                return NoAnswer("what QEMU said meanwhile was not heard", lost=False)
-        return await super()._do(action)
-
-
-def _ends_a_job(action: Action) -> bool:
-    return isinstance(action, Send) and action.command == "job-dismiss"
+        return self._run.held_back(self._machine, action) or await super()._do(action)
 
 
 async def recover_run(
@@ -192,25 +176,17 @@ async def _recover(
     if journal is None or replayed is None:
         text = f"{pending.path} cannot be used"
         raise BadInput(text, problems=pending.problems, code="journal-unusable")
-    if isinstance(replayed, ReplayedPlan):
-        file = _reopen(pending.path, journal)
-        number = len(journal.records) + 1
-        outcome = await recover_order(
-            *(replayed, file, number),
-            backend=link.backend,
-            images=link.images,
-            reporter=reporter,
-            host=link.host,
-        )
-        return Recovered(replayed, outcome, None)
+    run, machine = replayed.run, replayed.machine
     if link.facts is not None:
-        _check_disks(replayed, link.facts)
+        run.check_disks(machine, link.facts)
     file = _reopen(pending.path, journal)
-    recorder = Recorder(file, len(journal.records) + 1)
-    freeze = replayed.plan.program.resolution.freeze
-    agent = None if freeze is None or link.agent is None else link.agent(freeze.agent)
+    header = journal.header
+    begun = JournaledRun(run, pending.vm, file, machine, header.address, header.started_ns)
+    recorder = begun.recorder(len(journal.records) + 1)
+    agent = link.agent(run.agent) if run.agent and link.agent is not None else None
     pump = _Resuming(
-        replayed.machine,
+        run,
+        machine,
         link.backend,
         images=link.images,
         host=link.host,
@@ -221,11 +197,7 @@ async def _recover(
     )
     try:
         outcome = await _go_on(replayed, pump, recorder)
-        header = journal.header
-        run = JournaledRun(
-            pending.vm, replayed.plan, replayed.facts, file, header.address, header.started_ns
-        )
-        return Recovered(replayed, outcome, settle(run, outcome))
+        return Recovered(replayed, outcome, begun.settle(outcome))
     finally:
         file.close()
         if agent is not None:
@@ -233,44 +205,23 @@ async def _recover(
 
 
 async def _go_on(replayed: Replayed, pump: Pump, recorder: Recorder) -> Outcome:
-    machine, action = replayed.machine, replayed.action
-    if replayed.unknown and not isinstance(action, Outcome) and not _may_be_repeated(action):
-        response = NoAnswer(_WHY, lost=True)
-        recorder.after(action, response, (), interrupted=False)
-        action = machine.tell(response)
-    if isinstance(action, Outcome) and action.left:
-        return await _undo_again(machine, pump, recorder)
+    run, machine, action = replayed.run, replayed.machine, replayed.action
+    if not isinstance(action, Outcome):
+        told = run.told_instead(machine, action, unknown=replayed.unknown)
+        if told is not None:
+            recorder.after(action, told, (), interrupted=False)
+            action = machine.tell(told)
+    anew = isinstance(action, Outcome) and run.begins_anew(action, just_asked=False)
+    if anew:
+        recorder.again()
+        action = machine.again()
+    if run.is_given_up(machine):
+        pump.interrupt()
     outcome = await pump.go_on(action)
-    if outcome.left and replayed.unknown:  # what is left may be just what had not been answered
-        return await _undo_again(machine, pump, recorder)
+    if replayed.unknown and not anew and run.begins_anew(outcome, just_asked=True):
+        recorder.again()
+        outcome = await pump.go_on(machine.again())
     return outcome
-
-
-async def _undo_again(machine: SaveMachine, pump: Pump, recorder: Recorder) -> Outcome:
-    recorder.again()
-    return await pump.go_on(machine.again())
-
-
-def _may_be_repeated(action: Action) -> bool:
-    """Whether it names what it does so exactly that doing it twice is doing it once."""
-    return isinstance(action, RepairImage) or _ends_a_job(action)
-
-
-def _check_disks(replayed: Replayed, facts: Facts) -> None:
-    baseline = replayed.machine.context.baseline
-    gone = gone_disks(baseline, facts)
-    resolution = replayed.plan.program.resolution
-    problems = tuple(
-        Problem("vm-changed", disk, f"its node {baseline.nodes[disk]} is gone", "put it back")
-        for disk in (
-            *(part.disk for part in resolution.internal),
-            *(overlay.disk for overlay in resolution.overlays),
-        )
-        if disk in gone
-    )
-    if problems:
-        message = "a disk of the run is gone from its VM, so its part cannot be looked for"
-        raise VmChanged(message, problems=problems)
 
 
 def _reopen(path: Path, journal: Journal) -> JournalFile:

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 
 from attrs import frozen
 
-from planner.compile.plan import Plan
-from planner.compile.plan_text import read_plan
+from planner.delete.delete_run import DELETE_PLANS, DeleteRun
 from planner.errors import BadInput, Problem
-from planner.load.load_checks import LoadPlan
-from planner.model.facts import Facts
-from planner.model.facts_text import facts_from_plain
-from planner.recover.journaled_plans import (
-    FORMATS,
-    JournaledPlan,
-    journaled_plan_from_plain,
-    machine_of,
-)
+from planner.load.load_run import LOAD_PLANS, LoadRun
 from planner.run.actions import Action
-from planner.run.journal import Again, Intent, Journal, Record, Result
+from planner.run.journal import Again, Header, Intent, Journal, Record, Result
 from planner.run.journal_values import plain
 from planner.run.machine import Machine
 from planner.run.outcome import Outcome
-from planner.save.save_machine import SaveMachine
+from planner.save.save_run import SaveRun
+from planner.store.journaled import Run
 
-__all__ = ["Replayed", "ReplayedPlan", "replay"]
+__all__ = ["Replayed", "replay"]
+
+
+_KINDS: dict[object, Callable[[Header, str], Run]] = {
+    LOAD_PLANS.name: LoadRun.read,
+    DELETE_PLANS.name: DeleteRun.read,
+}
 
 
 @frozen
@@ -33,51 +31,19 @@ class Replayed:
     """Where a run stands.
 
     Attributes:
-        plan: What it runs.
-        facts: The VM just before the run, without the schema.
+        run: What is run.
         machine: Knows all that the run knew.
         action: What comes next, or how it ended.
         unknown: Whether it had been begun, so that nobody knows whether it was done.
     """
 
-    plan: Plan
-    facts: Facts
-    machine: SaveMachine
-    action: Action | Outcome
-    unknown: bool = False
-
-    @property
-    def tag(self) -> str:
-        """The snapshot's tag."""
-        return self.plan.request.tag
-
-    @property
-    def what(self) -> str:
-        """What runs, in words."""
-        return f"apply {self.tag!r} ({self.plan.program.design})"
-
-
-@frozen
-class ReplayedPlan:
-    """Where a load or a delete stands; the attributes are those of `Replayed`."""
-
-    order: JournaledPlan
+    run: Run
     machine: Machine
     action: Action | Outcome
     unknown: bool = False
 
-    @property
-    def tag(self) -> str:
-        """The snapshot's tag."""
-        return self.order.tag
 
-    @property
-    def what(self) -> str:
-        """What runs, in words."""
-        return f"{'load' if isinstance(self.order, LoadPlan) else 'delete'} {self.tag!r}"
-
-
-def replay(journal: Journal, source: str = "journal") -> Replayed | ReplayedPlan:
+def replay(journal: Journal, source: str = "journal") -> Replayed:
     """Replay a journal.
 
     Raises:
@@ -86,14 +52,9 @@ def replay(journal: Journal, source: str = "journal") -> Replayed | ReplayedPlan
         Violation: Its plan breaks a rule.
     """
     header = journal.header
-    if header.plan.get("format") in FORMATS:
-        order = journaled_plan_from_plain(header.plan, source)
-        driven = machine_of(order, header.deadline_s)
-        return ReplayedPlan(order, driven, *_walk(driven, journal, source))
-    plan = read_plan(json.dumps(header.plan), source)
-    facts = facts_from_plain(dict(header.facts), source)
-    machine = SaveMachine.of(plan.program, header.baseline, header.deadline_s)
-    return Replayed(plan, facts, machine, *_walk(machine, journal, source))
+    run = _KINDS.get(header.plan.get("format"), SaveRun.read)(header, source)
+    machine = run.machine(header.baseline, header.deadline_s)
+    return Replayed(run, machine, *_walk(machine, journal, source))
 
 
 def _walk(machine: Machine, journal: Journal, source: str) -> tuple[Action | Outcome, bool]:

@@ -16,7 +16,7 @@ from planner.program.program import Program, Target
 from planner.run.ports import Backend, Host, Images
 from planner.run.pump import ask_facts
 from planner.run.reporting import telling
-from planner.save.applying import check_nothing_pending
+from planner.store.journaled import check_nothing_pending
 from planner.store.meeting import meet
 from planner.verbs.context import Context
 from planner.verbs.verdicts import compare_and_explore

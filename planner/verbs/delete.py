@@ -13,6 +13,7 @@ from planner.delete.delete_checks import (
     plan_delete,
     plan_delete_offline,
 )
+from planner.delete.delete_run import DeleteRun, forget_manifest
 from planner.delete.deleting import DeleteMachine
 from planner.errors import Refused
 from planner.host.files import stamps
@@ -24,16 +25,13 @@ from planner.model.facts import Facts
 from planner.parts.part_image import images_of_vm
 from planner.present.delete_view import intent_text
 from planner.recover.gone import GoneVm
-from planner.recover.journaled_runs import begin_order, settle_order
 from planner.recover.pending_images import check_images_free
 from planner.run.consent import decide_and_ask
 from planner.run.outcome import Outcome
 from planner.run.ports import Backend, Host, Images
 from planner.run.pump import Pump, ask_facts
-from planner.run.recorder import Recorder
-from planner.save.applying import check_nothing_pending
 from planner.store.frozen_bases import own_writes
-from planner.store.journal_file import JournalFile
+from planner.store.journaled import JournaledRun, begin_run, check_nothing_pending
 from planner.store.meeting import meet
 from planner.store.store import VmStore
 from planner.verbs.context import Context, Offline, Question
@@ -95,8 +93,8 @@ async def delete(context: Context, source: str, overlays: Overlays | None = None
             decide, lambda each: context.consent(_question(each.order)), source
         )
         order = decided.order
-        journal = begin_order(vm, met.identity, order, decided.facts, instance=met.instance)
-        hands = _Hands(backend, backend.images, backend.host, journal)
+        run = begin_run(*(vm, met.identity, DeleteRun(order), decided.facts), instance=met.instance)
+        hands = _Hands(backend, backend.images, backend.host, run)
         return await _delete(order, hands, context)
 
 
@@ -171,22 +169,25 @@ class _Hands:
     backend: Backend
     images: Images | None
     host: Host | None
-    journal: JournalFile | None = None
+    run: JournaledRun | None = None
 
 
 async def _delete(order: DeletePlan, hands: _Hands, context: Context | Offline) -> Deleted:
     pump = Pump(
-        DeleteMachine.of(order),
+        DeleteMachine.of(order) if hands.run is None else hands.run.machine,
         hands.backend,
         images=hands.images,
         host=hands.host,
         reporter=context.reporter,
-        recorder=None if hands.journal is None else Recorder(hands.journal),
+        recorder=None if hands.run is None else hands.run.recorder(),
     )
 
     async def work() -> Deleted:
         outcome = await pump.run()
-        settle_order(order, outcome, hands.journal)
+        if hands.run is None:
+            forget_manifest(order, outcome)
+        else:
+            hands.run.settle(outcome)
         return Deleted(order, outcome)
 
     return await context.awaiting(work(), pump.interrupt)

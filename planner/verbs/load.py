@@ -10,7 +10,8 @@ from planner.host.evidence import look_at_files
 from planner.host.left_out import look_at_left_out
 from planner.inspect.verifying import ask_images
 from planner.load.load_checks import LoadPlan, plan_load
-from planner.load.loading import LoadMachine, LoadOutcome
+from planner.load.load_run import LoadRun
+from planner.load.loading import LoadOutcome
 from planner.load.qemu_log import QemuLog, with_log
 from planner.load.reverting import offline_commands
 from planner.load.way_back import after_keeping, keeping_plan, keeping_pump
@@ -19,19 +20,13 @@ from planner.model.manifest import Manifest
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import NOTHING_ACCEPTED, Accepted
 from planner.parts.part_image import images_of_vm
-from planner.recover.journaled_runs import begin_order, settle_order
 from planner.run.outcome import Outcome
 from planner.run.pump import Pump, ask_facts
-from planner.run.recorder import Recorder
-from planner.save.applying import (
-    JournaledRun,
-    begin_run,
-    check_nothing_pending,
-    check_tag_free,
-    settle,
-)
+from planner.save.before_save import check_tag_free
+from planner.save.save_run import begin_save
 from planner.store.frozen_bases import check_reverted
 from planner.store.journal_file import JournalFile
+from planner.store.journaled import JournaledRun, begin_run, check_nothing_pending
 from planner.store.meeting import Met, meet
 from planner.store.store import VmStore
 from planner.verbs.context import Context
@@ -135,30 +130,32 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
     wish: LoadWish,
 ) -> Loaded:
     identity, instance = met.identity, met.instance
-    journal = begin_order(vm, identity, order, facts, instance=instance, deadline_s=wish.deadline_s)
+    run = begin_run(
+        *(vm, identity, LoadRun(order), facts), instance=instance, deadline_s=wish.deadline_s
+    )
     try:
         if plan is not None:
-            kept = begin_run(vm, identity, plan, facts, instance=instance)
-            await _keep(context, kept, journal)
+            kept = begin_save(vm, identity, plan, facts, instance=instance)
+            await _keep(context, kept, run.journal)
         pump = Pump(
-            LoadMachine.of(order, wish.deadline_s),
+            run.machine,
             context.backend,
             images=context.backend.images,
             reporter=context.reporter,
-            recorder=Recorder(journal),
+            recorder=run.recorder(),
         )
 
         log = QemuLog.of(context.backend.peer_pid)
 
         async def work() -> Loaded:
             outcome = await pump.run()
-            settle_order(order, outcome, journal)
+            run.settle(outcome)
             said = with_log(outcome, log) if isinstance(outcome, LoadOutcome) else outcome
             return Loaded(order, said)
 
         return await context.awaiting(work(), pump.interrupt)
     finally:
-        journal.close()
+        run.journal.close()
 
 
 async def _keep(context: Context, run: JournaledRun, journal: JournalFile) -> None:
@@ -172,7 +169,7 @@ async def _keep(context: Context, run: JournaledRun, journal: JournalFile) -> No
         outcome = await pump.run()
         if outcome.failure is not None:
             journal.remove()
-        settle(run, outcome)
+        run.settle(outcome)
         return outcome
 
     outcome = await context.awaiting(work(), pump.interrupt)

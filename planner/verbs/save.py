@@ -18,15 +18,10 @@ from planner.run.consent import decide_and_ask
 from planner.run.outcome import Outcome
 from planner.run.ports import Backend
 from planner.run.pump import HostClock, Pump, ask_facts
-from planner.save.applying import (
-    JournaledRun,
-    begin_run,
-    check_nothing_pending,
-    check_tag_free,
-    settle,
-)
-from planner.save.save_machine import SaveMachine
+from planner.save.before_save import check_tag_free
+from planner.save.save_run import begin_save
 from planner.store.frozen_bases import check_bases
+from planner.store.journaled import JournaledRun, check_nothing_pending
 from planner.store.meeting import meet
 from planner.verbs.context import Context, Question
 
@@ -110,13 +105,13 @@ async def save(
         decided = await decide_and_ask(
             decide, lambda each: _ask(each.plan, context), "existing-tag"
         )
-        run = begin_run(
+        run = begin_save(
             *(vm, met.identity, decided.plan, decided.facts),
             instance=met.instance,
             deadline_s=limits.deadline_s,
             digest=digest,
         )
-        return await _run(context, run, limits)
+        return await _run(context, decided.plan, run, limits)
 
 
 @frozen
@@ -144,12 +139,11 @@ def _given_up(plan: Plan, facts: Facts) -> tuple[tuple[str, SnapshotInfo], ...]:
     )
 
 
-async def _run(context: Context, run: JournaledRun, limits: Limits) -> Saved:
-    freeze = run.plan.program.resolution.freeze
-    agent = None if freeze is None else context.agents(freeze.agent)
+async def _run(context: Context, plan: Plan, run: JournaledRun, limits: Limits) -> Saved:
+    agent = context.agents(run.run.agent) if run.run.agent else None
     images = context.backend.images
     pump = Pump(
-        SaveMachine.on(run.plan.program, run.facts, limits.deadline_s),
+        run.machine,
         context.backend,
         images=images,
         host=context.backend.host,
@@ -163,7 +157,7 @@ async def _run(context: Context, run: JournaledRun, limits: Limits) -> Saved:
     async def work() -> Saved:
         try:
             outcome = await pump.run()
-            return Saved(run.plan, outcome, settle(run, outcome))
+            return Saved(plan, outcome, run.settle(outcome))
         finally:
             if agent is not None:
                 await agent.close()

@@ -17,8 +17,8 @@ from planner.recover.gone import GoneVm, ImagesOfAnother
 from planner.recover.recovery import Link, pending_runs, recover_run
 from planner.run.ports import JournalFailed
 from planner.run.pump import Pump, ask_facts
-from planner.save.applying import begin_run, settle
 from planner.save.save_machine import SaveMachine
+from planner.save.save_run import begin_save
 from planner.store.instance import Instance
 from planner.store.journal_file import JournalFile
 from planner.store.store import Store, VmIdentity, VmStore
@@ -181,7 +181,7 @@ async def apply(vm, planned, folder):
     """What `snapplan apply` does, from the plan on."""
     store = Store(folder).vm(IDENTITY)
     vm.armed = True
-    run = begin_run(store, IDENTITY, planned.plan, planned.facts, instance=Instance((1,)))
+    run = begin_save(store, IDENTITY, planned.plan, planned.facts, instance=Instance((1,)))
     pump = Pump(
         SaveMachine.on(planned.plan.program, planned.facts),
         vm,
@@ -190,7 +190,7 @@ async def apply(vm, planned, folder):
         recorder=run.recorder(),
     )
     outcome = await pump.run()
-    settle(run, outcome)
+    run.settle(outcome)
     return outcome
 
 

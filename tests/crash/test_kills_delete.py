@@ -16,18 +16,18 @@ from attrs import evolve
 
 from planner.delete.before_delete import absent_files, check_beforehand
 from planner.delete.delete_checks import Overlays, plan_delete, plan_delete_offline
+from planner.delete.delete_run import DeleteRun, forget_manifest
 from planner.delete.deleting import DeleteMachine
 from planner.errors import Refused
 from planner.inspect.verifying import ask_images
 from planner.model.image import Image
 from planner.parts.part_image import images_of_vm
-from planner.recover.journaled_runs import begin_order, settle_order
 from planner.run.phases import Phase
 from planner.run.pump import Pump, ask_facts
-from planner.run.recorder import Recorder
 from planner.semantics import execute, guest_step
 from planner.semantics.construct import DiskDescription, vm_state
 from planner.store.instance import Instance
+from planner.store.journaled import begin_run
 from planner.store.store import Store
 from tests.crash.faulty_vm import Fault
 from tests.crash.killed_external import MemoryHost, apply, die, recover, vm_of
@@ -94,17 +94,20 @@ async def delete(vm, folder):
         order = plan_delete(manifest, facts, images, [], Overlays.COMMIT, absent=absent)
     await check_beforehand(order, host)
     order = evolve(order, manifest_file=str(store.manifest_path(TAG)))
-    journal = (
+    run = (
         None
         if order.offline
-        else begin_order(store, IDENTITY, order, facts, instance=Instance((1,)))
+        else begin_run(store, IDENTITY, DeleteRun(order), facts, instance=Instance((1,)))
     )
     vm.armed = True
-    recorder = None if journal is None else Recorder(journal)
-    machine = DeleteMachine.of(order)
+    recorder = None if run is None else run.recorder()
+    machine = DeleteMachine.of(order) if run is None else run.machine
     pump = Pump(machine, vm, images=vm, host=host, clock=vm, recorder=recorder)
     outcome = await pump.run()
-    settle_order(order, outcome, journal)
+    if run is None:
+        forget_manifest(order, outcome)
+    else:
+        run.settle(outcome)
     return outcome
 
 

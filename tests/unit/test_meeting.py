@@ -18,6 +18,7 @@ from planner.recover.replay import Replayed
 from planner.run.journal import Header, Intent, Journal
 from planner.run.observation import baseline_of
 from planner.save.save_machine import SaveMachine
+from planner.save.save_run import SaveRun
 from planner.store.instance import Instance, socket_stamp
 from planner.store.meeting import Sameness, sameness
 from tests.unit.build import facts, plan, qcow2, whole
@@ -89,7 +90,9 @@ def gone_problem(monkeypatch, image, header, *, migrated=False, complete=True, u
     made = plan("monolithic", vm, whole("disk0"))
     machine = SaveMachine.of(made.program, baseline_of(vm))
     try:
-        check_gone(Journal(header, records, 0), Replayed(made, vm, machine, machine.start()))
+        check_gone(
+            Journal(header, records, 0), Replayed(SaveRun(made, vm), machine, machine.start())
+        )
     except OutcomeUnknown as refused:
         return refused.code
     return ""

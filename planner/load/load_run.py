@@ -1,0 +1,111 @@
+"""A load as a journal holds it, and how it is gone on with after a crash.
+
+It goes on to its end where its job had begun, and is taken back where it had not.  It does not need its
+journal once its end is known: what a load left half done only another load puts right.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from attrs import frozen
+from cattrs import Converter
+
+from planner.load.load_checks import LoadedPart, LoadPlan
+from planner.load.loading import LoadMachine
+from planner.model.strict import strict_converter, write_with_hyphens
+from planner.program.resolution import Settings
+from planner.run.actions import Action, HostDo, NotSent, Response, Send
+from planner.run.journal import Header, changes_something
+from planner.run.machine import Machine
+from planner.run.observation import Baseline
+from planner.run.outcome import Outcome
+from planner.run.phases import Phase
+from planner.store.journaled import Run
+from planner.store.plan_text import PlanText
+
+__all__ = ["LOAD_PLANS", "LoadRun"]
+
+
+@cache  # most commands need none of them
+def _converter() -> Converter:
+    converter = strict_converter()
+    for kind in (LoadedPart, Settings):
+        write_with_hyphens(converter, kind)
+    write_with_hyphens(converter, LoadPlan, seldom=("settings", "minds_errors", "forgets_error"))
+    return converter
+
+
+LOAD_PLANS = PlanText("snapplan-load", LoadPlan, _converter)
+
+
+@frozen
+class LoadRun(Run):
+    """A load.
+
+    Attributes:
+        order: What to load; it passed the preflight.
+    """
+
+    order: LoadPlan
+
+    @classmethod
+    def read(cls, header: Header, source: str) -> LoadRun:
+        """The load that a journal holds."""
+        return cls(LOAD_PLANS.from_plain(header.plan, source))
+
+    @property
+    def tag(self) -> str:
+        """See `Run.tag`."""
+        return self.order.tag
+
+    @property
+    def what(self) -> str:
+        """See `Run.what`."""
+        return f"load {self.tag!r}"
+
+    @property
+    def baseline(self) -> Baseline:
+        """See `Run.baseline`."""
+        return LoadMachine.of(self.order).context.baseline
+
+    def to_plain(self) -> dict[str, object]:
+        """See `Run.to_plain`."""
+        return LOAD_PLANS.to_plain(self.order)
+
+    def machine(self, baseline: Baseline, deadline_s: float | None = None) -> Machine:
+        """See `Run.machine`."""
+        del baseline
+        return LoadMachine.of(self.order, deadline_s)
+
+    def leaves_nothing_to_do(self, outcome: Outcome) -> bool:
+        """Whether what became of it is known."""
+        return outcome.phase is not Phase.UNKNOWN
+
+    def may_be_repeated(self, action: Action) -> bool:
+        """See `Run.may_be_repeated`."""
+        return isinstance(action, HostDo) or super().may_be_repeated(action)
+
+    def told_instead(self, machine: Machine, action: Action, *, unknown: bool) -> Response | None:
+        """What had not been sent is never sent: what was looked at before is long ago."""
+        if not unknown and _begins(machine, action):
+            return NotSent("run-killed", "snapplan ended before this was sent")
+        return super().told_instead(machine, action, unknown=unknown)
+
+    def is_given_up(self, machine: Machine) -> bool:
+        """Where QEMU was not told to load, the guest is brought back."""
+        return isinstance(machine, LoadMachine) and not machine.begun
+
+    def begins_anew(self, outcome: Outcome, *, just_asked: bool) -> bool:
+        """What became of it is asked once more."""
+        return outcome.phase is Phase.UNKNOWN and not just_asked
+
+
+def _begins(machine: Machine, action: Action) -> bool:
+    """Whether it is sent because of what was seen before."""
+    if not isinstance(action, Send) or not isinstance(machine, LoadMachine):
+        return False
+    if action.command in ("stop", "snapshot-load"):
+        return True
+    prepares = not machine.begun and machine.context.phase is Phase.STEPPING
+    return prepares and changes_something(action) and action.command != "migrate_cancel"

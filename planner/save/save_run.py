@@ -1,0 +1,180 @@
+"""A save as a journal holds it: its manifest when it is done, and how it is gone on with after a crash.
+
+What had not been sent is never sent: the run goes on to its end only where every step had been applied,
+else it is undone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+from planner.compile.plan import Plan
+from planner.compile.plan_text import plan_to_plain, read_plan
+from planner.errors import BadInput, Problem, UndoIncomplete, VmChanged
+from planner.host.evidence import with_records
+from planner.host.left_out import with_left_out
+from planner.model.facts import Facts
+from planner.model.facts_text import facts_from_plain
+from planner.run.actions import Action, AwaitEvent, NoAnswer, NotSent, Poll, Response
+from planner.run.journal import Header, changes_something
+from planner.run.leftovers import files_of
+from planner.run.machine import Machine
+from planner.run.observation import Baseline, baseline_of
+from planner.run.outcome import Outcome
+from planner.run.phases import Phase
+from planner.save.recording import manifest_of
+from planner.save.save_machine import SaveMachine
+from planner.store.identity import VmIdentity
+from planner.store.instance import Instance
+from planner.store.journaled import JournaledRun, Run, begin_run, ends_a_job
+from planner.store.meeting import gone_disks
+from planner.store.store import VmStore
+
+__all__ = ["SaveRun", "begin_save"]
+
+
+@frozen
+class SaveRun(Run):
+    """A save.
+
+    Attributes:
+        plan: What is run.
+        facts: The VM just before; read from a journal, without the schema.
+        digest: Whether frozen images are read in the end, and their digests recorded.
+    """
+
+    plan: Plan
+    facts: Facts
+    digest: bool = False
+
+    @classmethod
+    def read(cls, header: Header, source: str) -> SaveRun:
+        """The save that a journal holds; its plan is proved anew."""
+        plan = read_plan(json.dumps(header.plan), source)
+        return cls(plan, facts_from_plain(dict(header.facts), source))
+
+    @property
+    def tag(self) -> str:
+        """See `Run.tag`."""
+        return self.plan.request.tag
+
+    @property
+    def what(self) -> str:
+        """See `Run.what`."""
+        return f"apply {self.tag!r} ({self.plan.program.design})"
+
+    @property
+    def baseline(self) -> Baseline:
+        """See `Run.baseline`."""
+        return baseline_of(self.facts)
+
+    @property
+    def agent(self) -> str:
+        """See `Run.agent`."""
+        freeze = self.plan.program.resolution.freeze
+        return "" if freeze is None else freeze.agent
+
+    def to_plain(self) -> dict[str, object]:
+        """See `Run.to_plain`."""
+        return plan_to_plain(self.plan)
+
+    def machine(self, baseline: Baseline, deadline_s: float | None = None) -> Machine:
+        """See `Run.machine`."""
+        return SaveMachine.of(self.plan.program, baseline, deadline_s)
+
+    def record_end(self, outcome: Outcome, begun: JournaledRun) -> Path | None:
+        """Write the manifest of a snapshot that is made.
+
+        Raises:
+            UndoIncomplete: It is whole, and its manifest cannot be written.
+        """
+        if outcome.phase is not Phase.DONE:
+            return None
+        made = manifest_of(
+            self.plan,
+            self.facts,
+            outcome,
+            address=begun.address,
+            started_ns=begun.started_ns,
+            ended_ns=time.time_ns(),
+        )
+        # Over TCP the VM's files may be another machine's.
+        here = begun.address.startswith("/")
+        manifest = with_records(made, digest=self.digest) if here else made
+        try:
+            return begun.vm.write(manifest)
+        except BadInput as error:
+            raise UndoIncomplete(
+                f"the snapshot is whole, and its manifest is not written: {error.message}",
+                problems=(Problem("manifest-unwritten", manifest.tag, error.message, "make room"),),
+                code="manifest-unwritten",
+                vm_state=f"The VM is {outcome.run_state}; run `snapplan recover` to write the manifest.",
+            ) from error
+
+    def leaves_nothing_to_do(self, outcome: Outcome) -> bool:
+        """Whether it is recorded, or wholly undone."""
+        return outcome.phase in (Phase.DONE, Phase.UNDONE)
+
+    def files(self) -> tuple[str, ...]:
+        """See `Run.files`."""
+        return files_of(self.plan.program)
+
+    def repaired(self, filenames: Mapping[str, str]) -> set[str]:
+        """See `Run.repaired`."""
+        resolution = self.plan.program.resolution
+        parts = {filenames.get(part.disk, "") for part in resolution.internal}
+        return parts | {overlay.path for overlay in resolution.overlays}
+
+    def check_disks(self, machine: Machine, facts: Facts) -> None:
+        """See `Run.check_disks`."""
+        baseline = machine.context.baseline
+        gone = gone_disks(baseline, facts)
+        resolution = self.plan.program.resolution
+        problems = tuple(
+            Problem("vm-changed", disk, f"its node {baseline.nodes[disk]} is gone", "put it back")
+            for disk in (
+                *(part.disk for part in resolution.internal),
+                *(overlay.disk for overlay in resolution.overlays),
+            )
+            if disk in gone
+        )
+        if problems:
+            message = "a disk of the run is gone from its VM, so its part cannot be looked for"
+            raise VmChanged(message, problems=problems)
+
+    def held_back(self, machine: Machine, action: Action) -> Response | None:
+        """No step is sent that had not been."""
+        if machine.context.phase is not Phase.STEPPING or ends_a_job(action):
+            return None
+        if changes_something(action):
+            return NotSent("run-killed", "snapplan ended before this was sent")
+        if isinstance(action, AwaitEvent | Poll):
+            return NoAnswer("what QEMU said meanwhile was not heard", lost=False)
+        return None
+
+    def begins_anew(self, outcome: Outcome, *, just_asked: bool) -> bool:
+        """What is left may be just what had not been answered."""
+        del just_asked
+        return bool(outcome.left)
+
+
+def begin_save(  # noqa: PLR0913 - what a header says
+    vm: VmStore,
+    identity: VmIdentity,
+    plan: Plan,
+    facts: Facts,
+    *,
+    instance: Instance,
+    deadline_s: float | None = None,
+    digest: bool = False,
+) -> JournaledRun:
+    """Begin a save with its journal; the errors are those of `begin_run`."""
+    if identity.address.startswith("/"):  # over TCP the VM's files may be another machine's
+        facts = with_left_out(facts, plan.program.resolution.excluded)
+    run = SaveRun(plan, facts, digest)
+    return begin_run(vm, identity, run, facts, instance=instance, deadline_s=deadline_s)
