@@ -38,9 +38,13 @@ async def ask_images(backend: Backend) -> dict[str, Image]:
     Raises:
         CannotConnect: The VM does not answer, or not in the shape that QMP says.
     """
-    command = "query-named-block-nodes"
+    nodes = await _ask(backend, "query-named-block-nodes", {"flat": True})
+    return images_of_nodes(nodes, await _ask(backend, "query-blockstats", {}))
+
+
+async def _ask(backend: Backend, command: str, arguments: dict[str, object]) -> object:
     try:
-        return images_of_nodes(await backend.execute(command, {"flat": True}, _TIMEOUT_S))
+        return await backend.execute(command, arguments, _TIMEOUT_S)
     except (CommandRefused, ConnectionLost, NoReply) as error:
         raise CannotConnect(f"no answer to {command}: {error}", code="query-failed") from error
 

@@ -145,6 +145,7 @@ class Disk:
         snapshots: The internal snapshots, in QEMU's order.
         bitmaps: The dirty bitmaps.
         users: Block jobs that use the disk or a node below it.
+        drives_below: Ids of other ``-drive`` options that this disk's lies over: no disks of their own.
     """
 
     name: str
@@ -167,6 +168,7 @@ class Disk:
     snapshots: tuple[SnapshotInfo, ...] = ()
     bitmaps: tuple[Bitmap, ...] = ()
     users: tuple[str, ...] = ()
+    drives_below: tuple[str, ...] = ()
 
     @property
     def attached(self) -> bool:
@@ -188,7 +190,7 @@ class Disk:
         frozen = self._frozen_names()
         candidates = (
             *(self.name, *filters, self.node, *frozen),
-            *(self.drive_id, self.qdev_id, self.qdev),
+            *(self.drive_id, self.qdev_id, self.qdev, *self.drives_below),
         )
         usable = [name for name in candidates if name and not name.startswith(_REFERENCE_PREFIX)]
         return tuple(dict.fromkeys(usable))

@@ -42,7 +42,6 @@ def _converter() -> Converter:
         Bitmap,
         ChainNode,
         JobInfo,
-        Disk,
         Device,
         Tpm,
         HostObject,
@@ -50,6 +49,7 @@ def _converter() -> Converter:
         FileRecord,
     ):
         write_with_hyphens(converter, kind)
+    write_with_hyphens(converter, Disk, seldom=("drives_below",))
     register_hardware(converter)
     write_with_hyphens(
         converter,

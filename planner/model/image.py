@@ -12,8 +12,10 @@ from functools import cached_property
 from attrs import evolve, frozen
 
 from planner.errors import CannotConnect, Problem
+from planner.model.answer import AnswerObject, answer_objects
 from planner.model.facts import SnapshotInfo
-from planner.model.replies import FILTERS, snapshots_of_image
+from planner.model.image_file import FILTERS, FORMATS, file_of_image, stats_of_nodes
+from planner.model.replies import snapshots_of_image
 
 __all__ = ["Image", "bitmaps_of_nodes", "image_of_info", "images_of_nodes"]
 
@@ -60,23 +62,40 @@ class Image:
         return self._by_tag.get(tag, ())
 
 
-def images_of_nodes(reply: object) -> dict[str, Image]:
-    """Every image that QEMU has open, by file, from an answer to `query-named-block-nodes`.
+def images_of_nodes(reply: object, blockstats: object = None) -> dict[str, Image]:
+    """Every image that QEMU has open, by file.
+
+    Args:
+        reply: An answer to `query-named-block-nodes`.
+        blockstats: One to `query-blockstats`: what lies below an image that is shown as options.
 
     Raises:
         CannotConnect: The answer is not in QMP's shape.
     """
     found: dict[str, Image] = {}
+    stats = {} if blockstats is None else _stats(blockstats)
+    nodes = {str(each.value.get("node-name")): each for each in _answers(reply)}
     for node in _nodes(reply):
         image = node.get("image")
         driver = node.get("drv")
         if driver in FILTERS or not isinstance(image, Mapping):
             continue
         made = _image(image)
+        stat = stats.get(str(node.get("node-name", "")))
+        if stat is not None:
+            made = evolve(made, file=file_of_image(made.file, stat, nodes))
         # The protocol node under an image has its file name too, and knows nothing of its snapshots.
-        if driver != "file" or made.file not in found:
+        if driver in FORMATS or made.file not in found:
             found[made.file] = evolve(made, node=str(node.get("node-name", "")))
     return found
+
+
+def _answers(reply: object) -> list[AnswerObject]:
+    return answer_objects(reply, "query-named-block-nodes")
+
+
+def _stats(blockstats: object) -> dict[str, AnswerObject]:
+    return stats_of_nodes(answer_objects(blockstats, "query-blockstats"))
 
 
 def bitmaps_of_nodes(reply: object) -> dict[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from planner.model.answer import AnswerObject, answer_objects, malformed
 from planner.model.facts import (
@@ -26,11 +26,11 @@ from planner.model.facts import (
     node_reference,
 )
 from planner.model.hardware import Hardware
+from planner.model.image_file import FILTERS, file_of_image
 from planner.model.migration import LIMITS, ORDINARY, Setting
 from planner.model.peripherals import Device, HostObject, tpms_of
 
 __all__ = [
-    "FILTERS",
     "MigrationInfo",
     "Replies",
     "disks_of",
@@ -41,23 +41,6 @@ __all__ = [
     "snapshots_of",
     "snapshots_of_image",
 ]
-
-FILTERS = frozenset(
-    {
-        "backup-top",
-        "blkdebug",
-        "blklogwrites",
-        "blkreplay",
-        "commit_top",
-        "compress",
-        "copy-before-write",
-        "copy-on-read",
-        "mirror_top",
-        "preallocate",
-        "throttle",
-    }
-)
-"""Block drivers that hold no data of their own and pass everything to the one node below."""
 
 _NS_PER_S = 1_000_000_000
 
@@ -268,13 +251,35 @@ class _Disks:
         self._users = _block_job_users(replies)
         self._live: dict[str, str] = {}
         self._below_some_disk: set[str] = set()
+        self._roots: dict[tuple[str, str, str], str] = {}
+        self._under: dict[tuple[str, str, str], set[str]] = {}
 
     def all(self) -> tuple[tuple[Disk, ...], dict[str, str]]:
-        attached = [disk for entry in self._devices if (disk := self._attached(entry)) is not None]
+        attached = list(self._whole(filter(None, map(self._attached, self._devices))))
         unattached = list(self._unattached({disk.name for disk in attached}))
         # An image that several devices share is one disk, known by the first of them.
         disks = {disk.name: disk for disk in reversed([*attached, *unattached])}
-        return tuple(disks[name] for name in sorted(disks)), self._live
+        # What stands under another disk is gone from the list, and from the names of its node.
+        live = {
+            disk.node: self._live[disk.node] for disk in disks.values() if disk.node in self._live
+        }
+        return tuple(disks[name] for name in sorted(disks)), live
+
+    def _whole(self, found: Iterable[Disk]) -> Iterable[Disk]:
+        """Disks, without each ``-drive`` that only stands under another one: that is its child."""
+        disks = list(found)
+        tops = [disk for disk in disks if disk.qdev or not self._is_child(disk, disks)]
+        for disk in tops:
+            under = [other for other in disks if other not in tops and self._holds(disk, other)]
+            drives = tuple(sorted(other.drive_id for other in under if other.drive_id))
+            yield evolve(disk, drives_below=drives)
+
+    def _is_child(self, disk: Disk, others: Iterable[Disk]) -> bool:
+        return any(other is not disk and self._holds(other, disk) for other in others)
+
+    def _holds(self, disk: Disk, other: Disk) -> bool:
+        """Whether the root of another disk is a node between this one's root and its last child."""
+        return self._roots[_key(other)] in self._under[_key(disk)]
 
     def _attached(self, entry: AnswerObject) -> Disk | None:
         if "inserted" not in entry.value:
@@ -307,6 +312,8 @@ class _Disks:
         specific = info.member("format-specific").member("data")
         users = {user for part in (*filters, image, *below) for user in self._users.get(part, ())}
         self._below_some_disk.update(filters, [image], below)
+        key = (name, drive_id, qdev)
+        self._roots[key], self._under[key] = root, {*filters, image, *below} - {root}
         return Disk(
             name=name,
             node=self._lasting(image, name),
@@ -319,7 +326,7 @@ class _Disks:
             filters=tuple(self._layer(part) for part in filters),
             backing=backing,
             below=tuple(sorted(part for part in below if not _is_automatic(part))),
-            filename=info.text("filename", ""),
+            filename=self._file(info.text("filename", ""), stat),
             virtual_size_bytes=info.number("virtual-size", 0),
             data_file="data-file" in specific.value,
             encrypted=node.flag("encrypted", default=False),
@@ -338,10 +345,15 @@ class _Disks:
         self._live[reference] = node
         return reference
 
-    def _layer(self, node: str) -> ChainNode:
+    def _layer(self, node: str, stat: AnswerObject | None = None) -> ChainNode:
         entry = self._nodes[node]
         lasting = "" if _is_automatic(node) else node
-        return ChainNode(lasting, entry.text("drv"), entry.member("image").text("filename", ""))
+        shown = entry.member("image").text("filename", "")
+        return ChainNode(lasting, entry.text("drv"), self._file(shown, stat))
+
+    def _file(self, shown: str, stat: AnswerObject | None) -> str:
+        """An image's file: what QEMU shows, or where that is options, what lies under its format."""
+        return shown if stat is None else file_of_image(shown, stat, self._nodes)
 
     def _walk(self, root: str) -> tuple[list[str], str, AnswerObject | None]:
         """From a root node down: the filters, the image node, and what is known of its children."""
@@ -361,7 +373,7 @@ class _Disks:
         while stat is not None and "backing" in stat.value:
             stat = stat.member("backing")
             name = self._known(stat.text("node-name"))
-            yield self._layer(name)
+            yield self._layer(name, stat)
 
     def _known(self, node: str) -> str:
         if node not in self._nodes:
@@ -389,6 +401,10 @@ def _name_under_overlays(image: str, backing: tuple[ChainNode, ...]) -> list[str
         above = layer.node
     under = above != image and above and not above.startswith(OVERLAY_NODE_PREFIX)
     return [above] if under else []
+
+
+def _key(disk: Disk) -> tuple[str, str, str]:
+    return disk.name, disk.drive_id, disk.qdev
 
 
 def _bitmap(entry: AnswerObject) -> Bitmap:

@@ -9,8 +9,8 @@ from attrs import field, frozen
 
 from planner.errors import Problem, VmChanged
 from planner.model.facts import Facts, JobInfo, SnapshotInfo
+from planner.model.image_file import FILTERS
 from planner.model.operations import Kind
-from planner.model.replies import FILTERS
 from planner.program.program import Step
 
 __all__ = ["Baseline", "Observation", "baseline_of", "bind", "bind_node", "steps_disks"]

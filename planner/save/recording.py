@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from planner.compile.plan import Plan
 from planner.compile.plan_text import plan_to_plain
 from planner.model.facts import Disk, Facts
+from planner.model.image_file import FILTERS
 from planner.model.manifest import BackingImage, FileRecord, Manifest, ManifestPart, PartKind
-from planner.model.replies import FILTERS
 from planner.parts.left_out_checks import left_out_of
 from planner.program.program import canonical_json
 from planner.run.outcome import FrozenPart, Outcome, Part

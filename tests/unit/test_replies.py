@@ -249,3 +249,35 @@ def test_a_drive_under_an_overlay_keeps_its_name(version):
     text = json.dumps(told).replace(json.dumps(image), '"snapplan-0123456789ab"')
     (disk,) = [disk for disk in ask(json.loads(text)).disks if disk.drive_id == "drive0"]
     assert (disk.name, disk.node) == ("drive0", "snapplan-0123456789ab")
+
+
+def options(file, **more):
+    return "json:" + json.dumps({"driver": "qcow2", "file": file, **more})
+
+
+def shown_as(name, *, below="file", driver="qcow2"):
+    """A recorded VM whose disk0 is shown by this name, over a node of that driver."""
+    answers = copy.deepcopy(replies("7.2"))
+    stats = {stat.get("node-name"): stat for stat in answers["query-blockstats"]}
+    file = stats["disk0"]["parent"]["node-name"]
+    for node in answers["query-named-block-nodes"]:
+        if node["node-name"] == "disk0":
+            node["drv"] = driver
+            node["image"]["filename"] = name
+        elif node["node-name"] == file:
+            node["drv"] = below
+    return {disk.node: disk for disk in ask(answers).disks}["disk0"].filename
+
+
+def test_an_image_is_named_by_the_node_below_its_format():
+    """Whatever the options are, also where QEMU cut them off; a piece of a file is not the file."""
+    file = disks_of()["disk0"].filename
+    whole = options({"driver": "file", "filename": file})
+    assert shown_as(whole) == file
+    assert shown_as(whole[:40] + "...") == file
+    assert shown_as("json:{}", below="luks") == "json:{}"
+    assert shown_as("json:{}", driver="quorum") == "json:{}"
+    assert shown_as(whole, driver="raw") == file
+    piece = options({"driver": "file", "filename": file}, offset=512)
+    assert shown_as(piece, driver="raw") == piece
+    assert shown_as("json:{", driver="raw") == "json:{"

@@ -1,0 +1,108 @@
+"""VMs on command lines of the test's own: storage as people write it, not as a topology can say it."""
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.live.runs import as_json, snapplan
+from tests.support.qemu import connect_when_ready, end_process, qemu_binary, qemu_img_binary
+
+__all__ = ["Folder", "codes", "folder"]
+
+
+class Folder:
+    """A folder with images, a store and a QEMU at a time."""
+
+    def __init__(self, path):
+        self.path = path
+        self.qmp = None
+        self.process = None
+        self._started = None
+
+    def image(self, name, *options, size="8M", image_format="qcow2"):
+        """Make an image; its path."""
+        path = self.path / name
+        command = [qemu_img_binary(), "create", "-q", "-f", image_format, *options, str(path)]
+        subprocess.run([*command, *((size,) if size else ())], check=True, cwd=self.path)
+        return path
+
+    def tags(self, name):
+        """What an image holds, asked of its file."""
+        done = subprocess.run(
+            [qemu_img_binary(), "snapshot", "-U", "-l", str(self.path / name)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return [line.split()[1] for line in done.stdout.splitlines()[2:]]
+
+    def start(self, *arguments, before=(), cwd=None, env=None):
+        """Start a QEMU on these arguments, in place of the one before."""
+        self.end()
+        for left_over in ("qmp", "tool"):
+            (self.path / left_over).unlink(missing_ok=True)
+        line = [qemu_binary(), "-nodefaults", "-no-user-config", "-display", "none"]
+        line += ["-machine", "pc,accel=tcg", "-m", "32", "-boot", "menu=off"]
+        for name in ("qmp", "tool"):
+            line += ["-qmp", f"unix:{self.path / name},server=on,wait=off"]
+        with (self.path / "stderr").open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [
+                    *before,
+                    "setpriv",
+                    "--pdeathsig",
+                    "KILL",
+                    "prlimit",
+                    "--core=0",
+                    *line,
+                    *arguments,
+                ],
+                cwd=cwd or self.path,
+                stdin=subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
+                env=env,
+            )
+        self.qmp = connect_when_ready(self.process, self.path)
+
+    def end(self):
+        """End the QEMU, if there is one."""
+        if self.qmp is not None:
+            self.qmp.close()
+        if self.process is not None:
+            end_process(self.process)
+        self.qmp = self.process = None
+
+    def kill(self):
+        """Kill it, as a crash of the host would."""
+        self.process.kill()
+        self.process.wait()
+        self.end()
+
+    def run(self, *words, text="", vm=True):
+        """A command of snapplan on the VM, or without it."""
+        at = ("--vm", self.path / "tool") if vm else ()
+        return snapplan(*words, *at, "--store", self.path / "store", text=text)
+
+    def offline(self, *words):
+        """The same on the files of a VM that is gone."""
+        return self.run(*words, "--offline", vm=False)
+
+
+@contextlib.contextmanager
+def folder():
+    """A folder that goes with everything in it; short, for the sake of the sockets' paths."""
+    path = Path(tempfile.mkdtemp(prefix="sp-"))
+    made = Folder(path)
+    try:
+        yield made
+    finally:
+        made.end()
+        shutil.rmtree(path)
+
+
+def codes(done):
+    """The codes of a refusal's problems, each with its subject."""
+    return {(each["code"], each["subject"]) for each in as_json(done)["error"]["problems"]}
