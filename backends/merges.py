@@ -46,7 +46,7 @@ class Merges:
     - ``remove-if-equal`` (path, base, base-format, base-backing): removes it, if the base reads the
       same.
 
-    Evidence is ``written-ns`` and ``frozen-ns`` of `planner.parts.merge_checks.MergedOverlay`; where
+    Evidence is ``written-ns`` and ``frozen-ns`` of `planner.parts.deletions.MergedOverlay`; where
     both are 0 or not given, the times of the files are compared.  Each but the first is done already
     where the overlay is not there.  ``base-backing`` is what lies under the base: file and format of
     each image, absent where nobody wrote it down.

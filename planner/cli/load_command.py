@@ -30,9 +30,10 @@ from planner.cli.reporter import TerminalReporter
 from planner.cli.restore import RestoreWish, is_restore, restore
 from planner.cli.stopping import stopped_by_signals
 from planner.load.reverting import revert_offline
-from planner.model.manifest import Manifest, ManifestPart
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import Accepted
+from planner.parts.internal import InternalSnapshot
+from planner.parts.manifest import Manifest
 from planner.present.load_view import (
     load_text,
     load_to_plain,
@@ -176,7 +177,7 @@ async def _without_vm(
 
 async def _offline(
     found: FoundManifest, fresh: RestoreWish, reporter: TerminalReporter
-) -> tuple[Manifest, tuple[ManifestPart, ...]]:
+) -> tuple[Manifest, tuple[InternalSnapshot, ...]]:
     vm = store_of(found, fresh.store)
     with nullcontext() if vm is None else vm.locked():
         manifest = read_again(found).manifest  # another snapplan may have replaced it meanwhile

@@ -32,10 +32,11 @@ from planner.load.restoring import (
     run_restored,
 )
 from planner.model.facts import Facts
-from planner.model.manifest import Manifest, PartKind
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import NOTHING_ACCEPTED, Accepted
-from planner.parts.file_checks import FoundFile, file_notes
+from planner.parts.file_checks import file_notes
+from planner.parts.manifest import Manifest
+from planner.parts.recorded_files import FoundFile
 from planner.present.restore_view import (
     restore_text,
     restore_to_plain,
@@ -83,7 +84,7 @@ class RestoreWish:
 
 def is_restore(manifest: Manifest) -> bool:
     """Whether a snapshot goes back in a fresh QEMU only."""
-    return bool(manifest.of_kind(PartKind.OVERLAY) or manifest.of_kind(PartKind.STREAM))
+    return any(part.external for part in manifest.parts)
 
 
 async def restore(

@@ -19,7 +19,7 @@ from planner.inspect.offline import LookedAtOnce, OfflineImages, images_of_files
 from planner.inspect.verifying import ask_images
 from planner.model.facts import Facts
 from planner.model.image import Image
-from planner.model.manifest import Manifest
+from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
 from planner.run.consent import changed_while_asked
 from planner.run.ports import Backend, CommandRefused, ConnectionLost, NoReply

@@ -14,8 +14,7 @@ from attrs import frozen
 
 from planner.model.facts import Disk, Facts
 from planner.model.image import Image
-from planner.model.manifest import Manifest, ManifestPart, PartKind
-from planner.parts.part_checks import part_of
+from planner.parts.manifest import Manifest
 
 __all__ = ["MEASURING_PREFIX", "TEMPORARY_SUFFIXES", "Orphan", "OrphanKind", "find_orphans"]
 
@@ -80,9 +79,9 @@ def find_orphans(
     """
     found = [orphan for each in manifests for orphan in _of_manifest(each, images, there)]
     recorded = {
-        (part.file, part.snapshot_id, manifest.tag)
+        (part.file, part.plain_id, manifest.tag)
         for manifest in manifests
-        for part in manifest.of_kind(PartKind.INTERNAL)
+        for part in manifest.parts
     }
     for disk in () if facts is None else facts.disks:
         found += _of_disk(disk, recorded)
@@ -94,11 +93,11 @@ def _of_manifest(
     images: Mapping[str, Mapping[str, Image]],
     there: Mapping[str, bool],
 ) -> Iterator[Orphan]:
-    states = [_is_there(part, manifest.tag, images, there) for part in manifest.parts]
+    states = [part.is_there(manifest.tag, images, there) for part in manifest.parts]
     if None in states or all(states):
         return  # whole, or not to be told
     missing = [
-        p.disk or p.file for p, is_there in zip(manifest.parts, states, strict=True) if not is_there
+        p.subject for p, is_there in zip(manifest.parts, states, strict=True) if not is_there
     ]
     if not any(states):
         message = f"no part of snapshot {manifest.tag!r} is left"
@@ -108,23 +107,6 @@ def _of_manifest(
     message = f"of snapshot {manifest.tag!r} the parts of {', '.join(missing)} are gone"
     kind = OrphanKind.MANIFEST_INCOMPLETE
     yield Orphan(kind, manifest.tag, message, removable=False, tag=manifest.tag)
-
-
-def _is_there(
-    part: ManifestPart,
-    tag: str,
-    images: Mapping[str, Mapping[str, Image]],
-    there: Mapping[str, bool],
-) -> bool | None:
-    """Whether a part is there; None: it cannot be told."""
-    if part.kind is PartKind.INTERNAL:
-        image = images.get(part.disk, {}).get(part.file)
-        if image is None:
-            return None
-        return part_of(part, tag, image.holding(tag)) is not None
-    if part.kind is PartKind.OVERLAY and there.get(part.file):
-        return there.get(part.overlay_file)
-    return there.get(part.file)
 
 
 def _of_disk(disk: Disk, recorded: Collection[tuple[str, str, str]]) -> Iterator[Orphan]:

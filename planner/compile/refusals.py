@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from planner.errors import Problem
 from planner.model.facts import Disk, Facts
 from planner.model.request import ExistingTag
+from planner.parts.reverted_disk import can_be_internal
 
 __all__ = [
     "RUN_STATES",
@@ -30,42 +31,6 @@ _FINISHED_MIGRATION = ("", "none", "completed", "failed", "cancelled")
 _SNAPSHOT_JOBS = ("snapshot-save", "snapshot-load", "snapshot-delete")
 _SHOWN = 8
 _ENDED_JOB = ("concluded", "null")
-
-
-def can_be_internal(disk: Disk) -> Iterator[Problem]:
-    """Why a disk cannot hold an internal snapshot; nothing where it can."""
-    name = disk.name
-    if disk.driver != "qcow2":
-        yield Problem(
-            "format-without-snapshots",
-            name,
-            f"a {disk.driver} image holds no internal snapshots; only qcow2 does (fact 6)",
-            "exclude it, or make its part external",
-        )
-    if disk.read_only:
-        yield Problem("disk-read-only", name, "it is open for reading only (fact 6)", "exclude it")
-    if disk.data_file:
-        yield Problem(
-            "external-data-file",
-            name,
-            "its data is in a file beside the qcow2 image: the snapshot would fail after the guest "
-            "was stopped (fact 10)",
-            "exclude it, or make its part external",
-        )
-    if disk.corrupt:
-        yield Problem(
-            "image-corrupt",
-            name,
-            "the image says of itself that it is damaged; QEMU refuses to write to it",
-            f"end the VM and look: qemu-img check {disk.filename}",
-        )
-    if not disk.active:
-        yield Problem(
-            "node-inactive",
-            name,
-            "its node is inactive after a migration (fact 29)",
-            "resume the VM, or activate the node with blockdev-set-active",
-        )
 
 
 def can_be_written(disk: Disk) -> bool:

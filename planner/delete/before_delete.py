@@ -11,8 +11,8 @@ from planner.delete.delete_checks import DeletePlan
 from planner.errors import Problem, Refused, in_order
 from planner.host.evidence import removal_problems
 from planner.inspect.before_writing import unwritable
-from planner.model.manifest import Manifest, PartKind
-from planner.parts.merge_checks import UNPROVED, UNPROVED_REMEDY, MergedOverlay
+from planner.parts.deletions import UNPROVED, UNPROVED_REMEDY, MergedOverlay
+from planner.parts.manifest import Manifest
 from planner.run.ports import Host, HostRefused, NoReply
 
 __all__ = ["absent_files", "check_beforehand", "check_streams"]
@@ -35,8 +35,7 @@ async def absent_files(manifest: Manifest, host: Host | None) -> frozenset[str]:
     """
     if host is None:
         return frozenset()
-    parts = [part for part in manifest.parts if part.kind is not PartKind.STREAM]
-    files = {file for part in parts for file in (part.file, part.overlay_file) if file}
+    files = {file for part in manifest.parts for file, _ in part.images if file}
     absent = {file for file in sorted(files) if await _is_there(file, host) is False}
     folders = {file: file.rpartition("/")[0] or "/" for file in absent}
     there = {folder: await _is_there(folder, host) for folder in sorted({*folders.values()})}

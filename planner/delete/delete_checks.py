@@ -7,58 +7,31 @@ is somebody else's and stops all of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from attrs import evolve, frozen
 
 from planner.compile.refusals import vm_problems as busy_problems
 from planner.errors import Problem, Refused, in_order
 from planner.model.facts import Disk, Facts
-from planner.model.image import Image
-from planner.model.manifest import Manifest, ManifestPart, PartKind
-from planner.parts.merge_checks import MergedOverlay, merge_job, merge_problems, merged
-from planner.parts.part_checks import part_of
+from planner.parts.deletions import (
+    DeletedPart,
+    DeletionOrigin,
+    MergedOverlay,
+    Overlays,
+    RemovedFile,
+)
+from planner.parts.manifest import Manifest
+from planner.parts.part_image import ImagesByDisk
 
 __all__ = [
     "DeletePlan",
     "DeletedPart",
     "Overlays",
-    "foreign_problems",
     "needed_problems",
     "plan_delete",
     "plan_delete_offline",
 ]
-
-
-class Overlays(StrEnum):
-    """What becomes of the overlays of a snapshot that is deleted."""
-
-    COMMIT = "commit"
-    """What the guest wrote since is merged back into the frozen image, and the overlay goes."""
-    KEEP = "keep"
-    """The chain of images stays as it is; only the record that it is a snapshot goes."""
-
-
-@frozen
-class DeletedPart:
-    """One internal part.
-
-    Attributes:
-        disk: Canonical name.
-        node: Live name of its image node; empty offline.
-        root: What ``blockdev-snapshot-delete-internal-sync`` takes; empty offline.
-        file: Its image.
-        snapshot_id: Its id.
-        vm_clock_ns: Its instant.
-    """
-
-    disk: str
-    node: str
-    root: str
-    file: str
-    snapshot_id: str
-    vm_clock_ns: int
 
 
 @frozen
@@ -89,83 +62,19 @@ class DeletePlan:
 
 def needed_problems(manifest: Manifest, others: Sequence[Manifest]) -> Iterator[Problem]:
     """What of a snapshot another one needs, too; the manifest itself may be among the others."""
-    inside = {(p.file, p.snapshot_id): p for p in manifest.of_kind(PartKind.INTERNAL)}
-    streams = {part.file: part for part in manifest.of_kind(PartKind.STREAM)}
-    overlays = {part.overlay_file: part for part in manifest.of_kind(PartKind.OVERLAY)}
-    bases = {part.file: part for part in manifest.of_kind(PartKind.OVERLAY)}
     for other in others:
         if other.tag == manifest.tag:
             continue
-        remedy = f"delete {other.tag!r} first"
         for theirs in other.parts:
-            below = overlays.get(theirs.file)
-            if theirs.kind is PartKind.INTERNAL:
-                own = inside.get((theirs.file, theirs.snapshot_id))
-                words = f"snapshot {theirs.snapshot_id} of {theirs.file} is a part of {other.tag!r}, too"
-            elif theirs.kind is PartKind.STREAM:
-                own = streams.get(theirs.file)
-                words = f"{theirs.file} is the machine state of {other.tag!r}, too"
-            else:
-                own, words = None, ""
-            if own is not None:
-                yield Problem("part-needed", own.disk or own.file, words, remedy)
-            if below is not None:
-                words = f"{other.tag!r} has a part in {theirs.file}, which lies over {below.file}"
-                yield Problem("part-needed", below.disk, words, remedy)
-                continue
-            for base in filter(None, map(bases.get, _needed_unchanged(theirs))):
-                words = (
-                    f"{base.file} belongs to {other.tag!r}, too, as it is: a merge would change it"
-                )
-                remedy = f"delete {other.tag!r} first (--overlays keep)"
-                yield Problem("part-needed", base.disk, words, remedy)
-
-
-def _needed_unchanged(part: ManifestPart) -> Iterator[str]:
-    """The files that a part needs as they are, and that a merge could change."""
-    if part.kind is PartKind.OVERLAY:
-        yield part.file
-    yield from (image.file for image in part.backing or ())
-
-
-def foreign_problems(
-    manifest: Manifest, images: Mapping[str, Mapping[str, Image]]
-) -> Iterator[Problem]:
-    """Where it cannot be told whether a part is there, or what is there is not the part."""
-    for part in manifest.of_kind(PartKind.INTERNAL):
-        files = images.get(part.disk, {})
-        image = files.get(part.file)
-        if image is None:
-            yield Problem(
-                "part-disk-missing",
-                part.disk,
-                f"its image {part.file} is not there, so its part cannot be looked for",
-                "attach it again, or delete with --offline where it lies",
-            )
-            continue
-        found = part_of(part, manifest.tag, image.holding(manifest.tag))
-        if found is not None and found.vm_clock_ns != part.vm_clock_ns:
-            yield Problem(
-                "part-differs",
-                part.disk,
-                f"snapshot {part.snapshot_id} {manifest.tag!r} is of another instant than recorded "
-                "(fact 15): it is somebody else's",
-                "delete it by id and name, if it is not wanted; then delete again",
-            )
-        elif found is not None and not image.active:
-            yield Problem(
-                "part-under-overlay",
-                part.disk,
-                f"its part is in {part.file}, and an overlay lies above it since",
-                "delete the later snapshots first, or use --offline",
-            )
+            for part in manifest.parts:
+                yield from part.needed_by(theirs, other.tag)
 
 
 def _vm_problems(manifest: Manifest, facts: Facts) -> Iterator[Problem]:
     for problem in busy_problems(facts, machine_state=False):
         if problem.code != "run-state-unsupported":
             yield problem
-    own = {part.disk: merge_job(part) for part in manifest.of_kind(PartKind.OVERLAY)}
+    own = {part.disk: part.merge_job for part in manifest.parts}
     parts = {part.disk for part in manifest.parts}
     for disk in facts.disks:
         if disk.name in parts:
@@ -184,29 +93,10 @@ def _disk_problems(disk: Disk, own_job: str) -> Iterator[Problem]:
             yield Problem("disk-busy", disk.name, words, "wait for the job, or cancel it")
 
 
-def _choice_problems(
-    manifest: Manifest, overlays: Overlays | None, *, files_here: bool
-) -> Iterator[Problem]:
-    frozen_disks = manifest.of_kind(PartKind.OVERLAY)
-    for part in frozen_disks if overlays is None else ():
-        yield Problem(
-            "overlays-undecided",
-            part.disk,
-            f"{part.overlay_file} lies over its frozen image {part.file}",
-            "say --overlays commit to merge it back, or --overlays keep",
-        )
-    touched = manifest.of_kind(PartKind.STREAM)
-    if overlays is Overlays.COMMIT:
-        touched += frozen_disks
-    for part in () if files_here else touched:
-        words = f"{part.file} is on QEMU's host, which is not known to be this machine"
-        yield Problem("host-not-here", part.disk or part.file, words, "run snapplan there")
-
-
 def plan_delete(  # noqa: PLR0913 - what a delete is decided on
     manifest: Manifest,
     facts: Facts,
-    images: Mapping[str, Mapping[str, Image]],
+    images: ImagesByDisk,
     others: Sequence[Manifest],
     overlays: Overlays | None = None,
     *,
@@ -227,37 +117,22 @@ def plan_delete(  # noqa: PLR0913 - what a delete is decided on
     Raises:
         Refused: With every problem; the VM was asked questions only.
     """
-    commit = overlays is Overlays.COMMIT
-    problems = [
-        *_choice_problems(manifest, overlays, files_here=files_here),
-        *needed_problems(_touched(manifest, commit=commit), others),
-        *foreign_problems(manifest, images),
-        *(merge_problems(manifest, images, absent) if commit else ()),
-        *_vm_problems(manifest, facts),
-    ]
-    _refuse(manifest, problems)
-    by_name = {disk.name: disk for disk in facts.disks}
-    parts, gone = [], []
-    for part in _state_first(manifest):
-        disk = by_name[part.disk]
-        if part_of(part, manifest.tag, images[part.disk][part.file].snapshots) is None:
-            gone.append(part.disk)
-            continue
-        node = facts.live_nodes.get(disk.node, disk.node)
-        parts.append(_deleted(part, node, disk.root))
-    merges = []
-    for part in manifest.of_kind(PartKind.OVERLAY) if commit else ():
-        if part.overlay_file not in images[part.disk]:
-            gone.append(part.disk)
-            continue
-        base = images[part.disk][part.file].node
-        merges.append(merged(manifest, part, by_name[part.disk].root, base))
-    return _order(manifest, parts, merges, gone, commit=commit)
+    origin = DeletionOrigin(
+        manifest.tag,
+        images,
+        overlays,
+        absent,
+        disks={disk.name: disk for disk in facts.disks},
+        live_nodes=facts.live_nodes,
+        files_here=files_here,
+        frozen_ns=manifest.ended_ns,
+    )
+    return _order(manifest, origin, others, _vm_problems(manifest, facts))
 
 
 def plan_delete_offline(
     manifest: Manifest,
-    images: Mapping[str, Mapping[str, Image]],
+    images: ImagesByDisk,
     others: Sequence[Manifest],
     overlays: Overlays | None = None,
     *,
@@ -267,57 +142,42 @@ def plan_delete_offline(
 
     An image that is gone has taken its part with it, and an overlay that is gone nothing to merge.
     """
-    commit = overlays is Overlays.COMMIT
-    problems = [
-        *_choice_problems(manifest, overlays, files_here=True),
-        *needed_problems(_touched(manifest, commit=commit), others),
-        *foreign_problems(_without(manifest, absent), images),
-    ]
-    _refuse(manifest, problems)
-    parts, gone = [], []
-    for part in _state_first(manifest):
-        held = () if part.file in absent else images[part.disk][part.file].snapshots
-        if part_of(part, manifest.tag, held) is None:
-            gone.append(part.disk)
-        else:
-            parts.append(_deleted(part, "", ""))
-    merges = []
-    for part in manifest.of_kind(PartKind.OVERLAY) if commit else ():
-        if part.overlay_file in absent:
-            gone.append(part.disk)
-        else:
-            merges.append(merged(manifest, part, "", ""))
-    return evolve(_order(manifest, parts, merges, gone, commit=commit), offline=True)
-
-
-def _without(manifest: Manifest, absent: Collection[str]) -> Manifest:
-    """The parts whose images are there, or may be."""
-    parts = [part for part in manifest.parts if part.file not in absent]
-    return evolve(manifest, parts=tuple(parts))
-
-
-def _touched(manifest: Manifest, *, commit: bool) -> Manifest:
-    """The parts that a delete touches: overlays that are kept are left to whoever needs them."""
-    parts = [part for part in manifest.parts if commit or part.kind is not PartKind.OVERLAY]
-    return evolve(manifest, parts=tuple(parts))
+    origin = DeletionOrigin(
+        manifest.tag,
+        images,
+        overlays,
+        absent,
+        disks=None,
+        live_nodes={},
+        files_here=True,
+        frozen_ns=manifest.ended_ns,
+    )
+    return evolve(_order(manifest, origin, others, ()), offline=True)
 
 
 def _order(
     manifest: Manifest,
-    parts: Sequence[DeletedPart],
-    merges: Sequence[MergedOverlay],
-    gone: Sequence[str],
-    *,
-    commit: bool,
+    origin: DeletionOrigin,
+    others: Sequence[Manifest],
+    vm_problems: Iterable[Problem],
 ) -> DeletePlan:
-    kept = () if commit else manifest.of_kind(PartKind.OVERLAY)
+    touched = [part for part in manifest.parts if part.deleted_with(origin.overlays)]
+    problems = [
+        *needed_problems(evolve(manifest, parts=tuple(touched)), others),
+        *(problem for part in manifest.parts for problem in part.delete_problems(origin)),
+        *vm_problems,
+    ]
+    _refuse(manifest, problems)
+    state_first = sorted(touched, key=lambda part: (not part.holds_state, part))
+    decided = [(part, part.deletion(origin)) for part in state_first]
+    deletions = [deletion for _, deletion in decided if deletion is not None]
     return DeletePlan(
         manifest.tag,
-        tuple(parts),
-        merges=tuple(merges),
-        streams=tuple(part.file for part in manifest.of_kind(PartKind.STREAM)),
-        kept=tuple(part.disk for part in kept),
-        gone=tuple(gone),
+        tuple(each for each in deletions if isinstance(each, DeletedPart)),
+        merges=tuple(each for each in deletions if isinstance(each, MergedOverlay)),
+        streams=tuple(each.file for each in deletions if isinstance(each, RemovedFile)),
+        kept=tuple(part.disk for part in manifest.parts if part not in touched),
+        gone=tuple(part.disk for part, deletion in decided if deletion is None),
     )
 
 
@@ -328,12 +188,3 @@ def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:
             problems=in_order(problems),
             code="delete-refused",
         )
-
-
-def _state_first(manifest: Manifest) -> list[ManifestPart]:
-    internal = manifest.of_kind(PartKind.INTERNAL)
-    return sorted(internal, key=lambda part: (not part.vm_state_size_bytes, part.disk))
-
-
-def _deleted(part: ManifestPart, node: str, root: str) -> DeletedPart:
-    return DeletedPart(part.disk, node, root, part.file, part.snapshot_id, part.vm_clock_ns)

@@ -18,7 +18,7 @@ from planner.delete.deleting import DELETION, DeleteMachine
 from planner.errors import BadInput, Problem
 from planner.host.files import remove_file
 from planner.model.strict import strict_converter, write_with_hyphens
-from planner.parts.merge_checks import MergedOverlay
+from planner.parts.deletions import MergedOverlay
 from planner.run.actions import Action, HostDo, NotSent, Response, Send
 from planner.run.journal import Header
 from planner.run.machine import Machine

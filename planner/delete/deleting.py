@@ -20,7 +20,7 @@ from planner.delete.merging import MERGE_TIMEOUT_S, MergeStage, Merging
 from planner.errors import Problem
 from planner.model.facts import SnapshotInfo
 from planner.model.replies import snapshots_of
-from planner.parts.merge_checks import MergedOverlay, unproved
+from planner.parts.deletions import MergedOverlay, unproved
 from planner.run.actions import (
     ErrorReply,
     Flow,

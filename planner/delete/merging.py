@@ -32,7 +32,7 @@ from planner.errors import Problem
 from planner.model.facts import JobInfo
 from planner.model.image import images_of_nodes
 from planner.model.replies import Replies, disks_of, jobs_of
-from planner.parts.merge_checks import MergedOverlay, unproved
+from planner.parts.deletions import MergedOverlay, unproved
 from planner.run.actions import AwaitEvent, ErrorReply, Flow, HostDo, NoAnswer, Returned, Tell
 from planner.run.conversation import Gone, Silent, StepFailed
 from planner.run.run_context import RunContext

@@ -13,14 +13,11 @@ from pathlib import Path
 from attrs import evolve
 
 from planner.errors import Problem
-from planner.model.manifest import BackingImage, FileRecord, Manifest, ManifestPart, PartKind
-from planner.parts.file_checks import (
-    FoundFile,
-    file_problems,
-    recorded_files,
-    removal_problem,
-    wants_digest,
-)
+from planner.model.file_record import FileRecord
+from planner.parts.file_checks import file_problems, recorded_files
+from planner.parts.manifest import Manifest
+from planner.parts.part import ManifestPart
+from planner.parts.recorded_files import FoundFile, wants_digest
 
 __all__ = [
     "check_files",
@@ -33,7 +30,7 @@ __all__ = [
 ]
 
 _AT_ONCE_BYTES = 1024 * 1024
-_STREAM_MAGIC = b"QEVM"  # QEMU's, of `mapped-ram` files too
+_BEGINNING_BYTES = 16
 
 
 def digest_of(descriptor: int) -> str:
@@ -97,25 +94,14 @@ def with_records(manifest: Manifest, *, digest: bool = False) -> Manifest:
         manifest: Its streams may have their digests already.
         digest: Whether frozen images, and those under a part, are read as well.
     """
-    parts = tuple(_with_records(part, digest=digest) for part in manifest.parts)
-    return evolve(manifest, parts=parts)
 
+    def look(file: str, was: FileRecord, *, content: bool) -> FileRecord:
+        found = record_of(file, digest=digest and content)
+        if was.sha256:  # it was made while the file was written
+            return evolve(found, sha256=was.sha256) if found.known else was
+        return found
 
-def _with_records(part: ManifestPart, *, digest: bool) -> ManifestPart:
-    record = part.record
-    if part.kind is PartKind.STREAM:
-        found = record_of(part.file)
-        record = evolve(found, sha256=record.sha256) if found.known else record
-    elif part.kind is PartKind.OVERLAY:
-        record = record_of(part.file, digest=digest)
-    backing = part.backing
-    if backing:
-        backing = tuple(_backing(image, digest=digest) for image in backing)
-    return evolve(part, record=record, backing=backing)
-
-
-def _backing(image: BackingImage, *, digest: bool) -> BackingImage:
-    return evolve(image, record=record_of(image.file, digest=digest))
+    return evolve(manifest, parts=tuple(part.renewed(look) for part in manifest.parts))
 
 
 def look_at_files(manifest: Manifest, *, deep: bool = False) -> dict[str, FoundFile]:
@@ -138,28 +124,30 @@ def look_at_files(manifest: Manifest, *, deep: bool = False) -> dict[str, FoundF
 
 
 def removal_problems(manifest: Manifest) -> tuple[Problem, ...]:
-    """Which files of machine state are not provably those that were saved, so that they stay."""
-    found = (_removal_problem(part) for part in manifest.of_kind(PartKind.STREAM))
+    """Which files that are a part alone are not provably those that were saved, so that they stay."""
+    found = (_removal_problem(part) for part in manifest.parts if part.own_file)
     return tuple(problem for problem in found if problem is not None)
 
 
 def _removal_problem(part: ManifestPart) -> Problem | None:
-    now = FileRecord() if Path(part.file).is_symlink() else record_of(part.file)
+    file = part.own_file
+    now = FileRecord() if Path(file).is_symlink() else record_of(file)
     if not now.known:
-        there = os.path.lexists(part.file)
-        return removal_problem(part, FoundFile(now if there else None), is_stream=False)
+        there = os.path.lexists(file)
+        return part.removal_problem(FoundFile(now if there else None), b"")
     wanted = wants_digest(part.record, now, deep=False)
-    found = _with_digest(part.file, now) if wanted else FoundFile(now)
-    return removal_problem(part, found, is_stream=_begins_as_stream(part.file))
+    found = _with_digest(file, now) if wanted else FoundFile(now)
+    return part.removal_problem(found, _beginning(file))
 
 
-def _begins_as_stream(file: str) -> bool:
+def _beginning(file: str) -> bytes:
+    """The first bytes of a file; empty where it cannot be read."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
-        return False
+        return b""
     try:
-        return os.pread(descriptor, len(_STREAM_MAGIC), 0) == _STREAM_MAGIC
+        return os.pread(descriptor, _BEGINNING_BYTES, 0)
     finally:
         os.close(descriptor)
 
@@ -172,11 +160,12 @@ def _with_digest(file: str, now: FileRecord) -> FoundFile:
 
 
 def stream_sizes(manifest: Manifest) -> dict[str, int | None]:
-    """Bytes of each stream's file; None for one that is not there."""
+    """Bytes of each file that is a part alone; None for one that is not there."""
     sizes: dict[str, int | None] = {}
-    for part in manifest.of_kind(PartKind.STREAM):
-        path = Path(part.file)
-        sizes[part.file] = path.stat().st_size if path.is_file() else None
+    for file in (part.own_file for part in manifest.parts):
+        if file:
+            path = Path(file)
+            sizes[file] = path.stat().st_size if path.is_file() else None
     return sizes
 
 

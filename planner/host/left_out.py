@@ -9,8 +9,8 @@ from attrs import evolve
 from planner.host.evidence import record_of
 from planner.model.facts import Facts
 from planner.model.file_record import FileRecord
-from planner.model.manifest import Manifest
 from planner.parts.left_out_checks import left_out_files
+from planner.parts.manifest import Manifest
 
 __all__ = ["look_at_left_out", "with_left_out"]
 

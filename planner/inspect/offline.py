@@ -11,14 +11,11 @@ from typing import Protocol
 
 from planner.errors import Problem, in_order
 from planner.model.image import Image
-from planner.model.manifest import Manifest, PartKind
-from planner.parts.file_checks import FoundFile, file_problems
-from planner.parts.part_checks import (
-    internal_problems,
-    manifest_problems,
-    overlay_problems,
-    stream_problems,
-)
+from planner.parts.file_checks import file_problems
+from planner.parts.manifest import Manifest
+from planner.parts.part import Seen
+from planner.parts.part_checks import manifest_problems, part_problems
+from planner.parts.recorded_files import FoundFile
 from planner.run.ports import Images, NoReply
 
 __all__ = [
@@ -106,7 +103,7 @@ async def images_of_files(
     found: dict[str, dict[str, Image]] = {}
     problems: list[Problem] = []
     for part in manifest.parts:
-        if part.kind is PartKind.STREAM:
+        if not part.images:
             continue
         files = found.setdefault(part.disk, {})
         for file, image_format in part.images:
@@ -133,21 +130,8 @@ def header_problems(
 
     A QEMU that is started on the overlay follows the header; the record is what was saved.
     """
-    for part in manifest.of_kind(PartKind.OVERLAY):
-        image = found.get(part.disk, {}).get(part.file)
-        if image is None or part.chain is None:
-            continue
-        was = part.chain[0][0] if part.chain else ""
-        now = image.backing[0] if image.backing else ""
-        if was == now or (was and now and may_be_one(was, now)):
-            continue
-        yield Problem(
-            "chain-differs",
-            part.disk,
-            f"{part.file} lay on {was or 'nothing'} when it was saved, and its header names "
-            f"{now or 'nothing'}, which QEMU would open",
-            "look where the image comes from; `qemu-img rebase -u` writes another name",
-        )
+    for part in manifest.parts:
+        yield from part.header_problems(found, may_be_one)
 
 
 def may_be_one(one: str, other: str) -> bool:
@@ -175,9 +159,7 @@ async def verify_offline(
     unseen = {problem.subject for problem in unreadable}
     problems = [
         *manifest_problems(manifest),
-        *internal_problems(manifest, found),
-        *overlay_problems(manifest, found),
-        *stream_problems(manifest, sizes),
+        *part_problems(manifest, Seen(found, sizes)),
         *header_problems(manifest, found),
     ]
     seen = [problem for problem in problems if problem.subject not in unseen]

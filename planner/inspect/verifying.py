@@ -8,16 +8,16 @@ from planner.errors import CannotConnect, Problem, in_order
 from planner.host.evidence import record_of
 from planner.model.facts import Facts
 from planner.model.image import Image, images_of_nodes
-from planner.model.manifest import Manifest, PartKind
-from planner.parts.file_checks import FoundFile, file_problems
+from planner.parts.file_checks import file_problems
+from planner.parts.manifest import Manifest
+from planner.parts.part import Seen
 from planner.parts.part_checks import (
-    internal_problems,
     manifest_problems,
-    overlay_problems,
-    stream_problems,
+    part_problems,
     vm_problems,
 )
 from planner.parts.part_image import ImagesByDisk, images_of_vm
+from planner.parts.recorded_files import FoundFile
 from planner.run.ports import Backend, CommandRefused, ConnectionLost, Images, NoReply
 
 __all__ = [
@@ -63,15 +63,15 @@ async def with_images_beside(
         images: Those that the VM has open, by disk.
         files: The VM's images, as files of this machine.
     """
-    if all(part.kind is PartKind.INTERNAL for part in manifest.parts):
+    if not any(part.external for part in manifest.parts):
         return images  # it is loaded by the VM itself, on the images that it has open
     opened = {file for of_disk in images.values() for file in of_disk}
     found = {disk: dict(of_disk) for disk, of_disk in images.items()}
-    for part in manifest.parts:
+    for part in manifest.disk_parts:
         if part.disk not in found or part.file in opened:
             continue
         try:
-            inside = part.kind is PartKind.INTERNAL
+            inside = not part.external
             snapshots = await files.snapshots(part.file) if inside else ()
         except NoReply:
             continue
@@ -111,10 +111,8 @@ def verify_images(
     """The same as `verify_on_vm`, where the images are put in order once for many manifests."""
     problems = [
         *manifest_problems(manifest),
-        *internal_problems(manifest, images),
-        *overlay_problems(manifest, images),
+        *part_problems(manifest, Seen(images, sizes)),
         *vm_problems(manifest, facts),
-        *(() if sizes is None else stream_problems(manifest, sizes)),
         *file_problems(manifest, files or {}),
     ]
     return in_order(problems)

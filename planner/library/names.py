@@ -26,7 +26,6 @@ from planner.library.progress import Progress
 from planner.library.stores import collect, forget, pending, recover
 from planner.library.vm import Snapshot, Vm
 from planner.model.facts import Facts
-from planner.model.manifest import Manifest, ManifestPart
 from planner.model.request import (
     Capture,
     Exclude,
@@ -42,6 +41,8 @@ from planner.model.request import (
     RunStateAfter,
 )
 from planner.parts.holdings import Standing
+from planner.parts.manifest import Manifest
+from planner.parts.part import ManifestPart
 from planner.present.verdict_view import Verdict
 from planner.recover.recovery import Pending, Recovered
 from planner.run.outcome import Outcome

@@ -35,9 +35,10 @@ from planner.library.progress import OnProgress
 from planner.library.stores import Folder
 from planner.library.vm import Snapshot as AsyncSnapshot
 from planner.library.vm import Vm as AsyncVm
-from planner.model.manifest import Manifest, ManifestPart
 from planner.model.request import Request, RunStateAfter
 from planner.parts.holdings import Standing
+from planner.parts.manifest import Manifest
+from planner.parts.part import ManifestPart
 from planner.present.verdict_view import Verdict
 from planner.recover.recovery import Recovered
 from planner.run.outcome import Outcome

@@ -19,11 +19,12 @@ from planner.delete.delete_checks import Overlays
 from planner.errors import BadInput, InternalError, Problem
 from planner.inspect.inspecting import Inspection
 from planner.library.progress import OnProgress, ProgressReporter
-from planner.model.manifest import Manifest, ManifestPart
 from planner.model.request import Request, RunStateAfter
 from planner.model.request_text import ReadRequest, check_request
 from planner.parts.accepting import Accepted
 from planner.parts.holdings import Holding, Standing
+from planner.parts.manifest import Manifest
+from planner.parts.part import ManifestPart
 from planner.present.verdict_view import Verdict
 from planner.recover.recovery import Recovered
 from planner.run.outcome import Outcome

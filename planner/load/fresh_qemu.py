@@ -17,27 +17,28 @@ by a descriptor that is passed over the socket (fact 31); no command line of a s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
 
 from attrs import evolve, frozen
 
 from planner.errors import Problem, Refused
 from planner.model.facts import Facts, QemuVersion
 from planner.model.file_record import NO_FILES, FileRecord
-from planner.model.image import Image
-from planner.model.manifest import Manifest, ManifestPart, PartKind
 from planner.parts.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
-from planner.parts.file_checks import FoundFile, file_problems
+from planner.parts.file_checks import file_problems
 from planner.parts.left_out_checks import left_out_problems
-from planner.parts.part_checks import internal_problems, manifest_problems, stream_problems
+from planner.parts.manifest import Manifest
+from planner.parts.part import DiskPart, Seen
+from planner.parts.part_checks import manifest_problems
+from planner.parts.part_image import ImagesByDisk
+from planner.parts.readied import LOSING, Readied, Restoring
+from planner.parts.recorded_files import FoundFile
+from planner.parts.stream import MAPPED, StateStream
 from planner.program.program import DESCRIPTOR_NAME
 from planner.program.resolution import Settings
 from planner.program.settings import left_as_found, settings_commands, settings_of_stream
 
 __all__ = [
-    "Readied",
     "RestorePlan",
     "RestoredDisk",
     "expected",
@@ -48,27 +49,6 @@ __all__ = [
 ]
 
 _FILE_URI_SINCE = (8, 2)
-_MAPPED = "mapped-ram"
-
-Images = Mapping[str, Mapping[str, Image]]
-
-
-class Readied(StrEnum):
-    """How a disk is made what it was."""
-
-    NEW_OVERLAY = "new-overlay"
-    """A new overlay on the frozen image."""
-    REVERT = "revert"
-    """The image is reverted to its snapshot; what it holds now is lost."""
-    CONVERT = "convert"
-    """What the snapshot holds is written to a new image."""
-    COPY = "copy"
-    """The image is copied with all its snapshots."""
-    AS_IT_IS = "as-it-is"
-    """Nothing beforehand: `snapshot-load` reverts it in the new QEMU; what it holds now is lost."""
-
-
-LOSING = (Readied.REVERT, Readied.AS_IT_IS)
 
 
 @frozen
@@ -82,7 +62,7 @@ class RestoredDisk:
         format: Its format.
     """
 
-    part: ManifestPart
+    part: DiskPart
     how: Readied
     file: str
     format: str
@@ -101,7 +81,7 @@ class RestorePlan:
 
     manifest: Manifest
     disks: tuple[RestoredDisk, ...]
-    stream: ManifestPart | None = None
+    stream: StateStream | None = None
     accepted: Accepted = NOTHING_ACCEPTED
 
     @property
@@ -127,7 +107,7 @@ class RestorePlan:
 
 def plan_restore(  # noqa: PLR0913 - what it depends on
     manifest: Manifest,
-    images: Images,
+    images: ImagesByDisk,
     sizes: Mapping[str, int | None],
     others: Sequence[Manifest] = (),
     *,
@@ -166,42 +146,31 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
         raise Refused(message, problems=tuple(problems), code="load-refused")
     names = set(taken)
     disks = []
-    for part in manifest.parts:
-        if part.kind is not PartKind.STREAM:
-            disk = _restored(manifest, part, copies, names)
-            names.add(disk.file)
-            disks.append(disk)
-    streams = manifest.of_kind(PartKind.STREAM)
+    loads = any(part.holds_state and not part.external for part in manifest.parts)
+    for part in manifest.disk_parts:
+        place = part.restored(Restoring(copies, names, loads))
+        names.add(place.file)
+        disks.append(RestoredDisk(part, place.how, place.file, place.format))
+    streams = manifest.of(StateStream)
     return RestorePlan(manifest, tuple(disks), streams[0] if streams else None, accepted)
 
 
 def _problems(
-    manifest: Manifest, images: Images, sizes: Mapping[str, int | None]
+    manifest: Manifest, images: ImagesByDisk, sizes: Mapping[str, int | None]
 ) -> Iterator[Problem]:
     yield from manifest_problems(manifest)
-    yield from internal_problems(manifest, images)
-    yield from stream_problems(manifest, sizes)
-    for part in manifest.of_kind(PartKind.OVERLAY):
-        base = images.get(part.disk, {}).get(part.file)
-        if base is None:
-            yield Problem(
-                "file-missing", part.disk, f"its frozen image {part.file} cannot be looked at"
-            )
-        elif (base.format, base.virtual_size_bytes) != (part.format, part.virtual_size_bytes):
-            was = f"{part.format} of {part.virtual_size_bytes} bytes"
-            now = f"{base.format} of {base.virtual_size_bytes}"
-            words = f"its frozen image was {was} and is {now}"
-            yield Problem("part-size-differs", part.disk, words)
+    for part in manifest.parts:
+        yield from part.restore_problems(manifest.tag, Seen(images, sizes))
 
 
-def _uncopied(manifest: Manifest, images: Images) -> Iterator[Problem]:
+def _uncopied(manifest: Manifest, images: ImagesByDisk) -> Iterator[Problem]:
     """Images that cannot be copied whole: the name of what lies under them may be relative."""
     holder = manifest.vmstate
-    if holder is None or holder.kind is not PartKind.INTERNAL:
+    if holder is None or holder.external:
         return
-    for part in manifest.of_kind(PartKind.INTERNAL):
+    for part in manifest.parts:
         image = images.get(part.disk, {}).get(part.file)
-        if image is not None and image.backing:
+        if not part.external and image is not None and image.backing:
             words = (
                 f"{part.file} lies on {image.backing[0]}, and is not copied with its machine state"
             )
@@ -210,51 +179,15 @@ def _uncopied(manifest: Manifest, images: Images) -> Iterator[Problem]:
 
 def _needed(manifest: Manifest, others: Sequence[Manifest]) -> Iterator[Problem]:
     """Images that would be reverted, and that another snapshot has frozen as they are."""
-    frozen_by = {
-        part.file: other.tag
-        for other in others
-        for part in other.of_kind(PartKind.OVERLAY)
-        if other.tag != manifest.tag
-    }
-    for part in manifest.of_kind(PartKind.INTERNAL):
-        if part.file in frozen_by:
+    frozen_by = manifest.frozen_elsewhere(others)
+    for part in manifest.parts:
+        if not part.external and part.file in frozen_by:
             yield Problem(
                 "part-needed",
                 part.disk,
                 f"{part.file} would be reverted, and is frozen as a part of {frozen_by[part.file]!r}",
                 "restore into copies (--copy-to FOLDER), or delete that snapshot first",
             )
-
-
-def _restored(manifest: Manifest, part: ManifestPart, copies: str, taken: set[str]) -> RestoredDisk:
-    folder = copies.rstrip("/")
-    if part.kind is PartKind.OVERLAY:
-        # Always beside the first one, so that `restored_problems` finds it.
-        own_folder, _, name = part.overlay_file.rpartition("/")
-        return RestoredDisk(part, Readied.NEW_OVERLAY, _free(own_folder, name, taken), "qcow2")
-    holder = manifest.vmstate
-    inside = holder is not None and holder.kind is PartKind.INTERNAL
-    if not folder:
-        return RestoredDisk(
-            part, Readied.AS_IT_IS if inside else Readied.REVERT, part.file, part.format
-        )
-    file = _free(folder, part.file.rpartition("/")[2], taken)
-    return RestoredDisk(part, Readied.COPY if inside else Readied.CONVERT, file, part.format)
-
-
-def _free(folder: str, name: str, taken: set[str]) -> str:
-    before, after = _around_number(name)
-    number = 1
-    while f"{folder}/{before}{number}{after}" in taken:
-        number += 1
-    return f"{folder}/{before}{number}{after}"
-
-
-def _around_number(name: str) -> tuple[str, str]:
-    stem, dot, suffix = name.rpartition(".")
-    if not dot or not stem:
-        stem, suffix = name, "qcow2"
-    return f"{stem}.restored-", f".{suffix}"
 
 
 def restored_problems(manifest: Manifest, taken: Iterable[str]) -> Iterator[Problem]:
@@ -265,17 +198,8 @@ def restored_problems(manifest: Manifest, taken: Iterable[str]) -> Iterator[Prob
         taken: Paths at which there is something.
     """
     names = sorted(taken)
-    for part in manifest.of_kind(PartKind.OVERLAY):
-        folder, _, name = part.overlay_file.rpartition("/")
-        before, after = _around_number(name)
-        pattern = re.compile(re.escape(f"{folder}/{before}") + r"\d+" + re.escape(after))
-        for path in filter(pattern.fullmatch, names):
-            yield Problem(
-                "part-needed",
-                part.disk,
-                f"{path} was made by a restore, and lies on {part.file} too: a merge would change it",
-                "remove it if nobody needs it, or --overlays keep",
-            )
+    for part in manifest.parts:
+        yield from part.restored_problems(names)
 
 
 def reading_settings(plan: RestorePlan, facts: Facts | None = None) -> Settings:
@@ -287,7 +211,7 @@ def reading_settings(plan: RestorePlan, facts: Facts | None = None) -> Settings:
     """
     if plan.stream is None:
         return Settings()
-    mapped = (_MAPPED,) if plan.stream.format == _MAPPED else ()
+    mapped = (MAPPED,) if plan.stream.format == MAPPED else ()
     if facts is None:
         return Settings(
             capabilities=tuple((name, True) for name in mapped),
@@ -321,9 +245,7 @@ def expected(plan: RestorePlan) -> Manifest:
 
     What `snapshot-load` has nothing to do with, disks under new overlays, counts as left out.
     """
-    files = {disk.part.disk: disk.file for disk in plan.disks}
-    internal = tuple(
-        evolve(part, file=files[part.disk]) for part in plan.manifest.of_kind(PartKind.INTERNAL)
-    )
-    overlays = tuple(part.disk for part in plan.manifest.of_kind(PartKind.OVERLAY))
-    return evolve(plan.manifest, parts=internal, excluded=(*plan.manifest.excluded, *overlays))
+    shown = [(disk.part, disk.part.expected_at(disk.file)) for disk in plan.disks]
+    internal = tuple(part for _, part in shown if part is not None)
+    others = tuple(part.disk for part, there in shown if there is None)
+    return evolve(plan.manifest, parts=internal, excluded=(*plan.manifest.excluded, *others))

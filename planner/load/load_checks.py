@@ -12,19 +12,20 @@ from collections.abc import Iterator, Mapping
 
 from attrs import field, frozen
 
-from planner.compile.refusals import can_be_internal
 from planner.compile.refusals import vm_problems as busy_problems
 from planner.errors import Problem, Refused, in_order
-from planner.model.facts import Disk, Facts
+from planner.model.facts import Facts
 from planner.model.file_record import NO_FILES, FileRecord
-from planner.model.image import Image
-from planner.model.manifest import Manifest, PartKind
 from planner.model.request import RunStateAfter
 from planner.model.tag import tag_problems
 from planner.parts.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
-from planner.parts.file_checks import FoundFile, file_problems
+from planner.parts.file_checks import file_problems
+from planner.parts.internal import InternalSnapshot
 from planner.parts.left_out_checks import left_out_problems
-from planner.parts.part_checks import internal_problems, manifest_problems, vm_problems
+from planner.parts.manifest import Manifest
+from planner.parts.part_checks import manifest_problems, vm_problems
+from planner.parts.part_image import ImagesByDisk
+from planner.parts.recorded_files import FoundFile
 from planner.program.resolution import Settings
 from planner.program.schema import CommandSchema
 from planner.program.settings import settings_for
@@ -94,7 +95,7 @@ class LoadPlan:
 def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
     manifest: Manifest,
     facts: Facts,
-    images: Mapping[str, Mapping[str, Image]],
+    images: ImagesByDisk,
     files: Mapping[str, FileRecord] = NO_FILES,
     accepted: Accepted = NOTHING_ACCEPTED,
     saved: Mapping[str, FoundFile] | None = None,
@@ -112,7 +113,6 @@ def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
     problems = [
         *tag_problems(manifest.tag),
         *manifest_problems(manifest),
-        *internal_problems(manifest, images),
         *file_problems(manifest, saved or {}),
         *vm_problems(manifest, facts),
         *left_out_problems(manifest, files, facts),
@@ -121,10 +121,8 @@ def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
         *CommandSchema.of(facts.schema).problems("snapshot-load", _example()),
     ]
     by_name = {disk.name: disk for disk in facts.disks}
-    for part in manifest.of_kind(PartKind.INTERNAL):
-        disk = by_name.get(part.disk)
-        if disk is not None:
-            problems += _disk_problems(disk, part.file, manifest.tag)
+    for part in manifest.parts:
+        problems += part.load_problems(manifest.tag, by_name.get(part.disk), images)
     return in_order(not_accepted(problems, accepted))
 
 
@@ -147,62 +145,12 @@ def _machine_state(manifest: Manifest) -> Iterator[Problem]:
             "it holds no machine state, and no QMP command reverts a disk (fact 21)",
             "end the VM, then `snapplan load --offline`",
         )
-    elif holder.kind is not PartKind.INTERNAL:
-        yield Problem(
-            "load-cannot",
-            manifest.tag,
-            "its machine state is in a file of its own: it is read by a QEMU that starts with it "
-            "(fact 32)",
-            "end the VM, then `snapplan load --run TEMPLATE`, or without it to see the way",
-        )
-    for part in manifest.of_kind(PartKind.OVERLAY):
-        yield Problem(
-            "load-cannot",
-            part.disk,
-            "its part is an image under an overlay: no QMP command goes back to it",
-            "end the VM, then `snapplan load --run TEMPLATE`, or without it to see the way",
-        )
-
-
-def _disk_problems(disk: Disk, file: str, tag: str) -> Iterator[Problem]:
-    yield from can_be_internal(disk)
-    if file != disk.filename and any(layer.filename == file for layer in disk.backing):
-        yield Problem(
-            "part-under-overlay",
-            disk.name,
-            f"its part is in {file}, and the guest writes to {disk.filename} above it since",
-            "delete the later snapshots and let their overlays be merged back first",
-        )
-    for bitmap in disk.bitmaps:
-        yield Problem(
-            "dirty-bitmap",
-            disk.name,
-            f"dirty bitmap {bitmap.name!r} would make the load fail when other disks are reverted "
-            "already (fact 20)",
-            "remove it with block-dirty-bitmap-remove",
-        )
-    for user in disk.users:
-        yield Problem(
-            "disk-busy",
-            disk.name,
-            f"block job {user!r} uses it, and would not notice that its data is exchanged",
-            "wait for the job, or cancel it",
-        )
-    for snapshot in disk.snapshots:
-        if snapshot.id == tag and snapshot.name != tag:
-            yield Problem(
-                "tag-is-an-id",
-                disk.name,
-                f"the tag {tag!r} is the id of its snapshot {snapshot.name!r}: QEMU would revert to "
-                "that one (fact 9)",
-                "revert by id with qemu-img, offline",
-            )
 
 
 def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
     manifest: Manifest,
     facts: Facts,
-    images: Mapping[str, Mapping[str, Image]],
+    images: ImagesByDisk,
     run_state_after: RunStateAfter = RunStateAfter.AS_BEFORE,
     files: Mapping[str, FileRecord] = NO_FILES,
     accepted: Accepted = NOTHING_ACCEPTED,
@@ -224,7 +172,7 @@ def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
     live = facts.live_nodes
     parts = []
     vmstate = ""
-    for part in manifest.of_kind(PartKind.INTERNAL):
+    for part in manifest.of(InternalSnapshot):
         disk = by_name[part.disk]
         node = live.get(disk.node, disk.node)
         names = tuple(dict.fromkeys(filter(None, (node, disk.drive_id, disk.qdev_id))))
@@ -249,7 +197,7 @@ def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
 
 
 def _free_job_id(manifest: Manifest, facts: Facts) -> str:
-    words = [manifest.tag, manifest.program_digest, *(part.snapshot_id for part in manifest.parts)]
+    words = [manifest.tag, manifest.program_digest, *(part.plain_id for part in manifest.parts)]
     digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
     taken = {job.id for job in facts.jobs}
     wanted = f"snapplan-load-{digest}"

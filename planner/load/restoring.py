@@ -27,8 +27,6 @@ from planner.inspect.before_writing import unwritable
 from planner.inspect.offline import OfflineImages, header_problems
 from planner.inspect.verifying import ask_images
 from planner.load.fresh_qemu import (
-    LOSING,
-    Readied,
     RestoredDisk,
     RestorePlan,
     expected,
@@ -40,10 +38,11 @@ from planner.load.loading import LoadMachine
 from planner.load.started import started_problems
 from planner.model.facts import Facts
 from planner.model.image import Image
-from planner.model.manifest import Manifest, PartKind
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import not_accepted
+from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
+from planner.parts.readied import LOSING, Readied
 from planner.program.settings import settings_commands
 from planner.run.ports import (
     Backend,
@@ -85,22 +84,21 @@ async def look_at_parts(
     found: dict[str, dict[str, Image]] = {}
     problems = []
     for part in manifest.parts:
-        if part.kind is PartKind.STREAM:
-            continue
-        try:
-            found.setdefault(part.disk, {})[part.file] = await images.look(part.file, part.format)
-        except NoReply as silent:
-            used = "lock" in str(silent)
-            code = "image-in-use" if used else "image-unreadable"
-            remedy = "end the VM first" if used else ""
-            problems.append(Problem(code, part.disk, f"{part.file}: {silent}", remedy))
+        for file, image_format in part.images[:1]:
+            try:
+                found.setdefault(part.disk, {})[file] = await images.look(file, image_format)
+            except NoReply as silent:
+                used = "lock" in str(silent)
+                code = "image-in-use" if used else "image-unreadable"
+                remedy = "end the VM first" if used else ""
+                problems.append(Problem(code, part.disk, f"{file}: {silent}", remedy))
     return found, (*problems, *header_problems(manifest, found))
 
 
 def names_taken(manifest: Manifest, copies: str) -> set[str]:
     """Every path in the folders where new files may be made."""
     folders = {copies} if copies else set()
-    folders |= {part.overlay_file.rpartition("/")[0] for part in manifest.of_kind(PartKind.OVERLAY)}
+    folders |= {part.restored_folder for part in manifest.parts if part.restored_folder}
     return {
         str(path)
         for folder in folders
@@ -171,10 +169,10 @@ class Disks:
     async def _ready(self, disk: RestoredDisk) -> None:
         part = disk.part
         if disk.how is Readied.REVERT:
-            await self._images.revert(part.file, part.snapshot_id)
+            await self._images.revert(part.file, part.plain_id)
             self.reverted.append(disk)
         elif disk.how is not Readied.AS_IT_IS:
-            instruction, arguments = _instruction(disk)
+            instruction, arguments = part.ready_instruction(disk.how, disk.file)
             await self._host.do(instruction, arguments, _HOST_TIMEOUT_S)
             self._made.append(disk)
 
@@ -213,20 +211,6 @@ class Disks:
             "No QEMU runs; do not start one on these disks before another restore has succeeded."
         )
         return UndoIncomplete(words, problems=tuple(left), code=cause.code, vm_state=state)
-
-
-def _instruction(disk: RestoredDisk) -> tuple[str, dict[str, object]]:
-    part = disk.part
-    if disk.how is Readied.NEW_OVERLAY:
-        size = part.virtual_size_bytes
-        more = {"base": part.file, "base-format": part.format, "size": size}
-        return "create-overlay", {"path": disk.file, **more}
-    if disk.how is Readied.CONVERT:
-        source: dict[str, object] = {"source": part.file, "snapshot-id": part.snapshot_id}
-        if part.chain is not None:
-            source["backing"] = [list(image) for image in part.chain]
-        return "convert-snapshot", {"path": disk.file, **source}
-    return "copy-image", {"path": disk.file, "source": part.file}
 
 
 async def run_restored(

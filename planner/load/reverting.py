@@ -15,10 +15,11 @@ from planner.host.left_out import look_at_left_out
 from planner.inspect.before_writing import unwritable
 from planner.inspect.offline import OfflineImages, images_of_files
 from planner.model.image import Image
-from planner.model.manifest import Manifest, ManifestPart, PartKind
 from planner.parts.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
+from planner.parts.internal import InternalSnapshot
 from planner.parts.left_out_checks import left_out_problems
-from planner.parts.part_checks import internal_problems, manifest_problems
+from planner.parts.manifest import Manifest
+from planner.parts.part_checks import manifest_problems
 from planner.run.ports import Host, NoReply, Reporter
 from planner.run.reporting import telling
 
@@ -27,10 +28,7 @@ __all__ = ["offline_commands", "revert_offline"]
 
 def offline_commands(manifest: Manifest) -> tuple[str, ...]:
     """What a person types to go back to a disk-only snapshot once no VM has its images open."""
-    return tuple(
-        shlex.join(["qemu-img", "snapshot", f"-a{part.snapshot_id}", "--", part.file])
-        for part in manifest.of_kind(PartKind.INTERNAL)
-    )
+    return tuple(shlex.join(part.revert_command) for part in manifest.of(InternalSnapshot))
 
 
 async def revert_offline(  # noqa: PLR0913 - what a load is decided on
@@ -41,7 +39,7 @@ async def revert_offline(  # noqa: PLR0913 - what a load is decided on
     accepted: Accepted = NOTHING_ACCEPTED,
     *,
     host: Host | None = None,
-) -> tuple[ManifestPart, ...]:
+) -> tuple[InternalSnapshot, ...]:
     """Revert every disk of a disk-only snapshot.
 
     Args:
@@ -64,7 +62,7 @@ async def revert_offline(  # noqa: PLR0913 - what a load is decided on
     left_out = not_accepted(left_out_problems(manifest, look_at_left_out(manifest)), accepted)
     changed = check_files(manifest)
     problems = in_order((*unreadable, *_problems(manifest, found, others), *left_out, *changed))
-    parts = manifest.of_kind(PartKind.INTERNAL)
+    parts = manifest.of(InternalSnapshot)
     problems = problems or await unwritable({part.disk: part.file for part in parts}, host)
     if problems:
         message = f"snapshot {manifest.tag!r} cannot be loaded safely"
@@ -83,28 +81,8 @@ def _problems(
     manifest: Manifest, found: Mapping[str, Mapping[str, Image]], others: Sequence[Manifest]
 ) -> Iterator[Problem]:
     yield from manifest_problems(manifest)
-    seen = {disk: files for disk, files in found.items() if files}
-    for problem in internal_problems(manifest, seen):
-        if problem.subject in seen:
-            yield problem
-    yield from _kinds(manifest)
-    frozen = {
-        part.file: other.tag
-        for other in others
-        for part in other.of_kind(PartKind.OVERLAY)
-        if other.tag != manifest.tag
-    }
-    for part in manifest.of_kind(PartKind.INTERNAL):
-        if part.file in frozen:
-            words = f"{part.file} is frozen under an overlay: it is a part of {frozen[part.file]!r}"
-            yield Problem("part-needed", part.disk, words, "delete that snapshot first")
-        image = found.get(part.disk, {}).get(part.file)
-        for bitmap in () if image is None else image.bitmaps:
-            words = f"dirty bitmap {bitmap!r} is in the image, and stops the revert"
-            yield Problem("dirty-bitmap", part.disk, words, "remove it with `qemu-img bitmap`")
-
-
-def _kinds(manifest: Manifest) -> Iterator[Problem]:
+    for part in manifest.parts:
+        yield from part.revert_problems(manifest.tag, found)
     if manifest.vmstate is not None:
         yield Problem(
             "machine-state-online",
@@ -112,13 +90,15 @@ def _kinds(manifest: Manifest) -> Iterator[Problem]:
             "it holds machine state, and only a running QEMU can load that",
             "start QEMU (paused: -S), and load it there",
         )
-    for part in manifest.of_kind(PartKind.OVERLAY):
-        words = "its part is an image under an overlay, and no snapshot in an image"
-        yield Problem("load-cannot", part.disk, words)
+    frozen = manifest.frozen_elsewhere(others)
+    for part in manifest.parts:
+        if not part.external and part.file in frozen:
+            words = f"{part.file} is frozen under an overlay: it is a part of {frozen[part.file]!r}"
+            yield Problem("part-needed", part.disk, words, "delete that snapshot first")
 
 
 def _failed(
-    manifest: Manifest, parts: tuple[ManifestPart, ...], number: int, why: str
+    manifest: Manifest, parts: tuple[InternalSnapshot, ...], number: int, why: str
 ) -> RunFailed:
     where = f"{parts[number].disk}: {why}"
     cause = Problem("revert-failed", parts[number].disk, why)

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from planner.errors import Problem
 from planner.host.left_out import look_at_left_out
 from planner.inspect.offline import may_be_one
-from planner.load.fresh_qemu import Readied, RestoredDisk, RestorePlan
+from planner.load.fresh_qemu import RestoredDisk, RestorePlan
 from planner.model.facts import Disk, Facts
 from planner.parts.left_out_checks import left_out_problems
 from planner.parts.part_checks import vm_problems
+from planner.parts.readied import Readied
 
 __all__ = ["started_problems"]
 

@@ -11,7 +11,6 @@ from attrs import evolve
 from planner.compile.plan import Plan, compile_request
 from planner.load.load_checks import LoadPlan
 from planner.model.facts import Facts
-from planner.model.manifest import Manifest, PartKind
 from planner.model.outside import outside_of
 from planner.model.request import (
     Exclude,
@@ -24,6 +23,8 @@ from planner.model.request import (
 )
 from planner.model.request_text import ReadRequest
 from planner.model.tag import tag_problems
+from planner.parts.internal import InternalSnapshot
+from planner.parts.manifest import Manifest
 from planner.run.ports import Backend, Host, Images, Reporter
 from planner.run.pump import HostClock, Pump
 from planner.store.journaled import JournaledRun
@@ -38,7 +39,7 @@ def keeping_plan(tag: str, manifest: Manifest, facts: Facts) -> Plan:
         Refused: It cannot be saved; nothing was sent.
     """
     holder = manifest.vmstate
-    reverted = ((part.disk, Internal()) for part in manifest.of_kind(PartKind.INTERNAL))
+    reverted = ((part.disk, Internal()) for part in manifest.of(InternalSnapshot))
     # What is outside of the block layer the load leaves as it is, so the way back need not hold it.
     request = Request(
         tag=tag,

@@ -16,8 +16,8 @@ from attrs import frozen
 from planner.errors import Problem
 from planner.model.facts import Disk, Facts, SnapshotInfo
 from planner.model.image import Image
-from planner.model.manifest import Manifest, ManifestPart, PartKind
-from planner.parts.part_checks import part_of
+from planner.parts.manifest import Manifest
+from planner.parts.part import ManifestPart
 
 __all__ = ["Holding", "Standing", "holdings"]
 
@@ -114,15 +114,15 @@ def _recorded(
     findings: tuple[Problem, ...],
 ) -> Holding:
     under = tuple(_parts_below(manifest, images))
-    there = {_mark(*each) for each in held} | {_part_mark(part) for part, _ in under}
+    there = {_mark(*each) for each in held} | {part.mark for part, _ in under if part.mark}
     unseen = {file for file, image in images.items() if image is None}
     lost = {each.subject for each in findings if each.code in _LOST}
     missing = tuple(
         part
         for part in manifest.parts
-        if _is_missing(part, there, unseen, lost_files) or (part.disk or part.file) in lost
+        if part.is_missing(there, unseen, lost_files) or part.subject in lost
     )
-    known = {_part_mark(part) for part in manifest.parts}
+    known = {part.mark for part in manifest.parts}
     extra = tuple(each for each in held if _mark(*each) not in known)
     standing = Standing.DIFFERS if findings else Standing.COMPLETE
     if missing:
@@ -134,26 +134,10 @@ def _mark(disk: Disk, snapshot: SnapshotInfo) -> tuple[str, str, int]:
     return disk.filename, snapshot.id, snapshot.vm_clock_ns
 
 
-def _part_mark(part: ManifestPart) -> tuple[str, str, int]:
-    return part.file, part.snapshot_id, part.vm_clock_ns
-
-
 def _parts_below(
     manifest: Manifest, images: Mapping[str, Image | None]
 ) -> Iterator[tuple[ManifestPart, SnapshotInfo]]:
-    for part in manifest.of_kind(PartKind.INTERNAL):
-        image = images.get(part.file)
-        found = None if image is None else part_of(part, manifest.tag, image.holding(manifest.tag))
-        if found is not None and found.vm_clock_ns == part.vm_clock_ns:
+    for part in manifest.parts:
+        found = part.below(manifest.tag, images)
+        if found is not None:
             yield part, found
-
-
-def _is_missing(
-    part: ManifestPart,
-    there: Collection[tuple[str, str, int]],
-    unseen: Collection[str],
-    lost_files: Collection[str],
-) -> bool:
-    if part.kind is PartKind.INTERNAL:
-        return _part_mark(part) not in there and part.file not in unseen
-    return part.file in lost_files

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from planner.errors import Problem
 from planner.model.facts import Disk, Drive, Facts
 from planner.model.file_record import UNSEEN, FileRecord
-from planner.model.manifest import LeftOut, Manifest
 from planner.parts.accepting import LEFT_OUT_CHANGED
-from planner.parts.file_checks import evidence_of_change
 from planner.parts.machine_checks import device_label, device_ranks
+from planner.parts.manifest import LeftOut, Manifest
+from planner.parts.recorded_files import evidence_of_change
 
 __all__ = ["left_out_files", "left_out_of", "left_out_problems"]
 

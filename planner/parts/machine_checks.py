@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from planner.errors import Problem
 from planner.model.facts import Facts
 from planner.model.hardware import BUILT_IN, PROCESSOR, Hardware, PciFunction
-from planner.model.manifest import Manifest
 from planner.model.peripherals import ANONYMOUS, Device
 from planner.parts.accepting import CPU_DIFFERS
+from planner.parts.manifest import Manifest
 
 __all__ = ["device_label", "device_problems", "device_ranks", "hardware_problems"]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from planner.errors import Problem
 from planner.model.facts import Disk, SnapshotInfo
-from planner.model.manifest import ManifestPart, PartKind
 from planner.parts.holdings import Holding
+from planner.parts.part import ManifestPart
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, bytes_text, problem_to_plain, table
 
@@ -31,9 +31,9 @@ def _lines(holding: Holding) -> Iterator[str]:
     rows += [_under(*each) for each in holding.below]
     rows += [_external(part) for part in _external_parts(holding)]
     rows += [
-        (part.disk, part.snapshot_id, _clock(part.vm_clock_ns), "", f"missing from {part.file}")
+        (part.disk, part.plain_id, _clock(part.instant_ns or 0), "", f"missing from {part.file}")
         for part in holding.missing
-        if part.kind is PartKind.INTERNAL
+        if not part.external
     ]
     yield table(rows, "  ")
     yield from (f"  - {finding}" for finding in holding.findings)
@@ -57,8 +57,8 @@ def _instants(holding: Holding) -> str:
         return "several of that tag on one disk"
     if len(holders) > 1:
         return "machine state on several disks"
-    stream = any(part.kind is PartKind.STREAM for part in _external_parts(holding))
-    if not holders and not stream:
+    outside = any(part.holds_state for part in _external_parts(holding))
+    if not holders and not outside:
         return "disks only"
     one = len({snapshot.vm_clock_ns for _, snapshot in held}) <= 1
     return "one instant" if one else "parts of different instants"
@@ -66,7 +66,7 @@ def _instants(holding: Holding) -> str:
 
 def _external_parts(holding: Holding) -> list[ManifestPart]:
     parts = () if holding.manifest is None else holding.manifest.parts
-    return [part for part in parts if part.kind is not PartKind.INTERNAL]
+    return [part for part in parts if part.external]
 
 
 def _row(holding: Holding, disk: Disk, snapshot: SnapshotInfo) -> tuple[str, str, str, str, str]:
@@ -84,8 +84,8 @@ def _under(part: ManifestPart, snapshot: SnapshotInfo) -> tuple[str, str, str, s
 
 
 def _external(part: ManifestPart) -> tuple[str, str, str, str, str]:
-    size = part.vm_state_size_bytes
-    return part.disk or "-", "-", "-", bytes_text(size) if size else "-", f"{part.kind} {part.file}"
+    size = part.state_bytes
+    return part.disk or "-", "-", "-", bytes_text(size) if size else "-", part.words
 
 
 def _clock(vm_clock_ns: int) -> str:
@@ -120,11 +120,11 @@ def _plain(holding: Holding) -> dict[str, object]:
             ),
         ],
         "external": [
-            {"kind": part.kind.value, "disk": part.disk, "file": part.file}
+            {"kind": part.kind, "disk": part.disk, "file": part.file}
             for part in _external_parts(holding)
         ],
         "missing": [
-            {"kind": p.kind.value, "disk": p.disk, "file": p.file, "id": p.snapshot_id}
+            {"kind": p.kind, "disk": p.disk, "file": p.file, "id": p.plain_id}
             for p in holding.missing
         ],
         "findings": [problem_to_plain(finding) for finding in holding.findings],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from planner.load.load_checks import LoadPlan
-from planner.model.manifest import Manifest, ManifestPart
+from planner.parts.internal import InternalSnapshot
+from planner.parts.manifest import Manifest
 from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, table
@@ -16,7 +17,7 @@ def load_text(order: LoadPlan, outcome: Outcome) -> str:
     """What was loaded, and how the VM is now."""
     parts = [(p.disk, p.snapshot_id, f"{p.vm_clock_ns / 1e9:.9f} s") for p in order.parts]
     lines = [
-        f"Snapshot {order.tag!r} is loaded; the VM is {outcome.run_state}.",
+        f"SnapshotInfo {order.tag!r} is loaded; the VM is {outcome.run_state}.",
         table([("DISK", "ID", "VM CLOCK"), *parts], "  "),
     ]
     lines += left_out_lines(order.outside)
@@ -40,18 +41,18 @@ def load_to_plain(order: LoadPlan, outcome: Outcome) -> dict[str, object]:
     }
 
 
-def reverted_text(manifest: Manifest, parts: tuple[ManifestPart, ...]) -> str:
+def reverted_text(manifest: Manifest, parts: tuple[InternalSnapshot, ...]) -> str:
     """What was reverted offline."""
     rows = [("DISK", "ID", "FILE"), *[(part.disk, part.snapshot_id, part.file) for part in parts]]
     lines = [
-        f"Snapshot {manifest.tag!r} is loaded.",
+        f"SnapshotInfo {manifest.tag!r} is loaded.",
         table(rows, "  "),
         *left_out_lines(manifest.outside),
     ]
     return as_lines(lines)
 
 
-def reverted_to_plain(manifest: Manifest, parts: tuple[ManifestPart, ...]) -> dict[str, object]:
+def reverted_to_plain(manifest: Manifest, parts: tuple[InternalSnapshot, ...]) -> dict[str, object]:
     """What `reverted_text` says, as plain values."""
     return {
         "format-version": FORMAT_VERSION,

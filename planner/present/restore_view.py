@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 
-from planner.load.fresh_qemu import Readied, RestoredDisk, RestorePlan, qmp_steps, reading_settings
+from planner.load.fresh_qemu import RestoredDisk, RestorePlan, qmp_steps, reading_settings
+from planner.parts.readied import Readied
 from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, table
@@ -44,20 +45,7 @@ def _disk_lines(plan: RestorePlan) -> list[str]:
 
 
 def _command(disk: RestoredDisk) -> list[str]:
-    part = disk.part
-    if disk.how is Readied.NEW_OVERLAY:
-        size = str(part.virtual_size_bytes)
-        over = ["-F", part.format, "-b", part.file]
-        return ["qemu-img", "create", "-q", "-f", "qcow2", *over, "--", disk.file, size]
-    if disk.how is Readied.REVERT:
-        return ["qemu-img", "snapshot", f"-a{part.snapshot_id}", "--", part.file]
-    if disk.how is Readied.CONVERT:
-        wanted = ["-l", f"snapshot.id={part.snapshot_id}"]
-        formats = ["-f", "qcow2", "-O", "qcow2"]
-        return ["qemu-img", "convert", *formats, *wanted, "--", part.file, disk.file]
-    if disk.how is Readied.COPY:
-        return ["cp", "--no-clobber", "--", part.file, disk.file]
-    return []
+    return disk.part.ready_command(disk.how, disk.file, disk.format)
 
 
 def _qmp(plan: RestorePlan) -> list[dict[str, object]]:
@@ -67,7 +55,7 @@ def _qmp(plan: RestorePlan) -> list[dict[str, object]]:
     ]
     if plan.loads:
         devices = [d.part.node for d in plan.disks if d.how is not Readied.NEW_OVERLAY]
-        vmstate = next(p.node for p in plan.manifest.parts if p.vm_state_size_bytes)
+        vmstate = next(d.part.node for d in plan.disks if d.part.holds_state)
         arguments = {"job-id": "load", "tag": plan.manifest.tag}
         more = {"vmstate": vmstate, "devices": devices}
         commands.append({"execute": "snapshot-load", "arguments": {**arguments, **more}})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from planner.errors import Problem
-from planner.model.manifest import Manifest
+from planner.parts.manifest import Manifest
 from planner.present.visible import as_lines
 from planner.present.words import FORMAT_VERSION, problem_to_plain
 

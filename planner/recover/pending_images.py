@@ -12,7 +12,7 @@ from pathlib import Path
 
 from planner.errors import Problem, Refused, SnapplanError
 from planner.model.facts_text import facts_from_plain
-from planner.model.manifest import Manifest
+from planner.parts.manifest import Manifest
 from planner.recover.recovery import Pending, pending_runs
 from planner.store.store import Store, VmStore
 
@@ -21,7 +21,7 @@ __all__ = ["check_images_free", "files_of_manifest"]
 
 def files_of_manifest(manifest: Manifest) -> set[str]:
     """Every file that a snapshot names."""
-    return {file for part in manifest.parts for file in (part.file, part.overlay_file) if file}
+    return set(manifest.files)
 
 
 def check_images_free(store: Store, manifest: Manifest, own: VmStore | None) -> None:

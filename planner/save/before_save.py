@@ -8,7 +8,8 @@ from pathlib import Path
 from planner.compile.plan import Plan
 from planner.errors import Problem, Refused, SnapplanError
 from planner.model.facts import Facts
-from planner.model.manifest import Manifest, ManifestPart, PartKind
+from planner.parts.manifest import Manifest
+from planner.parts.part import ManifestPart
 from planner.store.store import VmStore
 
 __all__ = ["check_tag_free"]
@@ -38,14 +39,9 @@ def _in_the_way(manifest: Manifest, plan: Plan, facts: Facts) -> Iterator[Proble
     disks = {disk.name: disk for disk in facts.disks}
     replaced = {(old.disk, old.id) for old in plan.program.resolution.replaced}
     for part in manifest.parts:
-        where = part.disk or part.file
-        if part.kind is PartKind.INTERNAL:
-            held = disks[part.disk].snapshots if part.disk in disks else ()
-            there = any((s.id, s.name) == (part.snapshot_id, manifest.tag) for s in held)
-            if there and (part.disk, part.snapshot_id) not in replaced:
-                yield _taken(where, part)
-        elif Path(part.file).exists():
-            yield _taken(where, part)
+        taken = part.taken_by(manifest.tag, disks.get(part.disk), replaced)
+        if Path(part.file).exists() if taken is None else taken:
+            yield _taken(part.subject, part)
 
 
 def _taken(where: str, part: ManifestPart) -> Problem:

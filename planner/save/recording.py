@@ -8,9 +8,14 @@ from collections.abc import Iterator, Mapping
 from planner.compile.plan import Plan
 from planner.compile.plan_text import plan_to_plain
 from planner.model.facts import Disk, Facts
+from planner.model.file_record import FileRecord
 from planner.model.image_file import FILTERS
-from planner.model.manifest import BackingImage, FileRecord, Manifest, ManifestPart, PartKind
+from planner.parts.internal import InternalSnapshot
 from planner.parts.left_out_checks import left_out_of
+from planner.parts.manifest import Manifest
+from planner.parts.overlay import FrozenImage
+from planner.parts.part import BackingImage, ManifestPart
+from planner.parts.stream import MAPPED, PLAIN, StateStream
 from planner.program.program import canonical_json
 from planner.run.outcome import FrozenPart, Outcome, Part
 
@@ -64,10 +69,9 @@ def _parts(outcome: Outcome, disks: Mapping[str, Disk]) -> Iterator[ManifestPart
     yield from (_overlay(part, disks[part.disk]) for part in outcome.frozen)
     if outcome.stream is not None:
         stream = outcome.stream
-        yield ManifestPart(
-            PartKind.STREAM,
+        yield StateStream(
             file=stream.filename,
-            format="mapped-ram" if stream.mapped else "stream",
+            format=MAPPED if stream.mapped else PLAIN,
             vm_state_size_bytes=stream.size_bytes,
             record=FileRecord(sha256=stream.sha256),
         )
@@ -80,9 +84,8 @@ def _backing(disk: Disk) -> tuple[BackingImage, ...] | None:
     return tuple(BackingImage(layer.filename, layer.driver) for layer in disk.backing)
 
 
-def _overlay(part: FrozenPart, disk: Disk) -> ManifestPart:
-    return ManifestPart(
-        PartKind.OVERLAY,
+def _overlay(part: FrozenPart, disk: Disk) -> FrozenImage:
+    return FrozenImage(
         disk=part.disk,
         qdev=disk.qdev,
         node=disk.node,
@@ -96,9 +99,8 @@ def _overlay(part: FrozenPart, disk: Disk) -> ManifestPart:
     )
 
 
-def _internal(part: Part, disk: Disk) -> ManifestPart:
-    return ManifestPart(
-        PartKind.INTERNAL,
+def _internal(part: Part, disk: Disk) -> InternalSnapshot:
+    return InternalSnapshot(
         disk=part.disk,
         qdev=disk.qdev,
         node=disk.node,

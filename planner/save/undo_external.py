@@ -15,7 +15,7 @@ import hashlib
 from planner.errors import Problem
 from planner.model.replies import jobs_of, migration_of, run_state_of, snapshots_of
 from planner.model.request import Capture
-from planner.parts.merge_checks import UNPROVED, UNPROVED_REMEDY
+from planner.parts.deletions import UNPROVED, UNPROVED_REMEDY
 from planner.program.program import DESCRIPTOR_NAME, Program, Step, UndoKind
 from planner.program.resolution import Overlay
 from planner.run.actions import (

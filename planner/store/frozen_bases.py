@@ -16,9 +16,12 @@ from planner.compile.plan import Plan
 from planner.errors import Problem, Refused, in_order
 from planner.host.evidence import look_at_files, record_of
 from planner.model.facts import Facts
-from planner.model.manifest import FileRecord, Manifest, ManifestPart, PartKind
-from planner.parts.file_checks import evidence_of_change, file_problems, recorded_files
+from planner.model.file_record import FileRecord
+from planner.parts.file_checks import file_problems, recorded_files
 from planner.parts.left_out_checks import left_out_files
+from planner.parts.manifest import Manifest
+from planner.parts.overlay import FrozenImage
+from planner.parts.recorded_files import evidence_of_change
 from planner.store.store import VmStore
 
 __all__ = ["check_bases", "check_reverted", "own_writes"]
@@ -67,7 +70,7 @@ def check_reverted(vm: VmStore, manifest: Manifest, facts: Facts) -> None:
     Raises:
         Refused: With one problem for each such image (``part-needed``).
     """
-    used = {part.disk for part in manifest.of_kind(PartKind.INTERNAL)}
+    used = {part.disk for part in manifest.parts if not part.external}
     frozen = _frozen(vm, manifest.tag, facts, used)
     _refuse([_needed(each, "the load would revert") for each in frozen if each.unchanged])
 
@@ -85,7 +88,7 @@ class _Frozen:
 
     disk: str
     tag: str
-    part: ManifestPart
+    part: FrozenImage
     changed: bool
 
     @property
@@ -96,7 +99,7 @@ class _Frozen:
 def _frozen(vm: VmStore, tag: str, facts: Facts, used: set[str]) -> Iterator[_Frozen]:
     active = {disk.filename: disk.name for disk in facts.disks if disk.name in used}
     for manifest in vm.manifests().found:
-        parts = [part for part in manifest.of_kind(PartKind.OVERLAY) if part.file in active]
+        parts = [part for part in manifest.of(FrozenImage) if part.file in active]
         if not parts or manifest.tag == tag:
             continue
         looked = look_at_files(manifest)
@@ -182,17 +185,10 @@ def _recording(vm: VmStore, names: set[str], tag: str) -> list[Manifest]:
 def _write(
     vm: VmStore | None, manifest: Manifest, names: set[str], records: dict[str, FileRecord]
 ) -> None:
-    def renewed(file: str, was: FileRecord) -> FileRecord:
+    def look(file: str, was: FileRecord, *, content: bool = True) -> FileRecord:  # noqa: ARG001
         return records.get(file, FileRecord()) if file in names and was.known else was
 
-    def of_part(part: ManifestPart) -> ManifestPart:
-        record = renewed(part.file, part.record)
-        if not part.backing:
-            return evolve(part, record=record)
-        backing = tuple(evolve(b, record=renewed(b.file, b.record)) for b in part.backing)
-        return evolve(part, record=record, backing=backing)
-
-    parts = tuple(of_part(part) for part in manifest.parts)
-    left_out = tuple(evolve(one, record=renewed(one.file, one.record)) for one in manifest.left_out)
+    parts = tuple(part.renewed(look) for part in manifest.parts)
+    left_out = tuple(evolve(one, record=look(one.file, one.record)) for one in manifest.left_out)
     if vm is not None:
         vm.write(evolve(manifest, parts=parts, left_out=left_out))

@@ -35,8 +35,8 @@ from filelock import FileLock, Timeout
 
 from planner.errors import BadInput, Problem, Refused
 from planner.host.files import make_folder, remove_file, write_whole
-from planner.model.manifest import Manifest
-from planner.model.manifest_text import manifest_to_plain, read_manifest
+from planner.parts.manifest import Manifest
+from planner.parts.manifest_text import manifest_to_plain, read_manifest
 from planner.program.program import canonical_json
 from planner.run.journal import read_journal
 from planner.store.claims import Claim, Kinship, kinship, read_claim, write_claim
@@ -129,7 +129,7 @@ class VmStore:
         held: set[str] = set()
         with suppress(BadInput):
             parts = [part for manifest in self.manifests().found for part in manifest.parts]
-            held |= {f for part in parts if part.disk for f in (part.file, part.overlay_file)}
+            held |= {file for part in parts if part.disk for file in part.files}
             for path in self.journal_files():
                 with suppress(BadInput, OSError):
                     header = read_journal(path.read_bytes(), str(path)).header

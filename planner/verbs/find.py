@@ -9,8 +9,8 @@ from attrs import frozen
 
 from planner.errors import BadInput, Problem
 from planner.host.input import read_text_file
-from planner.model.manifest import Manifest
-from planner.model.manifest_text import read_manifest
+from planner.parts.manifest import Manifest
+from planner.parts.manifest_text import read_manifest
 from planner.store.meeting import Met
 from planner.store.store import Store, VmStore
 

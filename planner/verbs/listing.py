@@ -17,8 +17,8 @@ from planner.inspect.verifying import (
 )
 from planner.model.facts import Facts
 from planner.model.image import Image
-from planner.model.manifest import Manifest, PartKind
 from planner.parts.holdings import Holding, holdings
+from planner.parts.manifest import Manifest
 from planner.parts.part_image import ImagesByDisk, images_of_vm
 from planner.store.meeting import Met, meet
 from planner.store.store import Manifests, Store, VmIdentity
@@ -128,7 +128,7 @@ def _findings(
 
 
 def _not_seen(manifests: tuple[Manifest, ...]) -> tuple[str, ...]:
-    external = any(p.kind is not PartKind.INTERNAL for each in manifests for p in each.parts)
+    external = any(part.external for each in manifests for part in each.parts)
     return ("files of external parts: they are not to be seen from here",) if external else ()
 
 
@@ -149,5 +149,5 @@ def _lost_files(manifests: tuple[Manifest, ...]) -> set[str]:
         part.file
         for manifest in manifests
         for part in manifest.parts
-        if part.kind is not PartKind.INTERNAL and not Path(part.file).exists()
+        if part.external and not Path(part.file).exists()
     }

@@ -16,9 +16,9 @@ from planner.load.qemu_log import QemuLog, with_log
 from planner.load.reverting import offline_commands
 from planner.load.way_back import after_keeping, keeping_plan, keeping_pump
 from planner.model.facts import Facts
-from planner.model.manifest import Manifest
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import NOTHING_ACCEPTED, Accepted
+from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
 from planner.run.outcome import Outcome
 from planner.run.pump import Pump, ask_facts

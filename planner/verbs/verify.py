@@ -8,7 +8,6 @@ from planner.host.left_out import look_at_left_out
 from planner.inspect.offline import check_images
 from planner.inspect.offline import verify_offline as verify_files
 from planner.inspect.verifying import ask_images, verify_images, with_images_beside
-from planner.model.manifest import PartKind
 from planner.parts.file_checks import file_notes, recorded_files
 from planner.parts.left_out_checks import left_out_problems
 from planner.parts.part_image import ImagesByDisk, images_of_vm
@@ -45,7 +44,9 @@ async def verify(context: Context, source: str, *, deep: bool = False) -> Verdic
         images = await with_images_beside(manifest, images, context.backend.images)
     findings = verify_images(manifest, facts, images, sizes, files)
     unchecked = list(file_notes(manifest, files, deep=deep)) if local else []
-    if not local and (manifest.of_kind(PartKind.STREAM) or any(recorded_files(manifest))):
+    if not local and (
+        any(part.own_file for part in manifest.parts) or any(recorded_files(manifest))
+    ):
         unchecked.append(
             "the machine state's file, and whether frozen images were written to: the VM's files "
             "are not to be seen from here"

@@ -5,20 +5,18 @@ import json
 import pytest
 
 from planner.model.facts import QemuVersion
-from planner.model.manifest import Manifest, ManifestPart, PartKind
-from planner.model.manifest_text import manifest_to_plain
+from planner.parts.internal import InternalSnapshot
+from planner.parts.manifest import Manifest
+from planner.parts.manifest_text import manifest_to_plain
+from planner.parts.overlay import FrozenImage
 from tests.live.runs import snapplan
 
 
 def recorded(folder, tmp_path):
     """A manifest in a file, of an internal part and a frozen image that lie in a folder."""
     parts = (
-        ManifestPart(
-            PartKind.INTERNAL, "disk0", file=f"{folder}/d", format="qcow2", snapshot_id="1"
-        ),
-        ManifestPart(
-            PartKind.OVERLAY, "disk1", file=f"{folder}/b", format="raw", overlay_file=f"{folder}/o"
-        ),
+        InternalSnapshot("disk0", file=f"{folder}/d", format="qcow2", snapshot_id="1"),
+        FrozenImage("disk1", file=f"{folder}/b", format="raw", overlay_file=f"{folder}/o"),
     )
     manifest = Manifest("a", "test", "0" * 64, QemuVersion(7, 2, 22), "pc", parts)
     path = tmp_path / "a.json"

@@ -12,9 +12,9 @@ with atheris.instrument_imports(include=["planner"]):
     from planner.compile.plan_text import read_plan
     from planner.errors import SnapplanError
     from planner.model.facts_text import read_facts
-    from planner.model.manifest_text import read_manifest
     from planner.model.replies import jobs_of, run_state_of, snapshots_of
     from planner.model.request_text import read_request
+    from planner.parts.manifest_text import read_manifest
     from planner.recover.replay import replay
     from planner.run.journal import read_journal
 

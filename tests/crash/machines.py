@@ -14,7 +14,8 @@ import os
 from attrs import define, field
 
 from planner.inspect.verifying import ask_images
-from planner.model.manifest import Manifest, ManifestPart, PartKind
+from planner.parts.internal import InternalSnapshot
+from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
 from planner.run.actions import AwaitEvent, ListImage, NoAnswer, Reconnect, Send, Tell
 from planner.run.outcome import Outcome
@@ -74,8 +75,7 @@ async def manifest_of(vm, names):
     parts = []
     for disk in facts.disks:
         (held,) = disk.holding(TAG)
-        part = ManifestPart(
-            PartKind.INTERNAL,
+        part = InternalSnapshot(
             disk=disk.name,
             qdev=disk.qdev,
             node=disk.node,

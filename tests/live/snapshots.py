@@ -8,9 +8,12 @@ from attrs import evolve
 
 from backends.qemu import connect
 from planner.compile.plan import compile_request
-from planner.model.manifest import Manifest, ManifestPart, PartKind
-from planner.model.manifest_text import manifest_to_plain
 from planner.model.request_text import read_request
+from planner.parts.internal import InternalSnapshot
+from planner.parts.manifest import Manifest
+from planner.parts.manifest_text import manifest_to_plain
+from planner.parts.overlay import FrozenImage
+from planner.parts.stream import StateStream
 from planner.run.pump import HostClock, Pump, ask_facts
 from planner.save.save_machine import SaveMachine
 from tests.live.runs import request_text, snapplan
@@ -26,8 +29,7 @@ def manifest_of(facts, tag, disks, excluded=()):
         disk = by_name[name]
         (held,) = disk.holding(tag)
         parts.append(
-            ManifestPart(
-                PartKind.INTERNAL,
+            InternalSnapshot(
                 disk=name,
                 qdev=disk.qdev,
                 node=disk.node,
@@ -112,8 +114,7 @@ def act(command, source, vm=None, *more):
 
 def frozen_part(frozen):
     """A disk under an overlay, as a manifest has it."""
-    return ManifestPart(
-        PartKind.OVERLAY,
+    return FrozenImage(
         disk=frozen.disk,
         node=frozen.node,
         file=frozen.filename,
@@ -159,9 +160,5 @@ def save_external(vm, tag, disks, overlays, state="none") -> Path:
         stream = outcome.stream
         kind = "mapped-ram" if stream.mapped else "stream"
         size = stream.size_bytes
-        parts.append(
-            ManifestPart(
-                PartKind.STREAM, file=stream.filename, format=kind, vm_state_size_bytes=size
-            )
-        )
+        parts.append(StateStream(file=stream.filename, format=kind, vm_state_size_bytes=size))
     return write(vm, evolve(manifest, parts=tuple(sorted(parts))))

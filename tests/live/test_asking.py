@@ -2,7 +2,7 @@
 
 import pytest
 
-from planner.model.manifest_text import read_manifest
+from planner.parts.manifest_text import read_manifest
 from planner.store.store import Store, VmIdentity
 from tests.live.faults import start
 from tests.live.runs import SNAPPLAN, held, request_text, snapplan

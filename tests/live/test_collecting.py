@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from planner.model.manifest_text import read_manifest
+from planner.parts.manifest_text import read_manifest
 from planner.store.store import Store, VmIdentity
 from tests.live.faults import assert_guest_unharmed, start
 from tests.live.runs import held, snapplan

@@ -7,7 +7,7 @@ import subprocess
 import attrs
 import pytest
 
-from planner.model.manifest_text import read_manifest
+from planner.parts.manifest_text import read_manifest
 from planner.store.store import Store, VmIdentity
 from tests.live.faults import assert_guest_unharmed, assert_images, start
 from tests.live.gate import Gate

@@ -8,8 +8,8 @@ guest sits in its BIOS: it is about QEMU alone.
 import attrs
 import pytest
 
-from planner.model.manifest_text import read_manifest
 from planner.parts.accepting import CPU_DIFFERS
+from planner.parts.manifest_text import read_manifest
 from planner.parts.part_checks import vm_problems
 from tests.live.restores import request_of, restored, save_external, template
 from tests.live.runs import as_json, snapplan

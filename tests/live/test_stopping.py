@@ -18,9 +18,9 @@ from planner.delete.deleting import DeleteMachine
 from planner.inspect.verifying import ask_images
 from planner.load.load_checks import plan_load
 from planner.load.loading import LoadMachine
-from planner.model.manifest_text import read_manifest
 from planner.model.request import RunStateAfter
 from planner.model.request_text import read_request
+from planner.parts.manifest_text import read_manifest
 from planner.parts.part_image import images_of_vm
 from planner.run.pump import Pump, ask_facts
 from planner.save.save_machine import SaveMachine

@@ -7,7 +7,7 @@ import pytest
 from planner.inspect.verifying import ask_images
 from planner.load.load_checks import plan_load
 from planner.load.loading import LoadMachine
-from planner.model.manifest_text import read_manifest
+from planner.parts.manifest_text import read_manifest
 from planner.parts.part_image import images_of_vm
 from planner.run.phases import Phase
 from planner.run.pump import Pump, ask_facts

@@ -15,10 +15,10 @@ from planner.compile.plan import check_unchanged, compile_request
 from planner.compile.plan_text import plan_to_plain, plan_to_text, read_plan
 from planner.errors import SnapplanError
 from planner.model.facts_text import facts_to_plain, read_facts
-from planner.model.manifest import ManifestPart, PartKind
-from planner.model.manifest_text import manifest_to_plain, read_manifest
 from planner.model.request_text import read_request, request_to_plain
 from planner.parts.holdings import holdings
+from planner.parts.internal import InternalSnapshot
+from planner.parts.manifest_text import manifest_to_plain, read_manifest
 from planner.present.graph_view import dot, mermaid
 from planner.present.holdings_view import holdings_text, holdings_to_plain
 from planner.present.plan_view import plan_text, qmp_lines
@@ -45,7 +45,7 @@ PLANS = {design: plan(design, VM, REQUEST) for design in ("monolithic", "transac
 MANIFEST = manifest_of(
     PLANS["monolithic"], VM, Outcome(Phase.DONE, "running"), address="", started_ns=1, ended_ns=2
 )
-MANIFEST = evolve(MANIFEST, parts=(ManifestPart(PartKind.INTERNAL, "disk0", snapshot_id="3"),))
+MANIFEST = evolve(MANIFEST, parts=(InternalSnapshot("disk0", snapshot_id="3"),))
 FILES = {
     "manifest": manifest_to_plain(MANIFEST),
     "request": request_to_plain(REQUEST.request),

@@ -2,7 +2,8 @@
 
 from attrs import evolve
 
-from planner.model.manifest import Manifest, ManifestPart, PartKind
+from planner.parts.internal import InternalSnapshot
+from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
 from tests.unit.build import facts, held, qcow2
 
@@ -22,8 +23,7 @@ def vm(*disks, **more):
 
 def part(disk):
     (own,) = [s for s in disk.snapshots if (s.name, s.id) == (TAG, "2")]
-    return ManifestPart(
-        PartKind.INTERNAL,
+    return InternalSnapshot(
         disk=disk.name,
         qdev=disk.qdev,
         node=disk.node,

@@ -6,7 +6,7 @@ from attrs import evolve
 
 from planner.collect.stray_files import sweep
 from planner.collect.unneeded import OrphanKind, find_orphans
-from planner.model.manifest import ManifestPart, PartKind
+from planner.parts.stream import StateStream
 from tests.unit.build import held
 from tests.unit.snapshots import TAG, images, manifest, vm, with_disk
 
@@ -31,7 +31,7 @@ def test_a_manifest_without_parts_may_go_and_one_with_some_may_not():
     assert orphans(half)[OrphanKind.MANIFEST_INCOMPLETE, TAG] is False
     gone = evolve(bare, disks=bare.disks[:1])
     assert orphans(gone) == {}, "the other image cannot be looked at"
-    stream = ManifestPart(PartKind.STREAM, file="/vm/state")
+    stream = StateStream(file="/vm/state")
     external = manifest(parts=(stream,))
     assert orphans(bare, [external]) == {}
     assert orphans(bare, [external], {"/vm/state": False}) == {

@@ -3,20 +3,25 @@
 import pytest
 from attrs import evolve
 
-from planner.model.manifest import BackingImage, FileRecord, ManifestPart, PartKind
-from planner.parts.file_checks import FoundFile, file_notes, file_problems, wants_digest
+from planner.model.file_record import FileRecord
+from planner.parts.file_checks import file_notes, file_problems
+from planner.parts.internal import InternalSnapshot
+from planner.parts.overlay import FrozenImage
+from planner.parts.part import BackingImage
+from planner.parts.recorded_files import FoundFile, wants_digest
+from planner.parts.stream import StateStream
 from tests.unit.snapshots import codes, manifest
 
 WAS = FileRecord(device=1, inode=2, size_bytes=3, mtime_ns=4, ctime_ns=5)
 DIGESTED = evolve(WAS, sha256="aa")
 
 
-def snapshot(record, kind=PartKind.OVERLAY):
-    disk = "" if kind is PartKind.STREAM else "disk0"
-    return manifest(parts=(ManifestPart(kind, disk=disk, file="/f", record=record),))
+def snapshot(record, kind=FrozenImage):
+    disk = "" if kind is StateStream else "disk0"
+    return manifest(parts=(kind(disk=disk, file="/f", record=record),))
 
 
-def found(now, kind=PartKind.OVERLAY, was=WAS):
+def found(now, kind=FrozenImage, was=WAS):
     return codes(file_problems(snapshot(was, kind), {"/f": FoundFile(now)}))
 
 
@@ -37,7 +42,7 @@ def test_the_content_decides_where_it_was_read():
     now = evolve(WAS, inode=9, mtime_ns=9, ctime_ns=9)
     assert found(evolve(now, sha256="aa"), was=DIGESTED) == set()
     assert found(evolve(WAS, sha256="bb"), was=DIGESTED) == {("base-changed", "disk0")}
-    stream = found(evolve(WAS, sha256="bb"), PartKind.STREAM, DIGESTED)
+    stream = found(evolve(WAS, sha256="bb"), StateStream, DIGESTED)
     assert stream == {("stream-differs", "/f")}
 
 
@@ -73,9 +78,7 @@ def test_what_is_not_proved_is_said():
 
 def test_an_image_under_a_part_that_is_gone_is_missing():
     """Others say so of the parts' own files; of those under them nobody else does."""
-    part = ManifestPart(
-        PartKind.INTERNAL, disk="disk0", file="/i", backing=(BackingImage("/f", "raw", WAS),)
-    )
+    part = InternalSnapshot(disk="disk0", file="/i", backing=(BackingImage("/f", "raw", WAS),))
     gone = file_problems(manifest(parts=(part,)), {"/f": FoundFile(None)})
     assert codes(gone) == {("file-missing", "disk0")}
     assert found(None) == set()

@@ -8,10 +8,10 @@ from attrs import evolve
 from planner.load.load_checks import load_problems
 from planner.model.facts_text import facts_to_plain, read_facts
 from planner.model.hardware import Hardware, PciFunction
-from planner.model.manifest_text import manifest_to_plain, read_manifest
 from planner.model.peripherals import Device
 from planner.parts.accepting import Accepted
 from planner.parts.machine_checks import device_problems, hardware_problems
+from planner.parts.manifest_text import manifest_to_plain, read_manifest
 from planner.run.actions import ErrorReply, Returned, Send
 from planner.run.survey_hardware import survey_hardware
 from planner.semantics import state_from_facts

@@ -10,10 +10,10 @@ from planner.load.load_checks import load_problems
 from planner.model.facts import Drive
 from planner.model.facts_text import facts_to_plain, read_facts
 from planner.model.file_record import FileRecord
-from planner.model.manifest import LeftOut
-from planner.model.manifest_text import manifest_to_plain, read_manifest
 from planner.parts.accepting import Accepted
 from planner.parts.left_out_checks import left_out_files, left_out_of, left_out_problems
+from planner.parts.manifest import LeftOut
+from planner.parts.manifest_text import manifest_to_plain, read_manifest
 from tests.unit.build import qcow2
 from tests.unit.snapshots import images, manifest, snapshot_on, vm
 from tests.unit.test_schemas import MANIFEST

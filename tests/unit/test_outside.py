@@ -9,10 +9,11 @@ from planner.compile.plan_text import plan_to_text, read_plan
 from planner.errors import Refused, VmChanged
 from planner.load.way_back import keeping_plan
 from planner.model.facts import QemuVersion
-from planner.model.manifest import Manifest, ManifestPart, PartKind
 from planner.model.outside import outside_of
 from planner.model.peripherals import Device, HostObject, Tpm
 from planner.model.request_text import read_request
+from planner.parts.internal import InternalSnapshot
+from planner.parts.manifest import Manifest
 from planner.present.outside_view import left_out_lines
 from planner.present.plan_view import plan_text
 from planner.present.vm_view import draft_request, inspect_text, inspection_to_plain
@@ -197,7 +198,7 @@ def test_a_draft_of_a_vm_without_a_disk_of_qemu_s():
 
 def test_the_way_back_of_a_load_leaves_out_what_the_load_leaves_alone():
     """`load --keep-current` saves what would be reverted, and asks nobody about the rest."""
-    part = ManifestPart(PartKind.INTERNAL, disk="disk0", vm_state_size_bytes=1)
+    part = InternalSnapshot(disk="disk0", vm_state_size_bytes=1)
     manifest = Manifest("t", "monolithic", "", QemuVersion(7, 2, 22), "pc", (part,))
     assert keeping_plan("back", manifest, vm(DISK)).program.resolution.outside == (
         ("vud0", "vhost-user-blk-pci"),

@@ -9,8 +9,9 @@ from planner.inspect.verifying import verify_on_vm
 from planner.load.load_checks import load_problems, plan_load
 from planner.load.load_failure import UNTOUCHED, read_failure
 from planner.model.facts import Bitmap, ChainNode, JobInfo, QemuVersion
-from planner.model.manifest import BackingImage, ManifestPart, PartKind
 from planner.model.request import RunStateAfter
+from planner.parts.overlay import FrozenImage
+from planner.parts.part import BackingImage
 from tests.unit.build import held, qcow2
 from tests.unit.snapshots import TAG, codes, images, manifest, snapshot_on, vm, with_disk
 
@@ -208,7 +209,7 @@ def frozen_part(**more):
         "overlay": "snapplan-x",
         "overlay_file": "/vm/o.qcow2",
     }
-    return ManifestPart(PartKind.OVERLAY, **(fields | more))
+    return FrozenImage(**(fields | more))
 
 
 def test_a_part_under_an_overlay_cannot_be_loaded():
@@ -274,7 +275,7 @@ BOTH_LOST = (("disk0", "disk1"), (), True)
 @pytest.mark.parametrize(
     ("words", "surely", "perhaps", "lost"),
     [
-        ("Snapshot 'a' does not exist in one or more devices", (), (), False),
+        ("SnapshotInfo 'a' does not exist in one or more devices", (), (), False),
         ("Device 'disk1' is writable but does not support snapshots", (), (), False),
         ("This is a disk-only snapshot. Revert to it  offline using qemu-img", (), (), False),
         (

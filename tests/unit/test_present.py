@@ -13,9 +13,11 @@ from planner.errors import BadInput, Problem, Refused
 from planner.inspect.verifying import verify_by_facts
 from planner.model.facts import ChainNode, SnapshotInfo
 from planner.model.image import Image
-from planner.model.manifest import Manifest, ManifestPart, PartKind
 from planner.model.request_text import read_request
 from planner.parts.holdings import holdings
+from planner.parts.internal import InternalSnapshot
+from planner.parts.manifest import Manifest
+from planner.parts.stream import StateStream
 from planner.present.graph_view import dot, mermaid
 from planner.present.holdings_view import holdings_text, holdings_to_plain
 from planner.present.outcome_view import outcome_text, outcome_to_plain
@@ -254,14 +256,14 @@ def test_a_vm_without_snapshots_says_so():
 def recorded(vm, *files):
     """A manifest of what the disks hold as `t`, and of a stream and an overlay."""
     parts = [
-        ManifestPart(
-            PartKind.INTERNAL, disk.name, file=disk.filename, snapshot_id=s.id,
+        InternalSnapshot(
+            disk.name, file=disk.filename, snapshot_id=s.id,
             vm_clock_ns=s.vm_clock_ns, vm_state_size_bytes=s.vm_state_size_bytes,
         )
         for disk in vm.disks
         for s in disk.snapshots
     ]  # fmt: skip
-    parts += [ManifestPart(PartKind.STREAM, file=file, vm_state_size_bytes=7) for file in files]
+    parts += [StateStream(file=file, vm_state_size_bytes=7) for file in files]
     return Manifest("t", "monolithic", "", vm.qemu, vm.machine, tuple(parts))
 
 

@@ -8,7 +8,6 @@ from attrs import evolve
 from planner.errors import BadInput, Refused
 from planner.load.command_line import fill_template
 from planner.load.fresh_qemu import (
-    Readied,
     expected,
     plan_restore,
     qmp_steps,
@@ -16,12 +15,15 @@ from planner.load.fresh_qemu import (
 )
 from planner.model.facts import QemuVersion, SnapshotInfo
 from planner.model.image import Image
-from planner.model.manifest import Manifest, ManifestPart, PartKind
+from planner.parts.internal import InternalSnapshot
+from planner.parts.manifest import Manifest
+from planner.parts.overlay import FrozenImage
+from planner.parts.readied import Readied
+from planner.parts.stream import StateStream
 from planner.present.restore_view import restore_text, restore_to_plain
 
 MIB = 2**20
-INTERNAL = ManifestPart(
-    PartKind.INTERNAL,
+INTERNAL = InternalSnapshot(
     disk="disk0",
     node="disk0",
     file="/vm/disk0.qcow2",
@@ -30,8 +32,7 @@ INTERNAL = ManifestPart(
     vm_clock_ns=7,
     virtual_size_bytes=MIB,
 )
-FROZEN = ManifestPart(
-    PartKind.OVERLAY,
+FROZEN = FrozenImage(
     disk="vars0",
     node="vars0",
     file="/vm/vars.raw",
@@ -40,7 +41,7 @@ FROZEN = ManifestPart(
     overlay_file="/over/vars.a.qcow2",
     virtual_size_bytes=MIB,
 )
-STREAM = ManifestPart(PartKind.STREAM, file="/s/a", format="mapped-ram", vm_state_size_bytes=9)
+STREAM = StateStream(file="/s/a", format="mapped-ram", vm_state_size_bytes=9)
 QEMU7, QEMU11 = QemuVersion(7, 2, 22), QemuVersion(11, 1, 3)
 
 

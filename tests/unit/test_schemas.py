@@ -12,9 +12,9 @@ from planner.compile.plan import compile_request
 from planner.compile.plan_text import plan_to_plain
 from planner.errors import BadInput
 from planner.model.facts_text import read_facts
-from planner.model.manifest_text import read_manifest
 from planner.model.request_text import read_request, request_from_plain, request_to_plain
 from planner.model.text import Document, read_text
+from planner.parts.manifest_text import read_manifest
 
 SCHEMAS = Path("specs/schemas")
 EXAMPLES = sorted(Path("specs/examples").glob("*.yaml"))

@@ -10,10 +10,11 @@ from attrs import evolve
 from planner.errors import BadInput, Refused
 from planner.host.files import write_whole
 from planner.model.facts import QemuVersion
-from planner.model.manifest import Manifest, ManifestPart, PartKind
+from planner.parts.internal import InternalSnapshot
+from planner.parts.manifest import Manifest
 from planner.store.store import Store, VmIdentity
 
-PART = ManifestPart(PartKind.INTERNAL, "disk0", file="/images/disk0.qcow2", snapshot_id="1")
+PART = InternalSnapshot("disk0", file="/images/disk0.qcow2", snapshot_id="1")
 MANIFEST = Manifest("a", "monolithic", "00", QemuVersion(7, 2, 22), "pc", (PART,))
 VM = VmIdentity("", "guest", "/run/vm/qmp")
 

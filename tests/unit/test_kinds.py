@@ -1,0 +1,68 @@
+"""Every kind of part is one class, and the manifest's format is what it was before these classes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from attrs import fields
+from jsonschema import Draft202012Validator
+
+from planner.errors import BadInput
+from planner.parts.internal import InternalSnapshot
+from planner.parts.kinds import KINDS
+from planner.parts.manifest_text import manifest_to_plain, read_manifest
+from planner.parts.overlay import FrozenImage
+from planner.parts.part import ManifestPart
+from planner.parts.stream import StateStream
+
+BEFORE = Path(__file__).with_name("manifest_of_before.json")
+SCHEMA = Draft202012Validator(json.loads(Path("specs/schemas/manifest.schema.json").read_text()))
+OF_BEFORE = json.loads(BEFORE.read_text())
+NAMES = sorted(
+    {name for part in OF_BEFORE["parts"] for name in part} - {"kind", "record", "backing"}
+)
+
+
+def written(value):
+    return json.dumps(value, indent=2) + "\n"
+
+
+def test_a_manifest_of_before_the_classes_is_read_and_written_byte_by_byte():
+    """The file was written by commit 8b43b63, which had one class for all kinds."""
+    manifest = read_manifest(BEFORE.read_text())
+    kinds = [type(part) for part in manifest.parts]
+    assert kinds == [InternalSnapshot, FrozenImage, StateStream]
+    assert written(manifest_to_plain(manifest)) == BEFORE.read_text()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_says_which_one_it_is(kind):
+    """The registry, the class and the file agree; each class can be made with nothing said."""
+    part = KINDS[kind]()
+    assert isinstance(part, ManifestPart)
+    assert part.kind == kind
+    assert not part.files
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_part_has_nothing_of_another_kind(kind, name):
+    """What a kind has not is taken where it says nothing, and refused where it says something."""
+    own = {attribute.name.replace("_", "-") for attribute in fields(KINDS[kind])}
+    number = name.endswith(("-ns", "-bytes"))
+    for value, empty in ((7 if number else "x", False), (0 if number else "", True)):
+        manifest = {**OF_BEFORE, "parts": [{"kind": kind, name: value}]}
+        takes = empty or name in own
+        assert SCHEMA.is_valid(manifest) == takes
+        if takes:
+            assert read_manifest(json.dumps(manifest)).parts[0].kind == kind
+            continue
+        with pytest.raises(BadInput, match=f"a part of kind '{kind}' has no {name} "):
+            read_manifest(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("kind", ["raw", None, 3, ["internal"]])
+def test_a_kind_that_nobody_knows_is_refused(kind):
+    """A manifest of a later snapplan is not taken for something else."""
+    with pytest.raises(BadInput, match="is no kind of part"):
+        read_manifest(json.dumps({**OF_BEFORE, "parts": [{"kind": kind}]}))
