@@ -17,7 +17,7 @@ def load_text(order: LoadPlan, outcome: Outcome) -> str:
     """What was loaded, and how the VM is now."""
     parts = [(p.disk, p.snapshot_id, f"{p.vm_clock_ns / 1e9:.9f} s") for p in order.parts]
     lines = [
-        f"SnapshotInfo {order.tag!r} is loaded; the VM is {outcome.run_state}.",
+        f"Snapshot {order.tag!r} is loaded; the VM is {outcome.run_state}.",
         table([("DISK", "ID", "VM CLOCK"), *parts], "  "),
     ]
     lines += left_out_lines(order.outside)
@@ -45,7 +45,7 @@ def reverted_text(manifest: Manifest, parts: tuple[InternalSnapshot, ...]) -> st
     """What was reverted offline."""
     rows = [("DISK", "ID", "FILE"), *[(part.disk, part.snapshot_id, part.file) for part in parts]]
     lines = [
-        f"SnapshotInfo {manifest.tag!r} is loaded.",
+        f"Snapshot {manifest.tag!r} is loaded.",
         table(rows, "  "),
         *left_out_lines(manifest.outside),
     ]

@@ -275,7 +275,7 @@ BOTH_LOST = (("disk0", "disk1"), (), True)
 @pytest.mark.parametrize(
     ("words", "surely", "perhaps", "lost"),
     [
-        ("SnapshotInfo 'a' does not exist in one or more devices", (), (), False),
+        ("Snapshot 'a' does not exist in one or more devices", (), (), False),
         ("Device 'disk1' is writable but does not support snapshots", (), (), False),
         ("This is a disk-only snapshot. Revert to it  offline using qemu-img", (), (), False),
         (
