@@ -58,8 +58,12 @@ def _converter() -> Converter:
         names = {attribute.name for attribute in fields(part)}
         seldom = sorted(names - {name.replace("-", "_") for name in _EVERY_PART})
         write_with_hyphens(converter, part, seldom=tuple(seldom))
-    converter.register_unstructure_hook(ManifestPart, lambda part: _part_to_plain(converter, part))
-    converter.register_structure_hook(ManifestPart, lambda value, _: _part(converter, value))
+    converter.register_unstructure_hook_func(
+        lambda wanted: wanted is ManifestPart, lambda part: _part_to_plain(converter, part)
+    )
+    converter.register_structure_hook_func(
+        lambda wanted: wanted is ManifestPart, lambda value, _: _part(converter, value)
+    )
     register_hardware(converter)
     write_with_hyphens(converter, LeftOut, seldom=("record",))
     write_with_hyphens(converter, Manifest, seldom=("hardware", "added", "left_out"))
