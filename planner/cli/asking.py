@@ -23,6 +23,7 @@ from planner.cli.stopping import stopped_by_signals
 from planner.errors import BadInput, Problem
 from planner.present.visible import visible
 from planner.run.ports import Backend
+from planner.run.remembering import RememberingBackend
 from planner.store.store import Store
 from planner.verbs.context import Context, Offline, Question
 
@@ -124,7 +125,7 @@ def context_of(
 ) -> Context:
     """What the command line does a verb with: stopped by signals, asking at the terminal."""
     return Context(
-        backend,
+        RememberingBackend(backend),
         store,
         address,
         GuestAgent,

@@ -23,7 +23,6 @@ from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
 from planner.run.consent import changed_while_asked
 from planner.run.ports import Backend, CommandRefused, ConnectionLost, NoReply
-from planner.run.pump import ask_facts
 from planner.store.store import VmStore
 
 __all__ = [
@@ -73,9 +72,8 @@ def agreed_to(now: Garbage, agreed: Garbage | None) -> Garbage:
     return evolve(now, orphans=agreed.orphans)
 
 
-async def garbage_of_vm(backend: Backend, vm: VmStore) -> Garbage:
+async def garbage_of_vm(backend: Backend, vm: VmStore, facts: Facts) -> Garbage:
     """What no snapshot of a running VM needs any more; the VM is asked questions only."""
-    facts = await ask_facts(backend)
     images = images_of_vm(facts, await ask_images(backend))
     files_here = backend.images is not None
     return _garbage(vm, vm.manifests().found, images, facts, files_here=files_here)

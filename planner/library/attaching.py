@@ -14,6 +14,7 @@ from planner.errors import InternalError
 from planner.library.stores import Folder, store_at
 from planner.library.vm import Vm
 from planner.run.ports import Backend
+from planner.run.remembering import RememberingBackend
 from planner.store.finding import find_backend
 from planner.store.store import Store
 from planner.verbs.context import Context
@@ -65,7 +66,8 @@ class Attachment:
         if self._backend is not None:
             raise InternalError("an attachment is entered once", code="illegal-transition")
         self._backend, address = await self._connected()
-        context = Context(self._backend, self._store, self._address or address, GuestAgent)
+        backend = RememberingBackend(self._backend)
+        context = Context(backend, self._store, self._address or address, GuestAgent)
         return Vm(context)
 
     async def __aexit__(

@@ -165,8 +165,8 @@ def facts_from_replies(replies: Replies) -> Facts:
         capabilities=_capabilities(replies.capabilities),
         parameters=_parameters(replies.parameters),
         schema=replies.schema,
-        vm_name=_optional_text(replies.name, "query-name", "name"),
-        vm_uuid=_known_uuid(_optional_text(replies.uuid, "query-uuid", "UUID")),
+        vm_name=vm_name_of(replies.name),
+        vm_uuid=vm_uuid_of(replies.uuid),
         memory_bytes=_memory_bytes(replies.memory),
         devices=replies.devices,
         tpms=tpms_of(replies.tpms),
@@ -234,7 +234,14 @@ def _optional_text(reply: object, what: str, key: str) -> str:
     return "" if reply is None else AnswerObject.of(reply, what).text(key, "")
 
 
-def _known_uuid(text: str) -> str:
+def vm_name_of(reply: object) -> str:
+    """The VM's name in a reply to `query-name`; empty: it has none."""
+    return _optional_text(reply, "query-name", "name")
+
+
+def vm_uuid_of(reply: object) -> str:
+    """The VM's UUID in a reply to `query-uuid`; empty: none was set."""
+    text = _optional_text(reply, "query-uuid", "UUID")
     return "" if not text.strip("0-") else text
 
 

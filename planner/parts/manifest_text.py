@@ -8,7 +8,7 @@ is taken there.  What only some kinds have, and came later, is written where it 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 import cattrs
 from attrs import fields
@@ -106,8 +106,9 @@ def manifest_to_plain(manifest: Manifest) -> dict[str, object]:
     return {"format": FORMAT, "format-version": MANIFEST_FORMAT_VERSION, **body}
 
 
+@lru_cache(maxsize=64)
 def read_manifest(text: str, source: str = "manifest") -> Manifest:
-    """Read a manifest file's text.
+    """Read a manifest file's text; what was read a moment ago is not read again.
 
     Args:
         text: JSON.

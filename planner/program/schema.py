@@ -8,6 +8,7 @@ builtin, enum, array, object (with variants), alternate, command or event.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from attrs import field, frozen
 
 from planner.errors import Problem
 
-__all__ = ["COMMANDS", "CommandSchema", "reachable"]
+__all__ = ["COMMANDS", "CommandSchema", "KeptSchema", "kept_schema", "reachable"]
 
 COMMANDS = (
     "block-commit",
@@ -83,6 +84,30 @@ def reachable(entries: Iterable[Entry], commands: Iterable[str] = COMMANDS) -> t
         seen[name] = _pruned(entry)
         wanted.extend(_uses(seen[name]))
     return tuple(seen[name] for name in sorted(seen))
+
+
+class KeptSchema(tuple[Entry, ...]):
+    """What snapplan keeps of a `query-qmp-schema` reply (`kept_schema`)."""
+
+    __slots__ = ()
+
+
+def kept_schema(reply: object) -> KeptSchema:
+    """The entries of a reply that snapplan looks at.
+
+    Raises:
+        ValueError: It is no list of objects, or an entry is unusable.
+    """
+    if isinstance(reply, KeptSchema):
+        return reply
+    if not isinstance(reply, list) or not all(isinstance(entry, dict) for entry in reply):
+        raise ValueError("it is no list of objects")
+    try:
+        kept = reachable(reply)
+        json.dumps(kept, allow_nan=False)  # facts are kept as JSON, which has no infinity
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"an entry is unusable: {error}") from error
+    return KeptSchema(kept)
 
 
 def _pruned(entry: Entry) -> Entry:

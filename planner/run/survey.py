@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from typing import cast
 
@@ -24,7 +23,7 @@ from planner.model.peripherals import (
     netdevs_of,
 )
 from planner.model.replies import Replies, facts_from_replies
-from planner.program.schema import reachable
+from planner.program.schema import kept_schema
 from planner.run.actions import ErrorReply, NoAnswer, Response, Returned, Send
 from planner.run.survey_hardware import survey_hardware
 
@@ -121,15 +120,10 @@ def _property(path: str, name: str) -> Generator[Send, Response, str]:
 
 
 def _schema(reply: object) -> tuple[dict[str, object], ...]:
-    if not isinstance(reply, list) or not all(isinstance(entry, dict) for entry in reply):
-        problem = Problem("reply-malformed", "query-qmp-schema", "it is no list of objects")
-        raise CannotConnect(problem.words, problems=(problem,), code=problem.code)
     try:
-        kept = reachable(reply)
-        json.dumps(kept, allow_nan=False)  # facts are kept as JSON, which has no infinity
-        return cast("tuple[dict[str, object], ...]", kept)
-    except (KeyError, TypeError, ValueError) as error:
-        problem = Problem("reply-malformed", "query-qmp-schema", f"an entry is unusable: {error}")
+        return cast("tuple[dict[str, object], ...]", kept_schema(reply))
+    except ValueError as error:
+        problem = Problem("reply-malformed", "query-qmp-schema", str(error))
         raise CannotConnect(problem.words, problems=(problem,), code=problem.code) from error
 
 

@@ -16,7 +16,7 @@ from planner.host.processes import Process, qemu_process
 from planner.model.facts import Facts
 from planner.run.ports import Backend, CommandRefused, ConnectionLost, NoReply
 
-__all__ = ["Instance", "ask_instance", "files_of", "socket_stamp"]
+__all__ = ["Instance", "ask_instance", "files_of", "socket_stamp", "threads_of"]
 
 _TIMEOUT_S = 30.0
 
@@ -53,12 +53,13 @@ async def ask_instance(backend: Backend, facts: Facts, address: str) -> Instance
         cpus = await backend.execute("query-cpus-fast", {}, _TIMEOUT_S)
     except (CommandRefused, ConnectionLost, NoReply):
         cpus = []
-    threads = _threads(cpus)
+    threads = threads_of(cpus)
     process = qemu_process(backend.peer_pid, threads, files_of(facts))
     return Instance(threads, process, socket_stamp(address))
 
 
-def _threads(cpus: object) -> tuple[int, ...]:
+def threads_of(cpus: object) -> tuple[int, ...]:
+    """The thread ids in a reply to `query-cpus-fast`; none where it has another shape."""
     if not isinstance(cpus, list):
         return ()
     found = [cpu.get("thread-id") for cpu in cpus if isinstance(cpu, dict)]

@@ -22,7 +22,7 @@ from planner.run.pump import ask_facts
 from planner.run.steady import SteadyBackend
 from planner.store.identity import absolute_address
 from planner.store.instance import Instance, ask_instance, files_of
-from planner.store.process_locks import locked_names, names_of
+from planner.store.process_locks import names_of
 from planner.store.store import Store, VmIdentity, VmStore
 
 __all__ = ["Met", "Sameness", "gone_disks", "is_of", "meet", "sameness", "writable_files"]
@@ -61,21 +61,15 @@ class Met:
         return names_of(self.instance, self.facts.vm_uuid, self.facts.vm_name)
 
     @contextmanager
-    def locked(self) -> Iterator[VmStore]:
-        """Hold the QEMU's locks and those of its share of the store.
-
-        Raises:
-            Refused: Another snapplan is at work on it (``vm-locked``).
-            BadInput: The store cannot be written (``store-unwritable``).
-        """
-        with locked_names(self.lock_names):
-            while True:
-                vm = self.vm
-                with vm.locked():
-                    if self.vm == vm:  # else another VM of this name took the folder meanwhile
-                        vm.claim(self.identity)
-                        yield vm
-                        return
+    def locked_share(self) -> Iterator[VmStore]:
+        """Hold the lock of its share of the store; that of its QEMU is held already."""
+        while True:
+            vm = self.vm
+            with vm.locked():
+                if self.vm == vm:  # else another VM of this name took the folder meanwhile
+                    vm.claim(self.identity)
+                    yield vm
+                    return
 
 
 async def meet(backend: Backend, store: Store, address: str) -> Met:

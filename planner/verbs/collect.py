@@ -20,7 +20,7 @@ from planner.collect.garbage import (
 )
 from planner.collect.unneeded import Orphan
 from planner.run.consent import changed_while_asked
-from planner.store.meeting import Met, meet
+from planner.store.held import met_and_locked
 from planner.store.store import VmStore
 from planner.verbs.context import Context, Offline
 
@@ -62,9 +62,8 @@ async def look_for_garbage(context: Context | Offline) -> Collected:
         Refused: Another snapplan is at work on a VM (``vm-locked``).
     """
     if isinstance(context, Context):
-        met = await meet(context.backend, context.store, context.address)
-        with met.locked() as vm:
-            return Collected((await garbage_of_vm(met.backend, vm),))
+        async with met_and_locked(context.backend, context.store, context.address) as held:
+            return Collected((await garbage_of_vm(held.met.backend, held.vm, held.met.facts),))
     found = []
     for vm in context.store.vms():
         with vm.locked():
@@ -88,8 +87,7 @@ async def collect(context: Context | Offline, agreed: Collected | None = None) -
         RunFailed: A snapshot cannot be deleted (``part-left``); the guest was not touched.
     """
     if isinstance(context, Context):
-        met = await meet(context.backend, context.store, context.address)
-        return await context.awaiting(_of_vm(met, agreed), _go_on)
+        return await context.awaiting(_of_vm(context, agreed), _go_on)
     return await context.awaiting(_of_store(context, agreed), _go_on)
 
 
@@ -97,12 +95,13 @@ def _go_on() -> None:
     """Nothing of it is undone, and the rest does not take long."""
 
 
-async def _of_vm(met: Met, agreed: Collected | None) -> Collected:
-    with met.locked() as vm:
+async def _of_vm(context: Context, agreed: Collected | None) -> Collected:
+    async with met_and_locked(context.backend, context.store, context.address) as held:
+        met, vm = held.met, held.vm
         only = None if agreed is None else _agreed_of(vm, agreed)
         if agreed is not None and only is None:
             raise changed_while_asked(met.identity.address)  # another VM listens there now
-        now = agreed_to(await garbage_of_vm(met.backend, vm), only)
+        now = agreed_to(await garbage_of_vm(met.backend, vm, met.facts), only)
         remove_files(now)
         await remove_snapshots(met.backend, now)
     return Collected((now,), removed=True)

@@ -16,8 +16,8 @@ from planner.program.program import Program, Target
 from planner.run.ports import Backend, Host, Images
 from planner.run.pump import ask_facts
 from planner.run.reporting import telling
+from planner.store.held import met_and_locked
 from planner.store.journaled import check_nothing_pending
-from planner.store.meeting import meet
 from planner.verbs.context import Context
 from planner.verbs.verdicts import compare_and_explore
 
@@ -59,11 +59,10 @@ async def compare(context: Context, wish: CompareWish) -> tuple[DesignReport, ..
     if not wish.measure:
         facts, memory = await _ask_both(context.backend)
         return compare_and_explore(wish.read, facts, wish.designs, memory)
-    met = await meet(context.backend, context.store, context.address)
-    backend = met.backend
-    with met.locked() as vm:
-        check_nothing_pending(vm)
-        facts, memory = await _ask_both(backend)
+    async with met_and_locked(context.backend, context.store, context.address) as held:
+        check_nothing_pending(held.vm)
+        backend, facts = held.met.backend, await held.facts()
+        memory = await ask_memory(backend)
         reports = compare_and_explore(wish.read, facts, wish.designs, memory)
         measured = evolve(context, backend=backend)
         return await _measured(

@@ -29,10 +29,10 @@ from planner.recover.pending_images import check_images_free
 from planner.run.consent import decide_and_ask
 from planner.run.outcome import Outcome
 from planner.run.ports import Backend, Host, Images
-from planner.run.pump import Pump, ask_facts
+from planner.run.pump import Pump
 from planner.store.frozen_bases import own_writes
+from planner.store.held import met_and_locked
 from planner.store.journaled import JournaledRun, begin_run, check_nothing_pending
-from planner.store.meeting import meet
 from planner.store.store import VmStore
 from planner.verbs.context import Context, Offline, Question
 from planner.verbs.find import FoundManifest, find_manifest, read_again, store_of
@@ -69,13 +69,12 @@ async def delete(context: Context, source: str, overlays: Overlays | None = None
         Refused: Another snapshot needs a part, or a part is not what was recorded; nothing was deleted.
         CannotConnect: The VM does not answer.
     """
-    met = await meet(context.backend, context.store, context.address)
-    backend = met.backend
-    with met.locked() as vm:
+    async with met_and_locked(context.backend, context.store, context.address) as held:
+        met, vm, backend = held.met, held.vm, held.met.backend
         check_nothing_pending(vm)
 
         async def decide() -> _Decided:
-            facts = await ask_facts(backend)
+            facts = await held.facts()
             found = find_manifest(source, [vm])
             images = images_of_vm(facts, await ask_images(backend))
             others = vm.manifests().found

@@ -21,13 +21,14 @@ from planner.parts.accepting import NOTHING_ACCEPTED, Accepted
 from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
 from planner.run.outcome import Outcome
-from planner.run.pump import Pump, ask_facts
+from planner.run.pump import Pump
 from planner.save.before_save import check_tag_free
 from planner.save.save_run import begin_save
 from planner.store.frozen_bases import check_reverted
+from planner.store.held import met_and_locked
 from planner.store.journal_file import JournalFile
 from planner.store.journaled import JournaledRun, begin_run, check_nothing_pending
-from planner.store.meeting import Met, meet
+from planner.store.meeting import Met
 from planner.store.store import VmStore
 from planner.verbs.context import Context
 from planner.verbs.find import find_on_vm
@@ -84,14 +85,12 @@ async def load(context: Context, source: str, wish: LoadWish | None = None) -> L
         CannotConnect: The VM does not answer.
     """
     wish = wish or LoadWish()
-    # Whose lock it is, only the VM can say; what is decided on is asked when it is held.
-    met = await meet(context.backend, context.store, context.address)
-    context = evolve(context, backend=met.backend)
-    with met.locked() as vm:
+    async with met_and_locked(context.backend, context.store, context.address) as held:
+        met, vm, facts = held.met, held.vm, held.met.facts
+        context = evolve(context, backend=met.backend)
         check_nothing_pending(vm)
         manifest = find_on_vm(source, vm, met).manifest
         _refuse_disks_alone(manifest)
-        facts = await ask_facts(context.backend)
         if context.backend.images is not None:
             check_reverted(vm, manifest, facts)
         order = await _decide(context, manifest, facts, wish)

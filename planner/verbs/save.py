@@ -17,12 +17,12 @@ from planner.program.program import Target
 from planner.run.consent import decide_and_ask
 from planner.run.outcome import Outcome
 from planner.run.ports import Backend
-from planner.run.pump import HostClock, Pump, ask_facts
+from planner.run.pump import HostClock, Pump
 from planner.save.before_save import check_tag_free
 from planner.save.save_run import begin_save
 from planner.store.frozen_bases import check_bases
+from planner.store.held import met_and_locked
 from planner.store.journaled import JournaledRun, check_nothing_pending
-from planner.store.meeting import meet
 from planner.verbs.context import Context, Question
 
 __all__ = ["Limits", "Saved", "save"]
@@ -86,14 +86,13 @@ async def save(
         UndoIncomplete: The snapshot is whole, and its manifest cannot be written; `recover` does it.
     """
     limits = limits or Limits()
-    # Whose lock it is, only the VM can say; what is planned for is asked when it is held.
-    met = await meet(context.backend, context.store, context.address)
-    context = evolve(context, backend=met.backend)
-    with met.locked() as vm:
+    async with met_and_locked(context.backend, context.store, context.address) as held:
+        met, vm = held.met, held.vm
+        context = evolve(context, backend=met.backend)
         check_nothing_pending(vm)
 
         async def decide() -> _Decided:
-            facts = await ask_facts(context.backend)
+            facts = await held.facts()
             plan = _fitting_plan(source, facts, design)
             check_tag_free(vm, plan, facts)
             _check_host(plan, context.backend)
