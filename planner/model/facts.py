@@ -42,6 +42,7 @@ OVERLAY_NODE_PREFIX = "snapplan-"
 """Nodes of overlays that snapplan made start with this: the disk keeps the name that it had before."""
 
 DEFAULT_REFCOUNT_BITS = 16
+REFCOUNT_BITS_LIMIT = 64
 """What qemu-img gives a qcow2 image unless it is told otherwise."""
 
 _REFERENCE_PREFIX = "@"

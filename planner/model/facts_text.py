@@ -12,6 +12,7 @@ from planner.errors import BadInput, Problem
 from planner.model.facts import (
     AUTOMATIC_NODE_PREFIX,
     FACTS_FORMAT_VERSION,
+    REFCOUNT_BITS_LIMIT,
     Bitmap,
     ChainNode,
     Disk,
@@ -30,7 +31,6 @@ from planner.model.text import read_json
 __all__ = ["facts_from_plain", "facts_to_plain", "read_facts"]
 
 FORMAT = "snapplan-facts"
-_REFCOUNT_BITS_LIMIT = 64
 
 
 @cache  # most commands need few of these, and each takes its time to make
@@ -106,7 +106,7 @@ def _check(facts: Facts, source: str) -> None:
         layers = [disk.node, disk.root, *(layer.node for layer in (*disk.filters, *disk.backing))]
         if any(node.startswith(AUTOMATIC_NODE_PREFIX) for node in layers):
             raise _malformed(source, f"disk {disk.name!r} has an automatic node name")
-        if not 1 <= disk.refcount_bits <= _REFCOUNT_BITS_LIMIT:
+        if not 1 <= disk.refcount_bits <= REFCOUNT_BITS_LIMIT:
             raise _malformed(source, f"disk {disk.name!r} has {disk.refcount_bits} refcount bits")
         if not disk.node or not disk.root:
             raise _malformed(source, f"disk {disk.name!r} has no node or no root")

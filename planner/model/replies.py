@@ -15,6 +15,7 @@ from planner.model.facts import (
     AUTOMATIC_NODE_PREFIX,
     DEFAULT_REFCOUNT_BITS,
     OVERLAY_NODE_PREFIX,
+    REFCOUNT_BITS_LIMIT,
     Bitmap,
     ChainNode,
     Disk,
@@ -234,6 +235,13 @@ def _optional_text(reply: object, what: str, key: str) -> str:
     return "" if reply is None else AnswerObject.of(reply, what).text(key, "")
 
 
+def _refcount_bits(specific: AnswerObject) -> int:
+    bits = specific.number("refcount-bits", DEFAULT_REFCOUNT_BITS)
+    if not 1 <= bits <= REFCOUNT_BITS_LIMIT:
+        raise malformed(specific.what, f"refcount-bits is {bits}")
+    return bits
+
+
 def vm_name_of(reply: object) -> str:
     """The VM's name in a reply to `query-name`; empty: it has none."""
     return _optional_text(reply, "query-name", "name")
@@ -338,7 +346,7 @@ class _Disks:
             data_file="data-file" in specific.value,
             encrypted=node.flag("encrypted", default=False),
             corrupt=specific.flag("corrupt", default=False),
-            refcount_bits=specific.number("refcount-bits", DEFAULT_REFCOUNT_BITS),
+            refcount_bits=_refcount_bits(specific),
             snapshots=_snapshots(info),
             bitmaps=tuple(sorted(_bitmap(entry) for entry in node.members("dirty-bitmaps"))),
             users=tuple(sorted(users)),

@@ -206,9 +206,13 @@ def mutated(version, changes):
     return answers
 
 
+REFCOUNTS = ("query-named-block-nodes", 14, "image", "format-specific", "data")
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mutations)
 @example(("11.1", [(("query-block", 0, "device"), "#block7")]))
+@example(("7.2", [((*REFCOUNTS, "refcount-bits"), 1 << 80)]))
 def test_mutated_answers_give_facts_or_one_clear_error(case):
     """Real answers with some values dropped or replaced: never a traceback."""
     answers = mutated(*case)
