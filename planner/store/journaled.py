@@ -12,13 +12,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 from attrs import evolve, frozen
 
 from planner.errors import Problem, Refused
 from planner.host.processes import boot_id
+from planner.host.version import snapplan_version
 from planner.model.facts import Facts
 from planner.model.facts_text import facts_to_plain
 from planner.run.actions import Action, NoAnswer, RepairImage, Response, Send
@@ -188,7 +188,7 @@ def begin_run(  # noqa: PLR0913 - what a header says
     name = hashlib.sha256(f"{started_ns}\0{run.tag}".encode()).hexdigest()[:12]
     header = Header(
         run=name,
-        snapplan=version("snapplan"),
+        snapplan=snapplan_version(),
         address=identity.address,
         vm_uuid=identity.uuid,
         vm_name=identity.name,
