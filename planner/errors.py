@@ -137,10 +137,36 @@ class CannotConnect(SnapplanError):
 
 
 class RunFailed(SnapplanError):
-    """A step of a run failed.  All that the run did is undone; the guest runs as it did before."""
+    """A step of a run failed.  All that the run did is undone; the guest runs as it did before.
+
+    Attributes:
+        run_state: The VM's run state now, in QEMU's word; empty: it was not asked, or cannot be.
+        undone: What was undone, in order, in words.
+        left: What is still there, or cannot be known; `problems` has these too.
+        pause_us: How long the guest stood still, in microseconds, from its first STOP to its last
+            RESUME; None where not both were seen.
+    """
 
     exit_code = 20
     default_code = "run-failed"
+
+    def __init__(  # noqa: PLR0913 - each is a fact of its own
+        self,
+        message: str,
+        *,
+        problems: tuple[Problem, ...] = (),
+        code: str = "",
+        vm_state: str = "",
+        run_state: str = "",
+        undone: tuple[str, ...] = (),
+        left: tuple[Problem, ...] = (),
+        pause_us: int | None = None,
+    ) -> None:
+        super().__init__(message, problems=problems, code=code, vm_state=vm_state)
+        self.run_state = run_state
+        self.undone = undone
+        self.left = left
+        self.pause_us = pause_us
 
 
 class UndoIncomplete(RunFailed):

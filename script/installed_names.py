@@ -9,6 +9,7 @@ hatchling puts
     planner/X           at   snapplan/planner/X
     backends/X          at   snapplan/backends/X
     specs/designs       at   snapplan/planner/explore/designs
+    specs/schemas       at   snapplan/schemas
 
 and rewrites the names in import statements, and in nothing else: `planner.model` becomes
 `snapplan.planner.model`.  An import that would still leave `snapplan` for one of these folders ends the
@@ -59,6 +60,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # ty: the 
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(root / "planner/library", package, dirs_exist_ok=True, ignore=ignored)
         shutil.copytree(root / "specs/designs", package / "planner/explore/designs")
+        shutil.copytree(root / "specs/schemas", package / "schemas")
         for file in sorted(package.rglob("*.py")):
             file.write_text(renamed(file.read_text(), str(file.relative_to(self._laid_out))))
         build_data["force_include"][str(package)] = "snapplan"

@@ -1,4 +1,4 @@
-"""What holds for every test: nothing is written outside of temporary folders.
+"""What holds for every test: no file outside of temporary folders; outputs keep their contract.
 
 Tests marked `long` are for campaigns: without SNAPPLAN_LONG=1 they are deselected, so that the whole
 stays within its time.  Each has a sibling that always runs.
@@ -7,6 +7,8 @@ stays within its time.  Each has a sibling that always runs.
 import os
 
 import pytest
+
+from tests.support.contract import watched
 
 
 @pytest.hookimpl(trylast=True)
@@ -24,4 +26,11 @@ def store_of_the_session(tmp_path_factory):
     """The store that a snapplan of the tests uses where a test names none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SNAPPLAN_STORE", str(tmp_path_factory.mktemp("store")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def outputs_keep_their_contract():
+    """Every JSON that a snapplan of the tests prints keeps to its schema (`specs/schemas`)."""
+    with watched():
         yield

@@ -116,6 +116,10 @@ def command(  # noqa: PLR0913 - one parameter an option
     REQUEST is a request file, or a plan file, or - for stdin. The verdict on each property is printed,
     with the shortest run that violates one; then the exit code is 30. No VM is touched.
     """
+    if export is not None and as_json:
+        raise click.UsageError(
+            "--export writes a model for SPIN, which is no JSON: leave --json out"
+        )
     resolution, instructions, name, facts = _what(request, vm, facts_file, design)
     setting = setting_of(
         resolution, instructions, name, facts, faults=_FAULTS[faults], other_clients=other_clients

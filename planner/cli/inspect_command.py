@@ -15,6 +15,7 @@ from planner.cli.common import (
 from planner.errors import BadInput
 from planner.model.facts_text import facts_to_plain
 from planner.model.tag import tag_problems
+from planner.model.text import read_text
 from planner.present.vm_view import draft_request, inspect_text, inspection_to_plain
 from planner.program.program import canonical_json
 
@@ -24,7 +25,12 @@ __all__ = ["command"]
 @click.command("inspect")
 @vm_option
 @facts_option
-@click.option("--request", "as_request", is_flag=True, help="Draft a request for this VM (YAML).")
+@click.option(
+    "--request",
+    "as_request",
+    is_flag=True,
+    help="Draft a request for this VM (YAML; JSON with --json).",
+)
 @click.option("--tag", default="my-snapshot", show_default=True, help="The drafted request's tag.")
 @click.option(
     "--facts-out", metavar="FILE", type=click.Path(dir_okay=False), help="Keep the facts (JSON)."
@@ -50,7 +56,11 @@ def command(  # noqa: PLR0913 - one parameter an option
     if facts_out is not None and write_file(facts_out, canonical_json(facts_to_plain(facts))):
         return
     if as_request:
-        click.echo(draft_request(facts, tag), nl=False)
+        draft = draft_request(facts, tag)
+        if as_json:
+            print_json(read_text(draft, "draft").value)
+        else:
+            click.echo(draft, nl=False)
     elif as_json:
         print_json(inspection_to_plain(facts))
     else:

@@ -7,6 +7,7 @@ imports click and nothing else, so the short texts of the commands stand here.
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 
@@ -31,9 +32,12 @@ _COMMANDS = {
     "recover": "Finish or undo what an interrupted run left.",
     "check": "Lint any sequence of QMP commands.",
     "compare": "Compare designs for a request, predicted and measured.",
+    "schema": "Print the JSON schema of an output, or list them.",
     "simulate": "Serve a simulated QEMU that any QMP client can talk to.",
 }
 
+_PREFIX = "SNAPPLAN"
+_YES = ("1", "true", "t", "yes", "y", "on")
 _CHANGE_A_VM = [[name] for name in ("apply", "load", "delete", "gc", "recover", "compare")]
 
 
@@ -68,7 +72,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 @click.command(
     cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SNAPPLAN"},
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": _PREFIX},
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
@@ -128,6 +132,14 @@ def _exit_code() -> int:
         return _report(error)
 
 
+def _wants_json() -> bool:
+    """Whether the command is to print JSON, also where its line could not be read."""
+    words = sys.argv[1:]
+    words = words[: words.index("--")] if "--" in words else words
+    variable = f"{_PREFIX}_{words[0].upper()}_AS_JSON" if words else ""
+    return "--json" in words or os.environ.get(variable, "").lower() in _YES
+
+
 def _report_lost(lost: OSError) -> int:
     from planner.errors import BadInput, Problem  # noqa: PLC0415 - not needed for --help
 
@@ -136,7 +148,7 @@ def _report_lost(lost: OSError) -> int:
 
 
 def _report_usage(error: click.ClickException) -> int:
-    if "--json" in sys.argv:
+    if _wants_json():
         from planner.cli.common import print_json  # noqa: PLC0415 - not needed for --help
         from planner.errors import BadInput  # noqa: PLC0415
         from planner.present.words import error_to_plain  # noqa: PLC0415
@@ -156,4 +168,4 @@ def _report_stopped(words: str) -> int:
 def _report(error: Exception) -> int:
     from planner.cli.common import report_error  # noqa: PLC0415 - not needed for --help
 
-    return report_error(error, as_json="--json" in sys.argv)
+    return report_error(error, as_json=_wants_json())

@@ -18,6 +18,7 @@ from planner.cli.common import (
 from planner.cli.reporter import TerminalReporter
 from planner.errors import CannotConnect
 from planner.present.recovery_view import (
+    forgotten_to_plain,
     pending_text,
     pending_to_plain,
     recovered_text,
@@ -56,7 +57,7 @@ def command(*, vm: str | None, store: Store, gives_up: bool, yes: bool, as_json:
     if not vm:
         _show(pending_runs(store), as_json=as_json)
     elif gives_up:
-        _forget(vm, store, yes=yes)
+        _forget(vm, store, yes=yes, as_json=as_json)
     else:
         with TerminalReporter() as reporter:
             recovered = run(_recover(vm, store, reporter))
@@ -80,12 +81,15 @@ def _tell(recovered: Sequence[Recovered], *, as_json: bool) -> None:
         click.echo(recovered_text(recovered))
 
 
-def _forget(address: str, store: Store, *, yes: bool) -> None:
+def _forget(address: str, store: Store, *, yes: bool, as_json: bool) -> None:
     """Give up recovery: somebody has put the VM in order by hand."""
     pending = pending_at(store, address)
-    click.echo(pending_text(pending) if pending else "nothing to forget")
+    if not as_json:
+        click.echo(pending_text(pending) if pending else "nothing to forget")
     with TerminalReporter() as reporter:
         forget(offline_of(store, reporter, yes=yes), pending)
+    if as_json:
+        print_json(forgotten_to_plain(pending))
 
 
 async def _recover(address: str, store: Store, reporter: TerminalReporter) -> list[Recovered]:

@@ -164,5 +164,6 @@ async def _remove_snapshot(backend: Backend, orphan: Orphan, root: str) -> None:
             f"{orphan.subject}: {error}",
             problems=(problem,),
             code=problem.code,
+            left=(problem,),
             vm_state="Its guest was not touched.",
         ) from error

@@ -234,6 +234,7 @@ class Measuring:
                 raise UndoIncomplete(
                     f"the measurement of design {design} is not wholly undone",
                     problems=left,
+                    left=left,
                     vm_state="The problems say what is still there.",
                 )
         outcome.raise_failure()

@@ -210,7 +210,9 @@ class Disks:
         state = (
             "No QEMU runs; do not start one on these disks before another restore has succeeded."
         )
-        return UndoIncomplete(words, problems=tuple(left), code=cause.code, vm_state=state)
+        return UndoIncomplete(
+            words, problems=tuple(left), code=cause.code, vm_state=state, left=tuple(left[1:])
+        )
 
 
 async def run_restored(

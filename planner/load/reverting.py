@@ -117,5 +117,6 @@ def _failed(
         where,
         problems=(cause, *done, *rest),
         code=cause.code,
+        left=(*done, *rest),
         vm_state="No VM was used; do not start one on these disks before another load has succeeded.",
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from planner.compare.comparison import PROPERTIES, DesignReport, Explored, Measurement
+from planner.present.outputs import decimal, output
 from planner.present.visible import as_lines
-from planner.present.words import FORMAT_VERSION, bytes_text, problem_to_plain, table
+from planner.present.words import bytes_text, problem_to_plain, table
 
 __all__ = ["comparison_text", "comparison_to_plain"]
 
@@ -189,12 +190,14 @@ def comparison_to_plain(
     reports: Sequence[DesignReport], *, simulated: bool = False
 ) -> dict[str, object]:
     """What `comparison_text` says, as plain values."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "simulated": simulated,
-        "prediction-model": _MODEL,
-        "designs": [_report_to_plain(report) for report in reports],
-    }
+    return output(
+        "compare",
+        {
+            "simulated": simulated,
+            "prediction-model": _MODEL,
+            "designs": [_report_to_plain(report) for report in reports],
+        },
+    )
 
 
 def _report_to_plain(report: DesignReport) -> dict[str, object]:
@@ -259,8 +262,8 @@ def _measured_to_plain(measured: Measurement) -> dict[str, object]:
         "longest-round-trip-us": measured.longest_us,
         "longest-round-trip-command": measured.longest_command,
         "longest-event-wait-us": measured.silence_us,
-        "vm-state-bytes": measured.vm_state_bytes,
-        "files-grown-bytes": measured.grown_bytes,
+        "vm-state-bytes": decimal(measured.vm_state_bytes),
+        "files-grown-bytes": decimal(measured.grown_bytes),
         "spans": [
             {"command": span.command, "begin-us": span.begin, "end-us": span.end}
             for span in measured.spans

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from planner.delete.delete_checks import DeletePlan
+from planner.present.outputs import output
 from planner.present.visible import as_lines
-from planner.present.words import FORMAT_VERSION
 
 __all__ = ["delete_text", "delete_to_plain", "intent_text"]
 
@@ -36,16 +36,20 @@ def delete_text(order: DeletePlan) -> str:
 
 def delete_to_plain(order: DeletePlan) -> dict[str, object]:
     """What `delete_text` says, as plain values."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "tag": order.tag,
-        "deleted": [
-            {"disk": part.disk, "id": part.snapshot_id, "file": part.file} for part in order.parts
-        ],
-        "removed": list(order.streams),
-        "merged": [
-            {"disk": m.disk, "overlay": m.overlay_file, "into": m.base_file} for m in order.merges
-        ],
-        "kept": list(order.kept),
-        "gone-already": list(order.gone),
-    }
+    return output(
+        "delete",
+        {
+            "tag": order.tag,
+            "deleted": [
+                {"disk": part.disk, "id": part.snapshot_id, "file": part.file}
+                for part in order.parts
+            ],
+            "removed": list(order.streams),
+            "merged": [
+                {"disk": m.disk, "overlay": m.overlay_file, "into": m.base_file}
+                for m in order.merges
+            ],
+            "kept": list(order.kept),
+            "gone-already": list(order.gone),
+        },
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.collect.unneeded import Orphan
+from planner.present.outputs import output
 from planner.present.visible import as_lines
-from planner.present.words import FORMAT_VERSION
 
 __all__ = ["orphans_text", "orphans_to_plain"]
 
@@ -25,16 +25,18 @@ def orphans_text(orphans: Sequence[Orphan], *, removed: bool) -> str:
 
 def orphans_to_plain(orphans: Sequence[Orphan], *, removed: bool) -> dict[str, object]:
     """What `orphans_text` says, as plain values."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "orphans": [
-            {
-                "kind": each.kind.value,
-                "subject": each.subject,
-                "message": each.message,
-                "removable": each.removable,
-                "removed": removed and each.removable,
-            }
-            for each in orphans
-        ],
-    }
+    return output(
+        "gc",
+        {
+            "orphans": [
+                {
+                    "kind": each.kind.value,
+                    "subject": each.subject,
+                    "message": each.message,
+                    "removable": each.removable,
+                    "removed": removed and each.removable,
+                }
+                for each in orphans
+            ],
+        },
+    )

@@ -8,8 +8,9 @@ from planner.errors import Problem
 from planner.model.facts import Disk, SnapshotInfo
 from planner.parts.holdings import Holding
 from planner.parts.part import ManifestPart
+from planner.present.outputs import decimal, output
 from planner.present.visible import as_lines
-from planner.present.words import FORMAT_VERSION, bytes_text, problem_to_plain, table
+from planner.present.words import bytes_text, problem_to_plain, table
 
 __all__ = ["holdings_text", "holdings_to_plain"]
 
@@ -96,12 +97,14 @@ def holdings_to_plain(
     holdings: Sequence[Holding], problems: Sequence[Problem] = (), unchecked: Sequence[str] = ()
 ) -> dict[str, object]:
     """What `holdings_text` says, as plain values."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "snapshots": [_plain(holding) for holding in holdings],
-        "problems": [problem_to_plain(problem) for problem in problems],
-        "unchecked": list(unchecked),
-    }
+    return output(
+        "list",
+        {
+            "snapshots": [_plain(holding) for holding in holdings],
+            "problems": [problem_to_plain(problem) for problem in problems],
+            "unchecked": list(unchecked),
+        },
+    )
 
 
 def _plain(holding: Holding) -> dict[str, object]:
@@ -136,8 +139,8 @@ def _part(disk: str, file: str, snapshot: SnapshotInfo, *, extra: bool) -> dict[
         "disk": disk,
         "file": file,
         "id": snapshot.id,
-        "vm-clock-ns": snapshot.vm_clock_ns,
-        "vm-state-size": snapshot.vm_state_size_bytes,
-        "date-ns": snapshot.date_ns,
+        "vm-clock-ns": decimal(snapshot.vm_clock_ns),
+        "vm-state-size": decimal(snapshot.vm_state_size_bytes),
+        "date-ns": decimal(snapshot.date_ns),
         "extra": extra,
     }

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from planner.errors import Violation
 from planner.lint import LintReport
+from planner.present.outputs import output
 from planner.present.visible import as_lines
-from planner.present.words import FORMAT_VERSION
 
 __all__ = ["report_text", "report_to_plain"]
 
@@ -40,21 +40,23 @@ def _verdict(report: LintReport) -> str:
 
 def report_to_plain(report: LintReport) -> dict[str, object]:
     """What `report_text` says, as plain values."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "source": report.source,
-        "kind": report.kind,
-        "commands": report.commands,
-        "exit-code": Violation.exit_code if report.findings else 0,
-        "findings": [
-            {
-                "line": finding.line,
-                "command": finding.execute,
-                "code": finding.rule,
-                "message": finding.message,
-                "remedy": finding.remedy,
-            }
-            for finding in report.findings
-        ],
-        "unchecked": list(report.unchecked),
-    }
+    return output(
+        "check",
+        {
+            "source": report.source,
+            "kind": report.kind,
+            "commands": report.commands,
+            "exit-code": Violation.exit_code if report.findings else 0,
+            "findings": [
+                {
+                    "line": finding.line,
+                    "command": finding.execute,
+                    "code": finding.rule,
+                    "message": finding.message,
+                    "remedy": finding.remedy,
+                }
+                for finding in report.findings
+            ],
+            "unchecked": list(report.unchecked),
+        },
+    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from planner.load.load_checks import LoadPlan
 from planner.parts.internal import InternalSnapshot
 from planner.parts.manifest import Manifest
+from planner.present.outputs import decimal, output
 from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.visible import as_lines
-from planner.present.words import FORMAT_VERSION, table
+from planner.present.words import table
 from planner.run.outcome import Outcome
 
 __all__ = ["load_text", "load_to_plain", "reverted_text", "reverted_to_plain"]
@@ -28,17 +29,23 @@ def load_text(order: LoadPlan, outcome: Outcome) -> str:
 
 def load_to_plain(order: LoadPlan, outcome: Outcome) -> dict[str, object]:
     """What `load_text` says, as plain values."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "tag": order.tag,
-        "run-state": outcome.run_state,
-        "way-back": order.way_back,
-        "outside": left_out_to_plain(order.outside),
-        "parts": [
-            {"disk": part.disk, "id": part.snapshot_id, "vm-clock-ns": part.vm_clock_ns}
-            for part in order.parts
-        ],
-    }
+    return output(
+        "load",
+        {
+            "tag": order.tag,
+            "run-state": outcome.run_state,
+            "way-back": order.way_back,
+            "outside": left_out_to_plain(order.outside),
+            "parts": [
+                {
+                    "disk": part.disk,
+                    "id": part.snapshot_id,
+                    "vm-clock-ns": decimal(part.vm_clock_ns),
+                }
+                for part in order.parts
+            ],
+        },
+    )
 
 
 def reverted_text(manifest: Manifest, parts: tuple[InternalSnapshot, ...]) -> str:
@@ -54,12 +61,18 @@ def reverted_text(manifest: Manifest, parts: tuple[InternalSnapshot, ...]) -> st
 
 def reverted_to_plain(manifest: Manifest, parts: tuple[InternalSnapshot, ...]) -> dict[str, object]:
     """What `reverted_text` says, as plain values."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "tag": manifest.tag,
-        "outside": left_out_to_plain(manifest.outside),
-        "parts": [
-            {"disk": part.disk, "id": part.snapshot_id, "vm-clock-ns": part.vm_clock_ns}
-            for part in parts
-        ],
-    }
+    return output(
+        "load",
+        {
+            "tag": manifest.tag,
+            "outside": left_out_to_plain(manifest.outside),
+            "parts": [
+                {
+                    "disk": part.disk,
+                    "id": part.snapshot_id,
+                    "vm-clock-ns": decimal(part.vm_clock_ns),
+                }
+                for part in parts
+            ],
+        },
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 
+from planner.present.outputs import decimal, output
 from planner.present.visible import as_lines
-from planner.present.words import FORMAT_VERSION, bytes_text, table
+from planner.present.words import bytes_text, table
 from planner.program.program import Program
 from planner.run.outcome import FrozenPart, Outcome
 
@@ -67,52 +68,54 @@ def _start_option(part: FrozenPart) -> str:
 
 def outcome_to_plain(program: Program, outcome: Outcome) -> dict[str, object]:
     """What `outcome_text` says, as plain values."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "tag": program.resolution.tag,
-        "design": program.design,
-        "run-state": outcome.run_state,
-        "pause-us": outcome.pause_us,
-        "warnings": list(program.resolution.warnings),
-        "parts": [
-            {
-                "disk": part.disk,
-                "node": part.node,
-                "file": part.filename,
-                "id": part.snapshot.id,
-                "tag": part.snapshot.name,
-                "vm-clock-ns": part.snapshot.vm_clock_ns,
-                "vm-state-size": part.snapshot.vm_state_size_bytes,
-            }
-            for part in outcome.parts
-        ],
-        "frozen": [
-            {
-                "disk": part.disk,
-                "node": part.node,
-                "file": part.filename,
-                "format": part.format,
-                "virtual-size": part.size_bytes,
-                "overlay": part.overlay,
-                "overlay-file": part.overlay_file,
-            }
-            for part in outcome.frozen
-        ],
-        "start-with": [
-            {
-                "disk": part.disk,
-                "file": part.overlay_file,
-                "format": "qcow2",
-                "in-place-of": part.filename,
-                "option": _start_option(part),
-            }
-            for part in outcome.frozen
-        ],
-        "stream": None
-        if outcome.stream is None
-        else {
-            "file": outcome.stream.filename,
-            "size": outcome.stream.size_bytes,
-            "mapped-ram": outcome.stream.mapped,
+    return output(
+        "apply",
+        {
+            "tag": program.resolution.tag,
+            "design": program.design,
+            "run-state": outcome.run_state,
+            "pause-us": outcome.pause_us,
+            "warnings": list(program.resolution.warnings),
+            "parts": [
+                {
+                    "disk": part.disk,
+                    "node": part.node,
+                    "file": part.filename,
+                    "id": part.snapshot.id,
+                    "tag": part.snapshot.name,
+                    "vm-clock-ns": decimal(part.snapshot.vm_clock_ns),
+                    "vm-state-size": decimal(part.snapshot.vm_state_size_bytes),
+                }
+                for part in outcome.parts
+            ],
+            "frozen": [
+                {
+                    "disk": part.disk,
+                    "node": part.node,
+                    "file": part.filename,
+                    "format": part.format,
+                    "virtual-size": decimal(part.size_bytes),
+                    "overlay": part.overlay,
+                    "overlay-file": part.overlay_file,
+                }
+                for part in outcome.frozen
+            ],
+            "start-with": [
+                {
+                    "disk": part.disk,
+                    "file": part.overlay_file,
+                    "format": "qcow2",
+                    "in-place-of": part.filename,
+                    "option": _start_option(part),
+                }
+                for part in outcome.frozen
+            ],
+            "stream": None
+            if outcome.stream is None
+            else {
+                "file": outcome.stream.filename,
+                "size": decimal(outcome.stream.size_bytes),
+                "mapped-ram": outcome.stream.mapped,
+            },
         },
-    }
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from planner.present.outputs import decimal, output
 from planner.present.visible import as_lines
-from planner.present.words import FORMAT_VERSION, problem_to_plain
+from planner.present.words import problem_to_plain
 from planner.recover.recovery import Pending, Recovered
 from planner.run.actions import Action, Send
 from planner.run.outcome import Outcome
@@ -13,7 +14,13 @@ from planner.run.phases import Phase
 from planner.save.save_run import SaveRun
 from planner.store.journaled import Run
 
-__all__ = ["pending_text", "pending_to_plain", "recovered_text", "recovered_to_plain"]
+__all__ = [
+    "forgotten_to_plain",
+    "pending_text",
+    "pending_to_plain",
+    "recovered_text",
+    "recovered_to_plain",
+]
 
 
 def pending_text(pending: Sequence[Pending]) -> str:
@@ -53,14 +60,18 @@ def _words(action: Action) -> str:
 
 def pending_to_plain(pending: Sequence[Pending]) -> dict[str, object]:
     """What `pending_text` says, as plain values."""
-    return {"format-version": FORMAT_VERSION, "pending": [_plain(each) for each in pending]}
+    return output("recover", {"pending": [_plain(each) for each in pending]})
 
 
 def _plain(pending: Pending) -> dict[str, object]:
     found: dict[str, object] = {"journal": str(pending.path), "vm-key": pending.vm.vm_key}
     if pending.journal is not None:
         header = pending.journal.header
-        found |= {"run": header.run, "address": header.address, "started-ns": header.started_ns}
+        found |= {
+            "run": header.run,
+            "address": header.address,
+            "started-ns": decimal(header.started_ns),
+        }
     if pending.replayed is not None:
         found |= {
             "tag": pending.replayed.run.tag,
@@ -69,6 +80,11 @@ def _plain(pending: Pending) -> dict[str, object]:
         }
     found["problems"] = [problem_to_plain(problem) for problem in pending.problems]
     return found
+
+
+def forgotten_to_plain(forgotten: Sequence[Pending]) -> dict[str, object]:
+    """Whose journals are gone, as plain values."""
+    return output("recover", {"forgotten": [_plain(each) for each in forgotten]})
 
 
 def recovered_text(recovered: Sequence[Recovered]) -> str:
@@ -96,16 +112,18 @@ def _order_line(run: Run, outcome: Outcome) -> str:
 
 def recovered_to_plain(recovered: Sequence[Recovered]) -> dict[str, object]:
     """What `recovered_text` says, as plain values."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "recovered": [
-            {
-                "tag": each.replayed.run.tag,
-                "end": each.outcome.phase.value,
-                "run-state": each.outcome.run_state,
-                "undone": list(each.outcome.undone),
-                "manifest": None if each.manifest is None else str(each.manifest),
-            }
-            for each in recovered
-        ],
-    }
+    return output(
+        "recover",
+        {
+            "recovered": [
+                {
+                    "tag": each.replayed.run.tag,
+                    "end": each.outcome.phase.value,
+                    "run-state": each.outcome.run_state,
+                    "undone": list(each.outcome.undone),
+                    "manifest": None if each.manifest is None else str(each.manifest),
+                }
+                for each in recovered
+            ],
+        },
+    )

@@ -7,9 +7,10 @@ import shlex
 
 from planner.load.fresh_qemu import RestoredDisk, RestorePlan, qmp_steps, reading_settings
 from planner.parts.readied import Readied
+from planner.present.outputs import output
 from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.visible import as_lines
-from planner.present.words import FORMAT_VERSION, table
+from planner.present.words import table
 from planner.program.settings import settings_commands
 
 __all__ = ["restore_text", "restore_to_plain", "restored_text", "restored_to_plain"]
@@ -93,26 +94,28 @@ def _qmp_last(plan: RestorePlan) -> list[dict[str, object]]:
 
 def restore_to_plain(plan: RestorePlan, *, ready: bool) -> dict[str, object]:
     """What `restore_text` says, as plain values."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "tag": plan.manifest.tag,
-        "ready": ready,
-        "outside": left_out_to_plain(plan.manifest.outside),
-        "disks": [
-            {
-                "disk": disk.part.disk,
-                "how": disk.how.value,
-                "loses": disk in plan.loses,
-                "file": disk.file,
-                "format": disk.format,
-                "command": _command(disk),
-            }
-            for disk in plan.disks
-        ],
-        "arguments": list(plan.arguments),
-        "stream": plan.stream.file if plan.stream else None,
-        "qmp": [*_qmp(plan), *_qmp_last(plan)],
-    }
+    return output(
+        "load",
+        {
+            "tag": plan.manifest.tag,
+            "ready": ready,
+            "outside": left_out_to_plain(plan.manifest.outside),
+            "disks": [
+                {
+                    "disk": disk.part.disk,
+                    "how": disk.how.value,
+                    "loses": disk in plan.loses,
+                    "file": disk.file,
+                    "format": disk.format,
+                    "command": _command(disk),
+                }
+                for disk in plan.disks
+            ],
+            "arguments": list(plan.arguments),
+            "stream": plan.stream.file if plan.stream else None,
+            "qmp": [json.dumps(command) for command in (*_qmp(plan), *_qmp_last(plan))],
+        },
+    )
 
 
 def restored_text(plan: RestorePlan, run_state: str, pid: int, socket: str) -> str:

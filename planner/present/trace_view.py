@@ -12,8 +12,9 @@ from planner.explore.properties import PROPERTIES
 from planner.explore.search import Counterexample, SearchReport
 from planner.explore.state import Setting
 from planner.explore.story import tell
+from planner.present.outputs import output
 from planner.present.visible import as_lines, visible
-from planner.present.words import FORMAT_VERSION, problem_to_plain, table
+from planner.present.words import problem_to_plain, table
 
 __all__ = [
     "report_text",
@@ -139,32 +140,38 @@ def report_to_plain(
     """A report as plain values."""
     setting = report.setting
     by_id = {found.property_id: found for found in report.violations}
-    plain: dict[str, object] = {
-        "format-version": FORMAT_VERSION,
-        "design": setting.design,
-        "disks": list(setting.disks),
-        "faults": setting.faults,
-        "other-clients": setting.other_clients,
-        "rules": [problem_to_plain(problem) for problem in rules],
-        "properties": [
-            {"id": wanted.id, "means": wanted.means, "verdict": _verdict(report, by_id, wanted.id)}
-            for wanted in PROPERTIES
-        ],
-        "states": report.states,
-        "transitions": report.transitions,
-        "depth": report.depth,
-        "finished": report.finished,
-        "ends": dict(report.ends),
-        "counterexamples": [
-            {
-                "property": found.property_id,
-                "why": found.why,
-                "noticed": found.noticed,
-                "story": [_line_to_plain(line) for line in story_lines(report, layers, found)],
-            }
-            for found in report.violations
-        ],
-    }
+    plain: dict[str, object] = output(
+        "explore",
+        {
+            "design": setting.design,
+            "disks": list(setting.disks),
+            "faults": setting.faults,
+            "other-clients": setting.other_clients,
+            "rules": [problem_to_plain(problem) for problem in rules],
+            "properties": [
+                {
+                    "id": wanted.id,
+                    "means": wanted.means,
+                    "verdict": _verdict(report, by_id, wanted.id),
+                }
+                for wanted in PROPERTIES
+            ],
+            "states": report.states,
+            "transitions": report.transitions,
+            "depth": report.depth,
+            "finished": report.finished,
+            "ends": dict(report.ends),
+            "counterexamples": [
+                {
+                    "property": found.property_id,
+                    "why": found.why,
+                    "noticed": found.noticed,
+                    "story": [_line_to_plain(line) for line in story_lines(report, layers, found)],
+                }
+                for found in report.violations
+            ],
+        },
+    )
     if elapsed_s is not None:
         plain["elapsed-s"] = round(elapsed_s, 3)
     return plain

@@ -8,8 +8,9 @@ from attrs import frozen
 
 from planner.errors import Problem
 from planner.parts.manifest import Manifest
+from planner.present.outputs import output
 from planner.present.visible import as_lines
-from planner.present.words import FORMAT_VERSION, problem_to_plain
+from planner.present.words import problem_to_plain
 
 __all__ = ["Verdict", "verdict_text", "verdict_to_plain"]
 
@@ -50,12 +51,14 @@ def _counted(findings: Sequence[Problem]) -> str:
 
 def verdict_to_plain(verdict: Verdict) -> dict[str, object]:
     """What `verdict_text` says, as plain values."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "tag": verdict.manifest.tag,
-        "whole": not verdict.findings,
-        "parts": len(verdict.manifest.parts),
-        "findings": [problem_to_plain(problem) for problem in verdict.findings],
-        "unchecked": list(verdict.unchecked),
-        "left-out": [problem_to_plain(problem) for problem in verdict.left_out],
-    }
+    return output(
+        "verify",
+        {
+            "tag": verdict.manifest.tag,
+            "whole": not verdict.findings,
+            "parts": len(verdict.manifest.parts),
+            "findings": [problem_to_plain(problem) for problem in verdict.findings],
+            "unchecked": list(verdict.unchecked),
+            "left-out": [problem_to_plain(problem) for problem in verdict.left_out],
+        },
+    )

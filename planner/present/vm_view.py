@@ -15,9 +15,10 @@ from planner.model.request import (
     MachineState,
     NoMachineState,
 )
+from planner.present.outputs import decimal, output
 from planner.present.outside_view import draft_outside, outside_lines, outside_to_plain
 from planner.present.visible import as_lines
-from planner.present.words import FORMAT_VERSION, bytes_text, table
+from planner.present.words import bytes_text, table
 
 __all__ = [
     "draft_request",
@@ -54,31 +55,33 @@ def _yes(disk: Disk) -> str:
 
 def inspection_to_plain(facts: Facts) -> dict[str, object]:
     """What `inspect_text` says, as plain values."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "qemu": str(facts.qemu),
-        "machine": facts.machine,
-        "run-state": facts.run_state,
-        "blocked-reasons": list(facts.blocked_reasons),
-        "outside": outside_to_plain(facts),
-        "disks": [
-            {
-                "name": disk.name,
-                "names": list(disk.names),
-                "driver": disk.driver,
-                "virtual-size": disk.virtual_size_bytes,
-                "read-only": disk.read_only,
-                "attached": disk.attached,
-                "internal": not inspected.why_not,
-                "why-not": inspected.why_not,
-                "machine-state": inspected.holds_machine_state,
-                "encrypted": disk.encrypted,
-                "snapshots": len(disk.snapshots),
-            }
-            for inspected in inspection_of(facts).disks
-            for disk in (inspected.disk,)
-        ],
-    }
+    return output(
+        "inspect",
+        {
+            "qemu": str(facts.qemu),
+            "machine": facts.machine,
+            "run-state": facts.run_state,
+            "blocked-reasons": list(facts.blocked_reasons),
+            "outside": outside_to_plain(facts),
+            "disks": [
+                {
+                    "name": disk.name,
+                    "names": list(disk.names),
+                    "driver": disk.driver,
+                    "virtual-size": decimal(disk.virtual_size_bytes),
+                    "read-only": disk.read_only,
+                    "attached": disk.attached,
+                    "internal": not inspected.why_not,
+                    "why-not": inspected.why_not,
+                    "machine-state": inspected.holds_machine_state,
+                    "encrypted": disk.encrypted,
+                    "snapshots": len(disk.snapshots),
+                }
+                for inspected in inspection_of(facts).disks
+                for disk in (inspected.disk,)
+            ],
+        },
+    )
 
 
 def draft_request(facts: Facts, tag: str) -> str:

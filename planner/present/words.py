@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from planner.errors import Problem, SnapplanError
+from planner.errors import Problem, RunFailed, SnapplanError
+from planner.present.outputs import output
 from planner.present.visible import Lines, as_lines, visible
 
 __all__ = [
-    "FORMAT_VERSION",
     "bytes_text",
     "error_text",
     "error_to_plain",
@@ -16,8 +16,6 @@ __all__ = [
     "table",
 ]
 
-FORMAT_VERSION = 1
-"""Of every JSON object that a command prints."""
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -56,17 +54,22 @@ def problem_to_plain(problem: Problem) -> dict[str, str]:
 
 
 def error_to_plain(error: SnapplanError) -> dict[str, object]:
-    """An error as plain values, for ``--json``."""
-    return {
-        "format-version": FORMAT_VERSION,
-        "error": {
-            "code": error.code,
-            "message": error.message,
-            "exit-code": error.exit_code,
-            "vm-state": error.vm_state,
-            "problems": [problem_to_plain(problem) for problem in error.problems],
-        },
+    """An error as plain values, for ``--json``; `error.schema.json` says what each means."""
+    plain: dict[str, object] = {
+        "code": error.code,
+        "message": error.message,
+        "exit-code": error.exit_code,
+        "vm-state": error.vm_state,
+        "problems": [problem_to_plain(problem) for problem in error.problems],
     }
+    if isinstance(error, RunFailed):
+        plain |= {
+            "run-state": error.run_state,
+            "undone": list(error.undone),
+            "left": [problem_to_plain(problem) for problem in error.left],
+            "pause-us": error.pause_us,
+        }
+    return output("error", {"error": plain})
 
 
 def error_text(error: SnapplanError) -> str:

@@ -130,6 +130,10 @@ class Outcome:
             problems=(cause, *self.left),
             code=failure.code,
             vm_state=self._vm_state(),
+            run_state=self.run_state,
+            undone=self.undone,
+            left=self.left,
+            pause_us=self.pause_us,
         )
 
     def _kind(self) -> type[RunFailed]:

@@ -109,10 +109,14 @@ class SaveRun(Run):
         try:
             return begun.vm.write(manifest)
         except BadInput as error:
+            problem = Problem("manifest-unwritten", manifest.tag, error.message, "make room")
             raise UndoIncomplete(
                 f"the snapshot is whole, and its manifest is not written: {error.message}",
-                problems=(Problem("manifest-unwritten", manifest.tag, error.message, "make room"),),
-                code="manifest-unwritten",
+                problems=(problem,),
+                code=problem.code,
+                run_state=outcome.run_state,
+                left=(problem,),
+                pause_us=outcome.pause_us,
                 vm_state=f"The VM is {outcome.run_state}; run `snapplan recover` to write the manifest.",
             ) from error
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from planner.cli import main as cli
+from tests.support.contract import hold
 
 EXAMPLES = Path("specs/examples")
 PROGRAMS = EXAMPLES / "programs"
@@ -26,6 +27,7 @@ def snapplan(monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             cli.main()
         out, err = capsys.readouterr()
+        hold(sys.argv, ended.value.code, out)
         return ended.value.code, out, err
 
     return call

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from planner.cli import main as cli
+from tests.support.contract import hold
 
 EXAMPLES = Path("specs/examples")
 REQUEST = EXAMPLES / "uefi-guest.yaml"
@@ -21,6 +22,7 @@ def snapplan(monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             cli.main()
         out, err = capsys.readouterr()
+        hold(sys.argv, ended.value.code, out)
         return ended.value.code, out, err
 
     return call
@@ -44,7 +46,7 @@ def test_json_holds_what_the_table_says(snapplan):
         "compare", REQUEST, "--facts", FACTS, "--designs", "transactional,monolithic", "--json"
     )
     found = json.loads(out)
-    assert (code, found["format-version"]) == (0, 1)
+    assert (code, found["format-version"]) == (0, 2)
     assert [d["design"] for d in found["designs"]] == ["transactional", "monolithic"]
     assert found["designs"][0]["qmp-commands"] == ["stop", "snapshot-save", "transaction", "cont"]
     assert found["designs"][0]["measured"] is None

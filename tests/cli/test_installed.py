@@ -59,6 +59,7 @@ def test_one_top_level_name_is_installed(wheel):
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
         assert "snapplan/py.typed" in archive.namelist()
+        assert "snapplan/schemas/error.schema.json" in archive.namelist()
     assert {top for top in tops if not top.endswith(".dist-info")} == {"snapplan"}
 
 
@@ -80,6 +81,8 @@ print(snapplan.__file__)
     "command",
     [
         ["--version"],
+        ["schema", "error"],
+        ["schema", "--json"],
         ["plan", f"{EXAMPLE}.yaml", "--facts", f"{EXAMPLE}.facts.json"],
         [
             *("explore", f"{EXAMPLE}.yaml", "--facts", f"{EXAMPLE}.facts.json"),

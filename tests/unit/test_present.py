@@ -160,7 +160,7 @@ def test_a_finished_run_shows_each_part():
     assert text.startswith("Snapshot 't' is complete (transactional); the VM is running; the guest")
     plain = outcome_to_plain(the_plan.program, outcome)
     assert [part["disk"] for part in plain["parts"]] == ["disk0", "disk1"]
-    assert [part["vm-state-size"] for part in plain["parts"]] == [99, 0]
+    assert [part["vm-state-size"] for part in plain["parts"]] == ["99", "0"]
     assert plain["pause-us"] == outcome.pause_us
     assert json.loads(json.dumps(plain)) == plain
     quiet = outcome_text(the_plan.program, Outcome(Phase.DONE, "paused"))

@@ -149,7 +149,7 @@ def test_the_way_is_shown():
     assert "getfd" in text
     assert "qemu-img" not in restore_text(made, ready=True)
     said = restore_to_plain(made, ready=False)
-    last = [command["execute"] for command in said["qmp"]][-3:]
+    last = [json.loads(command)["execute"] for command in said["qmp"]][-3:]
     assert last == ["migrate-incoming", "migrate-set-capabilities", "cont"], (
         "mapped-ram is off again"
     )
