@@ -63,6 +63,7 @@ class QemuHost:
 
     program: str = ""
     _open: dict[str, int] = field(factory=dict)
+    _passed: dict[str, int] = field(factory=dict)
     _flushing: dict[str, Flusher] = field(factory=dict)
     _reopening: dict[str, Reopener] = field(factory=dict)
     _digesting: dict[str, Digester] = field(factory=dict)
@@ -124,9 +125,9 @@ class QemuHost:
 
     def descriptor(self, temporary: str) -> int:
         """The descriptor of an open stream; see `planner.run.ports.Host.descriptor`."""
-        if temporary not in self._open:
+        if temporary not in self._passed:
             raise HostRefused("file-unreadable", f"{temporary} is not open here")
-        return self._open[temporary]
+        return self._passed[temporary]
 
     def _flush(self, arguments: _Told) -> _Told:
         paths = arguments.get("paths")
@@ -210,6 +211,7 @@ class QemuHost:
             _must_be_absent(folder, path)
             descriptor = folder.create(temporary.name)
         self._open[str(temporary)] = descriptor
+        self._passed[str(temporary)] = os.open(name_of(descriptor), os.O_WRONLY | os.O_CLOEXEC)
         self._reopening[str(temporary)] = Reopener(descriptor, str(temporary))
         if not mapped:
             self._digesting[str(temporary)] = Digester(descriptor, cache_keeps_bytes())
@@ -265,9 +267,10 @@ class QemuHost:
             worker = workers.pop(str(temporary), None)
             if worker is not None:
                 worker.end()
-        descriptor = self._open.pop(str(temporary), None)
-        if descriptor is not None:
-            os.close(descriptor)
+        for kept in (self._passed, self._open):
+            descriptor = kept.pop(str(temporary), None)
+            if descriptor is not None:
+                os.close(descriptor)
 
     def _qemu_img(self, *arguments: str, descriptors: Sequence[int] = ()) -> str:
         try:

@@ -189,13 +189,14 @@ class Session(AsyncProtocol[bytes]):
         return None
 
     def _descriptor_refusal(self, name: str, arguments: Mapping[str, object]) -> QmpError | None:
-        """`getfd` needs a descriptor that came along; QEMU looks for it before it looks at the name."""
+        """A descriptor must have come along; QEMU looks for it before it looks at the name."""
         vm = self._host.vm
-        if name != "getfd" or vm.dead or check_command(vm.state, name, arguments):
+        if name not in ("getfd", "add-fd") or vm.dead or check_command(vm.state, name, arguments):
             return None
         taken = TakenDescriptor.NOTHING if self._socket is None else self._socket.take_descriptor()
         if taken is not TakenDescriptor.NOTHING:
-            vm.note_descriptor(str(arguments["fdname"]), socket=taken is TakenDescriptor.SOCKET)
+            if name == "getfd":
+                vm.note_descriptor(str(arguments["fdname"]), socket=taken is TakenDescriptor.SOCKET)
             return None
         return QmpError("GenericError", "No file descriptor supplied via SCM_RIGHTS")
 

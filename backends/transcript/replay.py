@@ -122,7 +122,7 @@ class Host:
             self._create_overlay(Path(arguments["path"]), arguments)
         elif instruction == "create-stream":
             _must_be_absent(Path(arguments["path"]))
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             self.streams.append(os.open(arguments["temporary"], flags, 0o600))
         elif instruction == "keep-stream":
             os.fsync(self.streams[-1])
@@ -213,7 +213,8 @@ def _run(qmp: Qmp, host: Host, step: dict[str, Any]) -> None:
         host.do(step["execute"], step["arguments"])
         return
     arguments = _bind(qmp, step["arguments"])
-    qmp.execute(step["execute"], arguments, host.streams[-1] if step["execute"] == "getfd" else -1)
+    passes = step["execute"] in ("getfd", "add-fd")
+    qmp.execute(step["execute"], arguments, host.streams[-1] if passes else -1)
     waits_for, timeout_s = step["waits_for"], step["timeout_s"]
     if waits_for == "job":
         qmp.await_job(arguments["job-id"])

@@ -20,6 +20,7 @@ from planner.program.resolution import (
     Transport,
     overlay_node_name,
 )
+from planner.program.schema import CommandSchema
 from planner.program.settings import settings_of_stream
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
 
 _FILE_URI_SINCE = (8, 2)
 _BACKGROUND_SINCE = (10, 0)
+_SET_COMMANDS = ("add-fd", "query-fdsets", "remove-fd")
 _OFFSET_OPTION = ",offset="
 _PATH_LIMIT_BYTES = 4000
 """The kernel's limit less what a temporary name in the same folder adds."""
@@ -198,6 +200,7 @@ def stream_choices(stream: Stream, facts: Facts) -> Iterator[Choice]:
     reason = {
         Transport.FILE: f"QEMU {facts.qemu} writes to a path (8.2 and later)",
         Transport.DESCRIPTOR: f"QEMU {facts.qemu} knows no file: URI; it gets a descriptor",
+        Transport.DESCRIPTOR_SET: "QEMU gets the file as a descriptor, whoever it runs as (fact 75)",
     }[stream.transport]
     yield Choice("machine-state", f"by {stream.transport}:", reason, default=True)
     if stream.mapped:
@@ -210,7 +213,10 @@ def _version(facts: Facts) -> tuple[int, int]:
 
 
 def _transport(facts: Facts) -> Transport:
-    return Transport.FILE if _version(facts) >= _FILE_URI_SINCE else Transport.DESCRIPTOR
+    if _version(facts) < _FILE_URI_SINCE:
+        return Transport.DESCRIPTOR
+    by_set = all(CommandSchema.of(facts.schema).has_command(name) for name in _SET_COMMANDS)
+    return Transport.DESCRIPTOR_SET if by_set else Transport.FILE  # facts of before do not know
 
 
 def _mapped(capture: Capture, facts: Facts) -> bool:

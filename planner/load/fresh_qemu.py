@@ -11,8 +11,9 @@ Nothing that the snapshot consists of is ever written again, so it can be restor
 - a stream of machine state is only read.
 
 QEMU starts with ``-S``, so that nothing runs before everything is known to be right.  A stream is read
-by ``-incoming defer`` and `migrate-incoming`: by its path (``file:``) where QEMU knows that, before 8.2
-by a descriptor that is passed over the socket (fact 31); no command line of a shell is ever made.
+by ``-incoming defer`` and `migrate-incoming` through a descriptor that is passed over the socket, since
+QEMU may run as somebody who may not open it: in a set (fact 75), before 8.2 by a name (fact 31).  Who
+does it by hand says its path (``file:``) where QEMU knows that; no command line of a shell is made.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from planner.parts.readied import LOSING, Readied, Restoring
 from planner.parts.recorded_files import FoundFile
 from planner.parts.stream import MAPPED, StateStream
 from planner.program.program import DESCRIPTOR_NAME
-from planner.program.resolution import Settings
+from planner.program.resolution import Settings, descriptor_set
 from planner.program.settings import left_as_found, settings_commands, settings_of_stream
 
 __all__ = [
@@ -221,7 +222,11 @@ def reading_settings(plan: RestorePlan, facts: Facts | None = None) -> Settings:
 
 
 def qmp_steps(
-    plan: RestorePlan, qemu: QemuVersion, settings: Settings | None = None
+    plan: RestorePlan,
+    qemu: QemuVersion,
+    settings: Settings | None = None,
+    *,
+    passing: bool = False,
 ) -> Iterator[tuple[str, dict[str, object]]]:
     """What the fresh QEMU is told before the guest may run: commands with their arguments.
 
@@ -229,12 +234,18 @@ def qmp_steps(
         plan: What is restored.
         qemu: The QEMU that is started; before 8.2 a descriptor goes with `getfd`.
         settings: What it is set to (`reading_settings`).
+        passing: Whether the file can be passed to any QEMU, whoever it runs as (fact 75); else it is
+            read by its path, which somebody who sends the commands by hand can do more easily.
     """
     if plan.stream is not None:
         wanted = reading_settings(plan) if settings is None else settings
         yield from settings_commands(wanted.capabilities, wanted.parameters)
         if (qemu.major, qemu.minor) >= _FILE_URI_SINCE:
-            yield "migrate-incoming", {"uri": f"file:{plan.stream.file}"}
+            number = descriptor_set(plan.stream.file)
+            if passing:
+                yield "add-fd", {"fdset-id": number, "opaque": DESCRIPTOR_NAME}
+            source = f"/dev/fdset/{number}" if passing else plan.stream.file
+            yield "migrate-incoming", {"uri": f"file:{source}"}
         else:
             yield "getfd", {"fdname": DESCRIPTOR_NAME}
             yield "migrate-incoming", {"uri": f"fd:{DESCRIPTOR_NAME}"}

@@ -71,6 +71,7 @@ RESTORE_TIMEOUT_S = 3600.0
 
 _HOST_TIMEOUT_S = 3600.0
 _COMMAND_TIMEOUT_S = 60.0
+_PASSING = ("getfd", "add-fd")
 _LOOK_EACH_S = 0.05
 
 
@@ -280,9 +281,11 @@ async def _read_stream(
     plan: RestorePlan, backend: Backend, facts: Facts, wanted: RunStateAfter, deadline_s: float
 ) -> str:
     settings = reading_settings(plan, facts)
-    for command, arguments in qmp_steps(plan, facts.qemu, settings):
-        if command == "getfd" and plan.stream is not None:
+    passed: object = None
+    for command, arguments in qmp_steps(plan, facts.qemu, settings, passing=True):
+        if command in _PASSING and plan.stream is not None:
             await _pass(backend, command, arguments, plan.stream.file)
+            passed = arguments.get("fdset-id")
         else:
             await backend.execute(command, arguments, deadline_s)
     deadline = time.monotonic() + deadline_s
@@ -290,6 +293,8 @@ async def _read_stream(
         if time.monotonic() > deadline:
             raise NoReply(f"it is not read after {deadline_s:g} s")
         await asyncio.sleep(_LOOK_EACH_S)
+    if passed is not None:
+        await backend.execute("remove-fd", {"fdset-id": passed}, _COMMAND_TIMEOUT_S)
     before = (settings.capabilities_before, settings.parameters_before)
     for command, arguments in settings_commands(*before):
         await backend.execute(command, arguments, _COMMAND_TIMEOUT_S)

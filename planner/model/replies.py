@@ -82,6 +82,15 @@ def run_state_of(reply: object) -> str:
     return AnswerObject.of(reply, "query-status").text("status")
 
 
+def descriptor_sets_of(reply: object) -> tuple[int, ...]:
+    """For each descriptor in an answer to `query-fdsets`, the number of its set."""
+    return tuple(
+        entry.number("fdset-id")
+        for entry in answer_objects(reply, "query-fdsets")
+        for _ in entry.members("fds")
+    )
+
+
 def jobs_of(reply: object) -> tuple[tuple[JobInfo, str], ...]:
     """The jobs in an answer to `query-jobs`, each with its error (empty: none)."""
     found = []

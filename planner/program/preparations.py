@@ -32,6 +32,7 @@ class Preparations:
         temporary: Whether the stream's temporary file is there.
         kept: Whether the stream has its name.
         descriptor: Whether QEMU was given the stream's descriptor.
+        in_set: Whether QEMU has it in a set, and keeps it until it is told otherwise.
     """
 
     resolution: Resolution
@@ -42,6 +43,7 @@ class Preparations:
     temporary: bool = False
     kept: bool = False
     descriptor: bool = False
+    in_set: bool = False
 
     @overlays.default
     def _by_path(self) -> dict[str, Overlay]:
@@ -86,10 +88,26 @@ class Preparations:
                 yield Problem("complete", where, "it passes a descriptor of no file that was made")
             yield from _must_undo(step, where, Undo(UndoKind.CLOSE_DESCRIPTOR))
             self.descriptor = True
+        elif step.execute in ("add-fd", "remove-fd"):
+            yield from self._take_set(step, where, ended=ended)
         elif step.execute == "migrate":
             yield from self._check_migrate(step, where)
         elif step.execute == "snapshot-save":
             yield from self._check_known_settings(where)
+
+    def _take_set(self, step: Step, where: str, *, ended: bool) -> Iterator[Problem]:
+        stream = self.resolution.stream
+        if stream is None or step.arguments["fdset-id"] != stream.descriptor_set:
+            yield Problem("nothing-else", where, "it is about a set of descriptors of nobody's")
+        elif step.execute == "add-fd":
+            if not self.temporary:
+                yield Problem("complete", where, "it passes a descriptor of no file that was made")
+            yield from _must_undo(step, where, Undo(UndoKind.CLOSE_DESCRIPTOR))
+            self.descriptor = self.in_set = True
+        else:
+            if not ended:
+                yield Problem("complete", where, "the stream still needs the descriptor")
+            self.in_set = False
 
     def _check_known(self, step: Step, where: str) -> Iterator[Problem]:
         before = dict(self._settings.capabilities_before)
@@ -105,7 +123,7 @@ class Preparations:
     def _check_migrate(self, step: Step, where: str) -> Iterator[Problem]:
         if not self.temporary:
             yield Problem("complete", where, "the file of the stream is not made before it")
-        by_descriptor = str(step.arguments["uri"]).startswith("fd:")
+        by_descriptor = str(step.arguments["uri"]).startswith(("fd:", "file:/dev/fdset/"))
         if by_descriptor and not self.descriptor:
             yield Problem("complete", where, "it writes to a descriptor that QEMU was not given")
         for name, on in self._settings.capabilities:
@@ -162,6 +180,8 @@ class Preparations:
         """Say what is not as it must be at the end."""
         if self.resolution.stream is not None and not self.kept:
             yield Problem("complete", where, "the stream never gets its name")
+        if self.in_set:
+            yield Problem("settings-restored", where, "QEMU keeps the descriptor of the stream")
         before: dict[str, object] = dict(self._settings.capabilities_before)
         before |= self._settings.parameters_before
         now: dict[str, object] = {**self.set_capabilities, **self.set_parameters}

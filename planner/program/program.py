@@ -98,7 +98,7 @@ class UndoKind(StrEnum):
     REMOVE_FILE = "remove-file"
     """Remove the file that the step made."""
     CLOSE_DESCRIPTOR = "close-descriptor"
-    """Have QEMU close the descriptor that was passed."""
+    """Have QEMU close the descriptor that was passed, by its name or with its set."""
     CANCEL_MIGRATION = "cancel-migration"
     """Cancel the stream, and make the nodes active again before anything touches them (fact 35)."""
     THAW = "thaw"

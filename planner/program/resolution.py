@@ -92,6 +92,8 @@ class Transport(StrEnum):
     """QEMU writes to a path: 8.2 and later."""
     DESCRIPTOR = "fd"
     """QEMU writes to a descriptor that is passed over the socket: up to 10."""
+    DESCRIPTOR_SET = "fdset"
+    """QEMU writes to a descriptor of a set (`add-fd`): 8.2 and later, whoever it runs as (fact 75)."""
 
 
 @frozen
@@ -138,11 +140,22 @@ class Stream:
         """Where the file is until it is complete."""
         return temporary_path(self.path)
 
+    @property
+    def descriptor_set(self) -> int:
+        """The number of the set that its descriptor is put into: the same for the same file."""
+        return descriptor_set(self.path)
+
 
 def temporary_path(path: str) -> str:
     """The name, in the same folder, of a file that is not complete yet."""
     folder, _, name = path.rpartition("/")
     return f"{folder}/.{name}.snapplan"
+
+
+def descriptor_set(path: str) -> int:
+    """A set's number that nobody gives by hand, and that QEMU can read in a path: a C `int`."""
+    digest = hashlib.sha256(path.encode()).digest()
+    return 2**30 + int.from_bytes(digest[:4]) % 2**30
 
 
 def overlay_node_name(tag: str, path: str) -> str:

@@ -19,6 +19,7 @@ from planner.errors import Problem
 __all__ = ["COMMANDS", "CommandSchema", "KeptSchema", "kept_schema", "reachable"]
 
 COMMANDS = (
+    "add-fd",
     "block-commit",
     "blockdev-add",
     "blockdev-del",
@@ -39,6 +40,7 @@ COMMANDS = (
     "query-block",
     "query-block-jobs",
     "query-blockstats",
+    "query-fdsets",
     "query-jobs",
     "query-migrate",
     "query-migrate-capabilities",
@@ -46,6 +48,7 @@ COMMANDS = (
     "query-named-block-nodes",
     "query-status",
     "query-version",
+    "remove-fd",
     "snapshot-delete",
     "snapshot-load",
     "snapshot-save",

@@ -248,6 +248,8 @@ class Host(Protocol):
     def descriptor(self, temporary: str) -> int:
         """The descriptor of a stream's temporary file that ``create-stream`` made and keeps open.
 
+        It is open for writing only: QEMU takes no other from a set for a stream (fact 75).
+
         Raises:
             HostRefused: There is none.
         """

@@ -113,7 +113,7 @@ class RunContext(Conversation):
             self.written |= {o.disk for o in step.covers if o.kind is Kind.SWITCH_TO_OVERLAY}
         elif step.execute in _SETTINGS:
             self.settings_changed = True
-        elif step.execute == "getfd":
+        elif step.execute in ("getfd", "add-fd"):
             self.passed_descriptor = True
 
     def end_capture(self, attempt: StepOutcome) -> None:

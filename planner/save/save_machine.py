@@ -17,7 +17,7 @@ from attrs import define, field
 from planner.errors import InternalError
 from planner.model.facts import Facts
 from planner.model.operations import Kind
-from planner.model.replies import jobs_of
+from planner.model.replies import descriptor_sets_of, jobs_of
 from planner.model.request import RunStateAfter
 from planner.program.program import Program, Step, Target, WaitsFor
 from planner.run.actions import (
@@ -25,6 +25,7 @@ from planner.run.actions import (
     ErrorReply,
     Flow,
     HostDo,
+    Response,
     Returned,
     Send,
     Tell,
@@ -175,26 +176,27 @@ class SaveMachine(Machine):
         if step.target is Target.AGENT and freeze is not None:
             yield from agent_step(self.context, step, freeze, self.deadline_s)
             return
-        changes_run_state = step.waits_for in _RUN_STATES
         told = yield from answers(
             Send(
                 step.execute,
                 bind(step.arguments, self.context.baseline.live_nodes),
                 self.deadline_s or step.timeout_s,
                 starts_deadline=True,
-                descriptor=self._temporary if step.execute == "getfd" else "",
-                then=(ASK_RUN_STATE,) if changes_run_state else (),
+                descriptor=self._temporary if step.execute in _PASSING else "",
+                then=_asked_behind(step),
             )
         )
         response = told[0]
         if isinstance(response, ErrorReply):
             self.context.end_capture(StepOutcome.FAILED)
         self.context.must_be_done(response)
+        if step.execute == "add-fd":
+            self._check_own_set(step, told[1:])
         if step.waits_for is WaitsFor.JOB:
             yield from self._await_job(
                 str(step.arguments["job-id"]), self.deadline_s or step.timeout_s
             )
-        elif changes_run_state:
+        elif step.waits_for in _RUN_STATES:
             yield from await_run_state(self.context, _RUN_STATES[step.waits_for], told[1])
             self.context.holds_pause = step.waits_for is WaitsFor.STOPPED
         elif step.waits_for in _STREAM_WAITS:
@@ -203,6 +205,17 @@ class SaveMachine(Machine):
         for operation in step.covers:
             if operation.kind is Kind.DELETE_DISK_SNAPSHOT:
                 self.context.forget_id(operation.disk, operation.detail)
+
+    def _check_own_set(self, step: Step, told: tuple[Response, ...]) -> None:
+        """QEMU writes to the first descriptor of a set that fits: it must be the only one (fact 75)."""
+        number = step.arguments["fdset-id"]
+        sets = self.context.must_be_done(told[0]) if told else None
+        held = [found for found in descriptor_sets_of(sets) if found == number]
+        if len(held) != 1:
+            words = (
+                f"QEMU's descriptor set {number} holds {len(held)} descriptors and should hold ours"
+            )
+            raise self.context.failed("descriptor-not-ours", words)
 
     @property
     def _temporary(self) -> str:
@@ -268,5 +281,12 @@ class SaveMachine(Machine):
             self.context.job_id = ""
 
 
+_PASSING = ("getfd", "add-fd")
 _RUN_STATES = {WaitsFor.STOPPED: "paused", WaitsFor.RUNNING: "running"}
 _STREAM_WAITS = (WaitsFor.SWITCHOVER, WaitsFor.TRACKING, WaitsFor.MIGRATED)
+
+
+def _asked_behind(step: Step) -> tuple[Send, ...]:
+    if step.waits_for in _RUN_STATES:
+        return (ASK_RUN_STATE,)
+    return (Send("query-fdsets"),) if step.execute == "add-fd" else ()

@@ -17,7 +17,7 @@ from planner.model.replies import jobs_of, migration_of, run_state_of, snapshots
 from planner.model.request import Capture
 from planner.parts.deletions import UNPROVED, UNPROVED_REMEDY
 from planner.program.program import DESCRIPTOR_NAME, Program, Step, UndoKind
-from planner.program.resolution import Overlay
+from planner.program.resolution import Overlay, Transport
 from planner.run.actions import (
     AwaitEvent,
     ErrorReply,
@@ -101,9 +101,15 @@ class UndoExternal:
         active = yield from self._activate_nodes()
         if self._context.passed_descriptor:
             # `migrate` takes it over, and then there is none to close: either answer is right.
-            yield from self._context.answer(Send("closefd", {"fdname": DESCRIPTOR_NAME}))
+            yield from self._context.answer(self._close_descriptor())
             self._context.passed_descriptor = False
         return active
+
+    def _close_descriptor(self) -> Send:
+        stream = self._program.resolution.stream
+        if stream is not None and stream.transport is Transport.DESCRIPTOR_SET:
+            return Send("remove-fd", {"fdset-id": stream.descriptor_set})
+        return Send("closefd", {"fdname": DESCRIPTOR_NAME})
 
     def _free_migration(self) -> Flow[None]:
         """Let a cancelled stream go on to its end that waits for a `migrate-continue` (fact 57).

@@ -22,6 +22,7 @@ from planner.errors import InternalError
 from planner.semantics import (
     bitmaps,
     block_commit,
+    descriptors,
     hardware,
     migrate,
     migration_settings,
@@ -169,6 +170,7 @@ COMMANDS: dict[str, Handler] = {
     "query-tpm": _query(lambda s, _: qom.query_tpm(s)),
     "qom-get": qom.qom_get,
     "qom-list": qom.qom_list,
+    "query-fdsets": _query(lambda s, _: descriptors.query_fdsets(s)),
     "stop": lambda state, _: runstate.stop(state),
     "cont": lambda state, _: runstate.cont(state),
     "quit": lambda state, _: runstate.quit_qemu(state),
@@ -203,8 +205,10 @@ COMMANDS: dict[str, Handler] = {
     "migrate-continue": migrate.migrate_continue,
     "migrate-set-capabilities": migration_settings.set_capabilities,
     "migrate-set-parameters": migration_settings.set_parameters,
-    "getfd": migration_settings.getfd,
-    "closefd": migration_settings.closefd,
+    "getfd": descriptors.getfd,
+    "closefd": descriptors.closefd,
+    "add-fd": descriptors.add_fd,
+    "remove-fd": descriptors.remove_fd,
     "human-monitor-command": _hmp,
 }
 

@@ -17,6 +17,7 @@ from typing import Any, cast
 from attrs import evolve
 
 from planner.semantics.block import set_active
+from planner.semantics.descriptors import set_problem
 from planner.semantics.quirks import Quirk
 from planner.semantics.result import (
     CommandResult,
@@ -131,6 +132,8 @@ def _target_problem(state: VmState, uri: str) -> str:
     protocol, _, target = uri.partition(":")
     if protocol not in _protocols(state):
         return "Parameter 'uri' expects a valid migration protocol"
+    if protocol == "file":
+        return set_problem(state, target)
     if protocol != "fd":
         return ""
     if target not in state.fds:

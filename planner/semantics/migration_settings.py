@@ -17,8 +17,6 @@ from planner.semantics.versions import schema_of
 
 __all__ = [
     "capability_names",
-    "closefd",
-    "getfd",
     "query_capabilities",
     "query_migrate",
     "query_parameters",
@@ -180,22 +178,3 @@ def _ram(state: VmState) -> dict[str, object]:
         "postcopy-requests": 0,
         "precopy-bytes": 0,
     }
-
-
-def getfd(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
-    """The command `getfd`; whoever passes a socket's descriptor notes that in `state.sockets` first."""
-    name = cast("str", arguments["fdname"])
-    if name[:1].isdigit():
-        return CommandResult(
-            state, error=generic("Parameter 'fdname' expects a name not starting with a digit")
-        )
-    others = tuple(fd for fd in state.fds if fd != name)
-    return CommandResult(evolve(state, fds=(*others, name)), {})
-
-
-def closefd(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
-    """The command `closefd`."""
-    name = cast("str", arguments["fdname"])
-    if name not in state.fds:
-        return CommandResult(state, error=generic(f"File descriptor named '{name}' not found"))
-    return CommandResult(evolve(state, fds=tuple(fd for fd in state.fds if fd != name)), {})

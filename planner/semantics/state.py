@@ -295,6 +295,7 @@ class VmState:
         parameters: Migration parameters that were set.
         streams: Machine states written outside of the disks.
         fds: Names given by `getfd`.
+        fdsets: For each descriptor given by `add-fd`, the number of its set.
         sockets: Names that stand for sockets, as whoever passes the descriptors knows; the rest: files.
         frozen: The guest's memory is write-protected for good (fact 41).
         died: Why QEMU is gone; empty while it lives.
@@ -320,6 +321,7 @@ class VmState:
     parameters: tuple[tuple[str, object], ...] = ()
     streams: tuple[StreamContent, ...] = ()
     fds: tuple[str, ...] = ()
+    fdsets: tuple[int, ...] = ()
     sockets: frozenset[str] = frozenset()
     frozen: bool = False
     died: str = ""

@@ -216,7 +216,10 @@ def _add(context: _Context) -> Effect:
 
 def _migrate(context: _Context) -> Effect:
     moment, stream = context.moment, context.resolution.stream
-    wanted = () if stream is None else (f"file:{stream.temporary}", f"fd:{DESCRIPTOR_NAME}")
+    wanted: tuple[str, ...] = ()
+    if stream is not None:
+        in_set = f"file:/dev/fdset/{stream.descriptor_set}"
+        wanted = (f"file:{stream.temporary}", f"fd:{DESCRIPTOR_NAME}", in_set)
     problems = []
     if context.arguments["uri"] not in wanted:
         text = "it does not write to the file of the snapshot"
@@ -293,4 +296,6 @@ _EFFECTS: dict[str, Callable[[_Context], Effect]] = {
     "migrate-set-capabilities": _prepares,
     "migrate-set-parameters": _prepares,
     "getfd": _prepares,
+    "add-fd": _prepares,
+    "remove-fd": _prepares,
 }

@@ -106,9 +106,18 @@ class PlaysOutside:
         temporary = [name for name in self.outside.files if name.endswith(".snapplan")]
         self.outside.descriptors[arguments["fdname"]] = temporary[-1]
 
+    def do_add_fd(self, arguments):
+        temporary = [name for name in self.outside.files if name.endswith(".snapplan")]
+        self.outside.descriptors[f"/dev/fdset/{arguments['fdset-id']}"] = temporary[-1]
+
+    def do_remove_fd(self, arguments):
+        del self.outside.descriptors[f"/dev/fdset/{arguments['fdset-id']}"]
+        if self.outside.stream.status != "completed":
+            self.faults.append("a stream loses its descriptor")
+
     def do_migrate(self, arguments):
         outside, (kind, _, name) = self.outside, arguments["uri"].partition(":")
-        to = outside.descriptors.get(name) if kind == "fd" else name
+        to = outside.descriptors.get(name)
         if kind not in self.uris or to not in outside.files:
             self.faults.append(f"{FAILS}: this QEMU does not write to {arguments['uri']}")
         if outside.stream.status:

@@ -251,11 +251,11 @@ def test_designs_of_internal_machine_state_refuse_a_stream(design, subjects):
     assert {p.subject for p in error.value.problems} == subjects
 
 
-BEFORE = ["migrate-set-capabilities", "migrate-set-parameters", "create-stream", "create-overlay",
-          "blockdev-add"]  # fmt: skip
+BEFORE = ["migrate-set-capabilities", "migrate-set-parameters", "create-stream", "add-fd",
+          "create-overlay", "blockdev-add"]  # fmt: skip
 FLUSH = {"stopped": "flush-images", "live": "flush-while-streaming", "background": "flush-images"}
 
-AFTER = ["migrate-set-capabilities", "migrate-set-parameters", "keep-stream"]
+AFTER = ["remove-fd", "migrate-set-capabilities", "migrate-set-parameters", "keep-stream"]
 IN_PAUSE = {
     "stopped": ["stop", "transaction", "migrate", "cont"],
     "live": ["migrate", "end-flushing", "transaction", "migrate-continue", "cont"],
@@ -287,6 +287,33 @@ def test_an_older_qemu_is_given_a_descriptor():
     assert steps["getfd"].arguments == {"fdname": "snapplan-stream"}
     assert steps["migrate"].arguments == {"uri": "fd:snapplan-stream"}
     assert "mapped-ram" not in str(steps["migrate-set-capabilities"].arguments)
+
+
+def test_a_newer_qemu_is_given_a_descriptor_set():
+    """From 8.2 on it writes to a file of the set, whoever it runs as (fact 75); and gives it back."""
+    steps = {
+        s.execute: s
+        for s in plan(
+            "auto", EXTERNAL_VM, streamed("live", "disk0", overlays=["vars0"], others="exclude")
+        ).program.steps
+    }
+    number = steps["add-fd"].arguments["fdset-id"]
+    assert steps["migrate"].arguments == {"uri": f"file:/dev/fdset/{number}"}
+    assert steps["remove-fd"].arguments == {"fdset-id": number}
+
+
+def test_facts_of_before_name_the_file():
+    """A recorded schema without the commands of sets is planned for as it was."""
+    known = tuple(
+        entry for entry in EXTERNAL_VM.schema if entry["name"] not in ("add-fd", "remove-fd")
+    )
+    vm = evolve(EXTERNAL_VM, schema=known)
+    steps = plan(
+        "auto", vm, streamed("stopped", "disk0", overlays=["vars0"], others="exclude")
+    ).program.steps
+    assert [s.arguments["uri"] for s in steps if s.execute == "migrate"] == [
+        "file:/new/.state.snapplan"
+    ]
 
 
 def test_settings_that_are_right_are_left_alone_and_others_come_back():

@@ -114,6 +114,13 @@ def test_a_stream_is_read_as_each_qemu_can(qemu, uris):
     assert "migrate-set-capabilities" not in dict(qmp_steps(plain, qemu))
 
 
+def test_a_stream_is_passed_where_snapplan_starts_qemu():
+    """QEMU may run as somebody who may not open the file (fact 75)."""
+    steps = dict(qmp_steps(plan(manifest(FROZEN, STREAM)), QEMU11, passing=True))
+    number = steps["add-fd"]["fdset-id"]
+    assert steps["migrate-incoming"] == {"uri": f"file:/dev/fdset/{number}"}
+
+
 def codes(made, seen=None, **more):
     with pytest.raises(Refused) as refused:
         plan(made, seen, **more)

@@ -13,6 +13,7 @@ from tests.unit.build import facts, plan, qcow2, raw, streamed
 VM = facts(qcow2("disk0"), raw("vars0"), version="10.0")
 OLD_VM = facts(qcow2("disk0"), raw("vars0"), version="7.2")
 PROGRAM = plan("auto", VM, streamed("stopped", "disk0", overlays=["vars0"])).program
+SET = PROGRAM.resolution.stream.descriptor_set
 SHOWN = {"id": "1", "name": "t", "vm-state-size": 0, "vm-clock-sec": 0, "vm-clock-nsec": 0,
          "date-sec": 9, "date-nsec": 0}  # fmt: skip
 TOUCHES = {"blockdev-snapshot-delete-internal-sync", "block-commit", "blockdev-del"}
@@ -34,7 +35,8 @@ def drive(answers, program=PROGRAM, vm=VM):
         response = Returned({"size": 1, "removed": True} if isinstance(action, HostDo) else 0)
         if isinstance(action, Send):
             sent.append(action.command)
-            found = answers.get(action.command, {})
+            sets = [{"fdset-id": SET, "fds": [{"fd": 9}]}]
+            found = answers.get(action.command, sets if action.command == "query-fdsets" else {})
             found = found(sent) if callable(found) else found
             response = found if isinstance(found, ErrorReply | NoAnswer) else Returned(found)
             events = (Event("STOP", {}),) if action.command == "stop" else ()
@@ -57,6 +59,24 @@ def state(sent):
     if "migrate" in sent:
         return {"status": "postmigrate"}
     return {"status": "paused" if "stop" in sent else "running"}
+
+
+@pytest.mark.parametrize("held", [0, 2])
+def test_a_descriptor_set_that_is_not_only_ours_is_not_written_to(held):
+    """QEMU writes to the first one that fits: nothing is streamed, the descriptor is taken back."""
+    sets = [{"fdset-id": SET, "fds": [{"fd": 9 + number} for number in range(held)]}]
+    outcome, sent = drive(
+        {
+            "query-fdsets": sets,
+            "query-status": {"status": "running"},
+            "query-migrate": {},
+            "query-named-block-nodes": [{"node-name": "disk0", "image": {}}],
+            "query-jobs": [],
+        }
+    )
+    assert (outcome.phase, outcome.failure.code) == (Phase.UNDONE, "descriptor-not-ours")
+    assert not {"stop", "migrate"} & set(sent)
+    assert sent.count("remove-fd") == 1
 
 
 def test_nothing_touches_nodes_that_stay_inactive():

@@ -132,6 +132,14 @@ CASES = {
     "a descriptor that QEMU was not given": (
         with_steps(DESCRIPTOR, *(s for s in DESCRIPTOR.steps if s.execute != "getfd")), {"complete"},
     ),
+    "a set that QEMU was not given": (without("stopped", ("add-fd", 1)), {"complete"}),
+    "a set that QEMU keeps": (without("stopped", ("remove-fd", 1)), {"settings-restored"}),
+    "somebody else's set": (
+        arguments("stopped", "add-fd", **{"fdset-id": 1}), {"nothing-else", "complete"},
+    ),
+    "a stream to somebody else's set": (
+        arguments("stopped", "migrate", uri="file:/dev/fdset/1"), {"nothing-else"},
+    ),
     "another file is named": (
         arguments("stopped", "keep-stream", path="/etc/passwd"), {"nothing-else", "complete"},
     ),

@@ -103,6 +103,8 @@ def _around_the_stream(stream: Stream, replacing: tuple[Operation, ...]) -> Iter
             undo=(Undo(UndoKind.CLOSE_DESCRIPTOR),),
             precedes=before,
         )
+    if stream.transport is Transport.DESCRIPTOR_SET:
+        yield from _descriptor_set(stream, before, after)
     yield from settings_put_back(settings, after)
     yield Step(
         execute="keep-stream",
@@ -113,6 +115,21 @@ def _around_the_stream(stream: Stream, replacing: tuple[Operation, ...]) -> Iter
         target=Target.HOST,
         follows=after,
     )
+
+
+def _descriptor_set(
+    stream: Stream, before: tuple[Operation, ...], after: tuple[Operation, ...]
+) -> Iterator[Step]:
+    """Pass the file, since QEMU's user may not open it by its path (fact 75), and take it back."""
+    number = stream.descriptor_set
+    yield Step(
+        execute="add-fd",
+        arguments={"fdset-id": number, "opaque": DESCRIPTOR_NAME},
+        covers=(),
+        undo=(Undo(UndoKind.CLOSE_DESCRIPTOR),),
+        precedes=before,
+    )
+    yield Step(execute="remove-fd", arguments={"fdset-id": number}, covers=(), follows=after)
 
 
 def _flush_images(resolution: Resolution, stream: Stream) -> Step:
@@ -154,10 +171,14 @@ def end_flushing(stream: Stream) -> Step:
 
 def migrate(stream: Stream, covers: tuple[Operation, ...], waits_for: WaitsFor) -> Step:
     """Begin the stream.  The guest runs on, or stands, as the capture says."""
-    to_path = stream.transport is Transport.FILE
+    uris = {
+        Transport.FILE: f"file:{stream.temporary}",
+        Transport.DESCRIPTOR: f"fd:{DESCRIPTOR_NAME}",
+        Transport.DESCRIPTOR_SET: f"file:/dev/fdset/{stream.descriptor_set}",
+    }
     return Step(
         execute="migrate",
-        arguments={"uri": f"file:{stream.temporary}" if to_path else f"fd:{DESCRIPTOR_NAME}"},
+        arguments={"uri": uris[stream.transport]},
         covers=covers,
         waits_for=waits_for,
         ordered=True,
