@@ -18,6 +18,7 @@ from qemu.qmp import ExecuteError, Message, QMPClient, QMPError
 
 from backends.host import QemuHost
 from backends.images import QemuImages
+from backends.relative_names import TELLS_FILES, from_the_root
 from planner.run.ports import CommandRefused, ConnectionLost, Event, NoReply
 
 __all__ = ["HEARD_EVENTS", "ClientBackend", "EventSource", "peer_pid_of", "socket_of"]
@@ -119,7 +120,7 @@ class ClientBackend(ABC):
         message = QMPClient.make_execute_msg(command, dict(arguments))
         try:
             async with asyncio.timeout(timeout_s):
-                return await client.execute_msg(message)
+                return self._told(command, await client.execute_msg(message))
         except ExecuteError as refused:
             raise CommandRefused(refused.error_class, str(refused)) from refused
         except TimeoutError as error:
@@ -128,6 +129,12 @@ class ClientBackend(ABC):
             why = self._oddity(client, error)
             words = f"the connection ended before {command} was answered"
             raise ConnectionLost(f"{words}: {why}" if why else words) from error
+
+    def _told(self, command: str, answer: object) -> object:
+        """An answer, with names of files that mean the same in every folder."""
+        if command not in TELLS_FILES or not self.is_local:
+            return answer
+        return from_the_root(answer, self._peer_pid)
 
     async def execute_with_descriptor(
         self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float

@@ -42,6 +42,7 @@ __all__ = [
 _Result = TypeVar("_Result")
 
 _BACKEND = "snapplan.backend"
+_MOVED = "snapplan.moved"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -89,19 +90,49 @@ facts_option = click.option(
 )
 
 
-def _store(_context: click.Context, _parameter: click.Parameter, folder: str | None) -> Store:
-    return Store(Path(folder or user_state_dir("snapplan", appauthor=False)))
+def _moved(
+    context: click.Context, _parameter: click.Parameter, told: tuple[str, ...]
+) -> tuple[str, ...]:
+    pairs = []
+    for text in told:
+        old, equals, new = text.partition("=/")
+        if not (equals and old.startswith("/")):
+            raise click.BadParameter(f"{text!r} is no OLD=NEW of two absolute paths")
+        pairs.append((old, f"/{new}"))
+    context.meta[_MOVED] = tuple(pairs)
+    return told
 
 
-store_option = click.option(
-    "--store",
-    "store",
-    metavar="DIR",
-    envvar="SNAPPLAN_STORE",
-    type=click.Path(file_okay=False),
-    callback=_store,
-    help="Where manifests and journals are kept; else $SNAPPLAN_STORE, else the user's state folder.",
-)
+def _store(context: click.Context, _parameter: click.Parameter, folder: str | None) -> Store:
+    root = Path(folder or user_state_dir("snapplan", appauthor=False))
+    return Store(root, context.meta.get(_MOVED, ()))
+
+
+def store_option(command: _Command) -> _Command:
+    """Options `--store` and `--moved`; the command is given both as one store."""
+    store = click.option(
+        "--store",
+        "store",
+        metavar="DIR",
+        envvar="SNAPPLAN_STORE",
+        type=click.Path(file_okay=False),
+        callback=_store,
+        help="Where manifests and journals are kept; else $SNAPPLAN_STORE, else the user's state "
+        "folder.",
+    )
+    moved = click.option(
+        "--moved",
+        metavar="OLD=NEW",
+        multiple=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_moved,
+        help="A folder of images, or a file, that was recorded as OLD is NEW now: it was moved, or QEMU "
+        "sees it under another name. Both absolute; once for each.",
+    )
+    return store(moved(command))
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

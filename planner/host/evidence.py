@@ -13,10 +13,11 @@ from pathlib import Path
 from attrs import evolve
 
 from planner.errors import Problem
+from planner.host.places import place_of
 from planner.model.file_record import FileRecord
 from planner.parts.file_checks import file_problems, recorded_files
 from planner.parts.manifest import Manifest
-from planner.parts.part import ManifestPart
+from planner.parts.part import DiskPart, ManifestPart
 from planner.parts.recorded_files import FoundFile, wants_digest
 
 __all__ = [
@@ -101,7 +102,12 @@ def with_records(manifest: Manifest, *, digest: bool = False) -> Manifest:
             return evolve(found, sha256=was.sha256) if found.known else was
         return found
 
-    return evolve(manifest, parts=tuple(part.renewed(look) for part in manifest.parts))
+    return evolve(manifest, parts=tuple(_placed(part.renewed(look)) for part in manifest.parts))
+
+
+def _placed(part: ManifestPart) -> ManifestPart:
+    """The part with which file its image is: that stays the same when it is moved."""
+    return evolve(part, place=place_of(part.file)) if isinstance(part, DiskPart) else part
 
 
 def look_at_files(manifest: Manifest, *, deep: bool = False) -> dict[str, FoundFile]:

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from planner.model.file_record import FileRecord
 from planner.model.hardware import Hardware
+from planner.model.image_place import UNPLACED, ImagePlace
 from planner.model.migration import Setting
 from planner.model.peripherals import Device, HostObject, Tpm
 
@@ -147,6 +148,7 @@ class Disk:
         bitmaps: The dirty bitmaps.
         users: Block jobs that use the disk or a node below it.
         drives_below: Ids of other ``-drive`` options that this disk's lies over: no disks of their own.
+        place: Which file the image is on this machine, where somebody looked.
     """
 
     name: str
@@ -170,6 +172,7 @@ class Disk:
     bitmaps: tuple[Bitmap, ...] = ()
     users: tuple[str, ...] = ()
     drives_below: tuple[str, ...] = ()
+    place: ImagePlace = UNPLACED
 
     @property
     def attached(self) -> bool:

@@ -24,6 +24,7 @@ from planner.model.facts import (
 )
 from planner.model.file_record import FileRecord
 from planner.model.hardware_text import register_hardware
+from planner.model.image_place import ImagePlace
 from planner.model.peripherals import Device, HostObject, Tpm
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.model.text import read_json
@@ -42,6 +43,7 @@ def _converter() -> Converter:
         Bitmap,
         ChainNode,
         JobInfo,
+        ImagePlace,
         Device,
         Tpm,
         HostObject,
@@ -49,7 +51,7 @@ def _converter() -> Converter:
         FileRecord,
     ):
         write_with_hyphens(converter, kind)
-    write_with_hyphens(converter, Disk, seldom=("drives_below",))
+    write_with_hyphens(converter, Disk, seldom=("drives_below", "place"))
     register_hardware(converter)
     write_with_hyphens(
         converter,

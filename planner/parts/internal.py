@@ -70,6 +70,13 @@ class InternalSnapshot(DiskPart):
         wanted = (self.snapshot_id, tag)
         return next((found for found in snapshots if (found.id, found.name) == wanted), None)
 
+    def is_among(self, snapshots: Iterable[SnapshotInfo]) -> bool:
+        """Whether one of these is it, by all that is recorded of it but its tag."""
+        mine = (self.snapshot_id, self.vm_clock_ns, self.vm_state_size_bytes)
+        return any(
+            mine == (found.id, found.vm_clock_ns, found.vm_state_size_bytes) for found in snapshots
+        )
+
     def problems(self, tag: str, seen: Seen) -> Iterator[Problem]:
         """Whether the image that should hold it does, and it is what it was."""
         images = seen.images
@@ -86,7 +93,15 @@ class InternalSnapshot(DiskPart):
             yield from self._image_problems(tag, images[self.disk][self.file])
 
     def _file_differs(self, images: ImagesByDisk) -> Problem:
-        now = next((image.file for image in images[self.disk].values() if image.active), "nothing")
+        active = next((image for image in images[self.disk].values() if image.active), None)
+        now = "nothing" if active is None else active.file
+        if active is not None and self.is_among(active.snapshots):
+            return Problem(
+                "part-file-differs",
+                self.disk,
+                f"its image was {self.file} and is {now}, which holds this very part (id, vm-clock)",
+                f"if it was moved there, say so: --moved {self.file}={now}",
+            )
         owner = next((disk for disk, files in images.items() if self.file in files), None)
         swapped = f"; {self.file} is disk {owner!r} now" if owner else ""
         return Problem(

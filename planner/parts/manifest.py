@@ -71,6 +71,7 @@ class Manifest:
         hardware: The machine that its machine state fits; None: nobody wrote it down.
         added: The devices that the user had added; with ``hardware`` only.
         left_out: What the disks and drives that are no part were; empty: none, or nobody looked.
+        needs_vm: Disks whose parts cannot be worked on without their VM, each with why, as a code.
     """
 
     tag: str
@@ -91,6 +92,7 @@ class Manifest:
     hardware: Hardware | None = None
     added: tuple[Device, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    needs_vm: tuple[tuple[str, str], ...] = ()
 
     def of(self, kind: type[_P]) -> tuple[_P, ...]:
         """The parts of one kind, for what is about that kind alone."""

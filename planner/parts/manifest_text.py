@@ -20,6 +20,7 @@ from planner.errors import BadInput, Problem
 from planner.model.facts import QemuVersion
 from planner.model.file_record import FileRecord
 from planner.model.hardware_text import register_hardware
+from planner.model.image_place import ImagePlace
 from planner.model.peripherals import Device
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.model.text import read_json
@@ -51,7 +52,7 @@ _EVERY_PART: Mapping[str, object] = {
 @cache  # most commands need few of these, and each takes its time to make
 def _converter() -> Converter:
     converter = strict_converter()
-    for kind in (QemuVersion, FileRecord, Device):
+    for kind in (QemuVersion, FileRecord, ImagePlace, Device):
         write_with_hyphens(converter, kind)
     write_with_hyphens(converter, BackingImage, seldom=("record",))
     for part in KINDS.values():
@@ -66,7 +67,7 @@ def _converter() -> Converter:
     )
     register_hardware(converter)
     write_with_hyphens(converter, LeftOut, seldom=("record",))
-    write_with_hyphens(converter, Manifest, seldom=("hardware", "added", "left_out"))
+    write_with_hyphens(converter, Manifest, seldom=("hardware", "added", "left_out", "needs_vm"))
     return converter
 
 

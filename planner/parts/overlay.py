@@ -74,6 +74,11 @@ class FrozenImage(DiskPart):
         yield RecordedFile(self.subject, _ROLE, self.file, self.record)
         yield from super().recorded_files
 
+    def with_files(self, today: Callable[[str], str]) -> Self:
+        """The part with its files as they are called today."""
+        overlay = today(self.overlay_file) if self.overlay_file else ""
+        return evolve(super().with_files(today), overlay_file=overlay)
+
     def renewed(self, look: LookAtFile) -> Self:
         """The part with what its files are now."""
         below = super().renewed(look)

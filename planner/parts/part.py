@@ -18,6 +18,7 @@ from planner.errors import Problem
 from planner.model.facts import Disk, SnapshotInfo
 from planner.model.file_record import UNSEEN, FileRecord
 from planner.model.image import Image
+from planner.model.image_place import UNPLACED, ImagePlace
 from planner.parts.deletions import Deletion, DeletionOrigin, Overlays
 from planner.parts.part_image import ImagesByDisk
 from planner.parts.readied import Readied, RestoredPlace, Restoring
@@ -163,6 +164,10 @@ class ManifestPart(ABC):
     def renewed(self, look: LookAtFile) -> Self:
         """The part with what its files are now."""
 
+    def with_files(self, today: Callable[[str], str]) -> Self:
+        """The part with its files as they are called today."""
+        return evolve(self, file=today(self.file))
+
     # Whether it is there, and what was saved.
 
     @abstractmethod
@@ -294,6 +299,7 @@ class DiskPart(ManifestPart):
         root: What ``blockdev-snapshot-internal-sync`` takes.
         virtual_size_bytes: Size of the disk that the guest sees.
         backing: The images under ``file``, from the top down; None: nobody wrote them down.
+        place: Which file ``file`` was on this machine; it is the same wherever it is moved to.
     """
 
     qdev: str = ""
@@ -301,6 +307,19 @@ class DiskPart(ManifestPart):
     root: str = ""
     virtual_size_bytes: int = 0
     backing: tuple[BackingImage, ...] | None = None
+    place: ImagePlace = UNPLACED
+
+    def with_files(self, today: Callable[[str], str]) -> Self:
+        """The part with its files as they are called today."""
+        moved = super().with_files(today)
+        if not self.backing:
+            return moved
+        below = tuple(evolve(image, file=today(image.file)) for image in self.backing)
+        return evolve(moved, backing=below)
+
+    def on(self, disk: Disk) -> Self:
+        """The part as that of a disk by its name and nodes of now; its device stays as recorded."""
+        return evolve(self, disk=disk.name, node=disk.node, root=disk.root)
 
     @property
     def images(self) -> tuple[tuple[str, str], ...]:

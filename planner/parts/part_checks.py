@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from planner.errors import Problem
 from planner.model.facts import Facts, SnapshotInfo
+from planner.parts.internal import InternalSnapshot
 from planner.parts.machine_checks import device_problems, hardware_problems
 from planner.parts.manifest import Manifest
 from planner.parts.part import Seen
@@ -93,7 +94,17 @@ def _other_disks(manifest: Manifest, facts: Facts) -> Iterator[Problem]:
         if disk.name in parts:
             continue
         held = disk.holding(manifest.tag)
-        if held:
+        own = next((part for part in manifest.of(InternalSnapshot) if part.is_among(held)), None)
+        if own is not None:
+            yield Problem(
+                "part-crept-in",
+                disk.name,
+                f"it holds the part that was recorded of {own.disk} (id {own.snapshot_id}, tag and "
+                f"vm-clock), in {disk.filename}; it was in {own.file}",
+                f"it is this snapshot's own, or a copy of it: keep it. If the image was moved, say so: "
+                f"--moved {own.file}={disk.filename}; else start the VM on the image that was saved",
+            )
+        elif held:
             yield Problem(
                 "part-crept-in",
                 disk.name,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Generator
 from typing import TypeVar
 
+from planner.host.places import with_places
 from planner.host.write_tracking import with_write_tracking
 from planner.model.facts import Facts
 from planner.run.actions import ErrorReply, NoAnswer, Response, Returned, Send
@@ -24,6 +25,8 @@ async def ask_facts(backend: Backend) -> Facts:
         CannotConnect: The VM does not answer, or not in the shape that QMP says.
     """
     facts = await _drive(survey(), backend)
+    if backend.images is not None:
+        facts = with_places(facts, backend.peer_pid)
     return with_write_tracking(facts, backend.peer_pid)
 
 

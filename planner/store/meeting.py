@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from planner.host.places import recognizer
 from planner.host.processes import Process, boot_id, lives
 from planner.model.facts import Facts
 from planner.model.facts_text import facts_from_plain
@@ -25,7 +26,16 @@ from planner.store.instance import Instance, ask_instance, files_of
 from planner.store.process_locks import names_of
 from planner.store.store import Store, VmIdentity, VmStore
 
-__all__ = ["Met", "Sameness", "gone_disks", "is_of", "meet", "sameness", "writable_files"]
+__all__ = [
+    "Met",
+    "Sameness",
+    "gone_disks",
+    "is_of",
+    "meet",
+    "sameness",
+    "vm_seen",
+    "writable_files",
+]
 
 
 @frozen
@@ -48,8 +58,9 @@ class Met:
 
     @property
     def vm(self) -> VmStore:
-        """Its share of the store."""
-        return self.store.vm(self.identity)
+        """Its share of the store; its manifests are read as the VM calls things now."""
+        here = self.backend.images is not None
+        return vm_seen(self.store, self.identity, self.facts, here=here)
 
     async def again(self, backend: Backend) -> Met:
         """The same VM as it is now."""
@@ -70,6 +81,19 @@ class Met:
                     vm.claim(self.identity)
                     yield vm
                     return
+
+
+def vm_seen(store: Store, identity: VmIdentity, facts: Facts, *, here: bool) -> VmStore:
+    """A VM's share of a store, its manifests read as the VM calls things now.
+
+    Args:
+        store: Where its records are kept.
+        identity: What it is known by.
+        facts: What it is now.
+        here: Whether its files are this machine's.
+    """
+    by_what_it_is = recognizer(facts, here=here)
+    return evolve(store.vm(identity), view=lambda manifest: by_what_it_is(store.view(manifest)))
 
 
 async def meet(backend: Backend, store: Store, address: str) -> Met:

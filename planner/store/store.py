@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -37,12 +37,13 @@ from planner.errors import BadInput, Problem, Refused
 from planner.host.files import make_folder, remove_file, write_whole
 from planner.parts.manifest import Manifest
 from planner.parts.manifest_text import manifest_to_plain, read_manifest
+from planner.parts.recognizing import Moved, moved_names, plain_name, with_files
 from planner.program.program import canonical_json
 from planner.run.journal import read_journal
 from planner.store.claims import Claim, Kinship, kinship, read_claim, write_claim
 from planner.store.identity import VmIdentity, absolute_address
 
-__all__ = ["Manifests", "Store", "VmIdentity", "VmStore", "absolute_address"]
+__all__ = ["Manifests", "Store", "View", "VmIdentity", "VmStore", "absolute_address", "as_plain"]
 
 _SLUG_CHARACTERS = 40
 
@@ -64,15 +65,26 @@ class Manifests:
         return next((manifest for manifest in self.found if manifest.tag == tag), None)
 
 
+View = Callable[[Manifest], Manifest]
+"""How a manifest is read: with the names that its files and disks have now."""
+
+
+def as_plain(manifest: Manifest) -> Manifest:
+    """A manifest as it was recorded, but for options that QEMU showed in the place of a file."""
+    return with_files(manifest, plain_name)
+
+
 @frozen
 class VmStore:
     """One VM's share of a store.
 
     Attributes:
         folder: Its folder; made when something is written.
+        view: How its manifests are read.
     """
 
     folder: Path
+    view: View = field(default=as_plain, eq=False, repr=False)
 
     @property
     def vm_key(self) -> str:
@@ -165,7 +177,7 @@ class VmStore:
         problems: list[Problem] = []
         for path in _files(self.folder / "manifests", ".json"):
             try:
-                found.append(read_manifest(_read(path), str(path)))
+                found.append(self.view(read_manifest(_read(path), str(path))))
             except BadInput as error:
                 problems.extend(error.problems)
         return Manifests(tuple(sorted(found, key=lambda each: each.tag)), tuple(problems))
@@ -177,7 +189,7 @@ class VmStore:
             BadInput: Its file is damaged or cannot be read.
         """
         path = self.manifest_path(tag)
-        return read_manifest(_read(path), str(path)) if path.exists() else None
+        return self.view(read_manifest(_read(path), str(path))) if path.exists() else None
 
     def manifest_path(self, tag: str) -> Path:
         """Where the manifest of a tag is kept."""
@@ -220,16 +232,25 @@ class Store:
 
     Attributes:
         root: The folder.
+        moved: What was moved since its manifests were written.
     """
 
     root: Path = field(converter=Path)
+    moved: Moved = ()
+
+    def view(self, manifest: Manifest) -> Manifest:
+        """A manifest with its files where they are now, as far as that is told by what was moved."""
+        return with_files(manifest, moved_names(self.moved))
+
+    def _vm(self, folder: Path) -> VmStore:
+        return VmStore(folder, self.view)
 
     def vm(self, identity: VmIdentity) -> VmStore:
         """A VM's share: the folder of its key, unless that is another VM's.
 
         In a store that cannot be read it is that folder: who works in it is told why that fails.
         """
-        own = VmStore(self.root / identity.vm_key)
+        own = self._vm(self.root / identity.vm_key)
         here = identity.process is not None or identity.address.startswith("/")
         best, found = Kinship.STRANGER, own
         for each, claim in self._candidates(identity):
@@ -239,23 +260,23 @@ class Store:
         if best is Kinship.STRANGER:
             names = "\0".join(image.path for image in identity.images)
             digest = hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-            return VmStore(self.root / f"{identity.vm_key}-{digest}")
+            return self._vm(self.root / f"{identity.vm_key}-{digest}")
         return found
 
     def _candidates(self, identity: VmIdentity) -> Iterator[tuple[VmStore, Claim | None]]:
         """The folders that may be a VM's: those of its key, or of VMs that have no name either."""
         own = self.root / identity.vm_key
-        yield VmStore(own), read_claim(own)
+        yield self._vm(own), read_claim(own)
         folders: list[Path] = []
         with suppress(BadInput):
             folders = _entries(self.root)
         for folder in folders:
             if folder.name.startswith(f"{own.name}-"):
-                yield VmStore(folder), read_claim(folder)
+                yield self._vm(folder), read_claim(folder)
             elif folder != own and not (identity.uuid or identity.name):
                 claim = read_claim(folder)
                 if claim is not None and not (claim.uuid or claim.name):
-                    yield VmStore(folder), claim
+                    yield self._vm(folder), claim
 
     def inherited(self, identity: VmIdentity, own: VmStore) -> tuple[tuple[Path, Manifest], ...]:
         """Manifests of other VMs of its name whose every image is one of this VM: it was made of them.
@@ -266,7 +287,7 @@ class Store:
         return tuple(
             (each.manifest_path(manifest.tag), manifest)
             for each in others
-            for manifest in each.manifests().found
+            for manifest in map(own.view, each.manifests().found)
             if _is_made_of(identity, manifest)
         )
 
@@ -276,7 +297,7 @@ class Store:
         Raises:
             BadInput: The folder cannot be read (``store-unreadable``).
         """
-        return tuple(VmStore(each) for each in _entries(self.root) if each.is_dir())
+        return tuple(self._vm(each) for each in _entries(self.root) if each.is_dir())
 
 
 def _is_made_of(identity: VmIdentity, manifest: Manifest) -> bool:

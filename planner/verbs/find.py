@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from planner.errors import BadInput, Problem
 from planner.host.input import read_text_file
 from planner.parts.manifest import Manifest
 from planner.parts.manifest_text import read_manifest
 from planner.store.meeting import Met
-from planner.store.store import Store, VmStore
+from planner.store.store import Store, View, VmStore, as_plain
 
 __all__ = ["FoundManifest", "find_manifest", "find_on_vm", "read_again", "store_of"]
 
 
 @frozen
 class FoundManifest:
-    """A manifest, and the file that it is in."""
+    """A manifest, the file that it is in, and how that is read."""
 
     manifest: Manifest
     path: Path
+    view: View = field(default=as_plain, eq=False, repr=False)
 
 
 def find_manifest(source: str, stores: Sequence[VmStore]) -> FoundManifest:
@@ -36,7 +37,7 @@ def find_manifest(source: str, stores: Sequence[VmStore]) -> FoundManifest:
         BadInput: There is none, there are several, or it cannot be read.
     """
     found = [
-        FoundManifest(manifest, store.manifest_path(source))
+        FoundManifest(manifest, store.manifest_path(source), store.view)
         for store in stores
         if (manifest := store.manifest(source)) is not None
     ]
@@ -49,7 +50,8 @@ def find_manifest(source: str, stores: Sequence[VmStore]) -> FoundManifest:
         known = sorted({each.tag for store in stores for each in store.manifests().found})
         remedy = f"known: {', '.join(known)}" if known else "the store has none; give its file"
         raise _bad("manifest-unknown", source, "no manifest has this tag, nor this file", remedy)
-    return FoundManifest(read_manifest(read_text_file(source), source), Path(source))
+    view = stores[0].view if stores else as_plain
+    return FoundManifest(view(read_manifest(read_text_file(source), source)), Path(source), view)
 
 
 def read_again(found: FoundManifest) -> FoundManifest:
@@ -61,9 +63,8 @@ def read_again(found: FoundManifest) -> FoundManifest:
     if not found.path.is_file():
         why = "its manifest has gone meanwhile"
         raise _bad("manifest-unknown", found.manifest.tag, why, "look again: `snapplan list`")
-    return FoundManifest(
-        read_manifest(read_text_file(str(found.path)), str(found.path)), found.path
-    )
+    text = read_text_file(str(found.path))
+    return evolve(found, manifest=found.view(read_manifest(text, str(found.path))))
 
 
 def find_on_vm(source: str, vm: VmStore, met: Met) -> FoundManifest:
@@ -85,5 +86,5 @@ def _bad(code: str, source: str, why: str, remedy: str) -> BadInput:
 
 def store_of(found: FoundManifest, store: Store) -> VmStore | None:
     """The VM's share of the store that keeps a manifest; None for a file elsewhere."""
-    vm = VmStore(found.path.parent.parent)
+    vm = VmStore(found.path.parent.parent, found.view)
     return vm if vm.folder.parent == store.root else None

@@ -20,8 +20,8 @@ from planner.model.image import Image
 from planner.parts.holdings import Holding, holdings
 from planner.parts.manifest import Manifest
 from planner.parts.part_image import ImagesByDisk, images_of_vm
-from planner.store.meeting import Met, meet
-from planner.store.store import Manifests, Store, VmIdentity
+from planner.store.meeting import Met, meet, vm_seen
+from planner.store.store import Manifests, Store, VmIdentity, VmStore
 from planner.verbs.context import Context
 
 __all__ = ["Listed", "list_by_facts", "list_snapshots"]
@@ -54,7 +54,7 @@ async def list_snapshots(context: Context, only: str = "") -> Listed:
     """
     met = await meet(context.backend, context.store, context.address)
     below = await ask_images(context.backend)
-    recorded = _recorded(context.store, met.identity, only)
+    recorded = _recorded(context.store, met.identity, met.vm, only)
     images = await _images_of_each(recorded, met, below)
     listed = _listed(recorded, met.facts, met.identity, below, images)
     if not only:
@@ -85,7 +85,8 @@ def list_by_facts(store: Store, facts: Facts, address: str = "") -> Listed:
         address: Where it was; empty: not known.
     """
     identity = VmIdentity.of(facts, address)
-    return _listed(_recorded(store, identity), facts, identity, None)
+    vm = vm_seen(store, identity, facts, here=identity.address.startswith("/"))
+    return _listed(_recorded(store, identity, vm), facts, identity, None)
 
 
 def _listed(
@@ -132,11 +133,10 @@ def _not_seen(manifests: tuple[Manifest, ...]) -> tuple[str, ...]:
     return ("files of external parts: they are not to be seen from here",) if external else ()
 
 
-def _recorded(store: Store, identity: VmIdentity, only: str = "") -> Manifests:
+def _recorded(store: Store, identity: VmIdentity, vm: VmStore, only: str = "") -> Manifests:
     """A VM's manifests, and those of the VM whose images it lies on, unless it has one of that tag."""
     if not (identity.address or identity.uuid or identity.name):
         return Manifests()
-    vm = store.vm(identity)
     own = vm.manifests()
     tags = {manifest.tag for manifest in own.found}
     others = [each for _, each in store.inherited(identity, vm) if each.tag not in tags]

@@ -1,5 +1,8 @@
 """Facts 70 on: what QEMU calls an image, and who has one open."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from tests.live.own_lines import folder
@@ -45,3 +48,27 @@ def test_fact_70_a_long_name_is_cut_off(place):
     name = shown(place)["image"]
     assert len(name) == 4095
     assert name.endswith("...")
+
+
+def opened(place):
+    """What the process has open, by the kernel's names."""
+    descriptors = Path(f"/proc/{place.process.pid}/fd").iterdir()
+    return {str(descriptor.readlink()): descriptor.stat() for descriptor in descriptors}
+
+
+def test_fact_71_relative_names_and_the_files_that_are_open(place):
+    """The name is as it was given; the process has the very file open."""
+    path = place.image("a.qcow2")
+    place.start("-drive", "if=none,id=A,file=./a.qcow2,format=qcow2")
+    assert "./a.qcow2" in shown(place).values()
+    assert os.path.samestat(opened(place)[str(path)], path.stat())
+
+
+def test_fact_71_files_of_snapshot_have_no_name(place):
+    """`-snapshot` puts an overlay over each disk, in a file that is unlinked at once."""
+    path = place.image("a.qcow2")
+    place.start("-snapshot", "-drive", f"if=none,id=A,file={path},format=qcow2")
+    [file] = [name for name in opened(place) if name.endswith(" (deleted)")]
+    assert Path(file).name.startswith("vl.")
+    assert file.removesuffix(" (deleted)") in shown(place).values()
+    assert not Path(file.removesuffix(" (deleted)")).exists()

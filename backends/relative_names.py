@@ -1,0 +1,60 @@
+"""Relative names in QEMU's answers, made absolute: they mean what they meant when QEMU opened them.
+
+Scripts start QEMU in the VM's folder with ``-drive file=disk.qcow2``, and QEMU goes on saying
+``disk.qcow2``.  Which file that is, only QEMU's process shows (`planner.host.places`).  A name that
+cannot be proved stays as it is, and what needs a file refuses it.  ``//`` and ``/./`` go: they mean
+nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from planner.host.places import absolute_name, open_by
+
+__all__ = ["TELLS_FILES", "from_the_root"]
+
+TELLS_FILES = frozenset({"query-block", "query-named-block-nodes"})
+"""Commands whose answers name files."""
+
+_NAMES = frozenset({"file", "filename", "full-backing-filename"})
+_NOTHING = re.compile(r"/(?:\.?/)+")
+
+
+def from_the_root(answer: object, pid: int | None) -> object:
+    """An answer whose relative names are absolute, as far as QEMU's process proves what they mean.
+
+    Args:
+        answer: QEMU's; it is not changed.
+        pid: The process at the other end; None: it cannot be known.
+    """
+    seen: dict[str, str] = {}
+
+    def absolute(name: str) -> str:
+        if name not in seen:
+            seen[name] = _absolute(name, pid)
+        return seen[name]
+
+    return _renamed(answer, absolute)
+
+
+def _absolute(name: str, pid: int | None) -> str:
+    if name.startswith("/"):
+        return _NOTHING.sub("/", name)
+    before, colon, _ = name.partition(":")
+    if not name or (colon and "/" not in before):
+        return name  # nbd:…, json:…: no path
+    opened = open_by(pid)
+    return name if opened is None else absolute_name(name, opened)
+
+
+def _renamed(value: object, absolute: Callable[[str], str]) -> object:
+    if isinstance(value, list):
+        return [_renamed(item, absolute) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: absolute(item) if key in _NAMES and isinstance(item, str) else _renamed(item, absolute)
+        for key, item in value.items()
+    }

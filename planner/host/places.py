@@ -1,0 +1,181 @@
+"""Looks where a VM's images are: which files they are here, and whether their names mean them.
+
+QEMU says what *it* calls an image.  That it means the same here is not certain: QEMU may run among
+other mounts, its working folder may be another one, the file may have been given by descriptor, or have
+no name any more.  What proves it is the process: it has its images open, and /proc says which files
+these are (fact 71).  Where /proc says nothing (another user's process, a relay at the socket), nothing
+is claimed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from planner.host.birth import born_ns
+from planner.model.facts import Disk, Facts
+from planner.model.image_place import UNPLACED, ImagePlace, Reach
+from planner.parts.manifest import Manifest
+from planner.parts.recognizing import recognized, with_files
+
+__all__ = ["OpenByProcess", "absolute_name", "open_by", "place_of", "recognizer", "with_places"]
+
+_PROC = Path("/proc")
+_GONE = " (deleted)"
+_DESCRIPTORS = "/dev/fdset/"
+
+
+@frozen
+class OpenByProcess:
+    """What a process has open, and how it sees the file system.
+
+    Attributes:
+        files: Each open file's place, by the name that the kernel has for it.
+        folder: Its working folder.
+        same_mounts: Whether it sees the same mounts as we do.
+    """
+
+    files: dict[str, ImagePlace]
+    folder: str
+    same_mounts: bool
+
+
+def open_by(pid: int | None) -> OpenByProcess | None:
+    """What a process has open; None: that cannot be seen."""
+    if not pid:
+        return None
+    process = _PROC / str(pid)
+    try:
+        folder = str((process / "cwd").readlink())
+        same = (process / "ns/mnt").readlink() == (_PROC / "self/ns/mnt").readlink()
+        same = same and (process / "root").readlink() == Path("/")
+        files = {}
+        for descriptor in (process / "fd").iterdir():
+            try:
+                name = str(descriptor.readlink())
+            except FileNotFoundError:
+                continue  # closed meanwhile
+            if name.startswith("/"):
+                files[name] = place_of(str(descriptor), born=False)
+    except OSError:
+        return None
+    return OpenByProcess(files, folder, same)
+
+
+def place_of(name: str, *, born: bool = True) -> ImagePlace:
+    """Which file a path means here; unplaced where it means none that can be looked at.
+
+    Args:
+        name: An absolute path; links are followed.
+        born: Whether it is asked when the file was made, too.
+    """
+    try:
+        found = os.stat(name) if name.startswith("/") else None  # noqa: PTH116 - of descriptors too
+    except (OSError, ValueError):
+        found = None
+    if found is None:
+        return UNPLACED
+    if stat.S_ISBLK(found.st_mode):
+        return ImagePlace(found.st_rdev)
+    if not stat.S_ISREG(found.st_mode):
+        return UNPLACED
+    return ImagePlace(found.st_dev, found.st_ino, born_ns(name) if born else 0)
+
+
+def absolute_name(name: str, opened: OpenByProcess) -> str:
+    """What a relative name of QEMU's is from the root; as it is where nothing proves that.
+
+    The working folder may have changed since QEMU opened the file (``-daemonize`` does that): the file
+    must be among those that are open, by the folder or by how its name ends.
+    """
+    here = os.path.normpath(Path(opened.folder) / name)
+    wanted = place_of(here, born=False)
+    if opened.same_mounts and any(wanted.is_same_file(place) for place in opened.files.values()):
+        return here
+    ending = "/" + os.path.normpath(name)
+    found = [file for file in opened.files if file.endswith(ending) and ".." not in ending]
+    return found[0] if len(found) == 1 and opened.same_mounts else name
+
+
+def with_places(facts: Facts, pid: int | None) -> Facts:
+    """Facts of a VM of this machine, with where its images are.
+
+    Args:
+        facts: Just asked from it.
+        pid: The process at the other end; None: it cannot be known.
+    """
+    opened = open_by(pid)
+    disks = tuple(evolve(disk, place=_place(disk, opened)) for disk in facts.disks)
+    return evolve(facts, disks=disks)
+
+
+def _place(disk: Disk, opened: OpenByProcess | None) -> ImagePlace:
+    name = disk.filename
+    if not name:
+        return UNPLACED
+    if name.startswith(_DESCRIPTORS):
+        return ImagePlace(reach=Reach.ELSEWHERE)
+    if not name.startswith("/"):
+        return ImagePlace(reach=Reach.NO_FILE if ":" in name else Reach.ELSEWHERE)
+    found = place_of(name)
+    if opened is None:
+        return found
+    if found.known and any(found.is_same_file(place) for place in opened.files.values()):
+        return evolve(found, reach=Reach.HERE)
+    if f"{name}{_GONE}" in opened.files:
+        return ImagePlace(reach=Reach.UNLINKED)
+    return ImagePlace(reach=Reach.UNKNOWN if opened.same_mounts else Reach.ELSEWHERE)
+
+
+def recognizer(facts: Facts, *, here: bool) -> Callable[[Manifest], Manifest]:
+    """How the manifests of a VM are read: by what its images are called and hang on now.
+
+    Args:
+        facts: The VM.
+        here: Whether its files are this machine's.
+    """
+    known = dict.fromkeys(_names(facts), UNPLACED)
+    if here:
+        known = {name: place_of(name) for name in known}
+    seen: dict[str, str] = {}
+
+    def today(recorded: ImagePlace) -> Callable[[str], str]:
+        def name_of(name: str) -> str:
+            if name in known or not here:
+                return name
+            if name not in seen:
+                seen[name] = _same(place_of(name), known, ImagePlace.is_same_file) or name
+            moved = seen[name] == name and not Path(name).exists()
+            return (_same(recorded, known, ImagePlace.is_lasting_same) if moved else "") or seen[
+                name
+            ]
+
+        return name_of
+
+    def view(manifest: Manifest) -> Manifest:
+        moved = {part.file: part.place for part in manifest.disk_parts if part.place.known}
+
+        def name_of(name: str) -> str:
+            return today(moved.get(name, UNPLACED))(name)
+
+        return recognized(with_files(manifest, name_of), facts)
+
+    return view
+
+
+def _same(
+    wanted: ImagePlace,
+    known: dict[str, ImagePlace],
+    is_same: Callable[[ImagePlace, ImagePlace], bool],
+) -> str:
+    return next((name for name, place in known.items() if is_same(wanted, place)), "")
+
+
+def _names(facts: Facts) -> Iterable[str]:
+    for disk in facts.disks:
+        yield from filter(None, (disk.filename, *(layer.filename for layer in disk.backing)))
+    yield from (drive.file for drive in facts.drives if drive.file)
