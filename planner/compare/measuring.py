@@ -350,5 +350,4 @@ def _measurement(
 
 
 def _vm_state_bytes(outcome: Outcome) -> int:
-    inside = sum(part.snapshot.vm_state_size_bytes for part in outcome.parts)
-    return inside + (0 if outcome.stream is None else outcome.stream.size_bytes)
+    return sum(part.state_bytes for part in outcome.parts)

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 
 from attrs import evolve, frozen
 
-from planner.compile.image_limits import holds_machine_state
 from planner.compile.lowering import background, external, live, monolithic, transactional
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
@@ -29,6 +28,7 @@ from planner.model.request import (
     Unreadable,
 )
 from planner.model.request_text import ReadRequest
+from planner.parts.image_limits import holds_machine_state
 
 __all__ = ["Adapted", "adapt", "folder_for_streams", "stream_name"]
 

@@ -24,7 +24,6 @@ from planner.program.schema import CommandSchema
 from planner.program.settings import settings_of_stream
 
 __all__ = [
-    "can_be_external",
     "images_of",
     "overlay_of",
     "path_problems",
@@ -40,35 +39,6 @@ _OFFSET_OPTION = ",offset="
 _PATH_LIMIT_BYTES = 4000
 """The kernel's limit less what a temporary name in the same folder adds."""
 _NAME_LIMIT_BYTES = 240
-
-
-def can_be_external(disk: Disk) -> Iterator[Problem]:
-    """Why a disk cannot get an overlay; nothing where it can."""
-    if disk.read_only:
-        yield Problem("disk-read-only", disk.name, "it is open for reading only", "exclude it")
-    if disk.encrypted:
-        yield Problem(
-            "overlay-over-encrypted",
-            disk.name,
-            "it is encrypted: the overlay would not be, and nobody could open it again without the key "
-            "of the image under it, which is not in the overlay",
-            "make the part internal, or exclude it",
-        )
-    elif not disk.filename.startswith("/"):
-        yield Problem(
-            "base-not-a-file",
-            disk.name,
-            f"its image {disk.filename[:80]!r} is no absolute path of a file, which an overlay could "
-            "name as its backing file",
-            "start QEMU with absolute paths, or make the part internal",
-        )
-    if not disk.active:
-        yield Problem(
-            "node-inactive",
-            disk.name,
-            "its node is inactive after a migration (fact 29)",
-            "resume the VM, or activate the node with blockdev-set-active",
-        )
 
 
 def images_of(facts: Facts) -> dict[str, list[str]]:

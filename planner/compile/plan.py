@@ -21,6 +21,7 @@ from planner.errors import Problem, Refused, SnapplanError, VmChanged, in_order
 from planner.model.facts import Facts
 from planner.model.request import Request
 from planner.model.request_text import ReadRequest
+from planner.parts.kinds import MAKERS
 from planner.program.program import Program, Target
 from planner.program.resolution import Resolution, operations_of
 from planner.program.schema import CommandSchema
@@ -130,12 +131,8 @@ def check_job_ids(program: Program, facts: Facts) -> None:
 def _needed_besides(program: Program) -> Iterator[str]:
     """What a run needs beside the program's own commands: to look, and to undo."""
     yield from ("query-status", "query-named-block-nodes", "query-jobs", "stop", "cont")
-    if program.resolution.internal:
-        yield "blockdev-snapshot-delete-internal-sync"
-    if program.resolution.overlays:
-        yield from ("blockdev-del", "block-commit", "job-complete", "job-dismiss", "query-block")
-    if program.resolution.stream is not None:
-        yield from ("query-migrate", "migrate_cancel")
+    for making in MAKERS:
+        yield from making.commands(program.resolution)
     if any(step.execute == "snapshot-save" for step in program.steps):
         yield "job-dismiss"
 

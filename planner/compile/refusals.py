@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from planner.errors import Problem
 from planner.model.facts import Disk, Facts
-from planner.model.request import ExistingTag
+from planner.parts.image_limits import has_room, holds_machine_state
 from planner.parts.reverted_disk import can_be_internal
 
 __all__ = [
@@ -20,7 +20,8 @@ __all__ = [
     "can_be_written",
     "cost_of_leaving_out",
     "disk_problems",
-    "tag_taken",
+    "has_room",
+    "holds_machine_state",
     "vm_problems",
 ]
 
@@ -58,20 +59,6 @@ def disk_problems(disk: Disk) -> Iterator[Problem]:
             disk.name,
             f"block job {user!r} uses it; a transaction is refused meanwhile (fact 28)",
             "wait for the job, or cancel it",
-        )
-
-
-def tag_taken(disk: Disk, tag: str, policy: ExistingTag) -> Iterator[Problem]:
-    """Whether the disk already holds a snapshot of this tag, where that is not to be replaced."""
-    held = disk.holding(tag)
-    if held and policy is ExistingTag.REFUSE:
-        ids = ", ".join(snapshot.id for snapshot in held)
-        yield Problem(
-            "tag-taken",
-            disk.name,
-            f"it already holds {tag!r} (id {ids}); QEMU would make a second one of that name where "
-            "only some disks have it (fact 7)",
-            "choose another tag, delete the old one, or say `existing-tag: replace`",
         )
 
 

@@ -13,7 +13,6 @@ from functools import cached_property
 from attrs import field, frozen
 
 from planner.compile.external import (
-    can_be_external,
     images_of,
     overlay_of,
     path_problems,
@@ -22,13 +21,11 @@ from planner.compile.external import (
     stream_problems,
 )
 from planner.compile.freezing import freeze_choices, freeze_problems
-from planner.compile.image_limits import encryption_warnings, has_room, holds_machine_state
 from planner.compile.outside import OutsideDecision, leave_out
 from planner.compile.refusals import (
     can_be_internal,
     cost_of_leaving_out,
     disk_problems,
-    tag_taken,
     vm_problems,
 )
 from planner.errors import BadInput, Problem, Refused, in_order
@@ -47,6 +44,8 @@ from planner.model.request import (
     Wish,
 )
 from planner.model.request_text import ReadRequest
+from planner.parts.image_limits import encryption_warnings, holds_machine_state
+from planner.parts.kinds import making_of
 from planner.program.resolution import (
     Choice,
     InternalPart,
@@ -58,8 +57,6 @@ from planner.program.resolution import (
 from planner.program.settings import left_on, settings_for
 
 __all__ = ["resolve"]
-
-_MAKES_PART = (Internal, External)
 
 
 def resolve(read: ReadRequest, facts: Facts) -> Resolution:
@@ -208,18 +205,14 @@ class _Work:
         paths: dict[str, str] = {}
         for name, wish in self.wishes.items():
             disk = self.disks[name]
-            if isinstance(wish, Internal):
-                self.problems.extend(can_be_internal(disk))
-                self.problems.extend(tag_taken(disk, request.tag, request.existing_tag))
-                replaced = request.existing_tag is ExistingTag.REPLACE
-                given_up = len(disk.holding(request.tag)) if replaced else 0
-                self.problems.extend(has_room(disk, given_up))
-                self._warn_of_bitmaps(disk)
-            if isinstance(wish, _MAKES_PART):
+            making = making_of(wish)
+            if making is not None:
                 self.problems.extend(disk_problems(disk))
-            if isinstance(wish, External):
-                self.problems.extend(can_be_external(disk))
-                self._check_path(paths, wish.path, name)
+                self.problems.extend(making.refusals(disk, wish, request))
+                self.warnings.extend(making.warnings(disk))
+                path = making.new_file(wish)
+                if path is not None:
+                    self._check_path(paths, path, name)
             if isinstance(wish, Exclude) and disk.holding(request.tag):
                 self.warnings.append(
                     f"{name} is left out, yet holds an older snapshot of this tag: a load of that "
@@ -238,13 +231,6 @@ class _Work:
                 machine_state=self.wants_machine_state,
             )
         )
-
-    def _warn_of_bitmaps(self, disk: Disk) -> None:
-        if any(bitmap.persistent for bitmap in disk.bitmaps):
-            self.warnings.append(
-                f"{disk.name} has a persistent dirty bitmap: saving works, but loading will fail "
-                "there until it is removed (fact 20)"
-            )
 
     def _check_path(self, paths: dict[str, str], path: str, user: str) -> None:
         self.problems.extend(path_problems(user, path, self._images))
@@ -368,10 +354,9 @@ class _Work:
 
 
 def _asked_for(disk: Disk, wish: Wish) -> Choice:
-    if isinstance(wish, Internal):
-        return Choice(disk.name, "internal", "asked for")
-    if isinstance(wish, External):
-        return Choice(disk.name, f"external: {wish.path}", "asked for")
+    making = making_of(wish)
+    if making is not None:
+        return Choice(disk.name, making.asked_for(wish), "asked for")
     why_not = next(can_be_internal(disk), None)
     reason = (
         "asked for" if why_not is None else f"asked for; internal is impossible: {why_not.message}"

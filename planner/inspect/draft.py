@@ -11,14 +11,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
 from attrs import frozen
 
 from planner.compile.designs import AUTO, choose_design
-from planner.compile.external import can_be_external, images_of
-from planner.compile.image_limits import has_room, holds_machine_state
-from planner.compile.refusals import can_be_internal, can_be_written, disk_problems
+from planner.compile.external import images_of
+from planner.compile.refusals import can_be_written, disk_problems
 from planner.compile.resolve import resolve
 from planner.errors import SnapplanError
 from planner.model.facts import Disk, Facts
@@ -35,6 +33,9 @@ from planner.model.request import (
     Wish,
 )
 from planner.model.request_text import ReadRequest
+from planner.parts.image_limits import holds_machine_state
+from planner.parts.make_internal import MakeInternal
+from planner.parts.make_overlay import MakeOverlay
 
 __all__ = ["Draft", "DraftedDisk", "draft_of"]
 
@@ -94,13 +95,13 @@ def _disks(facts: Facts, tag: str) -> Iterator[DraftedDisk]:
 
 def _drafted(disk: Disk, facts: Facts, tag: str, taken: set[str]) -> DraftedDisk:
     busy = next(disk_problems(disk), None)
-    internal = busy or next(chain(can_be_internal(disk), has_room(disk)), None)
+    internal = busy or next(MakeInternal().can_be(disk), None)
     if internal is None:
         return DraftedDisk(disk.name, Internal())
     if not can_be_written(disk):
         return DraftedDisk(disk.name, Exclude(), internal.message)
     folder = _folder(disk, facts)
-    external = busy or next(can_be_external(disk), None)
+    external = busy or next(MakeOverlay().can_be(disk), None)
     if external is None and folder:
         path = _free(folder, f"{disk.name}.{tag}", "qcow2", taken)
         why = f"{internal.message}; so it stays as it is, and the guest goes on in an overlay"

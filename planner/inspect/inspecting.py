@@ -6,11 +6,12 @@ from itertools import chain
 
 from attrs import frozen
 
-from planner.compile.image_limits import has_room, holds_machine_state
-from planner.compile.refusals import can_be_internal, disk_problems
+from planner.compile.refusals import disk_problems
 from planner.inspect.draft import draft_of
 from planner.model.facts import Disk, Facts
 from planner.model.request import Request
+from planner.parts.image_limits import holds_machine_state
+from planner.parts.make_internal import MakeInternal
 
 __all__ = ["InspectedDisk", "Inspection", "inspection_of"]
 
@@ -65,6 +66,6 @@ def inspection_of(facts: Facts) -> Inspection:
 
 
 def _inspected(disk: Disk) -> InspectedDisk:
-    problem = next(chain(can_be_internal(disk), has_room(disk), disk_problems(disk)), None)
+    problem = next(chain(MakeInternal().can_be(disk), disk_problems(disk)), None)
     why_not = "" if problem is None else problem.message
     return InspectedDisk(disk, why_not, not why_not and not any(holds_machine_state(disk)))

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 
 from attrs import evolve
 
-from planner.compile.image_limits import has_room, holds_machine_state
-from planner.compile.refusals import can_be_internal, disk_problems
+from planner.compile.refusals import (
+    can_be_internal,
+    disk_problems,
+    has_room,
+    holds_machine_state,
+)
 from planner.lint.moment import Moment, NamedDisk, Rule
 from planner.lint.program import Command, Finding
 from planner.semantics import snapshot_node

@@ -1,18 +1,38 @@
-"""The kinds of part: each is a class in a file of its own, and this is the list of them."""
+"""The kinds of part: this is the list of them, and nothing else names them all.
+
+Of each kind two classes answer: one for parts that are recorded, one for parts that are to be made.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from planner.model.request import External, Internal, Wish
 from planner.parts.internal import InternalSnapshot
+from planner.parts.make_internal import MakeInternal
+from planner.parts.make_overlay import MakeOverlay
+from planner.parts.make_stream import MakeStream
+from planner.parts.making import Making
 from planner.parts.overlay import FrozenImage
 from planner.parts.part import ManifestPart
 from planner.parts.stream import StateStream
 
-__all__ = ["KINDS"]
+__all__ = ["KINDS", "MAKERS", "making_of"]
+
+_INTERNAL, _OVERLAY = MakeInternal(), MakeOverlay()
 
 KINDS: Mapping[str, type[ManifestPart]] = MappingProxyType(
     {kind.kind: kind for kind in (InternalSnapshot, FrozenImage, StateStream)}
 )
 """By the word that manifests have for it."""
+
+MAKERS: tuple[Making, ...] = (_INTERNAL, _OVERLAY, MakeStream())
+"""In the order in which one transaction captures disks."""
+
+_OF_WISH: Mapping[type[Wish], Making] = {Internal: _INTERNAL, External: _OVERLAY}
+
+
+def making_of(wish: Wish) -> Making | None:
+    """How a disk's part is made that is wished for; None: the disk gets none."""
+    return _OF_WISH.get(type(wish))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from planner.errors import Problem
 from planner.model.facts import Disk, Facts
+from planner.parts.kinds import MAKERS
 from planner.program.program import Program
 from planner.program.resolution import temporary_path
 
@@ -14,9 +15,7 @@ __all__ = ["differences", "file_left", "files_of"]
 
 def files_of(program: Program) -> tuple[str, ...]:
     """Every file that a run of a program may make, temporary ones too."""
-    paths = [overlay.path for overlay in program.resolution.overlays]
-    if program.resolution.stream is not None:
-        paths.append(program.resolution.stream.path)
+    paths = [path for making in MAKERS for path in making.files(program.resolution)]
     return tuple(name for path in paths for name in (path, temporary_path(path)))
 
 

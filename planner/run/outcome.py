@@ -12,50 +12,10 @@ from planner.errors import (
     SnapplanError,
     UndoIncomplete,
 )
-from planner.model.facts import SnapshotInfo
+from planner.parts.making import ShownPart
 from planner.run.phases import Phase
 
-__all__ = ["Failure", "FrozenPart", "Outcome", "Part", "StreamPart", "failure_of"]
-
-
-@frozen
-class Part:
-    """One part of a finished snapshot, as the VM itself shows it."""
-
-    disk: str
-    node: str
-    filename: str
-    snapshot: SnapshotInfo
-
-
-@frozen
-class FrozenPart:
-    """A disk's image as it was, frozen under an overlay."""
-
-    disk: str
-    node: str
-    filename: str
-    format: str
-    overlay: str
-    overlay_file: str
-    size_bytes: int
-
-
-@frozen
-class StreamPart:
-    """Machine state in a file of its own.
-
-    Attributes:
-        filename: The file.
-        size_bytes: Its length.
-        mapped: Whether it is a `mapped-ram` file.
-        sha256: Digest of its content; empty: none was made.
-    """
-
-    filename: str
-    size_bytes: int
-    mapped: bool
-    sha256: str = ""
+__all__ = ["Failure", "Outcome", "failure_of"]
 
 
 @frozen
@@ -89,9 +49,7 @@ class Outcome:
     Attributes:
         phase: Which of the ends it is.
         run_state: The VM's run state now; empty where the VM cannot be asked.
-        parts: The snapshot's internal parts; empty unless done.
-        frozen: Its disks under overlays; likewise.
-        stream: Its machine state in a file; None where there is none.
+        parts: The snapshot's parts, as the VM showed them; empty unless done.
         failure: Why it did not finish; None when done.
         undone: What was undone, in order, in words.
         left: What is still there, or cannot be known.
@@ -100,13 +58,11 @@ class Outcome:
 
     phase: Phase
     run_state: str
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ShownPart, ...] = ()
     failure: Failure | None = None
     undone: tuple[str, ...] = ()
     left: tuple[Problem, ...] = ()
     events: tuple[tuple[str, int], ...] = ()
-    frozen: tuple[FrozenPart, ...] = ()
-    stream: StreamPart | None = None
 
     @property
     def pause_us(self) -> int | None:

@@ -1,21 +1,34 @@
-"""Whether the VM itself shows the whole snapshot: every part, once, of one instant, and no other."""
+"""Whether the VM itself shows the whole snapshot: every part, once, of one instant, and no other.
+
+What a part has to show, its kind says (`planner.parts.making`); here the VM is asked for it.
+"""
 
 from __future__ import annotations
 
-from planner.model.facts import Disk, SnapshotInfo
+from attrs import evolve
+
+from planner.model.facts import Disk
 from planner.model.replies import Replies, disks_of
+from planner.parts.kinds import MAKERS
+from planner.parts.making import KeptFile, Making, NotShown, Shown, ShownPart
 from planner.program.program import Program
-from planner.program.resolution import Overlay
 from planner.run.actions import Flow, Send
 from planner.run.observation import Observation
-from planner.run.outcome import FrozenPart, Part
 from planner.run.run_context import RunContext
 
-__all__ = ["confirm", "confirm_overlays", "disks_as_shown"]
+__all__ = ["confirm", "disks_as_shown"]
 
 
-def confirm(program: Program, look: Observation, context: RunContext) -> tuple[Part, ...]:
+def confirm(
+    program: Program, look: Observation, context: RunContext, kept: KeptFile | None
+) -> Flow[tuple[ShownPart, ...]]:
     """Check the VM after the last step.
+
+    Args:
+        program: What was run.
+        look: The VM as it is now.
+        context: What is known of the run.
+        kept: The file that the run has given its name; None: none.
 
     Returns:
         The parts, as the VM shows them.
@@ -24,52 +37,33 @@ def confirm(program: Program, look: Observation, context: RunContext) -> tuple[P
         StepFailed: Something is missing, twice, of another instant, or beside what was asked for.
     """
     resolution, baseline = program.resolution, context.baseline
-    fresh = look.fresh(baseline, resolution.tag)
-    parts = []
-    for wanted in resolution.internal:
-        found = fresh[wanted.disk]
-        if len(found) != 1:
-            raise context.failed(
-                "part-count",
-                f"{wanted.disk} holds {len(found)} new snapshots {resolution.tag!r} instead of one",
-            )
-        filename = baseline.filenames[wanted.disk]
-        parts.append(Part(wanted.disk, wanted.node, filename, found[0]))
-    _check_instant(program, parts, context)
-    _check_vmstate(program, parts, context)
+    shown = Shown(look.fresh(baseline, resolution.tag), baseline.filenames, {}, kept)
+    last = [making for making in MAKERS if making.looks_at_chains(resolution)]
+    parts = [
+        part
+        for making in MAKERS
+        if making not in last
+        for part in _confirmed(making, program, shown, context)
+    ]
     if look.run_state != resolution.run_state_after:
         raise context.failed(
             "run-state-unexpected",
             f"the VM is {look.run_state!r} and should be {resolution.run_state_after.value!r}",
         )
+    if last:
+        shown = evolve(shown, disks=(yield from disks_as_shown(context)))
+        for making in last:
+            parts += _confirmed(making, program, shown, context)
     return tuple(parts)
 
 
-def _check_instant(program: Program, parts: list[Part], context: RunContext) -> None:
-    # Fact 15: parts saved while the guest was stopped carry the same vm-clock.  A disk-only
-    # snapshot of a running guest is one cut by draining (fact 24), and its clocks may differ.
-    resolution = program.resolution
-    stopped = resolution.has_machine_state or resolution.run_state_before != "running"
-    clocks = {part.snapshot.vm_clock_ns for part in parts}
-    if stopped and len(clocks) > 1:
-        raise context.failed(
-            "parts-differ", "the parts are of different instants (vm-clock, fact 15)"
-        )
-
-
-def _check_vmstate(program: Program, parts: list[Part], context: RunContext) -> None:
-    for part in parts:
-        holds = _holds_vmstate(part.snapshot)
-        wanted = part.disk == program.resolution.vmstate
-        if holds != wanted:
-            how = "holds" if holds else "lacks"
-            raise context.failed(
-                "vmstate-misplaced", f"the part on {part.disk} {how} machine state"
-            )
-
-
-def _holds_vmstate(snapshot: SnapshotInfo) -> bool:
-    return snapshot.vm_state_size_bytes > 0
+def _confirmed(
+    making: Making, program: Program, shown: Shown, context: RunContext
+) -> tuple[ShownPart, ...]:
+    try:
+        return tuple(making.confirmed(program.resolution, shown))
+    except NotShown as wrong:
+        raise context.failed(wrong.code, wrong.message) from wrong
 
 
 def disks_as_shown(context: RunContext) -> Flow[dict[str, Disk]]:
@@ -93,36 +87,3 @@ def disks_as_shown(context: RunContext) -> Flow[dict[str, Disk]]:
         schema=(),
     )
     return {disk.name: disk for disk in disks_of(replies)[0]}
-
-
-def confirm_overlays(
-    program: Program, disks: dict[str, Disk], context: RunContext
-) -> tuple[FrozenPart, ...]:
-    """Check that each disk to be frozen lies under its overlay, which the guest writes to now.
-
-    Raises:
-        StepFailed: One does not.
-    """
-    return tuple(
-        _frozen_part(overlay, disks.get(overlay.disk), context)
-        for overlay in program.resolution.overlays
-    )
-
-
-def _frozen_part(overlay: Overlay, disk: Disk | None, context: RunContext) -> FrozenPart:
-    base = disk.backing[0] if disk is not None and disk.backing else None
-    if disk is None or base is None or disk.node != overlay.overlay:
-        raise context.failed("part-count", f"{overlay.disk} is not on its overlay {overlay.path}")
-    if base.filename != overlay.base_file:
-        raise context.failed(
-            "part-count", f"under {overlay.disk}'s overlay lies {base.filename}, another image"
-        )
-    return FrozenPart(
-        overlay.disk,
-        overlay.node,
-        overlay.base_file,
-        overlay.base_format,
-        overlay.overlay,
-        overlay.path,
-        overlay.size_bytes,
-    )

@@ -19,6 +19,7 @@ from planner.model.facts import Facts
 from planner.model.operations import Kind
 from planner.model.replies import descriptor_sets_of, jobs_of
 from planner.model.request import RunStateAfter
+from planner.parts.making import KeptFile
 from planner.program.program import Program, Step, Target, WaitsFor
 from planner.run.actions import (
     Action,
@@ -34,7 +35,7 @@ from planner.run.conversation import StepFailed, answers
 from planner.run.freezing import agent_step, check_agent
 from planner.run.machine import Machine
 from planner.run.observation import Baseline, Observation, baseline_of, bind, steps_disks
-from planner.run.outcome import Failure, FrozenPart, Outcome, StreamPart, failure_of
+from planner.run.outcome import Failure, Outcome, failure_of
 from planner.run.ownership import CaptureStep, StepOutcome
 from planner.run.phases import ENDS, Phase
 from planner.run.run_context import RunContext
@@ -44,7 +45,7 @@ from planner.run.waits import (
     await_migration,
     await_run_state,
 )
-from planner.save.confirm import confirm, confirm_overlays, disks_as_shown
+from planner.save.confirm import confirm
 from planner.save.undo import undo_run
 
 __all__ = ["SaveMachine"]
@@ -62,8 +63,7 @@ class SaveMachine(Machine):
 
     program: Program = field(kw_only=True)
     deadline_s: float | None = None
-    _stream_bytes: int = field(init=False, default=0)
-    _stream_sha256: str = field(init=False, default="")
+    _kept: KeptFile | None = field(init=False, default=None)
     _failure: Failure | None = field(init=False, default=None)
 
     @classmethod
@@ -116,8 +116,7 @@ class SaveMachine(Machine):
             yield from self._steps()
             self.context.go(Phase.CONFIRMING)
             look = yield from self._final_look()
-            parts = confirm(self.program, look, self.context)
-            frozen = yield from self._confirm_overlays()
+            parts = yield from confirm(self.program, look, self.context, self._kept)
         except StepFailed as failed:
             self.context.go(Phase.INSPECTING)
             return (yield from undo_run(self.program, self.context, failed.failure))
@@ -130,21 +129,7 @@ class SaveMachine(Machine):
             look.run_state,
             parts,
             events=tuple(self.context.pauses),
-            frozen=frozen,
-            stream=self._stream_part(),
         )
-
-    def _stream_part(self) -> StreamPart | None:
-        stream = self.program.resolution.stream
-        if stream is None:
-            return None
-        return StreamPart(stream.path, self._stream_bytes, stream.mapped, self._stream_sha256)
-
-    def _confirm_overlays(self) -> Flow[tuple[FrozenPart, ...]]:
-        if not self.program.resolution.overlays:
-            return ()
-        disks = yield from disks_as_shown(self.context)
-        return confirm_overlays(self.program, disks, self.context)
 
     def _steps(self) -> Flow[None]:
         count = len(self.program.steps)
@@ -231,9 +216,8 @@ class SaveMachine(Machine):
             raise self.context.failed(response.error_class, response.description)
         told = self.context.must_be_done(response)
         if step.execute == "keep-stream" and isinstance(told, dict):
-            self._stream_bytes = int(told.get("size", 0))
-            self._stream_sha256 = str(told.get("sha256", ""))
-            if not self._stream_bytes:
+            self._kept = KeptFile(int(told.get("size", 0)), str(told.get("sha256", "")))
+            if not self._kept.size_bytes:
                 raise self.context.failed("stream-empty", "QEMU wrote no machine state to the file")
 
     def _host_arguments(self, step: Step) -> dict[str, object]:

@@ -8,12 +8,12 @@ from attrs import evolve
 
 from backends.qemu import connect
 from planner.compile.plan import compile_request
+from planner.model.file_record import UNSEEN
 from planner.model.request_text import read_request
 from planner.parts.internal import InternalSnapshot
 from planner.parts.manifest import Manifest
 from planner.parts.manifest_text import manifest_to_plain
 from planner.parts.overlay import FrozenImage
-from planner.parts.stream import StateStream
 from planner.run.pump import HostClock, Pump, ask_facts
 from planner.save.save_machine import SaveMachine
 from tests.live.runs import request_text, snapplan
@@ -155,10 +155,9 @@ def save_external(vm, tag, disks, overlays, state="none") -> Path:
     outcome = with_link(vm, use)
     facts = facts_of(vm)
     manifest = manifest_of(facts, tag, disks)
-    parts = [*manifest.parts, *map(frozen_part, outcome.frozen)]
-    if outcome.stream is not None:
-        stream = outcome.stream
-        kind = "mapped-ram" if stream.mapped else "stream"
-        size = stream.size_bytes
-        parts.append(StateStream(file=stream.filename, format=kind, vm_state_size_bytes=size))
+    of_kind = {
+        key: [p for p in outcome.parts if p.plain_key == key] for key in ("frozen", "stream")
+    }
+    parts = [*manifest.parts, *map(frozen_part, of_kind["frozen"])]
+    parts += [evolve(part.recorded({}), record=UNSEEN) for part in of_kind["stream"]]
     return write(vm, evolve(manifest, parts=tuple(sorted(parts))))

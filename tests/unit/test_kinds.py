@@ -8,8 +8,9 @@ from attrs import fields
 from jsonschema import Draft202012Validator
 
 from planner.errors import BadInput
+from planner.model.request import Exclude, External, Internal
 from planner.parts.internal import InternalSnapshot
-from planner.parts.kinds import KINDS
+from planner.parts.kinds import KINDS, MAKERS, making_of
 from planner.parts.manifest_text import manifest_to_plain, read_manifest
 from planner.parts.overlay import FrozenImage
 from planner.parts.part import ManifestPart
@@ -66,3 +67,10 @@ def test_a_kind_that_nobody_knows_is_refused(kind):
     """A manifest of a later snapplan is not taken for something else."""
     with pytest.raises(BadInput, match="is no kind of part"):
         read_manifest(json.dumps({**OF_BEFORE, "parts": [{"kind": kind}]}))
+
+
+def test_every_kind_is_made_and_every_wish_for_a_part_has_a_kind():
+    """A kind that is only half in the registry would be recorded by nobody, or refused by nobody."""
+    assert len(MAKERS) == len(KINDS)
+    assert [making_of(wish) for wish in (Internal(), External("/o"))] == [*MAKERS[:2]]
+    assert making_of(Exclude()) is None

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from planner.errors import Problem
 from planner.model.operations import Kind, Operation
-from planner.program.program import Step, Target, Undo, UndoKind, WaitsFor, job_id
-from planner.program.resolution import InternalPart, Overlay, Resolution
+from planner.parts.kinds import MAKERS
+from planner.parts.making import DiskCapture
+from planner.program.program import Step, Undo, UndoKind, WaitsFor, job_id
+from planner.program.resolution import InternalPart, Resolution
 
 __all__ = [
     "SAVE_TIMEOUT_S",
     "TRANSACTION_TIMEOUT_S",
     "delete_replaced",
-    "add_overlays",
     "capture_disks",
     "no_overlays",
     "no_stream",
     "pause_guest",
+    "prepare_parts",
     "resume_guest",
     "snapshot_save",
 ]
@@ -25,7 +27,6 @@ __all__ = [
 SAVE_TIMEOUT_S = 1800
 """Half an hour: a save cannot be cancelled (fact 2), so giving up early gains nothing."""
 TRANSACTION_TIMEOUT_S = 300
-_HOST_TIMEOUT_S = 120
 
 
 def no_overlays(design: str, resolution: Resolution) -> Iterator[Problem]:
@@ -84,71 +85,35 @@ def delete_replaced(resolution: Resolution) -> Iterator[Step]:
         )
 
 
-def add_overlays(resolution: Resolution) -> Iterator[Step]:
-    """Make each overlay's image, and give QEMU a node of it.  Nothing of the guest's is touched yet.
+def prepare_parts(resolution: Resolution) -> Iterator[Step]:
+    """What each kind of part needs before the capture.  Nothing of the guest's is touched yet."""
+    for making in MAKERS:
+        yield from making.prepared(resolution)
 
-    The image names its base as backing file, for whoever opens it later; the node is added without
-    one, since `blockdev-snapshot` puts it on the base's node itself.
+
+def capture_disks(resolution: Resolution, but: Collection[str] = ()) -> Iterator[Step]:
+    """One transaction that captures disks, each as its kind of part says: all or nothing (fact 14).
+
+    Args:
+        resolution: What was decided.
+        but: Disks that another step captures.
     """
-    for overlay in resolution.overlays:
-        added = Operation(Kind.ADD_OVERLAY, disk=overlay.disk)
+    undo: list[Undo] = []
+    captures: list[DiskCapture] = []
+    for making in MAKERS:
+        disks = [disk for disk in making.disks(resolution) if disk not in but]
+        of_kind = list(making.captured(resolution, disks))
+        captures += of_kind
+        undo += [capture.undo for capture in reversed(of_kind)]
+    if captures:
         yield Step(
-            execute="create-overlay",
-            arguments={
-                "path": overlay.path,
-                "base": overlay.base_file,
-                "base-format": overlay.base_format,
-                "size": overlay.size_bytes,
-            },
-            covers=(),
-            undo=(Undo(UndoKind.REMOVE_FILE, overlay.disk),),
-            timeout_s=_HOST_TIMEOUT_S,
-            target=Target.HOST,
-            precedes=(added,),
-        )
-        yield Step(
-            execute="blockdev-add",
-            arguments={
-                "driver": "qcow2",
-                "node-name": overlay.overlay,
-                "file": {"driver": "file", "filename": overlay.path},
-                "backing": None,
-            },
-            covers=(added,),
-            undo=(Undo(UndoKind.REMOVE_OVERLAY, overlay.disk),),
+            execute="transaction",
+            arguments={"actions": [capture.action for capture in captures]},
+            covers=tuple(capture.covers for capture in captures),
+            atomic=True,
+            undo=tuple(undo),
             timeout_s=TRANSACTION_TIMEOUT_S,
         )
-
-
-def capture_disks(
-    tag: str, parts: tuple[InternalPart, ...], overlays: tuple[Overlay, ...]
-) -> Iterator[Step]:
-    """One transaction that snapshots disks and puts overlays on others: all or nothing (fact 14)."""
-    actions: list[dict[str, object]] = [
-        {
-            "type": "blockdev-snapshot-internal-sync",
-            "data": {"device": part.root, "name": tag},
-        }
-        for part in parts
-    ]
-    actions += [
-        {"type": "blockdev-snapshot", "data": {"node": overlay.node, "overlay": overlay.overlay}}
-        for overlay in overlays
-    ]
-    if not actions:
-        return
-    undo = [Undo(UndoKind.DELETE_PART, part.disk) for part in reversed(parts)]
-    undo += [Undo(UndoKind.REMOVE_OVERLAY, overlay.disk) for overlay in reversed(overlays)]
-    covers = [Operation(Kind.SNAPSHOT_DISK, disk=part.disk) for part in parts]
-    covers += [Operation(Kind.SWITCH_TO_OVERLAY, disk=overlay.disk) for overlay in overlays]
-    yield Step(
-        execute="transaction",
-        arguments={"actions": actions},
-        covers=tuple(covers),
-        atomic=True,
-        undo=tuple(undo),
-        timeout_s=TRANSACTION_TIMEOUT_S,
-    )
 
 
 def snapshot_save(resolution: Resolution, parts: tuple[InternalPart, ...], *, pauses: bool) -> Step:

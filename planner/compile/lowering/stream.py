@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.compile.lowering.common import add_overlays, capture_disks, delete_replaced
+from planner.compile.lowering.common import capture_disks, delete_replaced, prepare_parts
 from planner.compile.lowering.settings import settings_before, settings_put_back
 from planner.errors import InternalError, Problem
 from planner.model.operations import Kind, Operation
@@ -71,9 +71,9 @@ def beside_the_capture(resolution: Resolution, stream: Stream) -> Iterator[Step]
     yield from replacing
     # What can fail comes before what nothing brings back.
     yield from _around_the_stream(stream, tuple(op for step in replacing for op in step.covers))
-    yield from add_overlays(resolution)
+    yield from prepare_parts(resolution)
     yield _flush_images(resolution, stream)
-    yield from capture_disks(resolution.tag, resolution.internal, resolution.overlays)
+    yield from capture_disks(resolution)
 
 
 def _around_the_stream(stream: Stream, replacing: tuple[Operation, ...]) -> Iterator[Step]:

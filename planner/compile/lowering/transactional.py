@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.compile.lowering.common import (
-    add_overlays,
     capture_disks,
     delete_replaced,
     no_stream,
     pause_guest,
+    prepare_parts,
     resume_guest,
     snapshot_save,
 )
@@ -44,13 +44,12 @@ def instructions(resolution: Resolution) -> Iterator[Step]:
     yield from around_vmstate(resolution)
     yield from delete_replaced(resolution)
     holders = tuple(part for part in resolution.internal if part.disk == resolution.vmstate)
-    others = tuple(part for part in resolution.internal if part.disk != resolution.vmstate)
     if resolution.pauses:
         yield pause_guest()
     if holders:
         yield snapshot_save(resolution, holders, pauses=False)
-    yield from add_overlays(resolution)
+    yield from prepare_parts(resolution)
     yield from freeze_and_thaw(resolution)
-    yield from capture_disks(resolution.tag, others, resolution.overlays)
+    yield from capture_disks(resolution, but=(resolution.vmstate,))
     if resolution.resumes:
         yield resume_guest(resolution)

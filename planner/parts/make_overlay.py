@@ -1,0 +1,227 @@
+"""How an image is frozen under an overlay: `planner.parts.overlay`, before it is there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterator, Mapping
+from typing import ClassVar
+
+from attrs import frozen
+
+from planner.errors import Problem
+from planner.model.facts import Disk
+from planner.model.operations import Kind, Operation
+from planner.model.request import External, Wish
+from planner.parts.making import DiskCapture, Making, NotShown, Shown, ShownPart, backing_of
+from planner.parts.overlay import FrozenImage
+from planner.program.program import Step, Target, Undo, UndoKind
+from planner.program.resolution import Overlay, Resolution
+
+__all__ = ["MakeOverlay", "ShownOverlay"]
+
+_HOST_TIMEOUT_S = 120
+_ADD_TIMEOUT_S = 300
+
+
+@frozen
+class ShownOverlay(ShownPart):
+    """A disk's image as it was, frozen under an overlay.
+
+    Attributes:
+        disk: The disk's canonical name.
+        node: The frozen image's node.
+        filename: The frozen image.
+        format: Its format.
+        overlay: The overlay's node.
+        overlay_file: The overlay.
+        size_bytes: Virtual size of both.
+    """
+
+    plain_key: ClassVar[str] = "frozen"
+
+    disk: str
+    node: str
+    filename: str
+    format: str
+    overlay: str
+    overlay_file: str
+    size_bytes: int
+
+    def recorded(self, disks: Mapping[str, Disk]) -> FrozenImage:
+        """What the manifest has of it."""
+        disk = disks[self.disk]
+        return FrozenImage(
+            disk=self.disk,
+            qdev=disk.qdev,
+            node=disk.node,
+            root=disk.root,
+            file=self.filename,
+            format=self.format,
+            overlay=self.overlay,
+            overlay_file=self.overlay_file,
+            virtual_size_bytes=disk.virtual_size_bytes,
+            backing=backing_of(disk),
+        )
+
+    def to_plain(self) -> dict[str, object]:
+        """What a program is shown of it."""
+        return {
+            "disk": self.disk,
+            "node": self.node,
+            "file": self.filename,
+            "format": self.format,
+            "virtual-size": self.size_bytes,
+            "overlay": self.overlay,
+            "overlay-file": self.overlay_file,
+        }
+
+    @property
+    def more(self) -> str:
+        """Where the guest writes to now."""
+        return f" is frozen; the guest writes to {self.overlay_file}"
+
+    @property
+    def start_file(self) -> str:
+        """The overlay."""
+        return self.overlay_file
+
+    @property
+    def start_option(self) -> str:
+        """The option of QEMU's that puts the disk on its overlay, written as the disk's own was."""
+        file = self.overlay_file.replace(",", ",,")  # as QEMU's option parser wants it
+        if self.node.startswith("@"):  # QEMU named the node: it came from -drive
+            return shlex.join(["-drive", f"file={file},format=qcow2,..."])
+        option = f"driver=qcow2,node-name={self.node},file.driver=file,file.filename={file}"
+        return shlex.join(["-blockdev", option])
+
+
+class MakeOverlay(Making):
+    """Images under new overlays."""
+
+    def can_be(self, disk: Disk) -> Iterator[Problem]:
+        """Why a disk cannot get an overlay; nothing where it can."""
+        if disk.read_only:
+            yield Problem("disk-read-only", disk.name, "it is open for reading only", "exclude it")
+        if disk.encrypted:
+            yield Problem(
+                "overlay-over-encrypted",
+                disk.name,
+                "it is encrypted: the overlay would not be, and nobody could open it again without the "
+                "key of the image under it, which is not in the overlay",
+                "make the part internal, or exclude it",
+            )
+        elif not disk.filename.startswith("/"):
+            yield Problem(
+                "base-not-a-file",
+                disk.name,
+                f"its image {disk.filename[:80]!r} is no absolute path of a file, which an overlay "
+                "could name as its backing file",
+                "start QEMU with absolute paths, or make the part internal",
+            )
+        if not disk.active:
+            yield Problem(
+                "node-inactive",
+                disk.name,
+                "its node is inactive after a migration (fact 29)",
+                "resume the VM, or activate the node with blockdev-set-active",
+            )
+
+    def new_file(self, wish: Wish) -> str | None:
+        """The overlay."""
+        return wish.path if isinstance(wish, External) else None
+
+    def asked_for(self, wish: Wish) -> str:
+        """The wish as a plan shows it."""
+        return f"external: {self.new_file(wish)}"
+
+    def disks(self, resolution: Resolution) -> tuple[str, ...]:
+        """The disks that get an overlay."""
+        return tuple(overlay.disk for overlay in resolution.overlays)
+
+    def commands(self, resolution: Resolution) -> Iterator[str]:
+        """To undo: the overlay is taken out, or merged back; to look: what lies under the disks."""
+        if resolution.overlays:
+            yield from (
+                "blockdev-del",
+                "block-commit",
+                "job-complete",
+                "job-dismiss",
+                "query-block",
+            )
+
+    def files(self, resolution: Resolution) -> tuple[str, ...]:
+        """The overlays."""
+        return tuple(overlay.path for overlay in resolution.overlays)
+
+    def prepared(self, resolution: Resolution) -> Iterator[Step]:
+        """Make each overlay's image, and give QEMU a node of it.
+
+        The image names its base as backing file, for whoever opens it later; the node is added
+        without one, since `blockdev-snapshot` puts it on the base's node itself.
+        """
+        for overlay in resolution.overlays:
+            added = Operation(Kind.ADD_OVERLAY, disk=overlay.disk)
+            yield Step(
+                execute="create-overlay",
+                arguments={
+                    "path": overlay.path,
+                    "base": overlay.base_file,
+                    "base-format": overlay.base_format,
+                    "size": overlay.size_bytes,
+                },
+                covers=(),
+                undo=(Undo(UndoKind.REMOVE_FILE, overlay.disk),),
+                timeout_s=_HOST_TIMEOUT_S,
+                target=Target.HOST,
+                precedes=(added,),
+            )
+            yield Step(
+                execute="blockdev-add",
+                arguments={
+                    "driver": "qcow2",
+                    "node-name": overlay.overlay,
+                    "file": {"driver": "file", "filename": overlay.path},
+                    "backing": None,
+                },
+                covers=(added,),
+                undo=(Undo(UndoKind.REMOVE_OVERLAY, overlay.disk),),
+                timeout_s=_ADD_TIMEOUT_S,
+            )
+
+    def captured(self, resolution: Resolution, disks: Collection[str]) -> Iterator[DiskCapture]:
+        """The overlay is put on the disk's image."""
+        for overlay in resolution.overlays:
+            if overlay.disk in disks:
+                data = {"node": overlay.node, "overlay": overlay.overlay}
+                yield DiskCapture(
+                    {"type": "blockdev-snapshot", "data": data},
+                    Operation(Kind.SWITCH_TO_OVERLAY, disk=overlay.disk),
+                    Undo(UndoKind.REMOVE_OVERLAY, overlay.disk),
+                )
+
+    def looks_at_chains(self, resolution: Resolution) -> bool:
+        """Whether a disk lies on its overlay is seen there."""
+        return bool(resolution.overlays)
+
+    def confirmed(self, resolution: Resolution, shown: Shown) -> Iterator[ShownOverlay]:
+        """Each disk lies on its overlay, and that right on the image that was to be frozen."""
+        for overlay in resolution.overlays:
+            yield _shown(overlay, shown.disks.get(overlay.disk))
+
+
+def _shown(overlay: Overlay, disk: Disk | None) -> ShownOverlay:
+    base = disk.backing[0] if disk is not None and disk.backing else None
+    if disk is None or base is None or disk.node != overlay.overlay:
+        raise NotShown("part-count", f"{overlay.disk} is not on its overlay {overlay.path}")
+    if base.filename != overlay.base_file:
+        words = f"under {overlay.disk}'s overlay lies {base.filename}, another image"
+        raise NotShown("part-count", words)
+    return ShownOverlay(
+        overlay.disk,
+        overlay.node,
+        overlay.base_file,
+        overlay.base_format,
+        overlay.overlay,
+        overlay.path,
+        overlay.size_bytes,
+    )
