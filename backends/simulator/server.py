@@ -223,4 +223,4 @@ def _remove_stale(place: Path) -> None:
         except ConnectionRefusedError:
             place.unlink()
             return
-    raise BadInput(f"somebody already listens on {place}")
+    raise BadInput(f"another program already listens on {place}")

@@ -230,7 +230,9 @@ class DeleteMachine(Machine):
             else:
                 said = "" if isinstance(response, NotSent) else _SAID
                 why = said + response.description
-        raise self.context.failed("part-left", f"it is still there: {why or 'nobody says why'}")
+        raise self.context.failed(
+            "part-left", f"it is still there: {why or 'QEMU gives no reason'}"
+        )
 
     def _held(self, part: DeletedPart) -> Flow[tuple[SnapshotInfo, ...]]:
         """What its image holds.  QEMU shows all images at once, so it is asked once for all of them."""

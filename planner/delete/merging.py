@@ -190,7 +190,7 @@ class Merging:
             self.stages[merge.disk] = MergeStage.MERGED
             if merge in still_open:
                 words = f"{merge.overlay_file} is merged, and QEMU keeps it open: "
-                words += why[merge.disk] or "nobody says why"
+                words += why[merge.disk] or "QEMU gives no reason"
                 failures.append(self.context.failed("overlay-left", words))
                 continue
             try:

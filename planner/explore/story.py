@@ -89,7 +89,7 @@ class _Teller:
         if move.after.failing:
             text += "; a disk holds the tag already, so QEMU refuses"
         elif move.after.layers != move.before.layers:
-            text += "; QEMU deletes what has the tag first, whoever made it"
+            text += "; QEMU first deletes any snapshot with that tag, also one of another program"
         elif self._second(move, instruction):
             text += "; not every disk holds the tag, so QEMU does not refuse (fact 7)"
         return Line(CLIENT, QEMU, text, instruction.name)

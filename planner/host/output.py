@@ -138,7 +138,7 @@ def _open_fifo(path: str) -> int:
             if error.errno != errno.ENXIO:
                 raise
             if time.monotonic() > deadline:
-                raise OSError(0, "nobody reads from this FIFO") from error
+                raise OSError(0, "no program reads from this FIFO") from error
         time.sleep(_LOOK_EACH_S)
 
 

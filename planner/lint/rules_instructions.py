@@ -145,8 +145,9 @@ def _switchover(at: Moment) -> Iterator[Finding]:
     if at.makes_snapshots or at.execute == "blockdev-snapshot":
         yield at.finding(
             "outcome-seen",
-            f"nobody has seen the migrate of line {begun.line} reach pre-switchover: until then the "
-            "guest runs, and the disks are of an earlier instant than the machine state (fact 30)",
+            f"no query has shown that the migrate of line {begun.line} reached pre-switchover: until "
+            "then the guest runs, and the disks are of an earlier instant than the machine "
+            "state (fact 30)",
             "wait for MIGRATION pre-switchover, or poll query-migrate",
         )
 

@@ -95,7 +95,7 @@ def _dismissal(at: Moment) -> Iterator[Finding]:
         job.told = True
         yield at.finding(
             "outcome-seen",
-            f"nobody asks what became of job {at.text('id')!r}, and with the job its error goes "
+            f"no query asks how job {at.text('id')!r} ended, and job-dismiss deletes its error "
             "(fact 1)",
             "ask query-jobs before job-dismiss",
         )
@@ -109,7 +109,7 @@ def _loading(at: Moment) -> Iterator[Finding]:
         yield at.finding(
             "load-unchecked",
             "a load that fails leaves the guest stopped in restore-vm, disks perhaps half reverted "
-            "(facts 18 and 20); nobody looks first whether every disk holds the snapshot",
+            "(facts 18 and 20); no query checks first that every disk holds the snapshot",
             "ask query-named-block-nodes before, and compare tag, id and vm-clock on every disk",
         )
     tag = at.text("tag")
@@ -180,7 +180,7 @@ def at_the_end(memory: Memory) -> Iterator[Finding]:
             memory.migrate.line,
             "outcome-seen",
             memory.migrate.execute,
-            "nobody looks whether the migration completes: the command returns before it does",
+            "no query checks that the migration completes: the command returns before it does",
             "poll query-migrate, or wait for MIGRATION completed",
         )
     for name, job in memory.jobs.items():
@@ -190,8 +190,8 @@ def at_the_end(memory: Memory) -> Iterator[Finding]:
                 command.line,
                 "outcome-seen",
                 command.execute,
-                f"nobody waits for job {name!r}: that the command returns says nothing of its "
-                "outcome (facts 1 and 2)",
+                f"the sequence does not wait for job {name!r}: that the command returns says nothing of "
+                "its outcome (facts 1 and 2)",
                 "wait for JOB_STATUS_CHANGE concluded, then ask query-jobs for its error",
             )
         if not job.dismissed:

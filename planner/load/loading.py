@@ -265,7 +265,7 @@ class LoadMachine(EndingLoad):
         # We stopped the guest, or found it stopped: a VM that runs is not what it was.
         if seen or run_state == "running":
             self._reverted = everything_perhaps(self.order)
-            words = f"job {self.order.job_id} is gone, and nobody can say what it did"
+            words = f"job {self.order.job_id} is gone, and what it did is unknown"
             raise self.context.failed("job-vanished", words)
         self._unknown = False
         raise self.context.failed(

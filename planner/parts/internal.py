@@ -154,7 +154,7 @@ class InternalSnapshot(DiskPart):
                 self.disk,
                 f"its part is of another instant: vm-clock {_seconds(found.vm_clock_ns)} and not "
                 f"{_seconds(self.vm_clock_ns)} (fact 15)",
-                "somebody made a snapshot of this tag and id anew; it is no part of this one",
+                "another snapshot of this tag and id was made since; it is no part of this one",
             )
         if found.vm_state_size_bytes != self.vm_state_size_bytes:
             yield Problem(
@@ -229,7 +229,7 @@ class InternalSnapshot(DiskPart):
                 "part-differs",
                 self.disk,
                 f"snapshot {self.snapshot_id} {origin.tag!r} is of another instant than recorded "
-                "(fact 15): it is somebody else's",
+                "(fact 15): it was made by another program",
                 "delete it by id and name, if it is not wanted; then delete again",
             )
         elif found is not None and not image.active:

@@ -282,7 +282,7 @@ class FrozenImage(DiskPart):
         pattern = re.compile(re.escape(f"{folder}/{before}") + r"\d+" + re.escape(after))
         for path in filter(pattern.fullmatch, sorted(taken)):
             words = f"{path} was made by a restore, and lies on {self.file} too: a merge would change it"
-            remedy = "remove it if nobody needs it, or --overlays keep"
+            remedy = "remove it if it is not needed, or use --overlays keep"
             yield Problem("part-needed", self.disk, words, remedy)
 
     def ready_instruction(self, how: Readied, file: str) -> tuple[str, dict[str, object]]:

@@ -17,8 +17,8 @@ _MODEL = (
     "in the pause (facts 16 and 43); an estimate, no measurement: figures differ by machine"
 )
 _MEASURED = (
-    "measured: one run each. On one connection nobody can ask while QEMU is busy: the longest round "
-    "trip and the longest wait for an event stand for the time in which the monitor is silent. An "
+    "measured: one run each. On one connection no command is answered while QEMU is busy: the "
+    "longest round trip and the longest wait for an event stand for the time in which the monitor is silent. An "
     "image that an earlier run let grow grows less in a later one"
 )
 _SIMULATED = (

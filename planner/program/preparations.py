@@ -149,7 +149,9 @@ class Preparations:
         stream = self.resolution.stream
         paths = (step.arguments["path"], step.arguments["temporary"])
         if stream is None or paths != (stream.path, stream.temporary):
-            yield Problem("nothing-else", where, "it makes a file that nobody asked for")
+            yield Problem(
+                "nothing-else", where, "it makes a file that the request does not ask for"
+            )
             return
         yield from _must_undo(step, where, Undo(UndoKind.REMOVE_FILE))
         if step.execute == "create-stream":
@@ -171,7 +173,9 @@ class Preparations:
     def _take_image(self, step: Step, where: str) -> Iterator[Problem]:
         overlay = self.overlays.get(cast("str", step.arguments["path"]))
         if overlay is None or not _makes(step, overlay):
-            yield Problem("nothing-else", where, "it makes an image that nobody asked for")
+            yield Problem(
+                "nothing-else", where, "it makes an image that the request does not ask for"
+            )
             return
         yield from _must_undo(step, where, Undo(UndoKind.REMOVE_FILE, overlay.disk))
         self.images.add(overlay.disk)

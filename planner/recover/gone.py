@@ -98,7 +98,10 @@ def _migrated(journal: Journal) -> bool:
 
 
 def _alive(header: Header, process: Process) -> OutcomeUnknown:
-    words = f"the QEMU of the run, process {process.pid}, still runs, though nobody listens there"
+    words = (
+        f"the QEMU of the run, process {process.pid}, still runs, though its socket takes no "
+        "connection"
+    )
     remedy = (
         "give another QMP socket of it: `snapplan recover --vm OTHER`; if it has none, end that "
         "process, then recover"

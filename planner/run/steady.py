@@ -57,7 +57,7 @@ class SteadyBackend:
         except CannotConnect as error:
             if error.code != "nobody-listens" or self._gone():
                 raise
-            raise self._may_live("nobody listens there now") from error
+            raise self._may_live("nothing listens there now") from error
         if self._gone():
             await self._backend.close()
             problem = Problem("nobody-listens", "vm", "another QEMU listens there now", "")

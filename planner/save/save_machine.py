@@ -253,7 +253,7 @@ class SaveMachine(Machine):
         error = next((error for job, error in jobs_of(reply) if job.id == job_id), None)
         yield from self._dismiss(job_id)
         if error is None:
-            raise self.context.failed("job-vanished", f"somebody else dismissed job {job_id}")
+            raise self.context.failed("job-vanished", f"another client dismissed job {job_id}")
         if error:
             self.context.end_capture(StepOutcome.FAILED)
             raise self.context.failed("job-failed", f"QEMU says: {error}")

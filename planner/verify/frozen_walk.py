@@ -56,7 +56,7 @@ class FrozenWalk:
     def _freeze(self, step: Step, where: str) -> Iterator[Problem]:
         freeze = self.resolution.freeze
         if freeze is None:
-            yield Problem("nothing-else", where, "nobody asked to freeze the guest's file systems")
+            yield Problem("nothing-else", where, "the request does not ask for a freeze")
         elif step.timeout_s > freeze.at_most_s:
             yield Problem(_RULE, where, "it may take longer than they may be frozen")
         if self.frozen:

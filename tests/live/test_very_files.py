@@ -199,7 +199,7 @@ def test_a_load_does_not_revert_a_frozen_image(qemu):
 
 
 def test_a_delete_removes_no_file_that_is_not_provably_the_stream(qemu):
-    """By its name it is; by its length, its beginning or its content it is somebody else's."""
+    """By its name it is; by its length, its beginning or its content it was made by another program."""
     vm = qemu.start(DISKS)
     save(vm)
     state, kept = vm.directory / "a.state", vm.directory / "kept"
