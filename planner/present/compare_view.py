@@ -18,8 +18,8 @@ _MODEL = (
 )
 _MEASURED = (
     "measured: one run each. On one connection no command is answered while QEMU is busy: the "
-    "longest round trip and the longest wait for an event stand for the time in which the monitor is silent. An "
-    "image that an earlier run let grow grows less in a later one"
+    "longest round trip and the longest wait for an event stand for the time in which the monitor "
+    "is silent. An image that an earlier run let grow grows less in a later one"
 )
 _SIMULATED = (
     "simulated: the VM was a simulated one, so times are the simulator's and say nothing of QEMU: the "
