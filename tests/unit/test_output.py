@@ -69,7 +69,7 @@ def test_a_fifo_that_nobody_reads_is_an_error_in_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr(output, "_READER_WITHIN_S", 0.0)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    with pytest.raises(BadInput, match="nobody reads"):
+    with pytest.raises(BadInput, match="no program reads"):
         write_output(str(fifo), "text")
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
