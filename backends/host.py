@@ -28,6 +28,7 @@ from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
 from backends.merges import MERGES, Merges
 from backends.writable import must_be_unused, must_be_writable
+from planner.host.absence import whether_there
 from planner.host.evidence import digest_of
 from planner.host.file_locks import is_locked
 from planner.run.ports import HostRefused, NoReply
@@ -52,7 +53,8 @@ class QemuHost:
     - ``keep-stream`` (path, temporary): gives it its name; tells its ``size`` in bytes and the
       ``sha256`` of its content, which is read from the page cache (`backends.digest`).
     - ``look-before-write`` (path): refuses an image that cannot be written to, or that a QEMU has open.
-    - ``is-there`` (path): whether something of that name is ``there``.
+    - ``is-there`` (path): whether something of that name is ``there``; where it is not, whether it is
+      ``gone`` (`planner.host.absence`).
     - ``flush-images`` (paths): writes back what the kernel holds of these images; best effort.
     - ``flush-while-streaming`` (paths, temporary): the same again and again, and of the open stream,
       once that is large (`backends.flush`), until it is named or removed.
@@ -111,7 +113,7 @@ class QemuHost:
             must_be_writable(path)
             return {}
         if instruction == "is-there":
-            return {"there": _exists(path)}
+            return {"there": _exists(path), "gone": whether_there(str(path)) is False}
         temporary = Path(_text(arguments, "temporary"))
         if temporary.parent != path.parent:
             raise HostRefused("path-differs", f"{temporary} is not beside {path}")

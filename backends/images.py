@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -164,5 +165,11 @@ def _held(filename: str) -> Iterator[int]:
 
 
 def _check(filename: str) -> None:
-    if not filename.startswith("/") or not Path(filename).is_file():
-        raise NoReply(f"{filename!r} is no absolute path of a file here")
+    if not filename.startswith("/"):
+        raise NoReply("its name is no absolute path of a file, and may be another machine's")
+    try:
+        is_file = stat.S_ISREG(Path(filename).stat().st_mode)
+    except (OSError, ValueError) as error:
+        raise NoReply(getattr(error, "strerror", None) or str(error)) from error
+    if not is_file:
+        raise NoReply("it is no regular file")

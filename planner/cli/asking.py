@@ -135,8 +135,10 @@ def context_of(
     )
 
 
-def offline_of(store: Store, reporter: TerminalReporter, *, yes: bool = False) -> Offline:
-    """The same without a VM."""
+def offline_of(
+    store: Store, reporter: TerminalReporter, *, yes: bool = False, vm_name: str = ""
+) -> Offline:
+    """The same without a VM; the tags are those of the VM of this name."""
     return Offline(
         store,
         QemuImages(),
@@ -144,4 +146,5 @@ def offline_of(store: Store, reporter: TerminalReporter, *, yes: bool = False) -
         reporter,
         consent=Asking(reporter, yes),
         awaiting=stopped_by_signals,
+        vm_name=vm_name,
     )

@@ -14,17 +14,25 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.manifests import (
+    check_name,
     manifest_argument,
+    name_option,
     offline_option,
 )
 from planner.cli.reporter import TerminalReporter
 from planner.delete.delete_checks import (
     Overlays,
 )
-from planner.present.delete_view import delete_text, delete_to_plain
+from planner.present.delete_view import (
+    delete_text,
+    delete_to_plain,
+    forgotten_text,
+    forgotten_to_plain,
+)
 from planner.run.ports import Backend
 from planner.store.store import Store
 from planner.verbs.delete import Deleted, delete, delete_offline
+from planner.verbs.forget import forget_snapshot
 
 __all__ = ["command"]
 
@@ -33,6 +41,12 @@ __all__ = ["command"]
 @manifest_argument
 @vm_option
 @offline_option
+@name_option
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Take the record away and no part: for a snapshot whose images are gone.",
+)
 @click.option(
     "--overlays",
     type=click.Choice([choice.value for choice in Overlays]),
@@ -46,6 +60,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     source: str,
     vm: str | None,
     offline: bool,
+    name: str,
+    forget: bool,
     overlays: str | None,
     yes: bool,
     store: Store,
@@ -54,10 +70,14 @@ def command(  # noqa: PLR0913 - one parameter an option
     """Delete a snapshot: each part by id and name, the manifest last.
 
     Nothing is deleted that another manifest needs. A delete that was interrupted is finished by
-    another one.
+    another one. --forget asks first where a part may still be there.
     """
-    if (not vm) == (not offline):
-        raise click.UsageError("give either --vm ADDR or --offline")
+    if bool(vm) + offline + forget != 1:
+        raise click.UsageError("give one of --vm ADDR, --offline and --forget")
+    check_name(name, vm)
+    if forget:
+        _forget(source, store, name, yes=yes, as_json=as_json)
+        return
     choice = Overlays(overlays) if overlays else None
     with TerminalReporter() as reporter:
 
@@ -69,9 +89,21 @@ def command(  # noqa: PLR0913 - one parameter an option
         if vm:
             deleted = run(connected(vm, work))
         else:
-            deleted = run(delete_offline(offline_of(store, reporter, yes=yes), source, choice))
+            deleted = run(
+                delete_offline(offline_of(store, reporter, yes=yes, vm_name=name), source, choice)
+            )
     deleted.outcome.raise_failure()
     if as_json:
         print_json(delete_to_plain(deleted.order))
     else:
         click.echo(delete_text(deleted.order))
+
+
+def _forget(source: str, store: Store, name: str, *, yes: bool, as_json: bool) -> None:
+    with TerminalReporter() as reporter:
+        offline = offline_of(store, reporter, yes=yes, vm_name=name)
+        forgotten = run(forget_snapshot(offline, source))
+    if as_json:
+        print_json(forgotten_to_plain(forgotten.tag, forgotten.left))
+    else:
+        click.echo(forgotten_text(forgotten.tag, forgotten.left))

@@ -20,8 +20,10 @@ from planner.cli.common import (
 )
 from planner.cli.manifests import (
     FoundManifest,
-    find_manifest,
+    check_name,
+    find_in_store,
     manifest_argument,
+    name_option,
     offline_option,
     read_again,
     store_of,
@@ -52,6 +54,7 @@ __all__ = ["command"]
 @manifest_argument
 @vm_option
 @offline_option
+@name_option
 @click.option(
     "--run-state-after",
     type=click.Choice([state.value for state in RunStateAfter]),
@@ -116,6 +119,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     source: str,
     vm: str | None,
     offline: bool,
+    name: str,
     run_state_after: str,
     deadline_s: float | None,
     template: str,
@@ -140,6 +144,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     """
     if bool(vm) + offline + bool(template) > 1:
         raise click.UsageError("give one of --vm ADDR, --offline and --run TEMPLATE")
+    check_name(name, vm)
     folder = os.path.realpath(copies) if copies else ""
     after = RunStateAfter(run_state_after)
     accepted = Accepted(accept_cpu, frozenset(changed))
@@ -158,7 +163,7 @@ def command(  # noqa: PLR0913 - one parameter an option
             said = load_to_plain(loaded.order, loaded.outcome)
             text = load_text(loaded.order, loaded.outcome)
         else:
-            said, text = run(_without_vm(source, fresh, reporter))
+            said, text = run(_without_vm(source, name, fresh, reporter))
     if as_json:
         print_json(said)
     else:
@@ -166,9 +171,9 @@ def command(  # noqa: PLR0913 - one parameter an option
 
 
 async def _without_vm(
-    source: str, fresh: RestoreWish, reporter: TerminalReporter
+    source: str, name: str, fresh: RestoreWish, reporter: TerminalReporter
 ) -> tuple[dict[str, object], str]:
-    found = find_manifest(source, fresh.store.vms())
+    found = find_in_store(source, fresh.store, name)
     if not fresh.offline or fresh.copies or is_restore(found.manifest):
         return await restore(found, fresh, reporter)
     manifest, parts = await _offline(found, fresh, reporter)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
-from planner.verbs.find import FoundManifest, find_manifest, read_again, store_of
+from planner.verbs.find import FoundManifest, find_in_store, read_again, store_of
 
 __all__ = [
     "FoundManifest",
-    "find_manifest",
+    "check_name",
+    "find_in_store",
     "manifest_argument",
+    "name_option",
     "offline_option",
     "read_again",
     "store_of",
@@ -21,3 +23,20 @@ offline_option = click.option(
     is_flag=True,
     help="Work on the image files themselves; no VM may have them open.",
 )
+name_option = click.option(
+    "--name",
+    "name",
+    metavar="VM",
+    default="",
+    help="Without --vm: which VM of the store, by its name or UUID.",
+)
+
+
+def check_name(name: str, vm: str | None) -> None:
+    """Refuse to be told in two ways which VM is meant.
+
+    Raises:
+        UsageError: Both are given.
+    """
+    if name and vm:
+        raise click.UsageError("--name is for commands without --vm: a VM that is asked is known")

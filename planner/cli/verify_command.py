@@ -15,7 +15,12 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
-from planner.cli.manifests import manifest_argument, offline_option
+from planner.cli.manifests import (
+    check_name,
+    manifest_argument,
+    name_option,
+    offline_option,
+)
 from planner.errors import Violation
 from planner.present.verdict_view import Verdict, verdict_text, verdict_to_plain
 from planner.run.ports import Backend
@@ -30,6 +35,7 @@ __all__ = ["command"]
 @manifest_argument
 @vm_option
 @offline_option
+@name_option
 @click.option(
     "--deep",
     is_flag=True,
@@ -38,7 +44,14 @@ __all__ = ["command"]
 @store_option
 @json_option
 def command(  # noqa: PLR0913 - one parameter an option
-    *, source: str, vm: str | None, offline: bool, deep: bool, store: Store, as_json: bool
+    *,
+    source: str,
+    vm: str | None,
+    offline: bool,
+    name: str,
+    deep: bool,
+    store: Store,
+    as_json: bool,
 ) -> int:
     """Compare a snapshot with its manifest: every part, once, of one instant, on the same machine.
 
@@ -50,8 +63,10 @@ def command(  # noqa: PLR0913 - one parameter an option
     """
     if (vm is None) == (not offline):
         raise click.UsageError("give either --vm ADDR or --offline")
+    check_name(name, vm)
     if vm is None:
-        verdict = run(verify_offline(Offline(store, QemuImages(), QemuHost()), source, deep=deep))
+        offline_vm = Offline(store, QemuImages(), QemuHost(), vm_name=name)
+        verdict = run(verify_offline(offline_vm, source, deep=deep))
     else:
 
         async def work(backend: Backend) -> Verdict:

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from planner.collect.stray_files import sweep
 from planner.collect.unneeded import Orphan, OrphanKind, find_orphans
 from planner.errors import BadInput, Problem, RunFailed
+from planner.host.absence import whether_there
 from planner.host.files import remove_file
 from planner.inspect.offline import LookedAtOnce, OfflineImages, images_of_files
 from planner.inspect.verifying import ask_images
@@ -101,7 +102,7 @@ def _garbage(
     files_here: bool,
 ) -> Garbage:
     files = {file for manifest in manifests for file in manifest.files}
-    there = {file: Path(file).is_file() for file in files} if files_here else {}
+    there = {file: whether_there(file) for file in files} if files_here else {}
     orphans = find_orphans(manifests, images, there, facts)
     if files_here:
         used = [file for each in images.values() for file in each]

@@ -32,6 +32,9 @@ class OrphanKind(StrEnum):
     """None of its parts is left."""
     MANIFEST_INCOMPLETE = "manifest-incomplete"
     """Some of its parts are gone: `delete` takes the rest away."""
+    MANIFEST_UNREACHABLE = "manifest-unreachable"
+    """Where its parts should be cannot be looked at: a file system is not mounted, or its files are gone
+    with all that was beside them; `delete --forget` is for the second."""
     SNAPSHOT_MEASURED = "snapshot-measured"
     """A measurement's, which died before it took it away."""
     SNAPSHOT_UNRECORDED = "snapshot-unrecorded"
@@ -66,7 +69,7 @@ class Orphan:
 def find_orphans(
     manifests: Sequence[Manifest],
     images: Mapping[str, Mapping[str, Image]],
-    there: Mapping[str, bool],
+    there: Mapping[str, bool | None],
     facts: Facts | None = None,
 ) -> tuple[Orphan, ...]:
     """Compare what is recorded with what is there.
@@ -74,7 +77,8 @@ def find_orphans(
     Args:
         manifests: All of one VM.
         images: By disk, its images by file, where they could be looked at.
-        there: Of each file of a manifest, whether it is there; files that cannot be seen are missing.
+        there: Of each file of a manifest, whether it is there; None: nobody can tell.  Files that cannot
+            be seen are missing.
         facts: The VM, where it was asked.
     """
     found = [orphan for each in manifests for orphan in _of_manifest(each, images, there)]
@@ -91,9 +95,19 @@ def find_orphans(
 def _of_manifest(
     manifest: Manifest,
     images: Mapping[str, Mapping[str, Image]],
-    there: Mapping[str, bool],
+    there: Mapping[str, bool | None],
 ) -> Iterator[Orphan]:
+    if manifest.is_elsewhere:
+        there = {}
     states = [part.is_there(manifest.tag, images, there) for part in manifest.parts]
+    unseen = sorted({file for file in manifest.files if file in there and there[file] is None})
+    if None in states and unseen:
+        message = (
+            f"{', '.join(unseen)} cannot be looked for: a file system may not be mounted; if the files "
+            "are gone for good, `snapplan delete --forget` takes the record away"
+        )
+        kind = OrphanKind.MANIFEST_UNREACHABLE
+        yield Orphan(kind, manifest.tag, message, removable=False, tag=manifest.tag)
     if None in states or all(states):
         return  # whole, or not to be told
     missing = [
@@ -116,5 +130,6 @@ def _of_disk(disk: Disk, recorded: Collection[tuple[str, str, str]]) -> Iterator
         measured = snapshot.name.startswith(MEASURING_PREFIX)
         kind = OrphanKind.SNAPSHOT_MEASURED if measured else OrphanKind.SNAPSHOT_UNRECORDED
         message = f"snapshot {snapshot.id} {snapshot.name!r} is in no manifest"
+        message += "" if measured else "; `snapplan adopt` makes one"
         ident = {"snapshot_id": snapshot.id, "tag": snapshot.name}
         yield Orphan(kind, disk.name, message, removable=measured, **ident)

@@ -29,24 +29,21 @@ _REMEDIES = {
 
 
 async def absent_files(manifest: Manifest, host: Host | None) -> frozenset[str]:
-    """The images of a snapshot that are known to be gone: their folders are there, and they are not.
+    """The images of a snapshot that are known to be gone (`planner.host.absence`).
 
-    Where the folder is not there either, a file system may not be mounted, and nothing is known.
+    Where a file system may not be mounted nothing is known, nor of another machine's files.
     """
-    if host is None:
+    if host is None or manifest.is_elsewhere:
         return frozenset()
     files = {file for part in manifest.parts for file, _ in part.images if file}
-    absent = {file for file in sorted(files) if await _is_there(file, host) is False}
-    folders = {file: file.rpartition("/")[0] or "/" for file in absent}
-    there = {folder: await _is_there(folder, host) for folder in sorted({*folders.values()})}
-    return frozenset(file for file in absent if there[folders[file]])
+    return frozenset([file for file in sorted(files) if await _is_gone(file, host)])
 
 
-async def _is_there(path: str, host: Host) -> bool | None:
+async def _is_gone(path: str, host: Host) -> bool:
     try:
-        return bool((await host.do("is-there", {"path": path}, _TIMEOUT_S)).get("there"))
+        return bool((await host.do("is-there", {"path": path}, _TIMEOUT_S)).get("gone"))
     except (HostRefused, NoReply):
-        return None
+        return False
 
 
 async def check_beforehand(order: DeletePlan, host: Host | None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from planner.errors import Problem, in_order
+from planner.host.absence import whether_there
 from planner.model.image import Image
 from planner.parts.file_checks import file_problems
 from planner.parts.manifest import Manifest
@@ -120,7 +121,12 @@ def _unreadable(disk: str, file: str, why: str) -> Problem:
     if "lock" in why:
         words = f"{file} is in use: {why}"
         return Problem("image-in-use", disk, words, "give --vm ADDR, or end the VM first")
-    return Problem("image-unreadable", disk, f"{file} cannot be looked at: {why}")
+    remedy = ""
+    if file.startswith("/") and whether_there(file) is not True:
+        remedy = (
+            "is its file system mounted? If it is gone for good: `snapplan delete TAG --forget`"
+        )
+    return Problem("image-unreadable", disk, f"{file} cannot be looked at: {why}", remedy)
 
 
 def header_problems(

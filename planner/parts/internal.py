@@ -168,11 +168,13 @@ class InternalSnapshot(DiskPart):
         self,
         tag: str,
         images: ImagesByDisk,
-        there: Mapping[str, bool],
+        there: Mapping[str, bool | None],
     ) -> bool | None:
         """Whether its image holds it."""
         image = images.get(self.disk, {}).get(self.file)
-        return None if image is None else self.found_in(tag, image.holding(tag)) is not None
+        if image is None:  # it is in use, or gone with all that it held
+            return False if there.get(self.file) is False else None
+        return self.found_in(tag, image.holding(tag)) is not None
 
     @property
     def mark(self) -> tuple[str, str, int] | None:

@@ -104,6 +104,11 @@ class Manifest:
         return tuple(part for part in self.parts if isinstance(part, DiskPart))
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether its files may be another machine's: its VM was reached otherwise than by a socket."""
+        return bool(self.address) and not self.address.startswith("/")
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Every file that a part names, an overlay's two, in order of the parts."""
         return tuple(file for part in self.parts for file in part.files)

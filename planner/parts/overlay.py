@@ -146,7 +146,7 @@ class FrozenImage(DiskPart):
         self,
         tag: str,
         images: ImagesByDisk,
-        there: Mapping[str, bool],
+        there: Mapping[str, bool | None],
     ) -> bool | None:
         """Whether both its files are there."""
         return there.get(self.overlay_file) if there.get(self.file) else there.get(self.file)

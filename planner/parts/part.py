@@ -186,13 +186,15 @@ class ManifestPart(ABC):
         yield from ()
 
     @abstractmethod
-    def is_there(self, tag: str, images: ImagesByDisk, there: Mapping[str, bool]) -> bool | None:
+    def is_there(
+        self, tag: str, images: ImagesByDisk, there: Mapping[str, bool | None]
+    ) -> bool | None:
         """Whether it is there, whatever it holds; None: it cannot be told.
 
         Args:
             tag: The snapshot's.
             images: Where they could be looked at.
-            there: Of each file of a manifest, whether it is there.
+            there: Of each file of a manifest, whether it is there; None: nobody can tell.
         """
 
     @property

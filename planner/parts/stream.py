@@ -100,7 +100,7 @@ class StateStream(ManifestPart):
         self,
         tag: str,
         images: ImagesByDisk,
-        there: Mapping[str, bool],
+        there: Mapping[str, bool | None],
     ) -> bool | None:
         """Whether its file is there."""
         return there.get(self.file)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from planner.delete.delete_checks import DeletePlan
+from planner.errors import Problem
 from planner.present.outputs import output
 from planner.present.visible import as_lines
+from planner.present.words import problem_to_plain
 
-__all__ = ["delete_text", "delete_to_plain", "intent_text"]
+__all__ = ["delete_text", "delete_to_plain", "forgotten_text", "forgotten_to_plain", "intent_text"]
 
 
 def intent_text(order: DeletePlan) -> str:
@@ -53,3 +57,17 @@ def delete_to_plain(order: DeletePlan) -> dict[str, object]:
             "gone-already": list(order.gone),
         },
     )
+
+
+def forgotten_text(tag: str, left: Sequence[Problem]) -> str:
+    """A record that is gone, and what stays where it is."""
+    lines = [f"Snapshot {tag!r} is forgotten: its record is gone, and no part of it was touched."]
+    lines += [f"  {problem.words}" for problem in left]
+    return as_lines(lines)
+
+
+def forgotten_to_plain(tag: str, left: Sequence[Problem]) -> dict[str, object]:
+    """What `forgotten_text` says, as plain values."""
+    body: dict[str, object] = {"tag": tag, "deleted": [], "removed": [], "merged": [], "kept": []}
+    gone = {"gone-already": [], "left": [problem_to_plain(problem) for problem in left]}
+    return output("delete", {**body, **gone})

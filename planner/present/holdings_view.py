@@ -8,6 +8,7 @@ from planner.errors import Problem
 from planner.model.facts import Disk, SnapshotInfo
 from planner.parts.holdings import Holding
 from planner.parts.part import ManifestPart
+from planner.present.dates import date_text
 from planner.present.outputs import decimal, output
 from planner.present.visible import as_lines
 from planner.present.words import bytes_text, problem_to_plain, table
@@ -45,7 +46,15 @@ def _words(holding: Holding) -> str:
     words += [f"{len(holding.missing)} missing"] if holding.missing else []
     words += [f"{len(holding.extra)} extra"] if holding.extra else []
     words.append(_instants(holding))
+    words += filter(None, [date_text(_taken_ns(holding))])
     return ", ".join(words)
+
+
+def _taken_ns(holding: Holding) -> int:
+    """When it was taken, by the host's clock; 0: nobody says."""
+    if holding.manifest is not None and holding.manifest.ended_ns:
+        return holding.manifest.ended_ns
+    return max((snapshot.date_ns for _, snapshot in holding.held), default=0)
 
 
 def _instants(holding: Holding) -> str:
@@ -112,6 +121,7 @@ def _plain(holding: Holding) -> dict[str, object]:
         "tag": holding.tag,
         "standing": holding.standing.value,
         "finding": _instants(holding),
+        "taken-ns": decimal(_taken_ns(holding)),
         "parts": [
             *(
                 _part(disk.name, disk.filename, snapshot, extra=(disk, snapshot) in holding.extra)

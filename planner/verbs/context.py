@@ -107,6 +107,7 @@ class Offline:
         reporter: Who is told of the progress.
         consent: Who is asked before something is lost for good.
         awaiting: How work that changes the images is awaited.
+        vm_name: The name or UUID of the VM that tags are of; empty: the only one that has the tag.
     """
 
     store: Store
@@ -115,3 +116,4 @@ class Offline:
     reporter: Reporter | None = None
     consent: Consent = agreed
     awaiting: Awaiting = to_its_end
+    vm_name: str = ""

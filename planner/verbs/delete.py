@@ -35,7 +35,7 @@ from planner.store.held import met_and_locked
 from planner.store.journaled import JournaledRun, begin_run, check_nothing_pending
 from planner.store.store import VmStore
 from planner.verbs.context import Context, Offline, Question
-from planner.verbs.find import FoundManifest, find_manifest, read_again, store_of
+from planner.verbs.find import FoundManifest, find_in_store, find_manifest, read_again, store_of
 
 __all__ = ["Deleted", "delete", "delete_offline"]
 
@@ -105,7 +105,7 @@ async def delete_offline(
     Raises:
         Refused: An image is open in a VM, an unfinished run concerns it, or it cannot be done safely.
     """
-    found = find_manifest(source, offline.store.vms())
+    found = find_in_store(source, offline.store, offline.vm_name)
     vm = store_of(found, offline.store)
     with nullcontext() if vm is None else vm.locked():
         decided = await decide_and_ask(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +14,17 @@ from planner.host.input import read_text_file
 from planner.parts.manifest import Manifest
 from planner.parts.manifest_text import read_manifest
 from planner.store.meeting import Met
+from planner.store.naming import stored_vm, vms_called
 from planner.store.store import Store, View, VmStore, as_plain
 
-__all__ = ["FoundManifest", "find_manifest", "find_on_vm", "read_again", "store_of"]
+__all__ = [
+    "FoundManifest",
+    "find_in_store",
+    "find_manifest",
+    "find_on_vm",
+    "read_again",
+    "store_of",
+]
 
 
 @frozen
@@ -42,8 +52,7 @@ def find_manifest(source: str, stores: Sequence[VmStore]) -> FoundManifest:
         if (manifest := store.manifest(source)) is not None
     ]
     if len(found) > 1:
-        files = ", ".join(str(each.path) for each in found)
-        raise _bad("manifest-ambiguous", source, f"several VMs have one: {files}", "give its file")
+        raise _ambiguous(source, found)
     if found:
         return found[0]
     if not Path(source).is_file():
@@ -52,6 +61,32 @@ def find_manifest(source: str, stores: Sequence[VmStore]) -> FoundManifest:
         raise _bad("manifest-unknown", source, "no manifest has this tag, nor this file", remedy)
     view = stores[0].view if stores else as_plain
     return FoundManifest(view(read_manifest(read_text_file(source), source)), Path(source), view)
+
+
+def find_in_store(source: str, store: Store, vm_name: str = "") -> FoundManifest:
+    """The manifest of a tag of a VM that is not asked, else of a file.
+
+    Args:
+        source: A tag, or a path.
+        store: Where to look.
+        vm_name: The name or UUID of the VM whose tag it is; empty: the only one that has it.
+
+    Raises:
+        BadInput: See `find_manifest`; or no VM is called so (``vm-unknown``).
+    """
+    return find_manifest(source, vms_called(store, vm_name))
+
+
+def _ambiguous(source: str, found: Sequence[FoundManifest]) -> BadInput:
+    vms = [stored_vm(VmStore(each.path.parent.parent)) for each in found]
+    once = {name for name, count in Counter(each.called for each in vms).items() if count == 1}
+    # Of two VMs of one name the name says nothing.
+    names = [each.called if each.called in once else each.uuid or each.vm.vm_key for each in vms]
+    if len(set(names)) != len(names):
+        names = [each.vm.vm_key for each in vms]
+    have = ", ".join(f"{name} ({each.path})" for name, each in zip(names, found, strict=True))
+    remedy = f"say which with --name, as in --name {shlex.quote(names[0])}, or give its file"
+    return _bad("manifest-ambiguous", source, f"several VMs have one: {have}", remedy)
 
 
 def read_again(found: FoundManifest) -> FoundManifest:

@@ -21,10 +21,11 @@ from planner.parts.holdings import Holding, holdings
 from planner.parts.manifest import Manifest
 from planner.parts.part_image import ImagesByDisk, images_of_vm
 from planner.store.meeting import Met, meet, vm_seen
+from planner.store.naming import StoredSnapshots, stored_snapshots
 from planner.store.store import Manifests, Store, VmIdentity, VmStore
 from planner.verbs.context import Context
 
-__all__ = ["Listed", "list_by_facts", "list_snapshots"]
+__all__ = ["Listed", "StoredSnapshots", "list_by_facts", "list_snapshots", "list_store"]
 
 
 @frozen
@@ -40,6 +41,19 @@ class Listed:
     holdings: tuple[Holding, ...]
     problems: tuple[Problem, ...] = ()
     unchecked: tuple[str, ...] = ()
+
+
+def list_store(store: Store, vm_name: str = "") -> tuple[StoredSnapshots, ...]:
+    """List what the store records of its VMs, by their names; no VM and no image is looked at.
+
+    Args:
+        store: The store.
+        vm_name: The name or UUID of the VM; empty: all that the store knows something of.
+
+    Raises:
+        BadInput: No VM is called so (``vm-unknown``), or the store cannot be read.
+    """
+    return stored_snapshots(store, vm_name)
 
 
 async def list_snapshots(context: Context, only: str = "") -> Listed:

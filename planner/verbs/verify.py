@@ -15,7 +15,7 @@ from planner.present.verdict_view import Verdict
 from planner.recover.pending_images import check_images_free
 from planner.store.meeting import meet
 from planner.verbs.context import Context, Offline
-from planner.verbs.find import find_manifest, find_on_vm, store_of
+from planner.verbs.find import find_in_store, find_on_vm, store_of
 
 __all__ = ["verify", "verify_offline"]
 
@@ -70,7 +70,7 @@ async def verify_offline(offline: Offline, source: str, *, deep: bool = False) -
         BadInput: There is no such manifest, or several VMs have one.
         Refused: A VM has an image open, or an unfinished run concerns it.
     """
-    found = find_manifest(source, offline.store.vms())
+    found = find_in_store(source, offline.store, offline.vm_name)
     manifest, images = found.manifest, offline.images
     check_images_free(offline.store, manifest, store_of(found, offline.store))
     files = look_at_files(manifest, deep=deep)

@@ -31,7 +31,7 @@ def test_a_usage_error_is_json_too(command):
     assert "no-such-option" in done.stderr
 
 
-@pytest.mark.parametrize("more", [(), ("--no-such-option",), ("--vm", "/nobody/listens")])
+@pytest.mark.parametrize("more", [("--no-such-option",), ("--vm", "/nobody/listens")])
 def test_who_asks_by_the_environment_gets_json_at_failure_too(more):
     """SNAPPLAN_LIST_AS_JSON is --json."""
     done = snapplan("list", *more, SNAPPLAN_LIST_AS_JSON="1")

@@ -137,7 +137,8 @@ class MemoryHost:
             case "note-overlay" | "remove-merged" | "remove-if-equal" | "look-before-merge":
                 return self._about_merge(instruction, path, arguments)
             case "is-there":
-                return {"there": not path.startswith("/images/new") or path in self.vm.files}
+                there = not path.startswith("/images/new") or path in self.vm.files
+                return {"there": there, "gone": not there}
             case "create-stream":
                 return self._create_stream(path, arguments["temporary"])
             case "keep-stream":
