@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from planner.cli.asking import context_of
@@ -19,7 +17,7 @@ from planner.cli.common import (
 from planner.cli.plan_command import check_design, design_option
 from planner.cli.reporter import TerminalReporter
 from planner.compile.plan import Plan
-from planner.compile.plan_text import FORMAT, read_plan
+from planner.compile.plan_text import is_plan, read_plan
 from planner.model.request_text import ReadRequest, read_request
 from planner.present.outcome_view import outcome_text, outcome_to_plain, start_text
 from planner.run.ports import Backend
@@ -97,11 +95,6 @@ def command(  # noqa: PLR0913 - one parameter an option
 
 def _read(text: str, source: str) -> Plan | ReadRequest:
     """A plan says that it is one; everything else is taken for a request."""
-    if text.lstrip().startswith("{"):
-        try:
-            top = json.loads(text)
-        except (ValueError, RecursionError):
-            top = None
-        if isinstance(top, dict) and top.get("format") == FORMAT:
-            return read_plan(text, source)
+    if is_plan(text):
+        return read_plan(text, source)
     return read_request(text, source)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from planner.cli.common import (
@@ -14,7 +12,7 @@ from planner.cli.common import (
     read_file,
     vm_option,
 )
-from planner.compile.plan_text import FORMAT, read_plan
+from planner.compile.plan_text import is_plan, read_plan
 from planner.errors import Violation
 from planner.lint import Finding, LintReport, Listing, lint, listing_of_plan, read_listing
 from planner.model.facts import Facts
@@ -46,7 +44,7 @@ def command(*, program: str, vm: str | None, facts_file: str | None, as_json: bo
 
 
 def _lint(text: str, source: str, facts: Facts | None) -> LintReport:
-    if not _is_plan(text):
+    if not is_plan(text):
         return lint(read_listing(text, source), facts)
     try:
         listing: Listing = listing_of_plan(read_plan(text, source), source)
@@ -56,13 +54,3 @@ def _lint(text: str, source: str, facts: Facts | None) -> LintReport:
             source, "plan", 0, findings, ("the single commands: the plan is not proved",)
         )
     return lint(listing, facts)
-
-
-def _is_plan(text: str) -> bool:
-    if not text.lstrip().startswith("{"):
-        return False
-    try:
-        top = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(top, dict) and top.get("format") == FORMAT

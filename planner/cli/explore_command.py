@@ -18,7 +18,7 @@ from planner.cli.common import (
 )
 from planner.compile.designs import DESIGNS
 from planner.compile.plan import compile_request
-from planner.compile.plan_text import FORMAT, read_plan
+from planner.compile.plan_text import is_plan, read_plan
 from planner.compile.resolve import resolve
 from planner.errors import Problem, Violation
 from planner.explore.design import instructions_for, rules_say
@@ -29,7 +29,6 @@ from planner.explore.search import Counterexample, Search, SearchReport
 from planner.explore.setting_of import instructions_of, setting_of
 from planner.model.facts import Facts
 from planner.model.request_text import read_request
-from planner.model.text import read_text
 from planner.present.trace_view import (
     report_text,
     report_to_plain,
@@ -200,8 +199,7 @@ def _what(
     """What to explore: a plan's program, a compiled request, or a design file over a request."""
     text = read_file(source)
     given = facts_file is not None or vm is not None
-    value = read_text(text, source).value
-    if isinstance(value, dict) and value.get("format") == FORMAT:
+    if is_plan(text):
         if design != "auto":
             raise click.UsageError("a plan file has its design; --design goes with a request")
         program = read_plan(text, source).program

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from functools import cache
 
-import cattrs
 from cattrs import Converter
-from cattrs.errors import ClassValidationError
 
 from planner.compile.plan import Plan
-from planner.errors import BadInput, Problem
+from planner.errors import Problem
+from planner.model.file_format import FileFormat
 from planner.model.operations import THE_VM, Kind, Operation
 from planner.model.request import FreezeFilesystems, Request
 from planner.model.request_text import request_from_plain, request_to_plain
 from planner.model.strict import strict_converter, write_with_hyphens
-from planner.model.text import Document, read_json
+from planner.model.text import Document
 from planner.program.program import Program, Step, Undo, canonical_json
 from planner.program.resolution import (
     Choice,
@@ -27,10 +26,7 @@ from planner.program.resolution import (
 )
 from planner.verify.proof import verify
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "plan_to_text", "plan_to_plain", "read_plan"]
-
-FORMAT = "snapplan-plan"
-FORMAT_VERSION = 1
+__all__ = ["is_plan", "plan_from_plain", "plan_to_plain", "plan_to_text", "read_plan"]
 
 
 @cache  # most commands need few of these, and each takes its time to make
@@ -85,15 +81,25 @@ def _operation(value: object) -> Operation:
     )
 
 
+_FILES = FileFormat(
+    *("snapplan-plan", 1, Plan, _converter),
+    *("plan-malformed", "is no plan file", "make it anew with `snapplan plan`"),
+)
+
+
 def plan_to_plain(plan: Plan) -> dict[str, object]:
     """Write a plan as plain values."""
-    body: dict[str, object] = _converter().unstructure(plan)
-    return {"format": FORMAT, "format-version": FORMAT_VERSION, **body}
+    return _FILES.to_plain(plan)
 
 
 def plan_to_text(plan: Plan) -> str:
     """Write a plan as its file's text: the same bytes for the same plan, always."""
     return canonical_json(plan_to_plain(plan))
+
+
+def is_plan(text: str) -> bool:
+    """Whether a text says that it is a plan file."""
+    return text.lstrip().startswith("{") and _FILES.says_so(text)
 
 
 def read_plan(text: str, source: str = "plan") -> Plan:
@@ -107,25 +113,14 @@ def read_plan(text: str, source: str = "plan") -> Plan:
         BadInput: It is no plan file, or of another format version, or malformed.
         Violation: Its program breaks a rule, whoever wrote it.
     """
-    document = read_json(text, source)
-    if document.problems:
-        raise BadInput(f"{source} is malformed", problems=document.problems, code="plan-malformed")
-    value = document.value
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise _malformed(source, f"it does not say `format: {FORMAT}`")
-    if value.get("format-version") != FORMAT_VERSION:
-        raise _malformed(source, f"its format-version is not {FORMAT_VERSION}")
-    body = {k: v for k, v in value.items() if k not in ("format", "format-version")}
-    try:
-        plan = _converter().structure(body, Plan)
-    except ClassValidationError as error:
-        raise _malformed(source, "; ".join(cattrs.transform_error(error)[:3])) from error
-    except RecursionError as error:
-        raise _malformed(source, "it nests too deeply") from error
+    return _proved(_FILES.read(text, source))
+
+
+def plan_from_plain(value: object, source: str = "plan") -> Plan:
+    """Check plain values into a plan; see `read_plan`."""
+    return _proved(_FILES.from_plain(value, source))
+
+
+def _proved(plan: Plan) -> Plan:
     verify(plan.program)
     return plan
-
-
-def _malformed(source: str, why: str) -> BadInput:
-    problem = Problem("plan-malformed", source, why, "make it anew with `snapplan plan`")
-    return BadInput(f"{source} is no plan file: {why}", problems=(problem,), code=problem.code)

@@ -17,6 +17,7 @@ from planner.delete.delete_checks import DeletedPart, DeletePlan
 from planner.delete.deleting import DELETION, DeleteMachine
 from planner.errors import BadInput, Problem
 from planner.host.files import remove_file
+from planner.model.file_format import FileFormat
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.parts.deletions import MergedOverlay
 from planner.run.actions import Action, HostDo, NotSent, Response, Send
@@ -26,7 +27,6 @@ from planner.run.observation import Baseline
 from planner.run.outcome import Outcome
 from planner.run.phases import Phase
 from planner.store.journaled import JournaledRun, Run
-from planner.store.plan_text import PlanText
 
 __all__ = ["DELETE_PLANS", "DeleteRun", "forget_manifest"]
 
@@ -39,7 +39,9 @@ def _converter() -> Converter:
     return converter
 
 
-DELETE_PLANS = PlanText("snapplan-delete", DeletePlan, _converter)
+DELETE_PLANS = FileFormat(
+    "snapplan-delete", 1, DeletePlan, _converter, "order-malformed", "cannot be used"
+)
 
 
 @frozen

@@ -8,7 +8,6 @@ drafted that this VM can do as it is now, else the one that least speaks against
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 
@@ -33,6 +32,7 @@ from planner.model.request import (
     Wish,
 )
 from planner.model.request_text import ReadRequest
+from planner.model.text import json_object
 from planner.parts.image_limits import holds_machine_state
 from planner.parts.make_internal import MakeInternal
 from planner.parts.make_overlay import MakeOverlay
@@ -122,13 +122,10 @@ def _file(disk: Disk) -> str:
     spelled = disk.filename.removeprefix(_OPTIONS)
     if spelled == disk.filename:
         return spelled
-    try:
-        node = json.loads(spelled)
-        while isinstance(node.get("file"), dict):
-            node = node["file"]
-        return str(node.get("filename", ""))
-    except (ValueError, AttributeError, RecursionError):
-        return ""
+    node = json_object(spelled) or {}
+    while isinstance(node.get("file"), dict):
+        node = node["file"]
+    return str(node.get("filename", ""))
 
 
 def _free(folder: str, name: str, suffix: str, taken: set[str]) -> str:

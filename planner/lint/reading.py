@@ -8,7 +8,6 @@ write them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from attrs import define, evolve, field
@@ -18,6 +17,7 @@ from planner.errors import BadInput, Problem
 from planner.lint.program import Command, Listing, Said
 from planner.lint.shell import Shell, greeting, looks_typed
 from planner.model.request import RunStateAfter
+from planner.model.text import json_object
 from planner.program.program import Step, Target, looks_of
 
 __all__ = ["listing_of_plan", "read_listing"]
@@ -87,7 +87,7 @@ class _Reader:
             if count > 1 and not collected.count("{") > collected.count("}"):
                 break
             collected += stripped + "\n"
-            value = _loads(collected)
+            value = json_object(collected)
             if value is not None:
                 self._object(first + 1, value)
                 return count
@@ -161,14 +161,6 @@ def _without_arrow(line: str) -> str:
         if stripped.startswith(arrow):
             return stripped[len(arrow) :].strip()
     return stripped
-
-
-def _loads(text: str) -> dict[str, object] | None:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _words_of(error: object) -> str:

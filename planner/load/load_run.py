@@ -13,6 +13,7 @@ from cattrs import Converter
 
 from planner.load.load_checks import LoadedPart, LoadPlan
 from planner.load.loading import LoadMachine
+from planner.model.file_format import FileFormat
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.program.resolution import Settings
 from planner.run.actions import Action, HostDo, NotSent, Response, Send
@@ -22,7 +23,6 @@ from planner.run.observation import Baseline
 from planner.run.outcome import Outcome
 from planner.run.phases import Phase
 from planner.store.journaled import Run
-from planner.store.plan_text import PlanText
 
 __all__ = ["LOAD_PLANS", "LoadRun"]
 
@@ -36,7 +36,9 @@ def _converter() -> Converter:
     return converter
 
 
-LOAD_PLANS = PlanText("snapplan-load", LoadPlan, _converter)
+LOAD_PLANS = FileFormat(
+    "snapplan-load", 1, LoadPlan, _converter, "order-malformed", "cannot be used"
+)
 
 
 @frozen

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-import cattrs
 from cattrs import Converter
-from cattrs.errors import ClassValidationError
 
-from planner.errors import BadInput, Problem
 from planner.model.facts import (
     AUTOMATIC_NODE_PREFIX,
     FACTS_FORMAT_VERSION,
@@ -22,16 +19,14 @@ from planner.model.facts import (
     QemuVersion,
     SnapshotInfo,
 )
+from planner.model.file_format import FileFormat
 from planner.model.file_record import FileRecord
 from planner.model.hardware_text import register_hardware
 from planner.model.image_place import ImagePlace
 from planner.model.peripherals import Device, HostObject, Tpm
 from planner.model.strict import strict_converter, write_with_hyphens
-from planner.model.text import read_json
 
 __all__ = ["facts_from_plain", "facts_to_plain", "read_facts"]
-
-FORMAT = "snapplan-facts"
 
 
 @cache  # most commands need few of these, and each takes its time to make
@@ -62,10 +57,15 @@ def _converter() -> Converter:
     return converter
 
 
+_FILES = FileFormat(
+    *("snapplan-facts", FACTS_FORMAT_VERSION, Facts, _converter),
+    *("facts-malformed", "is no facts file", "make it anew with `snapplan inspect`"),
+)
+
+
 def facts_to_plain(facts: Facts) -> dict[str, object]:
     """Write facts as plain values; automatic node names and the live ones are left out."""
-    body: dict[str, object] = _converter().unstructure(facts)
-    return {"format": FORMAT, "format-version": FACTS_FORMAT_VERSION, **body}
+    return _FILES.to_plain(facts)
 
 
 def read_facts(text: str, source: str = "facts") -> Facts:
@@ -78,48 +78,27 @@ def read_facts(text: str, source: str = "facts") -> Facts:
     Raises:
         BadInput: It is no facts file, or of another format version, or malformed.
     """
-    document = read_json(text, source)
-    if document.problems:
-        raise BadInput(f"{source} is malformed", problems=document.problems, code="facts-malformed")
-    return facts_from_plain(document.value, source)
+    return _checked(_FILES.read(text, source), source)
 
 
 def facts_from_plain(value: object, source: str = "facts") -> Facts:
     """Check plain values into facts; see `read_facts`."""
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise _malformed(source, f"it does not say `format: {FORMAT}`")
-    if value.get("format-version") != FACTS_FORMAT_VERSION:
-        raise _malformed(source, f"its format-version is not {FACTS_FORMAT_VERSION}")
-    body = {k: v for k, v in value.items() if k not in ("format", "format-version")}
-    try:
-        facts = _converter().structure(body, Facts)
-    except (ClassValidationError, RecursionError) as error:
-        raise _malformed(source, _first_words(error)) from error
-    _check(facts, source)
-    return facts
+    return _checked(_FILES.from_plain(value, source), source)
 
 
-def _check(facts: Facts, source: str) -> None:
+def _checked(facts: Facts, source: str) -> Facts:
     names: set[str] = set()
     for disk in facts.disks:
         if not disk.name or disk.name in names:
-            raise _malformed(source, f"disk name {disk.name!r} is empty or stands twice")
+            raise _FILES.malformed(source, f"disk name {disk.name!r} is empty or stands twice")
         names.add(disk.name)
         layers = [disk.node, disk.root, *(layer.node for layer in (*disk.filters, *disk.backing))]
         if any(node.startswith(AUTOMATIC_NODE_PREFIX) for node in layers):
-            raise _malformed(source, f"disk {disk.name!r} has an automatic node name")
+            raise _FILES.malformed(source, f"disk {disk.name!r} has an automatic node name")
         if not 1 <= disk.refcount_bits <= REFCOUNT_BITS_LIMIT:
-            raise _malformed(source, f"disk {disk.name!r} has {disk.refcount_bits} refcount bits")
+            raise _FILES.malformed(
+                source, f"disk {disk.name!r} has {disk.refcount_bits} refcount bits"
+            )
         if not disk.node or not disk.root:
-            raise _malformed(source, f"disk {disk.name!r} has no node or no root")
-
-
-def _malformed(source: str, why: str) -> BadInput:
-    problem = Problem("facts-malformed", source, why, "make it anew with `snapplan inspect`")
-    return BadInput(f"{source} is no facts file: {why}", problems=(problem,), code=problem.code)
-
-
-def _first_words(error: Exception) -> str:
-    if isinstance(error, ClassValidationError):
-        return "; ".join(cattrs.transform_error(error)[:3])
-    return str(error) or type(error).__name__
+            raise _FILES.malformed(source, f"disk {disk.name!r} has no node or no root")
+    return facts

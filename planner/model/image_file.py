@@ -7,10 +7,10 @@ user said more (a key, a backing chain, a filter below the format), it shows ``j
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 from planner.model.answer import AnswerObject
+from planner.model.text import json_object
 
 __all__ = ["FILTERS", "FORMATS", "file_of_image", "stats_of_nodes"]
 
@@ -75,11 +75,8 @@ def file_of_image(shown: str, stat: AnswerObject, nodes: Mapping[str, AnswerObje
 
 def _is_whole(shown: str) -> bool:
     """Whether a raw image is all of its file: with an offset or a size it is a piece of it."""
-    try:
-        options = json.loads(shown.removeprefix(_OPTIONS))
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(options, dict) and set(options) <= _PLAIN_RAW
+    options = json_object(shown.removeprefix(_OPTIONS))
+    return options is not None and set(options) <= _PLAIN_RAW
 
 
 def stats_of_nodes(stats: list[AnswerObject]) -> dict[str, AnswerObject]:

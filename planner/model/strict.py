@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import fields
-from cattrs import Converter
+from cattrs import Converter, transform_error
+from cattrs.errors import ClassValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.v import format_exception
 
 from planner.model.migration import Setting
 
-__all__ = ["strict_converter", "write_with_hyphens"]
+__all__ = ["Malformed", "strict_converter", "structured", "write_with_hyphens"]
+
+_Value = TypeVar("_Value")
+
+
+class Malformed(ValueError):
+    """Plain values that are no value of a class, in words that a person can read."""
 
 
 def strict_converter() -> Converter:
@@ -71,3 +79,21 @@ def write_with_hyphens(
         lambda wanted: wanted is kind,
         lambda wanted: make_dict_structure_fn(wanted, converter, **renames),
     )
+
+
+def structured(converter: Converter, plain: object, kind: type[_Value]) -> _Value:
+    """A value of a class from plain values.
+
+    Raises:
+        Malformed: They are none; it says what is wrong, where, and of the first things only.
+    """
+    try:
+        return converter.structure(plain, kind)
+    except ClassValidationError as error:
+        raise Malformed("; ".join(transform_error(error, format_exception=_words)[:3])) from error
+    except RecursionError as error:
+        raise Malformed("it nests too deeply") from error
+
+
+def _words(error: BaseException, kind: type | None) -> str:
+    return str(error) if isinstance(error, Malformed) else format_exception(error, kind)

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from planner.errors import BadInput, Problem
 
-__all__ = ["Document", "read_json", "read_text"]
+__all__ = ["Document", "json_object", "read_json", "read_text"]
 
 _LIMIT_CHARACTERS = 4_000_000
 _LIMIT_DEPTH = 40
@@ -73,6 +73,15 @@ def read_json(text: str, source: str) -> Document:
     except (ValueError, RecursionError) as error:
         raise _unreadable(source, _first_line(error)) from error
     return Document(value, tuple(twice))
+
+
+def json_object(text: str | bytes) -> dict[str, Any] | None:
+    """The JSON object that a text of somebody else is; None: it is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _read_yaml(text: str, source: str) -> Document:

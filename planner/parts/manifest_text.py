@@ -10,27 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache, lru_cache
 
-import cattrs
 from attrs import fields
 from cattrs import Converter
-from cattrs.errors import ClassValidationError
-from cattrs.v import format_exception
 
-from planner.errors import BadInput, Problem
 from planner.model.facts import QemuVersion
+from planner.model.file_format import FileFormat
 from planner.model.file_record import FileRecord
 from planner.model.hardware_text import register_hardware
 from planner.model.image_place import ImagePlace
 from planner.model.peripherals import Device
-from planner.model.strict import strict_converter, write_with_hyphens
-from planner.model.text import read_json
+from planner.model.strict import Malformed, strict_converter, write_with_hyphens
 from planner.parts.kinds import KINDS
 from planner.parts.manifest import MANIFEST_FORMAT_VERSION, LeftOut, Manifest
 from planner.parts.part import BackingImage, ManifestPart
 
-__all__ = ["FORMAT", "manifest_to_plain", "read_manifest"]
-
-FORMAT = "snapplan-manifest"
+__all__ = ["manifest_to_plain", "read_manifest"]
 
 _EVERY_PART: Mapping[str, object] = {
     "disk": "",
@@ -71,14 +65,6 @@ def _converter() -> Converter:
     return converter
 
 
-class _WrongPart(ValueError):
-    """A part that no kind of part can be."""
-
-
-def _words(error: BaseException, kind: type | None) -> str:
-    return str(error) if isinstance(error, _WrongPart) else format_exception(error, kind)
-
-
 def _part_to_plain(converter: Converter, part: ManifestPart) -> dict[str, object]:
     own: dict[str, object] = converter.unstructure(part, type(part))
     return {"kind": part.kind, **_EVERY_PART, **own}
@@ -86,25 +72,30 @@ def _part_to_plain(converter: Converter, part: ManifestPart) -> dict[str, object
 
 def _part(converter: Converter, value: object) -> ManifestPart:
     if not isinstance(value, dict):
-        raise _WrongPart(f"{str(value)[:60]!r} is no part")
+        raise Malformed(f"{str(value)[:60]!r} is no part")
     kind = value.get("kind")
     found = KINDS.get(kind) if isinstance(kind, str) else None
     if found is None:
-        raise _WrongPart(f"{str(kind)[:60]!r} is no kind of part")
+        raise Malformed(f"{str(kind)[:60]!r} is no kind of part")
     own = {attribute.name.replace("_", "-") for attribute in fields(found)}
     rest = {name: what for name, what in value.items() if name != "kind"}
     for name in [name for name in rest if name in _EVERY_PART and name not in own]:
         empty = _EVERY_PART[name]
         what = rest.pop(name)
         if type(what) is not type(empty) or what != empty:
-            raise _WrongPart(f"a part of kind {kind!r} has no {name}")
+            raise Malformed(f"a part of kind {kind!r} has no {name}")
     return converter.structure(rest, found)
+
+
+_FILES = FileFormat(
+    *("snapplan-manifest", MANIFEST_FORMAT_VERSION, Manifest, _converter),
+    *("manifest-malformed", "is no manifest", "it is written by `snapplan apply` only"),
+)
 
 
 def manifest_to_plain(manifest: Manifest) -> dict[str, object]:
     """Write a manifest as plain values."""
-    body: dict[str, object] = _converter().unstructure(manifest)
-    return {"format": FORMAT, "format-version": MANIFEST_FORMAT_VERSION, **body}
+    return _FILES.to_plain(manifest)
 
 
 @lru_cache(maxsize=64)
@@ -118,29 +109,4 @@ def read_manifest(text: str, source: str = "manifest") -> Manifest:
     Raises:
         BadInput: It is no manifest, or of another format version, or malformed.
     """
-    document = read_json(text, source)
-    if document.problems:
-        raise BadInput(
-            f"{source} is malformed", problems=document.problems, code="manifest-malformed"
-        )
-    value = document.value
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise _malformed(source, f"it does not say `format: {FORMAT}`")
-    if value.get("format-version") != MANIFEST_FORMAT_VERSION:
-        raise _malformed(source, f"its format-version is not {MANIFEST_FORMAT_VERSION}")
-    body = {k: v for k, v in value.items() if k not in ("format", "format-version")}
-    try:
-        found: Manifest = _converter().structure(body, Manifest)
-        return found
-    except (ClassValidationError, RecursionError) as error:
-        words = (
-            "; ".join(cattrs.transform_error(error, format_exception=_words)[:3])
-            if isinstance(error, ClassValidationError)
-            else "it nests too deeply"
-        )
-        raise _malformed(source, words) from error
-
-
-def _malformed(source: str, why: str) -> BadInput:
-    problem = Problem("manifest-malformed", source, why, "it is written by `snapplan apply` only")
-    return BadInput(f"{source} is no manifest: {why}", problems=(problem,), code=problem.code)
+    return _FILES.read(text, source)

@@ -25,14 +25,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, get_origin
 
-import cattrs
 from attrs import frozen
 from cattrs import Converter
-from cattrs.errors import ClassValidationError
 
 from planner.errors import BadInput, Problem
 from planner.host.processes import Process
-from planner.model.strict import strict_converter, write_with_hyphens
+from planner.model.strict import strict_converter, structured, write_with_hyphens
 from planner.program.program import FLUSHES
 from planner.run.actions import (
     Action,
@@ -337,14 +335,9 @@ def _record(content: dict[str, Any], number: int, source: str) -> Header | Recor
     if kind is None:
         raise _bad("journal-malformed", source, f"record {number} is of no known kind")
     try:
-        made: Header | Record = _converter().structure(content, kind)
-    except (ClassValidationError, RecursionError, ValueError, TypeError) as error:
-        words = (
-            "; ".join(cattrs.transform_error(error)[:3])
-            if isinstance(error, ClassValidationError)
-            else str(error)
-        )
-        raise _bad("journal-malformed", source, f"record {number}: {words}") from error
+        made: Header | Record = structured(_converter(), content, kind)
+    except (ValueError, TypeError) as error:
+        raise _bad("journal-malformed", source, f"record {number}: {error}") from error
     return made
 
 

@@ -6,7 +6,6 @@ else it is undone.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from attrs import frozen
 
 from planner.compile.plan import Plan
-from planner.compile.plan_text import plan_to_plain, read_plan
+from planner.compile.plan_text import plan_from_plain, plan_to_plain
 from planner.errors import BadInput, Problem, UndoIncomplete, VmChanged
 from planner.host.evidence import with_records
 from planner.host.left_out import with_left_out
@@ -55,8 +54,9 @@ class SaveRun(Run):
     @classmethod
     def read(cls, header: Header, source: str) -> SaveRun:
         """The save that a journal holds; its plan is proved anew."""
-        plan = read_plan(json.dumps(header.plan), source)
-        return cls(plan, facts_from_plain(dict(header.facts), source))
+        return cls(
+            plan_from_plain(dict(header.plan), source), facts_from_plain(dict(header.facts), source)
+        )
 
     @property
     def tag(self) -> str:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import cattrs
 from attrs import frozen
-from cattrs.errors import ClassValidationError
 
 from planner.host.birth import born_ns
 from planner.host.files import write_whole
 from planner.host.processes import Process, lives
 from planner.model.facts import Facts
-from planner.model.strict import strict_converter, write_with_hyphens
+from planner.model.strict import strict_converter, structured, write_with_hyphens
+from planner.model.text import json_object
 
 __all__ = ["Claim", "ImageFile", "Kinship", "image_files", "kinship", "read_claim", "write_claim"]
 
@@ -152,11 +152,11 @@ def _converter() -> cattrs.Converter:
 
 def read_claim(folder: Path) -> Claim | None:
     """What a folder says of its VM; None: nothing that can be read."""
-    with suppress(OSError, ValueError, RecursionError, ClassValidationError):
-        value = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        if isinstance(value, dict) and value.pop("format", None) == FORMAT:
+    with suppress(OSError, ValueError):
+        value = json_object((folder / _FILE).read_text(encoding="utf-8")) or {}
+        if value.pop("format", None) == FORMAT:
             value.pop("format-version", None)
-            return _converter().structure(value, Claim)
+            return structured(_converter(), value, Claim)
     return None
 
 
