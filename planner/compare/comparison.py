@@ -27,6 +27,7 @@ from planner.model.operations import Kind
 from planner.model.request_text import ReadRequest
 from planner.program.program import Program, Target
 from planner.program.resolution import Resolution, operations_of
+from planner.program.rule_ids import RuleId
 from planner.run.leftovers import file_left
 from planner.run.phases import Phase
 from planner.verify.proof import violations
@@ -43,26 +44,7 @@ __all__ = [
     "design_names",
 ]
 
-PROPERTIES = (
-    "vmstate-before-snapshot",
-    "snapshot-before-discard",
-    "one-instant",
-    "overlay-ready",
-    "nodes-active",
-    "tracking-before-resume",
-    "stream-after-resume",
-    "active-before-undo",
-    "no-order-in-a-transaction",
-    "frozen-capture",
-    "old-until-new",
-    "complete",
-    "nothing-else",
-    "settings-restored",
-    "run-state-restored",
-    "undo-complete",
-    "covers-truth",
-    "outcome-seen",
-)
+PROPERTIES: tuple[str, ...] = tuple(RuleId)
 """What the verifier checks of every program (`specs/invariants.md`)."""
 
 

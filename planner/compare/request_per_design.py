@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 from attrs import evolve, frozen
 
-from planner.compile.lowering import background, external, live, monolithic, transactional
+from planner.compile.designs import DESIGNS
+from planner.compile.lowering import background, external, live
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
     Capture,
@@ -37,7 +38,8 @@ _CAPTURES = {
     live.NAME: Capture.LIVE,
     background.NAME: Capture.BACKGROUND,
 }
-_INTERNAL = (monolithic.NAME, transactional.NAME)
+_INTERNAL = {design.name for design in DESIGNS} - set(_CAPTURES)
+"""What writes machine state into an image."""
 
 
 @frozen

@@ -15,6 +15,7 @@ from planner.errors import Problem
 from planner.model.migration import Setting
 from planner.program.program import DESCRIPTOR_NAME, FLUSHES, Step, Target, Undo, UndoKind
 from planner.program.resolution import Overlay, Resolution, Settings
+from planner.program.rule_ids import RuleId
 
 __all__ = ["Preparations"]
 
@@ -85,7 +86,9 @@ class Preparations:
             yield from self._check_known(step, where)
         elif step.execute == "getfd":
             if not self.temporary or step.arguments["fdname"] != DESCRIPTOR_NAME:
-                yield Problem("complete", where, "it passes a descriptor of no file that was made")
+                yield Problem(
+                    RuleId.COMPLETE, where, "it passes a descriptor of no file that was made"
+                )
             yield from _must_undo(step, where, Undo(UndoKind.CLOSE_DESCRIPTOR))
             self.descriptor = True
         elif step.execute in ("add-fd", "remove-fd"):
@@ -98,15 +101,19 @@ class Preparations:
     def _take_set(self, step: Step, where: str, *, ended: bool) -> Iterator[Problem]:
         stream = self.resolution.stream
         if stream is None or step.arguments["fdset-id"] != stream.descriptor_set:
-            yield Problem("nothing-else", where, "it is about a set of descriptors of nobody's")
+            yield Problem(
+                RuleId.NOTHING_ELSE, where, "it is about a set of descriptors of nobody's"
+            )
         elif step.execute == "add-fd":
             if not self.temporary:
-                yield Problem("complete", where, "it passes a descriptor of no file that was made")
+                yield Problem(
+                    RuleId.COMPLETE, where, "it passes a descriptor of no file that was made"
+                )
             yield from _must_undo(step, where, Undo(UndoKind.CLOSE_DESCRIPTOR))
             self.descriptor = self.in_set = True
         else:
             if not ended:
-                yield Problem("complete", where, "the stream still needs the descriptor")
+                yield Problem(RuleId.COMPLETE, where, "the stream still needs the descriptor")
             self.in_set = False
 
     def _check_known(self, step: Step, where: str) -> Iterator[Problem]:
@@ -114,7 +121,7 @@ class Preparations:
         limits = dict(self._settings.parameters_before)
         unknown = {*self.set_capabilities} - {*before} | {*self.set_parameters} - {*limits}
         for name in sorted(unknown):
-            yield Problem("settings-restored", where, f"nothing says what {name} was before")
+            yield Problem(RuleId.SETTINGS_RESTORED, where, f"nothing says what {name} was before")
         changed = any(before.get(n) is not v for n, v in self.set_capabilities.items())
         changed = changed or any(limits.get(n) != v for n, v in self.set_parameters.items())
         if changed and step.precedes:
@@ -122,14 +129,16 @@ class Preparations:
 
     def _check_migrate(self, step: Step, where: str) -> Iterator[Problem]:
         if not self.temporary:
-            yield Problem("complete", where, "the file of the stream is not made before it")
+            yield Problem(RuleId.COMPLETE, where, "the file of the stream is not made before it")
         by_descriptor = str(step.arguments["uri"]).startswith(("fd:", "file:/dev/fdset/"))
         if by_descriptor and not self.descriptor:
-            yield Problem("complete", where, "it writes to a descriptor that QEMU was not given")
+            yield Problem(
+                RuleId.COMPLETE, where, "it writes to a descriptor that QEMU was not given"
+            )
         for name, on in self._settings.capabilities:
             if self.set_capabilities.get(name) is not on:
                 word = "on" if on else "off"
-                yield Problem("complete", where, f"capability {name} must be {word} before it")
+                yield Problem(RuleId.COMPLETE, where, f"capability {name} must be {word} before it")
 
     def _check_known_settings(self, where: str) -> Iterator[Problem]:
         """QEMU heeds what somebody left on, and says nothing, or crashes (fact 64)."""
@@ -137,7 +146,7 @@ class Preparations:
         now: dict[str, object] = {**self.set_capabilities, **self.set_parameters}
         for name, value in wanted.items():
             if now.get(name) != value:
-                yield Problem("known-settings", where, f"{name} must be {value!r} before it")
+                yield Problem(RuleId.KNOWN_SETTINGS, where, f"{name} must be {value!r} before it")
 
     def _take_host(self, step: Step, where: str, *, ended: bool) -> Iterator[Problem]:
         if step.execute == "create-overlay":
@@ -150,7 +159,7 @@ class Preparations:
         paths = (step.arguments["path"], step.arguments["temporary"])
         if stream is None or paths != (stream.path, stream.temporary):
             yield Problem(
-                "nothing-else", where, "it makes a file that the request does not ask for"
+                RuleId.NOTHING_ELSE, where, "it makes a file that the request does not ask for"
             )
             return
         yield from _must_undo(step, where, Undo(UndoKind.REMOVE_FILE))
@@ -158,7 +167,7 @@ class Preparations:
             self.temporary = True
             return
         if not self.temporary or not ended:
-            yield Problem("complete", where, "it names a stream that is not complete")
+            yield Problem(RuleId.COMPLETE, where, "it names a stream that is not complete")
         self.kept = True
 
     def _check_flush(self, step: Step, where: str) -> Iterator[Problem]:
@@ -168,13 +177,13 @@ class Preparations:
         stream = self.resolution.stream
         temporary = "" if stream is None else stream.temporary
         if not parts.issuperset(disks) or step.arguments.get("temporary", temporary) != temporary:
-            yield Problem("nothing-else", where, "it touches a file that is no part of this")
+            yield Problem(RuleId.NOTHING_ELSE, where, "it touches a file that is no part of this")
 
     def _take_image(self, step: Step, where: str) -> Iterator[Problem]:
         overlay = self.overlays.get(cast("str", step.arguments["path"]))
         if overlay is None or not _makes(step, overlay):
             yield Problem(
-                "nothing-else", where, "it makes an image that the request does not ask for"
+                RuleId.NOTHING_ELSE, where, "it makes an image that the request does not ask for"
             )
             return
         yield from _must_undo(step, where, Undo(UndoKind.REMOVE_FILE, overlay.disk))
@@ -183,15 +192,17 @@ class Preparations:
     def finish(self, where: str) -> Iterator[Problem]:
         """Say what is not as it must be at the end."""
         if self.resolution.stream is not None and not self.kept:
-            yield Problem("complete", where, "the stream never gets its name")
+            yield Problem(RuleId.COMPLETE, where, "the stream never gets its name")
         if self.in_set:
-            yield Problem("settings-restored", where, "QEMU keeps the descriptor of the stream")
+            yield Problem(
+                RuleId.SETTINGS_RESTORED, where, "QEMU keeps the descriptor of the stream"
+            )
         before: dict[str, object] = dict(self._settings.capabilities_before)
         before |= self._settings.parameters_before
         now: dict[str, object] = {**self.set_capabilities, **self.set_parameters}
         for name in sorted(now):
             if now[name] != before.get(name):
-                yield Problem("settings-restored", where, f"{name} is not put back as it was")
+                yield Problem(RuleId.SETTINGS_RESTORED, where, f"{name} is not put back as it was")
 
 
 def _makes(step: Step, overlay: Overlay) -> bool:
@@ -205,4 +216,4 @@ def _makes(step: Step, overlay: Overlay) -> bool:
 
 def _must_undo(step: Step, where: str, undo: Undo) -> Iterator[Problem]:
     if undo not in step.undo:
-        yield Problem("undo-complete", where, f"its undo must be: {undo.kind}")
+        yield Problem(RuleId.UNDO_COMPLETE, where, f"its undo must be: {undo.kind}")

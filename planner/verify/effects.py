@@ -23,6 +23,7 @@ from planner.program.program import (
     Target,
 )
 from planner.program.resolution import Overlay, Resolution
+from planner.program.rule_ids import RuleId
 
 __all__ = ["Effect", "VmBefore", "Names", "effect_of"]
 
@@ -186,13 +187,13 @@ def _switch(
     overlay = names.by_overlay.get(str(data["overlay"]))
     if overlay is None:
         problem = Problem(
-            "nothing-else", str(data["overlay"]), "this is no overlay of the snapshot"
+            RuleId.NOTHING_ELSE, str(data["overlay"]), "this is no overlay of the snapshot"
         )
         problems.append(problem)
         return ()
     if data["node"] != overlay.node:
         text = f"it is for {overlay.node!r}, and put on {data['node']!r}"
-        problems.append(Problem("nothing-else", overlay.overlay, text))
+        problems.append(Problem(RuleId.NOTHING_ELSE, overlay.overlay, text))
     return (Operation(Kind.SWITCH_TO_OVERLAY, disk=overlay.disk),)
 
 
@@ -201,16 +202,16 @@ def _add(context: _Context) -> Effect:
     overlay = context.names.by_overlay.get(str(arguments["node-name"]))
     if overlay is None:
         name = str(arguments["node-name"])
-        problem = Problem("nothing-else", name, "this is no overlay of the snapshot")
+        problem = Problem(RuleId.NOTHING_ELSE, name, "this is no overlay of the snapshot")
         return Effect(problems=(problem,))
     file = cast("Mapping[str, object]", arguments["file"])
     problems = []
     if (arguments["driver"], file["driver"], file["filename"]) != ("qcow2", "file", overlay.path):
         text = f"it must be the qcow2 image {overlay.path}"
-        problems.append(Problem("nothing-else", overlay.overlay, text))
+        problems.append(Problem(RuleId.NOTHING_ELSE, overlay.overlay, text))
     if arguments.get("backing", "") is not None:
         text = "it must be added without a backing file: `blockdev-snapshot` puts it on its base"
-        problems.append(Problem("overlay-ready", overlay.overlay, text))
+        problems.append(Problem(RuleId.OVERLAY_READY, overlay.overlay, text))
     return Effect((Operation(Kind.ADD_OVERLAY, disk=overlay.disk),), problems=tuple(problems))
 
 
@@ -223,7 +224,7 @@ def _migrate(context: _Context) -> Effect:
     problems = []
     if context.arguments["uri"] not in wanted:
         text = "it does not write to the file of the snapshot"
-        problems.append(Problem("nothing-else", "migrate", text))
+        problems.append(Problem(RuleId.NOTHING_ELSE, "migrate", text))
     operations: list[Operation] = []
     if "background-snapshot" in moment.capabilities:
         pass  # it has begun once its write tracking is seen (fact 40)
@@ -241,7 +242,7 @@ def _migrate(context: _Context) -> Effect:
 def _continue(context: _Context) -> Effect:
     if context.moment.streaming != Capture.LIVE or context.arguments["state"] != "pre-switchover":
         text = "no migration waits in pre-switchover (fact 30)"
-        return Effect(problems=(Problem("nodes-active", "migrate-continue", text),))
+        return Effect(problems=(Problem(RuleId.NODES_ACTIVE, "migrate-continue", text),))
     return Effect((Operation(Kind.END_STREAM_VMSTATE, detail=Capture.LIVE),))
 
 
@@ -276,7 +277,9 @@ def _tag_problems(tag: object, resolution: Resolution, where: str) -> list[Probl
 def _disk(table: Mapping[str, str], name: str, problems: list[Problem]) -> str:
     if name in table:
         return table[name]
-    problems.append(Problem("nothing-else", name, "this node is no internal part of the snapshot"))
+    problems.append(
+        Problem(RuleId.NOTHING_ELSE, name, "this node is no internal part of the snapshot")
+    )
     return ""
 
 

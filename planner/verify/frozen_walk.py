@@ -13,10 +13,11 @@ from planner.errors import Problem
 from planner.model.operations import CAPTURES, Kind, Operation
 from planner.program.program import Step, Undo, UndoKind
 from planner.program.resolution import Resolution
+from planner.program.rule_ids import RuleId
 
 __all__ = ["FrozenWalk"]
 
-_RULE = "frozen-capture"
+_RULE = RuleId.FROZEN_CAPTURE
 
 
 @define
@@ -56,13 +57,13 @@ class FrozenWalk:
     def _freeze(self, step: Step, where: str) -> Iterator[Problem]:
         freeze = self.resolution.freeze
         if freeze is None:
-            yield Problem("nothing-else", where, "the request does not ask for a freeze")
+            yield Problem(RuleId.NOTHING_ELSE, where, "the request does not ask for a freeze")
         elif step.timeout_s > freeze.at_most_s:
             yield Problem(_RULE, where, "it may take longer than they may be frozen")
         if self.frozen:
             yield Problem(_RULE, where, "the file systems are frozen already")
         if Undo(UndoKind.THAW) not in step.undo:
-            yield Problem("undo-complete", where, "it freezes, and its undo does not thaw")
+            yield Problem(RuleId.UNDO_COMPLETE, where, "it freezes, and its undo does not thaw")
         self.frozen = True
         self.freezes += 1
 
@@ -73,5 +74,7 @@ class FrozenWalk:
             yield Problem(_RULE, where, "it leaves the guest's file systems frozen")
         if self.freezes != wanted:
             yield Problem(
-                "complete", where, f"the file systems are frozen {self.freezes} times, not {wanted}"
+                RuleId.COMPLETE,
+                where,
+                f"the file systems are frozen {self.freezes} times, not {wanted}",
             )

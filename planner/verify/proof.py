@@ -21,6 +21,7 @@ from planner.model.request import Capture, RunStateAfter
 from planner.program.preparations import Preparations
 from planner.program.program import Program, Step, Target, Undo, UndoKind, WaitsFor
 from planner.program.resolution import Resolution
+from planner.program.rule_ids import RuleId
 from planner.verify.effects import Effect, Names, VmBefore, effect_of
 from planner.verify.frozen_walk import FrozenWalk
 
@@ -100,7 +101,7 @@ class _ProgramWalk:
             self.instant += 1  # the guest goes on between two commands
         self._check_undo(step, effect)
 
-    def _report(self, rule: str, message: str) -> None:
+    def _report(self, rule: RuleId, message: str) -> None:
         self.problems.append(Problem(rule, self.where, message))
 
     def _check_covers(self, step: Step, effect: Effect) -> None:
@@ -108,14 +109,16 @@ class _ProgramWalk:
             not step.ordered and Counter(step.covers) == Counter(effect.operations)
         )
         if not same and not effect.problems:
-            self._report("covers-truth", "it does not do what it says that it covers")
+            self._report(RuleId.COVERS_TRUTH, "it does not do what it says that it covers")
         if step.ordered and not effect.ordered:
-            self._report("covers-truth", "it claims an order that the command does not promise")
+            self._report(
+                RuleId.COVERS_TRUTH, "it claims an order that the command does not promise"
+            )
         if step.atomic and not effect.atomic:
-            self._report("covers-truth", "it claims to be atomic, and the command is not")
+            self._report(RuleId.COVERS_TRUTH, "it claims to be atomic, and the command is not")
         expected = self._expected_wait(step, effect)
         if step.waits_for is not expected:
-            self._report("outcome-seen", f"it must wait for: {expected}")
+            self._report(RuleId.OUTCOME_SEEN, f"it must wait for: {expected}")
 
     def _expected_wait(self, step: Step, effect: Effect) -> WaitsFor:
         if step.target is not Target.QMP:
@@ -136,7 +139,7 @@ class _ProgramWalk:
         }
         for disk in sorted(entangled):
             self._report(
-                "no-order-in-a-transaction",
+                RuleId.NO_ORDER_IN_A_TRANSACTION,
                 f"it does several ordered things to {disk or 'the guest'} in no promised order",
             )
 
@@ -150,7 +153,8 @@ class _ProgramWalk:
         elif operation.kind in _CHANGES:
             _CHANGES[operation.kind](self, operation)
         else:
-            self._report("instruction-unknown", f"nothing says what {operation} does")
+            text = f"nothing says what {operation} does"
+            self.problems.append(Problem("instruction-unknown", self.where, text))
 
     def pause(self, _: Operation) -> None:
         """The guest stops."""
@@ -161,7 +165,7 @@ class _ProgramWalk:
         self.captured_at.add(self.instant)
         if len(self.captured_at) > 1:
             self._report(
-                "one-instant",
+                RuleId.ONE_INSTANT,
                 f"{operation} captures another instant than the parts before it: the guest ran",
             )
 
@@ -169,12 +173,12 @@ class _ProgramWalk:
         """The guest goes on, and `cont` activates the nodes (fact 29)."""
         if self.streaming == Capture.BACKGROUND and not self.tracking:
             self._report(
-                "tracking-before-resume",
+                RuleId.TRACKING_BEFORE_RESUME,
                 f"{operation} before write tracking is seen: QEMU would save a later instant, and "
                 "say nothing (fact 40)",
             )
         if self.streaming == Capture.LIVE:
-            self._report("one-instant", f"{operation} while the stream waits for its end")
+            self._report(RuleId.ONE_INSTANT, f"{operation} while the stream waits for its end")
         self.running = True
         self.active = True
         self.instant += 1
@@ -182,16 +186,16 @@ class _ProgramWalk:
     def add_overlay(self, operation: Operation) -> None:
         """QEMU gets an overlay's node."""
         if self.resolution.pauses and not self.running:
-            self._report("overlay-ready", f"{operation} in the pause")
+            self._report(RuleId.OVERLAY_READY, f"{operation} in the pause")
         if operation.disk not in self.preparations.images:
-            self._report("overlay-ready", f"{operation} before its image is made")
+            self._report(RuleId.OVERLAY_READY, f"{operation} before its image is made")
         self.added.add(operation.disk)
 
     def _switch(self, operation: Operation, *, atomic: bool) -> None:
         disk = operation.disk
         self.switched[disk] = self.switched.get(disk, 0) + 1
         if disk not in self.added:
-            self._report("overlay-ready", f"{operation} before the overlay is added")
+            self._report(RuleId.OVERLAY_READY, f"{operation} before the overlay is added")
         self._check_standing(operation, atomic=atomic)
         self._capture(operation)
 
@@ -202,10 +206,12 @@ class _ProgramWalk:
             self._capture(operation)
             return
         if self.streaming:
-            self._report("nodes-active", f"{operation} while another stream is under way (fact 34)")
+            self._report(
+                RuleId.NODES_ACTIVE, f"{operation} while another stream is under way (fact 34)"
+            )
         self.streaming = operation.detail
         if operation.detail == Capture.STOPPED and self.running:
-            self._report("one-instant", f"{operation} while the guest runs")
+            self._report(RuleId.ONE_INSTANT, f"{operation} while the guest runs")
 
     def end_stream(self, operation: Operation) -> None:
         """A stream is complete; but for a background one the nodes are inactive then."""
@@ -214,36 +220,38 @@ class _ProgramWalk:
         self.tracking = False
         if operation.detail == Capture.BACKGROUND:
             if self.resolution.resumes and not self.running:
-                self._report("stream-after-resume", f"{operation} is waited for in the pause")
+                self._report(RuleId.STREAM_AFTER_RESUME, f"{operation} is waited for in the pause")
             return
         if self.running:
-            self._report("one-instant", f"{operation} while the guest runs")
+            self._report(RuleId.ONE_INSTANT, f"{operation} while the guest runs")
         self._capture(operation)
         self.active = False
 
     def _send_migrate(self) -> None:
         # A background capture: its instant is that of this command, whenever it is seen to have begun.
         if self.streaming:
-            self._report("nodes-active", "migrate while another stream is under way (fact 34)")
+            self._report(RuleId.NODES_ACTIVE, "migrate while another stream is under way (fact 34)")
         if self.running:
-            self._report("one-instant", "migrate in the background while the guest runs")
+            self._report(RuleId.ONE_INSTANT, "migrate in the background while the guest runs")
         self.streaming = Capture.BACKGROUND
         self.tracking = False
 
     def _check_standing(self, operation: Operation, *, atomic: bool) -> None:
         if self.running and not atomic:
-            self._report("one-instant", f"{operation} while the guest runs, in no atomic command")
+            self._report(
+                RuleId.ONE_INSTANT, f"{operation} while the guest runs, in no atomic command"
+            )
         if self.running and self.resolution.has_machine_state:
-            self._report("one-instant", f"{operation} while the guest runs")
+            self._report(RuleId.ONE_INSTANT, f"{operation} while the guest runs")
 
     def write_vmstate(self, operation: Operation) -> None:
         """The machine state goes into an active layer."""
         disk = operation.disk
         if self.running:
-            self._report("one-instant", f"{operation} while the guest runs")
+            self._report(RuleId.ONE_INSTANT, f"{operation} while the guest runs")
         if disk in self.snapshots:
             self._report(
-                "vmstate-before-snapshot",
+                RuleId.VMSTATE_BEFORE_SNAPSHOT,
                 f"{operation} after the disk was snapshotted: the snapshot holds no machine state",
             )
         self.layer_holds_vmstate.add(disk)
@@ -256,7 +264,7 @@ class _ProgramWalk:
         if disk in self.layer_holds_vmstate:
             self.snapshot_holds_vmstate.add(disk)
         if not self.active:
-            self._report("nodes-active", f"{operation} while the nodes are inactive (fact 29)")
+            self._report(RuleId.NODES_ACTIVE, f"{operation} while the nodes are inactive (fact 29)")
         self._check_standing(operation, atomic=atomic)
         self._capture(operation)
 
@@ -265,7 +273,7 @@ class _ProgramWalk:
         disk = operation.disk
         if disk not in self.snapshot_holds_vmstate:
             self._report(
-                "snapshot-before-discard",
+                RuleId.SNAPSHOT_BEFORE_DISCARD,
                 f"{operation} before any snapshot holds the vmstate: it would be lost",
             )
         self.layer_holds_vmstate.discard(disk)
@@ -274,27 +282,39 @@ class _ProgramWalk:
         """A snapshot from before goes."""
         key = (operation.disk, operation.detail)
         if key not in self.replaced:
-            self._report("old-until-new", f"{operation} deletes what the request does not give up")
+            self._report(
+                RuleId.OLD_UNTIL_NEW, f"{operation} deletes what the request does not give up"
+            )
         captured = operation.disk in self.snapshots or operation.disk in self.wrote_vmstate
         if captured or (self.resolution.pauses and not self.running):
-            self._report("old-until-new", f"{operation} comes in the pause or after the capture")
+            self._report(
+                RuleId.OLD_UNTIL_NEW, f"{operation} comes in the pause or after the capture"
+            )
         self.deleted.add(key)
 
     def _check_undo(self, step: Step, effect: Effect) -> None:
         made = {op.disk for op in effect.operations if op.kind is Kind.SNAPSHOT_DISK}
         undone = {undo.disk for undo in step.undo if undo.kind is UndoKind.DELETE_PART}
         if made != undone:
-            self._report("undo-complete", "its undo does not delete just the parts that it makes")
+            self._report(
+                RuleId.UNDO_COMPLETE, "its undo does not delete just the parts that it makes"
+            )
         kinds = {undo.kind for undo in step.undo}
         if step.execute == "stop" and UndoKind.RESUME not in kinds:
-            self._report("undo-complete", "it pauses the guest, and its undo does not resume it")
+            self._report(
+                RuleId.UNDO_COMPLETE, "it pauses the guest, and its undo does not resume it"
+            )
         over = {op.disk for op in effect.operations if op.kind in _OVERLAY_KINDS}
         if over != {undo.disk for undo in step.undo if undo.kind is UndoKind.REMOVE_OVERLAY}:
-            self._report("undo-complete", "its undo does not remove just the overlays it puts on")
+            self._report(
+                RuleId.UNDO_COMPLETE, "its undo does not remove just the overlays it puts on"
+            )
         kinds_done = {operation.kind for operation in effect.operations}
         begins = kinds_done & _STREAM_KINDS or step.execute == "migrate"
         if begins and Undo(UndoKind.CANCEL_MIGRATION) not in step.undo:
-            self._report("undo-complete", "it has a stream under way, and its undo cancels none")
+            self._report(
+                RuleId.UNDO_COMPLETE, "it has a stream under way, and its undo cancels none"
+            )
 
     def finish(self) -> None:
         """Check what must hold at the end."""
@@ -304,35 +324,43 @@ class _ProgramWalk:
             count = self.snapshots.get(part.disk, 0)
             if count != 1:
                 self._report(
-                    "complete", f"{part.disk} is snapshotted {count} times instead of once"
+                    RuleId.COMPLETE, f"{part.disk} is snapshotted {count} times instead of once"
                 )
         for overlay in resolution.overlays:
             count = self.switched.get(overlay.disk, 0)
             if count != 1:
-                self._report("complete", f"{overlay.disk} is frozen {count} times instead of once")
+                self._report(
+                    RuleId.COMPLETE, f"{overlay.disk} is frozen {count} times instead of once"
+                )
         wanted = 0 if resolution.stream is None else 1
         if self.streamed != wanted or self.streaming:
-            self._report("complete", f"{self.streamed} streams are completed instead of {wanted}")
+            self._report(
+                RuleId.COMPLETE, f"{self.streamed} streams are completed instead of {wanted}"
+            )
         if not self.active:
-            self._report("active-before-undo", "it leaves the nodes inactive (fact 29)")
+            self._report(RuleId.ACTIVE_BEFORE_UNDO, "it leaves the nodes inactive (fact 29)")
         self.problems.extend(self.preparations.finish(self.where))
         self.problems.extend(self.file_systems.finish(self.where))
         for disk in sorted(self.layer_holds_vmstate):
-            self._report("snapshot-before-discard", f"{disk} keeps vmstate in its active layer")
+            self._report(
+                RuleId.SNAPSHOT_BEFORE_DISCARD, f"{disk} keeps vmstate in its active layer"
+            )
         self._finish_machine_state()
         missing = self.replaced - self.deleted
         for disk, snapshot_id in sorted(missing):
-            self._report("complete", f"snapshot {snapshot_id} of {disk} is not replaced")
+            self._report(RuleId.COMPLETE, f"snapshot {snapshot_id} of {disk} is not replaced")
         should_run = resolution.run_state_after is RunStateAfter.RUNNING
         if self.running is not should_run:
-            self._report("run-state-restored", f"it leaves the VM not {resolution.run_state_after}")
+            self._report(
+                RuleId.RUN_STATE_RESTORED, f"it leaves the VM not {resolution.run_state_after}"
+            )
 
     def _finish_machine_state(self) -> None:
         wanted = {self.resolution.vmstate} if self.resolution.vmstate else set()
         if self.snapshot_holds_vmstate != wanted or self.wrote_vmstate - wanted:
             have = ", ".join(sorted(self.snapshot_holds_vmstate)) or "no disk"
             want = ", ".join(wanted) or "no disk"
-            self._report("complete", f"machine state is held by {have}, and wanted on {want}")
+            self._report(RuleId.COMPLETE, f"machine state is held by {have}, and wanted on {want}")
 
 
 _FILE_SYSTEM_KINDS = (Kind.FREEZE_FILESYSTEMS, Kind.THAW_FILESYSTEMS)
