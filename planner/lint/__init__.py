@@ -8,10 +8,9 @@ be right.  Rule ids are those of `specs/invariants.md`; the traps' codes are in 
 
 from planner.lint.program import Command, Finding, LintReport, Listing, Said
 from planner.lint.reading import listing_of_plan, read_listing
-from planner.lint.walk import RULE_IDS, lint
+from planner.lint.walk import lint
 
 __all__ = [
-    "RULE_IDS",
     "Command",
     "Finding",
     "Listing",

@@ -25,22 +25,9 @@ from planner.lint.vm import TrialVm, set_the_stage
 from planner.model.facts import Facts
 from planner.semantics import CommandResult, VmState, execute, guest_step, run_background
 
-__all__ = ["RULES", "RULE_IDS", "lint"]
+__all__ = ["RULES", "lint"]
 
 RULES: tuple[Rule, ...] = (*DISK_RULES, *TAG_RULES, *INSTRUCTION_RULES, *JOB_RULES)
-RULE_IDS = (
-    "action-unknown", "active-before-undo", "arguments-malformed", "background-incompatible",
-    "background-unsafe", "command-lacking", "command-refused", "completion-mode-grouped",
-    "cont-after-failed-load", "delete-by-name", "device-twice", "disk-busy", "disk-read-only",
-    "disk-unknown", "external-data-file", "fd-takes-no-file", "filter-and-child",
-    "format-without-snapshots", "hmp-snapshot", "image-corrupt", "job-failed", "job-id-malformed",
-    "job-id-reused", "job-not-dismissed", "load-unchecked", "name-not-node", "name-not-root",
-    "node-below-disk", "nodes-active", "old-until-new", "one-instant", "outcome-seen", "overlay-ready",
-    "qemu-aborts", "run-state-restored", "snapshot-sync-overwrites", "snapshots-full",
-    "stream-readable", "tag-all-digits", "tag-empty", "tag-on-some-disks", "tag-taken", "tag-too-long",
-    "tracking-before-resume", "vmstate-before-snapshot", "vmstate-encrypted", "vmstate-not-in-devices",
-)  # fmt: skip
-"""Every rule and code that a finding may carry."""
 _NOT_MODELLED = "the simulator does not model"
 
 
