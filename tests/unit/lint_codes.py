@@ -8,7 +8,7 @@ from tests.unit.test_codes import documented
 ROOM = Path(__file__).parents[2] / "planner"
 PASSED_ON = {
     "model/tag.py": None,
-    "compile/image_limits.py": None,
+    "parts/image_limits.py": None,
     "compile/refusals.py": "disk_problems",
     "parts/reverted_disk.py": "can_be_internal",
 }
