@@ -24,6 +24,7 @@ from attrs import define, field
 
 from backends.by_descriptor import Folder, name_of, open_file, same_file
 from backends.digest import Digester, cache_keeps_bytes
+from backends.drops import DROPS, Drops
 from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
 from backends.merges import MERGES, Merges
@@ -47,7 +48,8 @@ class QemuHost:
     - ``create-overlay`` (path, base, base-format, size): an empty qcow2 over the base.
     - ``remove-overlay`` (path, base): removes it, if it is there, over this base, and nobody has it
       open.
-    - what `backends.merges.Merges` does about overlays that are merged into their bases.
+    - what `backends.merges.Merges` does about overlays that are merged into their bases, and
+      `backends.drops.Drops` about files that a restore has made.
     - ``create-stream`` (path, temporary, mapped): an empty file, kept open for `descriptor`; mapped:
       QEMU writes to it in any order, so that nothing of it can be read before its end.
     - ``keep-stream`` (path, temporary): gives it its name; tells its ``size`` in bytes and the
@@ -100,14 +102,8 @@ class QemuHost:
             raise NoReply(f"{instruction} did not end within {timeout_s:g} s") from error
 
     def _do(self, instruction: str, path: Path, arguments: _Told) -> _Told:
-        if instruction in ("create-overlay", "remove-overlay", *MERGES):
-            base = Path(_text(arguments, "base"))
-            if instruction == "create-overlay":
-                return self._create_overlay(path, base, arguments)
-            if instruction == "remove-overlay":
-                return self._remove_overlay(path, base)
-            merges = Merges(self.program, self._opened_overlay, self._remove_overlay)
-            return merges.do(instruction, path, base, arguments)
+        if instruction in ("create-overlay", "remove-overlay", *MERGES, *DROPS):
+            return self._over_base(instruction, path, Path(_text(arguments, "base")), arguments)
         if instruction == "look-before-write":
             must_be_unused(path)
             must_be_writable(path)
@@ -124,6 +120,16 @@ class QemuHost:
         if instruction == "remove-stream":
             return self._remove_stream(path, temporary, named=bool(arguments.get("named")))
         raise HostRefused("instruction-unknown", f"the host cannot {instruction!r}")
+
+    def _over_base(self, instruction: str, path: Path, base: Path, arguments: _Told) -> _Told:
+        if instruction == "create-overlay":
+            return self._create_overlay(path, base, arguments)
+        if instruction == "remove-overlay":
+            return self._remove_overlay(path, base)
+        if instruction in DROPS:
+            return Drops(self._opened_overlay).do(instruction, path, base, arguments)
+        merges = Merges(self.program, self._opened_overlay, self._remove_overlay)
+        return merges.do(instruction, path, base, arguments)
 
     def descriptor(self, temporary: str) -> int:
         """The descriptor of an open stream; see `planner.run.ports.Host.descriptor`."""

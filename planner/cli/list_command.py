@@ -17,7 +17,9 @@ from planner.cli.common import (
 )
 from planner.cli.manifests import check_name, name_option
 from planner.present.holdings_view import holdings_text, holdings_to_plain
+from planner.present.restores_view import known_lines, known_to_plain
 from planner.present.store_view import store_text, store_to_plain
+from planner.present.visible import as_lines
 from planner.run.ports import Backend
 from planner.store.store import Store
 from planner.verbs.context import Context
@@ -59,6 +61,9 @@ def command(
     else:
         listed = list_by_facts(store, gather_facts(vm, facts_file), vm or "")
     if as_json:
-        print_json(holdings_to_plain(listed.holdings, listed.problems, listed.unchecked))
-    else:
-        click.echo(holdings_text(listed.holdings, listed.problems, listed.unchecked))
+        said = holdings_to_plain(listed.holdings, listed.problems, listed.unchecked)
+        print_json({**said, "restores": [known_to_plain(each) for each in listed.restores]})
+        return
+    click.echo(holdings_text(listed.holdings, listed.problems, listed.unchecked))
+    if listed.restores:
+        click.echo(as_lines(known_lines(listed.restores)))

@@ -28,6 +28,7 @@ _COMMANDS = {
     "verify": "Compare a snapshot with its manifest.",
     "load": "Go back to a snapshot, on all its disks or none.",
     "delete": "Delete a snapshot: its parts, and its manifest last.",
+    "restore": "List, promote or drop what `load --run` has started and made.",
     "gc": "Find what no snapshot needs any more, and remove it.",
     "recover": "Finish or undo what an interrupted run left.",
     "check": "Lint any sequence of QMP commands.",
@@ -38,7 +39,9 @@ _COMMANDS = {
 
 _PREFIX = "SNAPPLAN"
 _YES = ("1", "true", "t", "yes", "y", "on")
-_CHANGE_A_VM = [[name] for name in ("apply", "load", "delete", "gc", "recover", "compare")]
+_CHANGE_A_VM = [
+    [name] for name in ("apply", "load", "delete", "restore", "gc", "recover", "compare")
+]
 
 
 class _Commands(click.Group):

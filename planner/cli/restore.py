@@ -21,9 +21,11 @@ from planner.cli.stopping import cancelled_by_signals
 from planner.errors import BadInput, Problem, Refused, SnapplanError
 from planner.host.evidence import look_at_files, stream_sizes
 from planner.host.files import stamps
+from planner.host.host_clock import HostClock
 from planner.host.left_out import look_at_left_out
 from planner.load.command_line import fill_template
 from planner.load.fresh_qemu import RestorePlan, plan_restore
+from planner.load.recording import RestoreRecord
 from planner.load.restoring import (
     Disks,
     check_started,
@@ -47,6 +49,7 @@ from planner.recover.pending_images import check_images_free
 from planner.run.consent import decide_and_ask
 from planner.run.ports import Backend
 from planner.run.stopping import to_its_end
+from planner.store.restores import numbers_taken
 from planner.store.store import Store, VmStore
 
 __all__ = ["RestoreWish", "is_restore", "restore"]
@@ -109,18 +112,28 @@ async def restore(
         for what in decided.unproved:
             reporter.note(f"not checked: {what}")
         disks = Disks(plan, QemuImages(), RestoringHost(), reporter)
-        return await cancelled_by_signals(_restore(decided, disks, wish, reporter))
+        record = RestoreRecord.begin(vm, plan, HostClock().now_us() * 1000)
+        try:
+            return await cancelled_by_signals(_restore(decided, disks, record, wish, reporter))
+        except BaseException:
+            record.taken_back()
+            raise
 
 
 async def _restore(
-    decided: _Decided, disks: Disks, wish: RestoreWish, reporter: TerminalReporter
+    decided: _Decided,
+    disks: Disks,
+    record: RestoreRecord,
+    wish: RestoreWish,
+    reporter: TerminalReporter,
 ) -> tuple[dict[str, object], str]:
     plan = decided.plan
     try:
         if not wish.template:
             await disks.ready()
+            record.made(ready=True)
             return restore_to_plain(plan, ready=True), restore_text(plan, ready=True)
-        return await _run(decided, disks, wish, reporter)
+        return await _run(decided, disks, record, wish, reporter)
     except asyncio.CancelledError:
         if disks.taken_back is None:
             raise
@@ -151,7 +164,7 @@ async def _decide(found: FoundManifest, vm: VmStore | None, wish: RestoreWish) -
     check_images_free(wish.store, manifest, vm)
     others = () if vm is None else vm.manifests().found
     saved = look_at_files(manifest)
-    plan = await _plan(manifest, wish, others, saved)
+    plan = await _plan(manifest, wish, others, saved, numbers_taken(vm, manifest.tag))
     socket = _socket(manifest, wish) if wish.template else ""
     words = _words(plan, wish, socket) if wish.template else ()
     unproved = tuple(file_notes(manifest, saved))
@@ -163,6 +176,7 @@ async def _plan(
     wish: RestoreWish,
     others: Sequence[Manifest],
     saved: Mapping[str, FoundFile],
+    numbers: frozenset[int],
 ) -> RestorePlan:
     images, unreadable = await look_at_parts(manifest, QemuImages())
     if unreadable:
@@ -179,6 +193,7 @@ async def _plan(
         files=look_at_left_out(manifest),
         accepted=wish.accepted,
         saved=saved,
+        numbers=numbers,
     )
 
 
@@ -209,10 +224,15 @@ def _confirm(plan: RestorePlan, wish: RestoreWish, reporter: TerminalReporter) -
 
 
 async def _run(
-    decided: _Decided, disks: Disks, wish: RestoreWish, reporter: TerminalReporter
+    decided: _Decided,
+    disks: Disks,
+    record: RestoreRecord,
+    wish: RestoreWish,
+    reporter: TerminalReporter,
 ) -> tuple[dict[str, object], str]:
     plan, words, socket = decided.plan, decided.words, decided.socket
     await disks.make()
+    record.made(ready=False)
 
     async def check(backend: Backend) -> Facts:
         return await check_started(plan, backend)
@@ -225,7 +245,7 @@ async def _run(
         tried, _ = await _started(words, socket, check, disks)
         tried.end()
         await disks.revert()
-    started, state = await _started(words, socket, load, disks)
+    started, state = await _started(words, socket, load, disks, record.started)
     pid = started.pid
     started.leave()
     return restored_to_plain(plan, state, pid, socket), restored_text(plan, state, pid, socket)
@@ -236,12 +256,18 @@ async def _started(
     socket: str,
     use: Callable[[Backend], Awaitable[_Result]],
     disks: Disks,
+    record: Callable[[int, str], None] | None = None,
 ) -> tuple[Launched, _Result]:
-    """Start the QEMU and use it; where that fails it is ended, and the disks are taken back."""
+    """Start the QEMU and use it; where that fails it is ended, and the disks are taken back.
+
+    `record` is told of it before its guest can run.
+    """
     started: Launched | None = None
     try:
         started = await launch(words, socket)
         backend = await started.connect(socket, _START_S)
+        if record is not None:
+            record(backend.peer_pid or started.pid, socket)
         try:
             return started, await use(backend)
         finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
+from planner.collect.restores_left import restores_left
 from planner.collect.stray_files import sweep
 from planner.collect.unneeded import Orphan, OrphanKind, find_orphans
 from planner.errors import BadInput, Problem, RunFailed
@@ -24,6 +25,7 @@ from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
 from planner.run.consent import changed_while_asked
 from planner.run.ports import Backend, CommandRefused, ConnectionLost, NoReply
+from planner.store.restores import forget_empty, known_restores, recorded_by_others
 from planner.store.store import VmStore
 
 __all__ = [
@@ -107,12 +109,19 @@ def _garbage(
     if files_here:
         used = [file for each in images.values() for file in each]
         known = {*files, *used}
+        restores = known_restores(vm)
+        known |= {made.file for each in restores for made in each.restore.files}
+        orphans += tuple(restores_left(restores))
         folders = {Path(file).parent for file in known if file.startswith("/")}
-        orphans += sweep(folders, known, [vm.folder, vm.folder / "manifests", vm.journals])
+        orphans += sweep(folders, known | recorded_by_others(vm), _own_folders(vm))
     if vm.journal_files():
         orphans = tuple(_needed_by_a_run(orphan) for orphan in orphans)
     disks = () if facts is None else facts.disks
     return Garbage(vm, orphans, {disk.name: disk.root for disk in disks})
+
+
+def _own_folders(vm: VmStore) -> list[Path]:
+    return [vm.folder, *(vm.folder / each for each in ("manifests", "restores")), vm.journals]
 
 
 def _needed_by_a_run(orphan: Orphan) -> Orphan:
@@ -123,7 +132,7 @@ def _needed_by_a_run(orphan: Orphan) -> Orphan:
 
 
 def remove_files(garbage: Garbage) -> None:
-    """Remove manifests that have no part left, and files that were never finished.
+    """Remove records of which nothing is left, and files that were never finished.
 
     Raises:
         BadInput: One cannot be removed (``file-left``, ``store-unwritable``).
@@ -131,6 +140,8 @@ def remove_files(garbage: Garbage) -> None:
     for orphan in garbage.removable:
         if orphan.kind is OrphanKind.MANIFEST_EMPTY:
             garbage.vm.delete(orphan.tag)
+        elif orphan.kind is OrphanKind.RESTORE_EMPTY:
+            forget_empty(garbage.vm)
         elif orphan.kind is OrphanKind.FILE_TEMPORARY:
             _remove(Path(orphan.subject))
 

@@ -174,18 +174,22 @@ class Merging:
     def _release(self, merges: list[MergedOverlay], failures: list[StepFailed]) -> Flow[None]:
         """Take the overlays' nodes out of QEMU, which stay behind out of the chain, and their files."""
         still_open, why = merges, dict.fromkeys((merge.disk for merge in merges), "")
+        names = {merge.disk: merge.overlay for merge in merges}
         for _ in range(_BEGINNINGS):
             wanted = [merge for merge in still_open if not why[merge.disk]]
             if not wanted:
                 break
             for merge in wanted:
-                response = yield from self.context.once(
-                    "blockdev-del", {"node-name": merge.overlay}
-                )
+                which = {"node-name": names[merge.disk]}
+                response = yield from self.context.once("blockdev-del", which)
                 if isinstance(response, ErrorReply):
                     why[merge.disk] = f"QEMU says: {response.description}"
             nodes = images_of_nodes((yield from self.context.ask("query-named-block-nodes", _FLAT)))
             still_open = [merge for merge in merges if merge.overlay_file in nodes]
+            for merge in still_open:
+                left = nodes[merge.overlay_file].node  # a protocol node that the user named
+                if left != names[merge.disk]:
+                    names[merge.disk], why[merge.disk] = left, ""
         for merge in merges:
             self.stages[merge.disk] = MergeStage.MERGED
             if merge in still_open:
@@ -281,8 +285,16 @@ class Merging:
             migrate={},
             schema=(),
         )
-        files = {disk.name: disk.filename for disk in disks_of(replies)[0]}
-        return tuple(merge for merge in merges if files.get(merge.disk) == merge.overlay_file)
+        disks = disks_of(replies)[0]
+        attached = {disk.filename for disk in disks if disk.attached}
+        # The node of a merged overlay that the user named stands alone until it is deleted.
+        alone = {disk.filename for disk in disks if not disk.attached}
+        return tuple(
+            merge
+            for merge in merges
+            if merge.overlay_file in attached
+            or (merge.overlay_file in alone and merge.base_file not in attached)
+        )
 
     def _wait(self) -> Flow[None]:
         response = yield AwaitEvent(_POLL_S)

@@ -18,7 +18,7 @@ does it by hand says its path (``file:``) where QEMU knows that; no command line
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -46,7 +46,6 @@ __all__ = [
     "plan_restore",
     "qmp_steps",
     "reading_settings",
-    "restored_problems",
 ]
 
 _FILE_URI_SINCE = (8, 2)
@@ -78,12 +77,14 @@ class RestorePlan:
         disks: In the manifest's order.
         stream: Machine state in a file; None where there is none.
         accepted: What may differ of the fresh QEMU, and of what was left out.
+        number: Which restore of the snapshot it is; the new files are named by it.
     """
 
     manifest: Manifest
     disks: tuple[RestoredDisk, ...]
     stream: StateStream | None = None
     accepted: Accepted = NOTHING_ACCEPTED
+    number: int = 1
 
     @property
     def loads(self) -> bool:
@@ -117,6 +118,7 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
     files: Mapping[str, FileRecord] = NO_FILES,
     accepted: Accepted = NOTHING_ACCEPTED,
     saved: Mapping[str, FoundFile] | None = None,
+    numbers: Container[int] = (),
 ) -> RestorePlan:
     """Decide a restore.
 
@@ -130,6 +132,7 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
         files: What the images are that were left out (`planner.host.left_out.look_at_left_out`).
         accepted: What may differ.
         saved: The files that must be what they were, as they are.
+        numbers: Those that earlier restores of the snapshot have.
 
     Raises:
         Refused: With every problem; nothing was changed.
@@ -145,15 +148,24 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
     if problems:
         message = f"snapshot {manifest.tag!r} cannot be restored safely"
         raise Refused(message, problems=tuple(problems), code="load-refused")
-    names = set(taken)
-    disks = []
     loads = any(part.holds_state and not part.external for part in manifest.parts)
+    number, names = 1, set(taken)
+    while number in numbers or not names.isdisjoint(
+        _new_files(manifest, Restoring(copies, (), loads, number))
+    ):
+        number += 1
+    disks = []
     for part in manifest.disk_parts:
-        place = part.restored(Restoring(copies, names, loads))
+        place = part.restored(Restoring(copies, names, loads, number))
         names.add(place.file)
         disks.append(RestoredDisk(part, place.how, place.file, place.format))
     streams = manifest.of(StateStream)
-    return RestorePlan(manifest, tuple(disks), streams[0] if streams else None, accepted)
+    return RestorePlan(manifest, tuple(disks), streams[0] if streams else None, accepted, number)
+
+
+def _new_files(manifest: Manifest, restoring: Restoring) -> set[str]:
+    places = (part.restored(restoring) for part in manifest.disk_parts)
+    return {place.file for place in places if place.how not in LOSING}
 
 
 def _problems(
@@ -189,18 +201,6 @@ def _needed(manifest: Manifest, others: Sequence[Manifest]) -> Iterator[Problem]
                 f"{part.file} would be reverted, and is frozen as a part of {frozen_by[part.file]!r}",
                 "restore into copies (--copy-to FOLDER), or delete that snapshot first",
             )
-
-
-def restored_problems(manifest: Manifest, taken: Iterable[str]) -> Iterator[Problem]:
-    """Why its overlays must not be merged into their bases: restored disks lie on these as well.
-
-    Args:
-        manifest: The snapshot.
-        taken: Paths at which there is something.
-    """
-    names = sorted(taken)
-    for part in manifest.parts:
-        yield from part.restored_problems(names)
 
 
 def reading_settings(plan: RestorePlan, facts: Facts | None = None) -> Settings:

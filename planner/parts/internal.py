@@ -285,7 +285,7 @@ class InternalSnapshot(DiskPart):
             how = Readied.AS_IT_IS if restoring.loads else Readied.REVERT
             return RestoredPlace(how, self.file, self.format)
         how = Readied.COPY if restoring.loads else Readied.CONVERT
-        file = free_name(folder, self.file.rpartition("/")[2], restoring.taken)
+        file = free_name(folder, self.file.rpartition("/")[2], restoring.taken, restoring.number)
         return RestoredPlace(how, file, self.format)
 
     def ready_instruction(self, how: Readied, file: str) -> tuple[str, dict[str, object]]:

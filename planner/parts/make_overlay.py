@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterator, Mapping
 from typing import ClassVar
 
@@ -14,6 +13,7 @@ from planner.model.operations import Kind, Operation
 from planner.model.request import External, Wish
 from planner.parts.making import DiskCapture, Making, NotShown, Shown, ShownPart, backing_of
 from planner.parts.overlay import FrozenImage
+from planner.parts.start_options import start_option
 from planner.program.program import Step, Target, Undo, UndoKind
 from planner.program.resolution import Overlay, Resolution
 
@@ -88,11 +88,7 @@ class ShownOverlay(ShownPart):
     @property
     def start_option(self) -> str:
         """The option of QEMU's that puts the disk on its overlay, written as the disk's own was."""
-        file = self.overlay_file.replace(",", ",,")  # as QEMU's option parser wants it
-        if self.node.startswith("@"):  # QEMU named the node: it came from -drive
-            return shlex.join(["-drive", f"file={file},format=qcow2,..."])
-        option = f"driver=qcow2,node-name={self.node},file.driver=file,file.filename={file}"
-        return shlex.join(["-blockdev", option])
+        return start_option(self.node, self.overlay_file, "qcow2")
 
 
 class MakeOverlay(Making):

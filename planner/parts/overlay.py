@@ -222,7 +222,10 @@ class FrozenImage(DiskPart):
         files = origin.images[self.disk]
         if self.overlay_file not in files:
             return None
-        return self._merged(origin, origin.disks[self.disk].root, files[self.file].node)
+        top = files[self.overlay_file].node  # one that a user has started has another name
+        overlay = origin.live_nodes.get(top, top) or self.overlay
+        device, base = origin.disks[self.disk].root, files[self.file].node
+        return evolve(self._merged(origin, device, base), overlay=overlay)
 
     def _merged(self, origin: DeletionOrigin, device: str, base: str) -> MergedOverlay:
         return MergedOverlay(
@@ -268,7 +271,8 @@ class FrozenImage(DiskPart):
     def restored(self, restoring: Restoring) -> RestoredPlace:
         """On a new overlay, always beside the first one, so that `restored_problems` finds it."""
         folder, _, name = self.overlay_file.rpartition("/")
-        return RestoredPlace(Readied.NEW_OVERLAY, free_name(folder, name, restoring.taken), "qcow2")
+        file = free_name(folder, name, restoring.taken, restoring.number)
+        return RestoredPlace(Readied.NEW_OVERLAY, file, "qcow2")
 
     @property
     def restored_folder(self) -> str:
@@ -280,7 +284,7 @@ class FrozenImage(DiskPart):
         folder, _, name = self.overlay_file.rpartition("/")
         before, after = around_number(name)
         pattern = re.compile(re.escape(f"{folder}/{before}") + r"\d+" + re.escape(after))
-        for path in filter(pattern.fullmatch, sorted(taken)):
+        for path in filter(pattern.fullmatch, sorted({*taken} - {self.overlay_file})):
             words = f"{path} was made by a restore, and lies on {self.file} too: a merge would change it"
             remedy = "remove it if it is not needed, or use --overlays keep"
             yield Problem("part-needed", self.disk, words, remedy)

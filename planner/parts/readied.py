@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from enum import StrEnum
 
@@ -37,11 +38,13 @@ class Restoring:
         copies: Folder for copies of images that would else be reverted; empty: they are reverted.
         taken: Paths at which there is something, or will be.
         loads: Whether `snapshot-load` reads the machine state, and reverts the disks itself.
+        number: Which restore of the snapshot it is.
     """
 
     copies: str
     taken: Collection[str]
     loads: bool
+    number: int = 1
 
 
 @frozen
@@ -59,10 +62,12 @@ class RestoredPlace:
     format: str
 
 
-def free_name(folder: str, name: str, taken: Collection[str]) -> str:
-    """A path in a folder at which there is nothing, by a number in the name."""
+def free_name(folder: str, name: str, taken: Collection[str], number: int = 1) -> str:
+    """A path in a folder at which there is nothing, by a number in the name, from this one on.
+
+    A restore has one number; of two images of one name, copied to one folder, one takes the next.
+    """
     before, after = around_number(name)
-    number = 1
     while f"{folder}/{before}{number}{after}" in taken:
         number += 1
     return f"{folder}/{before}{number}{after}"
@@ -73,4 +78,5 @@ def around_number(name: str) -> tuple[str, str]:
     stem, dot, suffix = name.rpartition(".")
     if not dot or not stem:
         stem, suffix = name, "qcow2"
+    stem = re.sub(r"\.restored-\d+$", "", stem)  # of an overlay that was promoted
     return f"{stem}.restored-", f".{suffix}"

@@ -28,6 +28,7 @@ FORMAT_VERSIONS: Mapping[str, int] = MappingProxyType(
         "list": 2,
         "load": 2,
         "recover": 2,
+        "restore": 1,
         "schemas": 1,
         "verify": 1,
     }

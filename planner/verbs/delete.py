@@ -15,13 +15,14 @@ from planner.delete.delete_checks import (
 )
 from planner.delete.delete_run import DeleteRun, forget_manifest
 from planner.delete.deleting import DeleteMachine
-from planner.errors import Refused
+from planner.errors import Refused, in_order
 from planner.host.files import stamps
 from planner.inspect.offline import images_of_files
 from planner.inspect.verifying import ask_images
-from planner.load.fresh_qemu import restored_problems
+from planner.load.restored import OnRestore, lying_problems, on_restore
 from planner.load.restoring import names_taken
 from planner.model.facts import Facts
+from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
 from planner.present.delete_view import intent_text
 from planner.recover.gone import GoneVm
@@ -33,6 +34,9 @@ from planner.run.pump import Pump
 from planner.store.frozen_bases import own_writes
 from planner.store.held import met_and_locked
 from planner.store.journaled import JournaledRun, begin_run, check_nothing_pending
+from planner.store.promoting import promote
+from planner.store.restore_records import Restore
+from planner.store.restores import forget_empty, restores_of
 from planner.store.store import VmStore
 from planner.verbs.context import Context, Offline, Question
 from planner.verbs.find import FoundManifest, find_in_store, find_manifest, read_again, store_of
@@ -78,23 +82,28 @@ async def delete(context: Context, source: str, overlays: Overlays | None = None
             found = find_manifest(source, [vm])
             images = images_of_vm(facts, await ask_images(backend))
             others = vm.manifests().found
-            _refuse_restored(found, overlays)
+            seen = _as_it_runs(found, vm, overlays, facts)
             order = plan_delete(
-                *(found.manifest, facts, images, others, overlays),
+                *(seen.manifest, facts, images, others, overlays),
                 files_here=backend.host is not None,
-                absent=await absent_files(found.manifest, backend.host),
+                absent=await absent_files(seen.manifest, backend.host),
             )
             await check_beforehand(order, backend.host)
             check_streams(found.manifest)
-            return _Decided(evolve(order, manifest_file=str(found.path.resolve())), facts)
+            order = evolve(order, manifest_file=str(found.path.resolve()))
+            return _Decided(order, seen.current, found.manifest, facts)
 
         decided = await decide_and_ask(
             decide, lambda each: context.consent(_question(each.order)), source
         )
         order = decided.order
+        if decided.restore is not None:  # its overlay is the snapshot's now, whoever dies
+            promote(vm, decided.manifest, decided.restore)
         run = begin_run(*(vm, met.identity, DeleteRun(order), decided.facts), instance=met.instance)
         hands = _Hands(backend, backend.images, backend.host, run)
-        return await _delete(order, hands, context)
+        deleted = await _delete(order, hands, context)
+        forget_empty(vm)
+        return deleted
 
 
 async def delete_offline(
@@ -116,7 +125,10 @@ async def delete_offline(
         order = decided[0]
         hands = _Hands(GoneVm("no VM is used"), offline.images, offline.host)
         with own_writes(vm, [part.file for part in order.parts], order.tag):
-            return await _delete(order, hands, offline)
+            deleted = await _delete(order, hands, offline)
+        if vm is not None:
+            forget_empty(vm)
+        return deleted
 
 
 async def _decide_offline(
@@ -130,7 +142,7 @@ async def _decide_offline(
         message = "not all images can be looked at"
         raise Refused(message, problems=unreadable, code=unreadable[0].code)
     others = () if vm is None else vm.manifests().found
-    _refuse_restored(found, overlays)
+    _as_it_runs(found, vm, overlays)
     order = plan_delete_offline(found.manifest, images, others, overlays, absent=absent)
     await check_beforehand(order, offline.host)
     check_streams(found.manifest)
@@ -144,21 +156,37 @@ class _Decided:
 
     Attributes:
         order: The delete.
+        restore: The restore that the VM runs on, and whose overlays are merged; None: none.
+        manifest: The snapshot as it is recorded.
         facts: The VM as it was decided on; what does not change the order may change.
     """
 
     order: DeletePlan
+    restore: Restore | None
+    manifest: Manifest
     facts: Facts = field(eq=False)
 
 
-def _refuse_restored(found: FoundManifest, overlays: Overlays | None) -> None:
-    """What lies on a frozen image must find it as it is: disks that a restore made do."""
+def _as_it_runs(
+    found: FoundManifest, vm: VmStore | None, overlays: Overlays | None, facts: Facts | None = None
+) -> OnRestore:
+    """The snapshot, on the disk of a restore where its VM runs on one.
+
+    Raises:
+        Refused: A merge would change an image that another restore lies on (``delete-refused``).
+    """
+    manifest = found.manifest
     if overlays is not Overlays.COMMIT:
-        return
-    problems = tuple(restored_problems(found.manifest, names_taken(found.manifest, "")))
+        return OnRestore(manifest, ())
+    own = vm is not None and found.path.resolve() == vm.manifest_path(manifest.tag).resolve()
+    restores = restores_of(vm).found if own and vm is not None else ()
+    seen = on_restore(manifest, restores, facts)
+    there = names_taken(manifest, "") | names_taken(seen.manifest, "")
+    problems = in_order(lying_problems(seen, there))
     if problems:
-        message = f"{found.manifest.tag!r} was restored, and its frozen images are in use"
+        message = f"{manifest.tag!r} was restored, and its frozen images are in use"
         raise Refused(message, problems=problems, code="delete-refused")
+    return seen
 
 
 @frozen

@@ -22,6 +22,7 @@ from planner.parts.manifest import Manifest
 from planner.parts.part_image import ImagesByDisk, images_of_vm
 from planner.store.meeting import Met, meet, vm_seen
 from planner.store.naming import StoredSnapshots, stored_snapshots
+from planner.store.restores import KnownRestore, restores_on
 from planner.store.store import Manifests, Store, VmIdentity, VmStore
 from planner.verbs.context import Context
 
@@ -36,11 +37,13 @@ class Listed:
         holdings: Each tag, in order, with how it stands.
         problems: Files of the store that are no manifests.
         unchecked: What could not be looked at, in clauses.
+        restores: The restores of its snapshots, and the one that it is itself.
     """
 
     holdings: tuple[Holding, ...]
     problems: tuple[Problem, ...] = ()
     unchecked: tuple[str, ...] = ()
+    restores: tuple[KnownRestore, ...] = ()
 
 
 def list_store(store: Store, vm_name: str = "") -> tuple[StoredSnapshots, ...]:
@@ -71,9 +74,15 @@ async def list_snapshots(context: Context, only: str = "") -> Listed:
     recorded = _recorded(context.store, met.identity, met.vm, only)
     images = await _images_of_each(recorded, met, below)
     listed = _listed(recorded, met.facts, met.identity, below, images)
+    restores = restores_on(context.store, met.vm, met.identity.files)
+    listed = evolve(listed, restores=restores)
     if not only:
         return listed
-    return evolve(listed, holdings=tuple(each for each in listed.holdings if each.tag == only))
+    return evolve(
+        listed,
+        holdings=tuple(each for each in listed.holdings if each.tag == only),
+        restores=tuple(each for each in restores if each.restore.tag == only),
+    )
 
 
 async def _images_of_each(

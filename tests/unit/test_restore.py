@@ -11,8 +11,8 @@ from planner.load.fresh_qemu import (
     expected,
     plan_restore,
     qmp_steps,
-    restored_problems,
 )
+from planner.load.restored import lying_problems, on_restore
 from planner.model.facts import QemuVersion, SnapshotInfo
 from planner.model.image import Image
 from planner.parts.internal import InternalSnapshot
@@ -171,11 +171,14 @@ def test_a_restored_disk_keeps_its_frozen_image():
         "/over/vars.a.restored-x.qcow2",
         "/over/vars.a.qcow2",
     ]
-    (problem,) = restored_problems(manifest(INTERNAL, FROZEN), taken)
+    seen = on_restore(manifest(INTERNAL, FROZEN), (), None)
+    (problem,) = lying_problems(seen, taken)
     assert (problem.code, problem.subject) == ("part-needed", "vars0")
     assert taken[0] in problem.message
     bare = plan(manifest(evolve(FROZEN, overlay_file="/over/.vars")))
     assert bare.disks[0].file == "/over/.vars.restored-1.qcow2"
+    promoted = plan(manifest(evolve(FROZEN, overlay_file="/over/vars.a.restored-7.qcow2")))
+    assert promoted.disks[0].file == "/over/vars.a.restored-1.qcow2"
 
 
 DISKS = {"disk0": ("/a b/x,y.qcow2", "qcow2")}
