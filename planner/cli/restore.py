@@ -245,6 +245,7 @@ async def _run(
         tried, _ = await _started(words, socket, check, disks)
         tried.end()
         await disks.revert()
+    record.starting(socket)
     started, state = await _started(words, socket, load, disks, record.started)
     pid = started.pid
     started.leave()
@@ -256,7 +257,7 @@ async def _started(
     socket: str,
     use: Callable[[Backend], Awaitable[_Result]],
     disks: Disks,
-    record: Callable[[int, str], None] | None = None,
+    record: Callable[[int], None] | None = None,
 ) -> tuple[Launched, _Result]:
     """Start the QEMU and use it; where that fails it is ended, and the disks are taken back.
 
@@ -267,7 +268,7 @@ async def _started(
         started = await launch(words, socket)
         backend = await started.connect(socket, _START_S)
         if record is not None:
-            record(backend.peer_pid or started.pid, socket)
+            record(backend.peer_pid or started.pid)
         try:
             return started, await use(backend)
         finally:

@@ -1,6 +1,6 @@
 """Records a restore while it is made, so that whoever dies leaves no file that nobody explains.
 
-    begin - make the files - made - start QEMU - started - …    or, where it fails,    taken_back
+    begin - make the files - made - starting - start QEMU - started    or, where it fails, taken_back
 
 What is said comes before what is done: a record may name files that are not there, never the reverse.
 """
@@ -59,10 +59,13 @@ class RestoreRecord:
         state = RestoreState.READY if ready else self.restore.state
         self._write(with_identities(evolve(self.restore, state=state)))
 
-    def started(self, pid: int, socket: str) -> None:
-        """A QEMU has them open: from now on they may hold what its guest wrote."""
-        state, process = RestoreState.STARTED, process_of(pid)
-        self._write(evolve(self.restore, state=state, process=process, socket=socket))
+    def starting(self, socket: str) -> None:
+        """A QEMU is started on them: from now on they may hold what its guest wrote."""
+        self._write(evolve(self.restore, state=RestoreState.STARTED, socket=socket))
+
+    def started(self, pid: int) -> None:
+        """It is this process, and waits for its machine state."""
+        self._write(evolve(self.restore, process=process_of(pid)))
 
     def taken_back(self) -> None:
         """It failed, and its files were removed: it is forgotten, unless one is still there."""

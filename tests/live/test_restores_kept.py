@@ -72,7 +72,7 @@ def test_a_restored_vm_gets_back_to_one_image_while_it_runs(qemu):
         again.wait_guest(3)
         (shown,) = kept.run("list", *where)["restores"]
         assert (shown["name"], shown["runs"]) == ("a.restored-1", True)
-        assert shown["process"]["pid"] == again.process.pid
+        assert shown["pid"] == again.process.pid
         assert kept.stray(*where) == []
         needed = {("part-needed", disk) for disk in kept.names}
         assert kept.run("delete", "a", *where, *COMMIT, code=10) == needed

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from backends.host import QemuHost
 from planner.collect.restores_left import restores_left
-from planner.errors import BadInput
+from planner.errors import BadInput, Refused, RunFailed
 from planner.host.processes import process_of
 from planner.load.recording import RestoreRecord
 from planner.load.restored import lying_problems, on_restore
@@ -29,9 +29,12 @@ from planner.store.restores import (
     known_restores,
     restore_path,
     restores_of,
+    with_identities,
     write_restore,
 )
 from planner.store.store import Store, VmIdentity
+from planner.verbs.context import Offline
+from planner.verbs.restores import drop_restore, promote_restore
 from tests.support.qemu import qemu_img_binary
 from tests.unit.build import qcow2
 from tests.unit.snapshots import vm as facts_of_vm
@@ -137,7 +140,10 @@ def test_what_is_made_is_recorded_before_and_forgotten_when_it_is_taken_back(vm,
     record.made(ready=False)
     (found,) = restores_of(vm).found
     assert found.files[0].inode == Path(found.files[0].file).stat().st_ino
-    record.started(os.getpid(), "/run/s")
+    record.starting("/run/s")
+    (known,) = known_restores(vm)
+    assert (known.restore.state, known.runs) == (RestoreState.STARTED, None)
+    record.started(os.getpid())
     (known,) = known_restores(vm)
     assert (known.restore.state, known.runs, known.empty) == (RestoreState.STARTED, True, False)
     record.taken_back()
@@ -305,3 +311,64 @@ def test_what_a_process_has_open_is_not_dropped(tmp_path):
     drop(path, base)
     assert not path.exists()
     drop(path, base)  # gone is gone
+
+
+class StuckHost:
+    """A host that looks, and lets go of one file only."""
+
+    def __init__(self, stuck):
+        self.stuck = stuck
+
+    async def do(self, instruction, arguments, timeout_s):
+        assert timeout_s > 0
+        if instruction == "drop-restored":
+            if arguments["path"] == self.stuck:
+                raise HostRefused("file-unwritable", "the test refuses it")
+            os.unlink(arguments["path"])  # noqa: PTH108 - it is quick
+        return {}
+
+
+def test_a_drop_that_could_not_be_finished_is_finished_by_another(vm, files):
+    """What is left is named, its record stays, and once it goes the record goes."""
+    store = Store(vm.folder.parent)
+    two = [RestoredFile(d, f, "qcow2", "/b") for d, f in zip("ab", files[1:], strict=True)]
+    write_restore(vm, evolve(restore("/x"), files=tuple(two)))
+    name = "a b.restored-1"
+    with pytest.raises(RunFailed) as failed:
+        asyncio.run(drop_restore(Offline(store, None, StuckHost(files[1])), name))
+    assert [(p.code, p.subject) for p in failed.value.problems] == [("file-left", "a")]
+    (known,) = known_restores(vm)
+    assert known.there == (files[1],)
+    Path(files[2]).write_bytes(b"")
+    asyncio.run(drop_restore(Offline(store, None, StuckHost("")), name))
+    assert (restores_of(vm).found, Path(files[1]).exists()) == ((), False)
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [("a b.restored-2", "restore-unknown"), ("a b.restored-1", "restore-ambiguous")],
+)
+def test_a_restore_is_named_so_that_only_one_is_meant(vm, source, code):
+    """Two VMs with one: its file says which."""
+    store = Store(vm.folder.parent)
+    other = store.vm(VmIdentity("", "other", "/run/vm/other"))
+    for each in (vm, other):
+        write_restore(each, restore("/gone"))
+    with pytest.raises(BadInput) as refused:
+        promote_restore(store, source)
+    assert refused.value.code == code
+    with pytest.raises(Refused) as refused:
+        promote_restore(store, str(restore_path(other, restore("/gone"))))
+    assert [each.code for each in refused.value.problems] == ["file-missing"]
+
+
+def test_another_file_of_its_name_is_not_promoted(vm, files):
+    """Nor one that was being made when a snapplan died."""
+    write_restore(vm, with_identities(restore(files[1], state=RestoreState.MAKING)))
+    made = Path(files[1])
+    made.with_suffix(".new").write_bytes(b"x")
+    made.with_suffix(".new").replace(made)
+    with pytest.raises(Refused) as refused:
+        promote_restore(Store(vm.folder.parent), "a b.restored-1")
+    codes = [each.code for each in refused.value.problems]
+    assert codes == ["file-differs", "restore-unfinished"]
