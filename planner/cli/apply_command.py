@@ -15,7 +15,7 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.plan_command import check_design, design_option
-from planner.cli.reporter import TerminalReporter
+from planner.cli.reporter import TerminalReporter, progress_option
 from planner.compile.plan import Plan
 from planner.compile.plan_text import is_plan, read_plan
 from planner.model.request_text import ReadRequest, read_request
@@ -54,6 +54,7 @@ __all__ = ["command"]
 )
 @click.option("--yes", is_flag=True, help="Do not ask before existing snapshots are replaced.")
 @store_option
+@progress_option
 @json_option
 def command(  # noqa: PLR0913 - one parameter an option
     *,
@@ -65,6 +66,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     digest: bool,
     yes: bool,
     store: Store,
+    progress: str,
     as_json: bool,
 ) -> None:
     """Run a request or a plan on a VM.
@@ -77,7 +79,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     text = read_file(source)
     check_design(design)
     read, limits = _read(text, source), Limits(deadline_s, pause_budget_ms)
-    with TerminalReporter() as reporter:
+    with TerminalReporter(progress) as reporter:
 
         async def work(backend: Backend) -> Saved:
             context = context_of(backend, store, vm, reporter, yes=yes)

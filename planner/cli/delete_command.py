@@ -19,7 +19,7 @@ from planner.cli.manifests import (
     name_option,
     offline_option,
 )
-from planner.cli.reporter import TerminalReporter
+from planner.cli.reporter import TerminalReporter, progress_option
 from planner.delete.delete_checks import (
     Overlays,
 )
@@ -54,6 +54,7 @@ __all__ = ["command"]
 )
 @click.option("--yes", is_flag=True, help="Do not ask before anything is deleted.")
 @store_option
+@progress_option
 @json_option
 def command(  # noqa: PLR0913 - one parameter an option
     *,
@@ -65,6 +66,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     overlays: str | None,
     yes: bool,
     store: Store,
+    progress: str,
     as_json: bool,
 ) -> None:
     """Delete a snapshot: each part by id and name, the manifest last.
@@ -79,7 +81,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         _forget(source, store, name, yes=yes, as_json=as_json)
         return
     choice = Overlays(overlays) if overlays else None
-    with TerminalReporter() as reporter:
+    with TerminalReporter(progress) as reporter:
 
         async def work(backend: Backend) -> Deleted:
             return await delete(

@@ -28,7 +28,7 @@ from planner.cli.manifests import (
     read_again,
     store_of,
 )
-from planner.cli.reporter import TerminalReporter
+from planner.cli.reporter import TerminalReporter, progress_option
 from planner.cli.restore import RestoreWish, is_restore, restore
 from planner.cli.stopping import stopped_by_signals
 from planner.load.reverting import revert_offline
@@ -113,6 +113,7 @@ __all__ = ["command"]
     help="Load although the VM's processor is another one than the guest knew.",
 )
 @store_option
+@progress_option
 @json_option
 def command(  # noqa: PLR0913 - one parameter an option
     *,
@@ -130,6 +131,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     accept_cpu: bool,
     keep: str,
     store: Store,
+    progress: str,
     as_json: bool,
 ) -> None:
     """Go back to a snapshot: every disk and the machine state, or nothing.
@@ -152,7 +154,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     wish = LoadWish(after, deadline_s, keep, accepted)
     if keep and not vm:
         raise click.UsageError("--keep-current needs --vm ADDR")
-    with TerminalReporter() as reporter:
+    with TerminalReporter(progress) as reporter:
         if vm:
 
             async def work(backend: Backend) -> Loaded:

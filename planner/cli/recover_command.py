@@ -15,7 +15,7 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
-from planner.cli.reporter import TerminalReporter
+from planner.cli.reporter import TerminalReporter, progress_option
 from planner.errors import CannotConnect
 from planner.present.recovery_view import (
     forgotten_to_plain,
@@ -45,8 +45,11 @@ __all__ = ["command"]
     help="Remove the journals of the VM's unfinished runs, and touch nothing else.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before journals are removed.")
+@progress_option
 @json_option
-def command(*, vm: str | None, store: Store, gives_up: bool, yes: bool, as_json: bool) -> None:
+def command(  # noqa: PLR0913 - one parameter an option
+    *, vm: str | None, store: Store, gives_up: bool, yes: bool, progress: str, as_json: bool
+) -> None:
     """Finish or undo what an interrupted run left.
 
     Without --vm it says what is pending and touches nothing.  A run is finished where all its steps
@@ -59,7 +62,7 @@ def command(*, vm: str | None, store: Store, gives_up: bool, yes: bool, as_json:
     elif gives_up:
         _forget(vm, store, yes=yes, as_json=as_json)
     else:
-        with TerminalReporter() as reporter:
+        with TerminalReporter(progress) as reporter:
             recovered = run(_recover(vm, store, reporter))
         _tell(recovered, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""Progress on stderr: one line that changes on a terminal; nothing but notes elsewhere.
+"""Progress on stderr: one line that changes on a terminal, nothing but notes elsewhere; or JSON lines.
 
 Rules: words are written by a thread of their own, so that a terminal that stands still (Ctrl-S), or a
 pipe that nobody empties, keeps no guest waiting.  They are all written, in their order, before the
@@ -7,32 +7,53 @@ command's own last words.
 
 from __future__ import annotations
 
+import json
 import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
 import click
+from attrs import evolve
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
 from planner.cli.guarded import unguarded
+from planner.present.progress_view import progress_to_plain
 from planner.present.visible import visible
+from planner.run.progress import Amount, Course, Progress, ProgressKind
 
-__all__ = ["TerminalReporter"]
+__all__ = ["TerminalReporter", "progress_option"]
 
 _Words = Callable[[], None]
 
+progress_option = click.option(
+    "--progress",
+    type=click.Choice(["text", "json", "none"]),
+    default="text",
+    show_default=True,
+    help="How the progress is told on stderr. text: a line that changes, on a terminal only; json: a "
+    "JSON object a line; none: not at all.",
+)
+
 
 class TerminalReporter:
-    """A `planner.run.ports.Reporter` on stderr; honours ``NO_COLOR``."""
+    """A `planner.run.ports.Reporter` on stderr; honours ``NO_COLOR``.
 
-    def __init__(self) -> None:
+    Args:
+        form: As `progress_option` has it.  Notes are told in every form.
+    """
+
+    def __init__(self, form: str = "text") -> None:
+        self._form = form
+        self._course = Course()
+        self._began_s = time.monotonic()
         self._console = Console(file=unguarded(sys.stderr))
         self._status: Status | None = None
         self._words: queue.SimpleQueue[_Words | None] = queue.SimpleQueue()
@@ -40,7 +61,7 @@ class TerminalReporter:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        if self._console.is_terminal:
+        if self._console.is_terminal and self._form == "text":
             self._status = self._console.status("starting")
             self._words.put(self._status.start)
         return self
@@ -78,14 +99,26 @@ class TerminalReporter:
 
     def step(self, number: int, count: int, what: str) -> None:
         """Show the step that is about to be sent."""
-        status = self._status
-        if status is not None:
-            line = escape(visible(f"step {number} of {count}: {what}"))
-            self._words.put(lambda: status.update(line))
+        self._show(self._course.step(number, count, what))
+
+    def amount(self, amount: Amount) -> None:
+        """Show the phase, or how far the step in hand is."""
+        self._show(self._course.amount(amount))
+
+    def _show(self, progress: Progress) -> None:
+        if self._form == "json":
+            seconds = time.monotonic() - self._began_s
+            line = json.dumps(progress_to_plain(evolve(progress, seconds=seconds)))
+            self._words.put(lambda: click.echo(line, err=True))
+        elif self._status is not None and progress.kind is not ProgressKind.PHASE:
+            status, words = self._status, escape(visible(str(progress)))
+            self._words.put(lambda: status.update(words))
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
-        if self._status is not None:
+        if self._form == "json":
+            self._show(self._course.note(text))
+        elif self._status is not None:
             self._words.put(lambda: self._console.print(escape(visible(text)), highlight=False))
         else:
             self._words.put(lambda: click.echo(f"snapplan: {visible(text)}", err=True))

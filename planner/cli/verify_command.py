@@ -21,6 +21,7 @@ from planner.cli.manifests import (
     name_option,
     offline_option,
 )
+from planner.cli.reporter import TerminalReporter, progress_option
 from planner.errors import Violation
 from planner.present.verdict_view import Verdict, verdict_text, verdict_to_plain
 from planner.run.ports import Backend
@@ -42,6 +43,7 @@ __all__ = ["command"]
     help="Read what there are digests of, and run `qemu-img check` on each image.",
 )
 @store_option
+@progress_option
 @json_option
 def command(  # noqa: PLR0913 - one parameter an option
     *,
@@ -51,6 +53,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     name: str,
     deep: bool,
     store: Store,
+    progress: str,
     as_json: bool,
 ) -> int:
     """Compare a snapshot with its manifest: every part, once, of one instant, on the same machine.
@@ -64,15 +67,17 @@ def command(  # noqa: PLR0913 - one parameter an option
     if (vm is None) == (not offline):
         raise click.UsageError("give either --vm ADDR or --offline")
     check_name(name, vm)
-    if vm is None:
-        offline_vm = Offline(store, QemuImages(), QemuHost(), vm_name=name)
-        verdict = run(verify_offline(offline_vm, source, deep=deep))
-    else:
+    with TerminalReporter(progress) as reporter:
+        if vm is None:
+            offline_vm = Offline(store, QemuImages(), QemuHost(), reporter, vm_name=name)
+            verdict = run(verify_offline(offline_vm, source, deep=deep))
+        else:
 
-        async def work(backend: Backend) -> Verdict:
-            return await verify(Context(backend, store, vm, GuestAgent), source, deep=deep)
+            async def work(backend: Backend) -> Verdict:
+                context = Context(backend, store, vm, GuestAgent, reporter)
+                return await verify(context, source, deep=deep)
 
-        verdict = run(connected(vm, work))
+            verdict = run(connected(vm, work))
     if as_json:
         print_json(verdict_to_plain(verdict))
     else:

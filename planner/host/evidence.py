@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from attrs import evolve
@@ -31,11 +33,20 @@ __all__ = [
 ]
 
 _AT_ONCE_BYTES = 1024 * 1024
+_TOLD_EACH = 64  # blocks
+
+OnRead = Callable[[int, int], None]
+"""Told how many bytes are read, and how many there are in all."""
+
 _BEGINNING_BYTES = 16
 
 
-def digest_of(descriptor: int) -> str:
+def digest_of(descriptor: int, tell: Callable[[int], None] | None = None) -> str:
     """SHA-256 of an open file's content, in hexadecimal; its offset stays where it is.
+
+    Args:
+        descriptor: The file.
+        tell: Told now and then how many bytes are read.
 
     Raises:
         OSError: It cannot be read.
@@ -45,6 +56,8 @@ def digest_of(descriptor: int) -> str:
     while block := os.pread(descriptor, _AT_ONCE_BYTES, at):
         made.update(block)
         at += len(block)
+        if tell is not None and (at // _AT_ONCE_BYTES) % _TOLD_EACH == 0:
+            tell(at)
     return made.hexdigest()
 
 
@@ -76,11 +89,11 @@ def _record(found: os.stat_result) -> FileRecord:
     )
 
 
-def _read(file: str, made: FileRecord) -> str:
+def _read(file: str, made: FileRecord, tell: Callable[[int], None] | None = None) -> str:
     """The digest of just that file, unchanged while it was read."""
     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        digest = digest_of(descriptor)
+        digest = digest_of(descriptor, tell)
         if _record(os.fstat(descriptor)) != made:
             raise OSError(0, "it changes while it is read")
         return digest
@@ -110,23 +123,34 @@ def _placed(part: ManifestPart) -> ManifestPart:
     return evolve(part, place=place_of(part.file)) if isinstance(part, DiskPart) else part
 
 
-def look_at_files(manifest: Manifest, *, deep: bool = False) -> dict[str, FoundFile]:
+def look_at_files(
+    manifest: Manifest, *, deep: bool = False, tell: OnRead | None = None
+) -> dict[str, FoundFile]:
     """A snapshot's files as they are, by path; their content is read only where it has to be.
 
     Args:
         manifest: What was recorded.
         deep: Whether every content that has a digest is compared.
+        tell: Told while contents are read: how many bytes so far, and in all.
     """
-    found = {}
-    for recorded in recorded_files(manifest):
+    recorded_as = tuple(recorded_files(manifest))
+    total = sum(each.record.size_bytes for each in recorded_as if each.record.sha256)
+    found, before = {}, 0
+    for recorded in recorded_as:
         now = record_of(recorded.file)
         if not now.known:
             found[recorded.file] = FoundFile(None)
         elif not wants_digest(recorded.record, now, deep=deep):
             found[recorded.file] = FoundFile(now)
         else:
-            found[recorded.file] = _with_digest(recorded.file, now)
+            so_far = None if tell is None else partial(_tell_sum, tell, before, total)
+            found[recorded.file] = _with_digest(recorded.file, now, so_far)
+            before += now.size_bytes
     return found
+
+
+def _tell_sum(tell: OnRead, before: int, total: int, done: int) -> None:
+    tell(before + done, max(before + done, total))
 
 
 def removal_problems(manifest: Manifest) -> tuple[Problem, ...]:
@@ -158,9 +182,11 @@ def _beginning(file: str) -> bytes:
         os.close(descriptor)
 
 
-def _with_digest(file: str, now: FileRecord) -> FoundFile:
+def _with_digest(
+    file: str, now: FileRecord, tell: Callable[[int], None] | None = None
+) -> FoundFile:
     try:
-        return FoundFile(evolve(now, sha256=_read(file, now)))
+        return FoundFile(evolve(now, sha256=_read(file, now, tell)))
     except OSError as error:
         return FoundFile(now, unread=error.strerror or str(error))
 

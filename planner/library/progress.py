@@ -5,30 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field
 
-__all__ = ["OnProgress", "Progress", "ProgressReporter"]
+from planner.run.progress import Amount, Course, Progress, ProgressKind
 
-
-@frozen
-class Progress:
-    """What a run is about to do, or what happened in it.
-
-    Attributes:
-        text: In a sentence without its full stop.
-        step: The number of the step that is about to be sent, from 1; 0: something else happened.
-        steps: How many there are; 0 where `step` is 0.
-        seconds: Since the run began.
-    """
-
-    text: str
-    step: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-
-    def __str__(self) -> str:
-        return f"step {self.step} of {self.steps}: {self.text}" if self.step else self.text
-
+__all__ = ["OnProgress", "Progress", "ProgressKind", "ProgressReporter"]
 
 OnProgress = Callable[[Progress], object]
 
@@ -39,11 +20,19 @@ class ProgressReporter:
 
     on_progress: OnProgress
     _began_s: float = field(factory=time.monotonic)
+    _course: Course = field(init=False, factory=Course)
 
     def step(self, number: int, count: int, what: str) -> None:
         """Tell of a step that is about to be sent."""
-        self.on_progress(Progress(what, number, count, time.monotonic() - self._began_s))
+        self._tell(self._course.step(number, count, what))
 
     def note(self, text: str) -> None:
         """Tell of something else."""
-        self.on_progress(Progress(text, seconds=time.monotonic() - self._began_s))
+        self._tell(self._course.note(text))
+
+    def amount(self, amount: Amount) -> None:
+        """Tell of a phase, or of how far the step in hand is."""
+        self._tell(self._course.amount(amount))
+
+    def _tell(self, progress: Progress) -> None:
+        self.on_progress(evolve(progress, seconds=time.monotonic() - self._began_s))

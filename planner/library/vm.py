@@ -113,7 +113,7 @@ class Vm:
         Args:
             what: A tag, for everything that can be saved, the machine state too; a request; or a plan.
             design: For a tag or a request: a design's name, or `auto`.
-            on_progress: Called with each step before it is sent.
+            on_progress: Called with each phase, each step before it is sent, and bytes meanwhile.
             deadline_s: How long any step may take, in seconds, in place of each step's own deadline.
             pause_budget_ms: The longest that the guest may stand still, in milliseconds.
 
@@ -228,7 +228,7 @@ class Snapshot:
             keep_current: A tag under which what is there now is saved first; empty: it is lost.
             accept_changed: Disks that were left out of it and may have changed since.
             accept_cpu: Whether the processor may be another one.
-            on_progress: Called with each step before it is sent.
+            on_progress: Called with each phase, each step before it is sent, and bytes meanwhile.
             deadline_s: How long the load may take, in seconds.
 
         Raises:
@@ -263,7 +263,7 @@ class Snapshot:
         Args:
             overlays: Where it has overlays: ``commit`` merges them into the frozen images, ``keep``
                 leaves them.
-            on_progress: Called with each step before it is sent.
+            on_progress: Called with each phase, each step before it is sent, and bytes meanwhile.
 
         Raises:
             Refused: Another snapshot needs a part, or a part is not what was recorded.

@@ -23,6 +23,8 @@ from planner.errors import (
     in_order,
 )
 from planner.host.left_out import look_at_left_out
+from planner.host.process_io import FileMeter, allocated_bytes, meter_of
+from planner.host.processes import process_of
 from planner.inspect.before_writing import unwritable
 from planner.inspect.offline import OfflineImages, header_problems
 from planner.inspect.verifying import ask_images
@@ -44,6 +46,7 @@ from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
 from planner.parts.readied import LOSING, Readied
 from planner.program.settings import settings_commands
+from planner.run.phases import Phase
 from planner.run.ports import (
     Backend,
     CommandRefused,
@@ -53,9 +56,11 @@ from planner.run.ports import (
     NoReply,
     Reporter,
 )
+from planner.run.progress import Meter
 from planner.run.pump import Pump, ask_facts
 from planner.run.reporting import telling
 from planner.run.stopping import to_its_end
+from planner.run.watching import Watch
 
 __all__ = [
     "RESTORE_TIMEOUT_S",
@@ -156,7 +161,7 @@ class Disks:
             what = f"{disk.how} {disk.part.disk}"
             self._reporter.step(self._begun, len(self._plan.disks), what)
             try:
-                await to_its_end(self._ready(disk))
+                await self._metered(disk)
             except asyncio.CancelledError:
                 await self.take_back_for_stop()
                 raise
@@ -166,6 +171,17 @@ class Disks:
                 raise await self.failure(
                     Problem(code, disk.part.disk, str(failed)), words
                 ) from failed
+
+    async def _metered(self, disk: RestoredDisk) -> None:
+        """Make one ready, and tell how much of a new file is there."""
+        path, source = Path(disk.file), Path(disk.part.file)
+        meter = None
+        if disk.how in (Readied.CONVERT, Readied.COPY):
+            beside = path.parent / f".{path.name}.snapplan"
+            meter = FileMeter((str(beside), disk.file), allocated_bytes(source))
+        watch = Watch(self._reporter, meter)
+        watch.measure(Phase.STEPPING, reads=False)
+        await to_its_end(watch.metered(self._ready(disk)))
 
     async def _ready(self, disk: RestoredDisk) -> None:
         part = disk.part
@@ -239,11 +255,21 @@ async def run_restored(
     if plan.loads:
         return await _load(plan, backend, facts, wanted, deadline_s, reporter)
     try:
-        return await _read_stream(plan, backend, facts, wanted, deadline_s or RESTORE_TIMEOUT_S)
+        watch = Watch(telling(reporter), _reading(plan, backend))
+        watch.measure(Phase.STEPPING, reads=True)
+        return await watch.metered(
+            _read_stream(plan, backend, facts, wanted, deadline_s or RESTORE_TIMEOUT_S)
+        )
     except (CommandRefused, ConnectionLost, NoReply) as failed:
         words = f"QEMU did not take the machine state: {failed}"
         problem = Problem("restore-failed", plan.manifest.tag, str(failed))
         raise RunFailed(words, problems=(problem,), code=problem.code) from failed
+
+
+def _reading(plan: RestorePlan, backend: Backend) -> Meter | None:
+    """What counts how much of its machine state a QEMU has read that was started for it."""
+    state = plan.manifest.vmstate
+    return meter_of(process_of(backend.peer_pid or 0), 0 if state is None else state.state_bytes)
 
 
 async def check_started(plan: RestorePlan, backend: Backend) -> Facts:
@@ -272,7 +298,8 @@ async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
     left_out = look_at_left_out(plan.manifest)
     order = plan_load(expected(plan), facts, images, wanted, left_out, plan.accepted)
     machine = LoadMachine.of(order, deadline_s)
-    outcome = await Pump(machine, backend, reporter=reporter).run()
+    meter = _reading(plan, backend)
+    outcome = await Pump(machine, backend, reporter=reporter, meter=meter).run()
     outcome.raise_failure()
     return outcome.run_state
 

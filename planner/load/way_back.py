@@ -26,6 +26,7 @@ from planner.model.tag import tag_problems
 from planner.parts.internal import InternalSnapshot
 from planner.parts.manifest import Manifest
 from planner.run.ports import Backend, Host, Images, Reporter
+from planner.run.progress import Meter
 from planner.run.pump import HostClock, Pump
 from planner.store.journaled import JournaledRun
 
@@ -51,13 +52,14 @@ def keeping_plan(tag: str, manifest: Manifest, facts: Facts) -> Plan:
     return compile_request(ReadRequest(request, tag_problems(tag)), facts)
 
 
-def keeping_pump(
+def keeping_pump(  # noqa: PLR0913 - each is a port of its own
     run: JournaledRun,
     backend: Backend,
     *,
     images: Images | None,
     host: Host | None,
     reporter: Reporter | None,
+    meter: Meter | None = None,
 ) -> Pump:
     """Runs that plan, with its journal."""
     return Pump(
@@ -68,6 +70,7 @@ def keeping_pump(
         clock=None if images is None else HostClock(),
         reporter=reporter,
         recorder=run.recorder(),
+        meter=meter,
     )
 
 

@@ -108,6 +108,7 @@ class MigrationInfo:
         status: QEMU's word; empty: there was none.
         pages: Pages in the stream: more than 0 only once memory is being written (fact 39).
         remaining_bytes: What is still to be written.
+        transferred_bytes: What was written.
         error: QEMU's words on a failure; empty: none.
     """
 
@@ -115,6 +116,7 @@ class MigrationInfo:
     pages: int = 0
     remaining_bytes: int = 0
     error: str = ""
+    transferred_bytes: int = 0
 
 
 def migration_of(reply: object) -> MigrationInfo:
@@ -126,6 +128,7 @@ def migration_of(reply: object) -> MigrationInfo:
         pages=ram.number("normal", 0) + ram.number("duplicate", 0),
         remaining_bytes=ram.number("remaining", 0),
         error=top.text("error-desc", ""),
+        transferred_bytes=ram.number("transferred", 0),
     )
 
 

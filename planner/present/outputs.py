@@ -27,6 +27,7 @@ FORMAT_VERSIONS: Mapping[str, int] = MappingProxyType(
         "inspect": 2,
         "list": 2,
         "load": 2,
+        "progress": 1,
         "recover": 2,
         "restore": 1,
         "schemas": 1,

@@ -12,6 +12,7 @@ from typing import Protocol
 from attrs import frozen
 
 from planner.model.facts import SnapshotInfo
+from planner.run.progress import Amount
 
 __all__ = [
     "Agent",
@@ -285,4 +286,8 @@ class Reporter(Protocol):
 
     def note(self, text: str) -> None:
         """Something else that a user should see."""
+        ...
+
+    def amount(self, amount: Amount) -> None:
+        """Another phase begins, or the step in hand is so far."""
         ...

@@ -52,10 +52,12 @@ from planner.run.ports import (
     NoReply,
     Reporter,
 )
+from planner.run.progress import Meter
 from planner.run.recorder import Recorder
 from planner.run.reporting import telling
 from planner.run.sink import Sink
 from planner.run.stopping import go_on_regardless, to_its_end
+from planner.run.watching import Watch
 
 __all__ = ["HostClock", "Pump", "ask_facts"]
 
@@ -80,6 +82,7 @@ class Pump:
         pause_budget_ms: The longest that the guest may stand still before the run is given up and
             undone, in milliseconds; None: as long as it takes.
         recorder: Who writes the journal; None: nobody.
+        meter: What counts the bytes of a snapshot job, where it can be counted.
     """
 
     _sink: Sink | None = None
@@ -98,6 +101,7 @@ class Pump:
         reporter: Reporter | None = None,
         pause_budget_ms: float | None = None,
         recorder: Recorder | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._machine = machine
         self._recorder = recorder
@@ -108,6 +112,7 @@ class Pump:
         self._agent = agent
         self._clock = clock
         self._reporter = telling(reporter)
+        self._watch = Watch(self._reporter, meter)
         self._deadline = 0.0
         self._frozen_until: float | None = None
         self._pause_budget_ms = pause_budget_ms
@@ -154,7 +159,8 @@ class Pump:
 
     async def _pump(self, action: Action | Outcome) -> Outcome:
         while not isinstance(action, Outcome):
-            response = await self._whatever_comes(action)
+            phase = self._machine.context.phase.value
+            response = await self._watch.during(action, phase, self._whatever_comes(action))
             interrupted, events = self._interrupted, self._backend.pending_events()
             if self._recorder is not None:
                 self._recorder.after(action, response, events, interrupted=interrupted)
@@ -162,6 +168,7 @@ class Pump:
                 self._machine.interrupt()
             self._note_pause(events)
             action = self._machine.tell(response, events)
+        self._watch.enter(action.phase)
         return action
 
     async def _whatever_comes(self, action: Action) -> Response:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from attrs import define
 
 from planner.run.ports import Reporter
+from planner.run.progress import Amount
 
 __all__ = ["Teller", "telling"]
 
@@ -34,6 +35,11 @@ class Teller:
         """Pass it on; see `planner.run.ports.Reporter.note`."""
         if self.reporter is not None:
             self._pass_on(lambda to: to.note(text))
+
+    def amount(self, amount: Amount) -> None:
+        """Pass it on; see `planner.run.ports.Reporter.amount`."""
+        if self.reporter is not None:
+            self._pass_on(lambda to: to.amount(amount))
 
     def _pass_on(self, say: Callable[[Reporter], None]) -> None:
         if self.reporter is None:

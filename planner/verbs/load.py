@@ -8,6 +8,7 @@ from planner.compile.plan import Plan
 from planner.errors import Problem, Refused
 from planner.host.evidence import look_at_files
 from planner.host.left_out import look_at_left_out
+from planner.host.process_io import meter_of
 from planner.inspect.verifying import ask_images
 from planner.load.load_checks import LoadPlan, plan_load
 from planner.load.load_run import LoadRun
@@ -21,6 +22,7 @@ from planner.parts.accepting import NOTHING_ACCEPTED, Accepted
 from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
 from planner.run.outcome import Outcome
+from planner.run.progress import Meter
 from planner.run.pump import Pump
 from planner.save.before_save import check_tag_free
 from planner.save.save_run import begin_save
@@ -135,13 +137,15 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
     try:
         if plan is not None:
             kept = begin_save(vm, identity, plan, facts, instance=instance)
-            await _keep(context, kept, run.journal)
+            meter = meter_of(instance.process, facts.memory_bytes)
+            await _keep(context, kept, run.journal, meter)
         pump = Pump(
             run.machine,
             context.backend,
             images=context.backend.images,
             reporter=context.reporter,
             recorder=run.recorder(),
+            meter=meter_of(instance.process, _state_bytes(order, facts)),
         )
 
         log = QemuLog.of(context.backend.peer_pid)
@@ -157,11 +161,23 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
         run.journal.close()
 
 
-async def _keep(context: Context, run: JournaledRun, journal: JournalFile) -> None:
+def _state_bytes(order: LoadPlan, facts: Facts) -> int:
+    """How long the machine state is that is to be read; 0: the disks do not say."""
+    snapshots = (snapshot for disk in facts.disks for snapshot in disk.holding(order.tag))
+    return max((snapshot.vm_state_size_bytes for snapshot in snapshots), default=0)
+
+
+async def _keep(
+    context: Context, run: JournaledRun, journal: JournalFile, meter: Meter | None
+) -> None:
     """Save what is there before the load; where that fails there is no load, and no record of one."""
     backend = context.backend
     pump = keeping_pump(
-        *(run, backend), images=backend.images, host=backend.host, reporter=context.reporter
+        *(run, backend),
+        images=backend.images,
+        host=backend.host,
+        reporter=context.reporter,
+        meter=meter,
     )
 
     async def work() -> Outcome:

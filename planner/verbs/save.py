@@ -11,12 +11,14 @@ from planner.compare.predicting import predict
 from planner.compile.designs import AUTO
 from planner.compile.plan import Plan, check_unchanged, compile_request
 from planner.errors import Problem, Refused
+from planner.host.process_io import meter_of
 from planner.model.facts import Facts, SnapshotInfo
 from planner.model.request_text import ReadRequest
 from planner.program.program import Target
 from planner.run.consent import decide_and_ask
 from planner.run.outcome import Outcome
 from planner.run.ports import Backend
+from planner.run.progress import Meter
 from planner.run.pump import HostClock, Pump
 from planner.save.before_save import check_tag_free
 from planner.save.save_run import begin_save
@@ -110,7 +112,8 @@ async def save(
             deadline_s=limits.deadline_s,
             digest=digest,
         )
-        return await _run(context, decided.plan, run, limits)
+        meter = meter_of(met.instance.process, decided.facts.memory_bytes)
+        return await _run(context, decided.plan, run, limits, meter)
 
 
 @frozen
@@ -138,7 +141,9 @@ def _given_up(plan: Plan, facts: Facts) -> tuple[tuple[str, SnapshotInfo], ...]:
     )
 
 
-async def _run(context: Context, plan: Plan, run: JournaledRun, limits: Limits) -> Saved:
+async def _run(
+    context: Context, plan: Plan, run: JournaledRun, limits: Limits, meter: Meter | None
+) -> Saved:
     agent = context.agents(run.run.agent) if run.run.agent else None
     images = context.backend.images
     pump = Pump(
@@ -151,6 +156,7 @@ async def _run(context: Context, plan: Plan, run: JournaledRun, limits: Limits) 
         reporter=context.reporter,
         pause_budget_ms=limits.pause_budget_ms,
         recorder=run.recorder(),
+        meter=meter,
     )
 
     async def work() -> Saved:

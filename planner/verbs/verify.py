@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.errors import Problem, Refused, in_order
-from planner.host.evidence import look_at_files, stream_sizes
+from planner.host.evidence import OnRead, look_at_files, stream_sizes
 from planner.host.left_out import look_at_left_out
 from planner.inspect.offline import check_images
 from planner.inspect.offline import verify_offline as verify_files
@@ -13,6 +13,9 @@ from planner.parts.left_out_checks import left_out_problems
 from planner.parts.part_image import ImagesByDisk, images_of_vm
 from planner.present.verdict_view import Verdict
 from planner.recover.pending_images import check_images_free
+from planner.run.ports import Reporter
+from planner.run.progress import VERIFYING, Amount
+from planner.run.reporting import telling
 from planner.store.meeting import meet
 from planner.verbs.context import Context, Offline
 from planner.verbs.find import find_in_store, find_on_vm, store_of
@@ -24,7 +27,7 @@ async def verify(context: Context, source: str, *, deep: bool = False) -> Verdic
     """Compare a snapshot of a running VM with its record: every part, once, of one instant.
 
     Args:
-        context: The VM, connected.
+        context: The VM, connected, and who is told of the progress.
         source: A tag that the store has for this VM, or a manifest's file.
         deep: Whether what there is a digest of is read; images that the VM has open cannot be checked
             by qemu-img, and the verdict says so.
@@ -38,7 +41,8 @@ async def verify(context: Context, source: str, *, deep: bool = False) -> Verdic
     below = await ask_images(context.backend)
     local = context.backend.images is not None
     sizes = stream_sizes(manifest) if local else None
-    files = look_at_files(manifest, deep=deep) if local else {}
+    tell = _on_read(context.reporter)
+    files = look_at_files(manifest, deep=deep, tell=tell) if local else {}
     images: ImagesByDisk = images_of_vm(facts, below)
     if context.backend.images is not None:
         images = await with_images_beside(manifest, images, context.backend.images)
@@ -73,7 +77,7 @@ async def verify_offline(offline: Offline, source: str, *, deep: bool = False) -
     found = find_in_store(source, offline.store, offline.vm_name)
     manifest, images = found.manifest, offline.images
     check_images_free(offline.store, manifest, store_of(found, offline.store))
-    files = look_at_files(manifest, deep=deep)
+    files = look_at_files(manifest, deep=deep, tell=_on_read(offline.reporter))
     findings = await verify_files(manifest, images, stream_sizes(manifest), files)
     _refuse_used(findings)
     if deep:
@@ -89,6 +93,12 @@ async def verify_offline(offline: Offline, source: str, *, deep: bool = False) -
     unchecked = ("the machine and its devices: no VM was asked", *notes)
     left_out = in_order(left_out_problems(manifest, look_at_left_out(manifest)))
     return Verdict(manifest, findings, unchecked, left_out)
+
+
+def _on_read(reporter: Reporter | None) -> OnRead:
+    """Tells how much of the contents is read."""
+    teller = telling(reporter)
+    return lambda done, total: teller.amount(Amount(VERIFYING, done, total))
 
 
 def _refuse_used(findings: tuple[Problem, ...]) -> None:

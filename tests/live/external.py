@@ -67,6 +67,9 @@ class _Struck:
     def note(self, text):
         del text
 
+    def amount(self, amount):
+        """How far it is concerns nobody here."""
+
     def take(self):
         """True once, for the first thing that the struck step does."""
         taken, self.armed = self.armed, False

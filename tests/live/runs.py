@@ -46,6 +46,9 @@ class AtStep:
     def note(self, text):
         self.notes.append(text)
 
+    def amount(self, amount):
+        """How far it is concerns nobody here."""
+
 
 def run_library(vm, text, design="auto", reporter=None, deadline_s=None):
     """Compile and run; the reporter's `action` may use `vm.link`, the backend of the run.

@@ -51,6 +51,9 @@ class AtStep:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def amount(self, amount) -> None:
+        """How far it is concerns nobody here."""
+
 
 # --- another client -----------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import pytest
 from planner.cli.schema_files import OUTPUTS_OF, schema_files
 from planner.present.outputs import SAFE_INTEGER
 
-__all__ = ["broken", "conforms", "hold", "validator", "watched"]
+__all__ = ["broken", "conforms", "hold", "progress_lines", "validator", "watched"]
 
 NO_OUTPUT = ("--help", "-h", "--version")
 TO_STDOUT = ("--facts-out", "--output", "-o")
@@ -92,6 +92,15 @@ def hold(arguments, code, printed):
     assert not why, f"snapplan {' '.join(told[1])} ended with {code}: {why}"
 
 
+def progress_lines(said):
+    """The progress that stands on standard error; fails where a line keeps to no schema."""
+    lines = (said.decode() if isinstance(said, bytes) else said).splitlines()
+    found = [json.loads(line) for line in lines if line.startswith("{")]
+    for each in found:
+        conforms("progress", each)
+    return [each["progress"] for each in found]
+
+
 @contextmanager
 def watched():
     """Hold what every snapplan prints against its schema, as long as this lasts."""
@@ -101,6 +110,8 @@ def watched():
         printed, said = communicate(process, *args, **kwargs)
         if printed is not None and process.returncode >= 0:
             hold(process.args, process.returncode, printed)
+        if said is not None and isinstance(process.args, list) and "--progress" in process.args:
+            progress_lines(said)
         return printed, said
 
     with pytest.MonkeyPatch.context() as patch:
