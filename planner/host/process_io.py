@@ -14,7 +14,7 @@ from attrs import define, field
 
 from planner.host.processes import Process
 
-__all__ = ["FileMeter", "ProcessMeter", "allocated_bytes", "meter_of"]
+__all__ = ["FileMeter", "ProcessMeter", "copy_meter", "meter_of"]
 
 _WANTED = ("rchar", "wchar", "write_bytes")
 
@@ -85,11 +85,23 @@ class FileMeter:
 
     def done_bytes(self) -> int | None:
         """What the file system keeps of it; 0: it is not there yet."""
-        found = (allocated_bytes(Path(file)) for file in self.files)
+        found = (_allocated_bytes(Path(file)) for file in self.files)
         return next((count for count in found if count is not None), 0)
 
 
-def allocated_bytes(file: Path) -> int | None:
+def copy_meter(file: str, source: str) -> FileMeter:
+    """What counts the bytes of a copy that is written beside its place, and put there when it is whole.
+
+    Args:
+        file: Its place.
+        source: What is copied; it holds no less than its copy.
+    """
+    path = Path(file)
+    beside = path.parent / f".{path.name}.snapplan"
+    return FileMeter((str(beside), file), _allocated_bytes(Path(source)))
+
+
+def _allocated_bytes(file: Path) -> int | None:
     """What the file system keeps of a file; None: it cannot be looked at."""
     try:
         return file.stat().st_blocks * 512

@@ -23,7 +23,7 @@ from planner.errors import (
     in_order,
 )
 from planner.host.left_out import look_at_left_out
-from planner.host.process_io import FileMeter, allocated_bytes, meter_of
+from planner.host.process_io import copy_meter, meter_of
 from planner.host.processes import process_of
 from planner.inspect.before_writing import unwritable
 from planner.inspect.offline import OfflineImages, header_problems
@@ -174,12 +174,8 @@ class Disks:
 
     async def _metered(self, disk: RestoredDisk) -> None:
         """Make one ready, and tell how much of a new file is there."""
-        path, source = Path(disk.file), Path(disk.part.file)
-        meter = None
-        if disk.how in (Readied.CONVERT, Readied.COPY):
-            beside = path.parent / f".{path.name}.snapplan"
-            meter = FileMeter((str(beside), disk.file), allocated_bytes(source))
-        watch = Watch(self._reporter, meter)
+        copies = disk.how in (Readied.CONVERT, Readied.COPY)
+        watch = Watch(self._reporter, copy_meter(disk.file, disk.part.file) if copies else None)
         watch.measure(Phase.STEPPING, reads=False)
         await to_its_end(watch.metered(self._ready(disk)))
 
@@ -298,9 +294,8 @@ async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
     left_out = look_at_left_out(plan.manifest)
     order = plan_load(expected(plan), facts, images, wanted, left_out, plan.accepted)
     machine = LoadMachine.of(order, deadline_s)
-    meter = _reading(plan, backend)
-    outcome = await Pump(machine, backend, reporter=reporter, meter=meter).run()
-    outcome.raise_failure()
+    pump = Pump(machine, backend, reporter=reporter, meter=_reading(plan, backend))
+    (outcome := await pump.run()).raise_failure()
     return outcome.run_state
 
 
