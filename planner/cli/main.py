@@ -15,6 +15,7 @@ import click
 
 from planner.cli import streams
 from planner.cli.guarded import use_utf8
+from planner.cli.startup import interrupt_held_back
 
 __all__ = ["cli", "main"]
 
@@ -55,7 +56,8 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"{__package__}.{cmd_name}_command")
+        with interrupt_held_back():
+            module = importlib.import_module(f"{__package__}.{cmd_name}_command")
         command: click.Command = module.command
         return command
 

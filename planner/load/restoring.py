@@ -191,10 +191,8 @@ class Disks:
 
     async def take_back_for_stop(self) -> None:
         """Take back what can be taken back, since it is to be stopped; `taken_back` says how it went."""
-        words = "stopped"
-        await to_its_end(
-            self.failure(Problem("interrupted", self._plan.manifest.tag, words), words)
-        )
+        cause = Problem("interrupted", self._plan.manifest.tag, "stopped")
+        await to_its_end(self.failure(cause, cause.message))
 
     async def failure(self, cause: Problem, words: str) -> RunFailed:
         """Take back what can be taken back, and say what cannot."""
@@ -251,7 +249,8 @@ async def run_restored(
     if plan.loads:
         return await _load(plan, backend, facts, wanted, deadline_s, reporter)
     try:
-        watch = Watch(telling(reporter), _reading(plan, backend))
+        (teller := telling(reporter)).step(1, 1, "read the machine state")
+        watch = Watch(teller, _reading(plan, backend))
         watch.measure(Phase.STEPPING, reads=True)
         return await watch.metered(
             _read_stream(plan, backend, facts, wanted, deadline_s or RESTORE_TIMEOUT_S)

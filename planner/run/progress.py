@@ -13,6 +13,8 @@ from typing import Protocol
 
 from attrs import define, evolve, field, frozen
 
+from planner.run.phases import Phase
+
 __all__ = ["VERIFYING", "Amount", "Course", "Meter", "Progress", "ProgressKind"]
 
 VERIFYING = "verifying"
@@ -72,9 +74,7 @@ class Progress:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        if self.kind is ProgressKind.NOTE or not self.step:
-            return self.text
-        line = f"step {self.step} of {self.steps}: {self.text}"
+        line = f"step {self.step} of {self.steps}: {self.text}" if self.step else self.text
         if self.bytes_done is None:
             return line
         whole = "" if self.bytes_total is None else f" of {_mib(self.bytes_total)}"
@@ -93,7 +93,7 @@ class Course:
 
     def step(self, number: int, count: int, what: str) -> Progress:
         """A step is about to be sent."""
-        phase = self._now.phase
+        phase = self._now.phase or Phase.STEPPING
         self._now = Progress(ProgressKind.STEP, what, phase, number, count)
         return self._now
 

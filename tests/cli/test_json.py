@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,33 @@ def test_ctrl_c_before_a_run_is_json(tmp_path):
     assert stopped.returncode == 130
     said = json.loads(printed)["error"]
     assert (said["code"], said["undone"], said["left"]) == ("interrupted", [], [])
+
+
+INTERRUPTED_AT = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "{module}":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+sys.argv = ["snapplan", "list", "--facts", "{facts}", "--json"]
+from planner.library.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["planner.cli.main", "planner.cli.list_command", "asyncio"])
+def test_ctrl_c_while_the_command_is_loaded_is_json(module):
+    """It waits until the command is there: no traceback, no half a module, exit code 130."""
+    program = INTERRUPTED_AT.format(module=module, facts=FACTS)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, error(done)["code"]) == (130, "interrupted"), done.stderr
+    conforms("error", json.loads(done.stdout))
+    assert "Traceback" not in done.stderr
 
 
 def huge(value):

@@ -222,10 +222,16 @@ def test_a_callback_is_given_every_kind_of_word():
         assert line["progress"]["bytes-done"] == each.bytes_done
 
 
+def test_a_step_that_no_phase_was_told_of_is_of_the_first():
+    """A restore has no machine."""
+    assert Course().step(1, 1, "copy disk0").phase == "stepping"
+
+
 def test_bytes_without_a_step_are_told_with_their_phase():
     """`verify` has no steps."""
-    progress = Course().amount(Amount("verifying", 5))
+    progress = Course().amount(Amount("verifying", 5 * 2**20))
     assert (progress.kind, progress.phase, progress.step) == (ProgressKind.BYTES, "verifying", 0)
+    assert str(progress) == "verifying, 5 MiB"
     conforms("progress", progress_to_plain(progress))
 
 
