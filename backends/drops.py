@@ -42,9 +42,9 @@ class Drops:
         open_overlay: Opens an overlay; raises where it does not lie over this base.
     """
 
-    open_overlay: Callable[[Path, Path], int]
+    open_overlay: Callable[[Path, str], int]
 
-    def do(self, instruction: str, path: Path, base: Path, arguments: _Told) -> _Told:
+    def do(self, instruction: str, path: Path, base: str, arguments: _Told) -> _Told:
         """Do one of them."""
         if os.path.lexists(path):
             self._look(path, base, arguments)
@@ -56,7 +56,7 @@ class Drops:
             folder.sync()
         return {"removed": removed}
 
-    def _look(self, path: Path, base: Path, arguments: _Told) -> None:
+    def _look(self, path: Path, base: str, arguments: _Told) -> None:
         _must_be_removable(path)
         descriptor = self.open_overlay(path, base) if arguments.get("overlay") else open_file(path)
         try:
@@ -67,7 +67,7 @@ class Drops:
                 raise HostRefused("image-in-use", f"{path} is open in a QEMU")
         finally:
             os.close(descriptor)
-        for other, below in lying_over(path, base):
+        for other, below in lying_over(path, Path(base)):
             if below == path:
                 raise HostRefused("part-needed", f"{other} lies over {path}")
 

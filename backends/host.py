@@ -37,6 +37,7 @@ from planner.run.ports import HostRefused, NoReply
 __all__ = ["QemuHost"]
 
 _Told = Mapping[str, object]
+_MODE_MASK = 0o666  # an image is no program, whatever its base is
 
 
 @define
@@ -103,7 +104,7 @@ class QemuHost:
 
     def _do(self, instruction: str, path: Path, arguments: _Told) -> _Told:
         if instruction in ("create-overlay", "remove-overlay", *MERGES, *DROPS):
-            return self._over_base(instruction, path, Path(_text(arguments, "base")), arguments)
+            return self._over_base(instruction, path, _text(arguments, "base"), arguments)
         if instruction == "look-before-write":
             must_be_unused(path)
             must_be_writable(path)
@@ -121,7 +122,7 @@ class QemuHost:
             return self._remove_stream(path, temporary, named=bool(arguments.get("named")))
         raise HostRefused("instruction-unknown", f"the host cannot {instruction!r}")
 
-    def _over_base(self, instruction: str, path: Path, base: Path, arguments: _Told) -> _Told:
+    def _over_base(self, instruction: str, path: Path, base: str, arguments: _Told) -> _Told:
         if instruction == "create-overlay":
             return self._create_overlay(path, base, arguments)
         if instruction == "remove-overlay":
@@ -154,8 +155,8 @@ class QemuHost:
             if worker is not None:
                 worker.stop()
 
-    def _create_overlay(self, path: Path, base: Path, arguments: _Told) -> _Told:
-        owner = _owner_of_overlay(base)
+    def _create_overlay(self, path: Path, base: str, arguments: _Told) -> _Told:
+        owner = _owner_of_overlay(base) if base.startswith("/") else None
         temporary = f".{path.name}.snapplan"
         with Folder(path.parent) as folder:
             _must_be_absent(folder, path)
@@ -164,11 +165,12 @@ class QemuHost:
                 self._qemu_img(
                     # -u: the base is not opened; what it needs of it, the size, it is told.
                     *("create", "-q", "-u", "-f", "qcow2", "-F", _text(arguments, "base-format")),
-                    *("-b", str(base), "--", name_of(descriptor), str(arguments["size"])),
+                    *("-b", base, "--", name_of(descriptor), str(arguments["size"])),
                     descriptors=(descriptor,),
                 )
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
-                os.fchmod(descriptor, stat.S_IMODE(owner.st_mode))
+                if owner is not None:  # an image that another program serves has none here
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                    os.fchmod(descriptor, stat.S_IMODE(owner.st_mode) & _MODE_MASK)
                 os.fsync(descriptor)
                 folder.link(descriptor, path.name)
             finally:
@@ -177,7 +179,7 @@ class QemuHost:
             folder.sync()
         return {}
 
-    def _remove_overlay(self, path: Path, base: Path) -> _Told:
+    def _remove_overlay(self, path: Path, base: str) -> _Told:
         with Folder(path.parent) as folder:
             left_over = folder.remove(f".{path.name}.snapplan")
             if folder.look(path.name) is None:
@@ -192,11 +194,11 @@ class QemuHost:
             folder.sync()
         return {"removed": True}
 
-    def _opened_overlay(self, path: Path, base: Path) -> int:
+    def _opened_overlay(self, path: Path, base: str) -> int:
         with Folder(path.parent) as folder:
             return self._open_overlay(folder, path, base)
 
-    def _open_overlay(self, folder: Folder, path: Path, base: Path) -> int:
+    def _open_overlay(self, folder: Folder, path: Path, base: str) -> int:
         """The overlay, open: it is a file, and lies over our base."""
         found = folder.look(path.name)
         if found is None or not stat.S_ISREG(found.st_mode):
@@ -303,10 +305,10 @@ def _must_be_absent(folder: Folder, path: Path) -> None:
         raise HostRefused("file-exists", f"{path} exists, and is not overwritten")
 
 
-def _owner_of_overlay(base: Path) -> os.stat_result:
+def _owner_of_overlay(base: str) -> os.stat_result:
     """Whom an overlay belongs to, and who may open it: as its base."""
     try:
-        descriptor = open_file(base)
+        descriptor = open_file(Path(base))
     except OSError as error:
         why = error.strerror or str(error)
         raise HostRefused("base-not-a-file", f"{base}: {why}") from error
@@ -314,18 +316,26 @@ def _owner_of_overlay(base: Path) -> os.stat_result:
         owner = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    if not stat.S_ISREG(owner.st_mode):
-        raise HostRefused("base-not-a-file", f"{base} is no regular file")
     return owner
 
 
-def _must_be_over(told: str, path: Path, base: Path) -> None:
+def _must_be_over(told: str, path: Path, base: str) -> None:
     try:
         backing = json.loads(told).get("backing-filename")
     except (ValueError, AttributeError) as error:
         raise HostRefused("file-differs", f"{path} cannot be read: {error}") from error
-    if backing != str(base):
+    if backing != base and not _mean_one_file(backing, base):
         raise HostRefused("file-differs", f"{path} is over {backing!r}, not over {base}")
+
+
+def _mean_one_file(one: object, other: str) -> bool:
+    """Whether two paths lead to one file: a header keeps the name of the day on which it was written."""
+    if not (isinstance(one, str) and one.startswith("/") and other.startswith("/")):
+        return False
+    try:
+        return Path(one).samefile(other)
+    except OSError:
+        return False
 
 
 def _code(error: OSError) -> str:

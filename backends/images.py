@@ -1,8 +1,9 @@
 """Images of a VM that is gone, through qemu-img.
 
 Rules: no image is probed (`backends.nodes`); arguments are a list, never a shell line; a file name comes
-after ``--`` and must be an absolute path, since QEMU's working folder is not ours; qemu-img's own lock
-keeps it away from an image that somebody still has open.
+after ``--`` and must be the absolute path of a file or block device, since QEMU's working folder is not
+ours; qemu-img's own lock keeps it away from an image that somebody still has open.  An image behind NBD
+has no such lock, so it is looked at and never written to.
 
 ``qemu-img snapshot -d`` deletes the first snapshot of a name in the table's order, which is that of
 ``qemu-img info``, and takes no id (seen on 7.2, 10.0 and 11.1).  Where the one that is meant is not the
@@ -34,6 +35,8 @@ from planner.run.stopping import to_its_end
 __all__ = ["QemuImages", "run_qemu_img"]
 
 _TIMEOUT_S = 600.0
+SERVED = ("nbd://", "nbd+unix://")
+"""How a name begins that is all that is needed to open an image of another program's."""
 _CHECK_ENDS = (0, 2, 3)  # qemu-img check: sound; corrupt; leaking. 1 and 63: it could not look.
 _CHECK_COUNTS = ("corruptions", "check-errors", "leaks")
 
@@ -74,7 +77,7 @@ class QemuImages:
 
     async def look(self, filename: str, image_format: str) -> Image:
         """See an image; see `planner.inspect.offline.OfflineImages.look`."""
-        _check(filename)
+        _check(filename, served=True)
         # Without --backing-chain it opens this one file, and says what its header names.
         text = await self._run("info", "--output=json", "-f", image_format, "--", filename)
         try:
@@ -84,7 +87,7 @@ class QemuImages:
 
     async def check(self, filename: str, image_format: str) -> str:
         """Check an image; see `planner.inspect.offline.OfflineImages.check`."""
-        _check(filename)
+        _check(filename, served=True)
         name = alone(filename, image_format)
         text = await self._run("check", "--output=json", "--", name, ends=_CHECK_ENDS)
         try:
@@ -164,12 +167,14 @@ def _held(filename: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _check(filename: str) -> None:
+def _check(filename: str, *, served: bool = False) -> None:
+    if served and filename.startswith(SERVED):
+        return
     if not filename.startswith("/"):
         raise NoReply("its name is no absolute path of a file, and may be another machine's")
     try:
-        is_file = stat.S_ISREG(Path(filename).stat().st_mode)
+        mode = Path(filename).stat().st_mode
     except (OSError, ValueError) as error:
         raise NoReply(getattr(error, "strerror", None) or str(error)) from error
-    if not is_file:
-        raise NoReply("it is no regular file")
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        raise NoReply("it is no regular file and no block device")

@@ -58,20 +58,22 @@ class Merges:
     """
 
     program: str
-    open_overlay: Callable[[Path, Path], int]
-    remove: Callable[[Path, Path], _Told]
+    open_overlay: Callable[[Path, str], int]
+    remove: Callable[[Path, str], _Told]
 
-    def do(self, instruction: str, path: Path, base: Path, arguments: _Told) -> _Told:
+    def do(self, instruction: str, path: Path, base: str, arguments: _Told) -> _Told:
         """Do one of them."""
+        if not base.startswith("/"):
+            return self._over_served(instruction, path, base, arguments)
         if not os.path.lexists(path) and instruction != "look-before-merge":
             return {} if instruction == "note-overlay" else self.remove(path, base)
         overlay = self.open_overlay(path, base)
         try:
             if instruction == "note-overlay":
                 return _identity(os.fstat(overlay))
-            below = open_file(base)
+            below = open_file(Path(base))
             try:
-                files = _Files(path, base, overlay, below)
+                files = _Files(path, Path(base), overlay, below)
                 if instruction == "look-before-merge":
                     return self._look(files, arguments)
                 self._settle(instruction, files, arguments)
@@ -82,14 +84,33 @@ class Merges:
             os.close(overlay)
         return self.remove(path, base)
 
+    def _over_served(self, instruction: str, path: Path, base: str, arguments: _Told) -> _Told:
+        """The same over an image that another program serves: QEMU merges, and nothing is read here."""
+        if not os.path.lexists(path) and instruction != "look-before-merge":
+            return {} if instruction == "note-overlay" else self.remove(path, base)
+        overlay = self.open_overlay(path, base)
+        try:
+            found = os.fstat(overlay)
+            if instruction == "note-overlay":
+                return _identity(found)
+            if instruction == "look-before-merge" and arguments.get("online"):
+                _must_be_removable(path, found)
+                return {}
+            if instruction != "remove-merged":
+                words = (
+                    f"{base} is no file of this machine: no lock tells whether a QEMU has it open"
+                )
+                raise HostRefused("image-no-file", words)
+            _must_be_seen(path, found, arguments)
+        finally:
+            os.close(overlay)
+        return self.remove(path, base)
+
     def _settle(self, instruction: str, files: _Files, arguments: _Told) -> None:
         """Have the overlay hold nothing that the base lacks, or raise."""
         files.must_be_closed(files.overlay, files.path)
         if instruction == "remove-merged":
-            if _identity(os.fstat(files.overlay)) != arguments.get("seen"):
-                raise HostRefused(
-                    "file-differs", f"{files.path} was written to since it was merged"
-                )
+            _must_be_seen(files.path, os.fstat(files.overlay), arguments)
         elif instruction == "merge-overlay" and files.proof(arguments):
             self._qemu_img(files, "commit", "-q", "-d", "--", files.names(arguments)[0])
         elif not self._equal(files, arguments):
@@ -118,7 +139,7 @@ class Merges:
         for other, below in lying_over(files.path, files.base):
             raise HostRefused("part-needed", f"{other} lies over {below}, and would be destroyed")
         must_be_writable(files.base, by_us=not online)
-        _must_be_removable(files)
+        _must_be_removable(files.path, os.fstat(files.overlay))
         _must_have_room(files, str(arguments.get("base-format")))
         return {}
 
@@ -161,7 +182,10 @@ class _Files:
         It was not written to since it was frozen, where that time is known: as its file said it, else
         by the clock of whoever froze it.  Elsewhere the overlay was written to after it.
         """
-        found_ns = os.fstat(self.below).st_mtime_ns
+        found = os.fstat(self.below)
+        if not stat.S_ISREG(found.st_mode):
+            return False  # a block device's times say nothing of what is written to it
+        found_ns = found.st_mtime_ns
         written_ns, frozen_ns = arguments.get("written-ns"), arguments.get("frozen-ns")
         if isinstance(written_ns, int) and written_ns:
             return found_ns == written_ns
@@ -171,6 +195,11 @@ class _Files:
 
     def doubt(self, arguments: _Told) -> str:
         """Why the overlay may be stale."""
+        if not stat.S_ISREG(os.fstat(self.below).st_mode):
+            return (
+                f"{self.base} is a block device, which does not show whether it was written to since it "
+                f"was frozen under {self.path}"
+            )
         if arguments.get("written-ns") or arguments.get("frozen-ns"):
             return f"{self.base} was written to since it was frozen under {self.path}"
         return f"{self.base} differs, and may hold what the guest wrote after it was merged already"
@@ -192,12 +221,17 @@ def _must_be_shared(files: _Files) -> None:
         raise HostRefused("image-in-use", words)
 
 
-def _must_be_removable(files: _Files) -> None:
-    folder = files.path.parent
+def _must_be_seen(path: Path, found: os.stat_result, arguments: _Told) -> None:
+    if _identity(found) != arguments.get("seen"):
+        raise HostRefused("file-differs", f"{path} was written to since it was merged")
+
+
+def _must_be_removable(path: Path, overlay: os.stat_result) -> None:
+    folder = path.parent
     found = folder.stat()
-    foreign = os.geteuid() not in (0, found.st_uid, os.fstat(files.overlay).st_uid)
+    foreign = os.geteuid() not in (0, found.st_uid, overlay.st_uid)
     if not os.access(folder, os.W_OK | os.X_OK) or (found.st_mode & stat.S_ISVTX and foreign):
-        words = f"nothing can be removed from {folder}: {files.path} would stay when it is merged"
+        words = f"nothing can be removed from {folder}: {path} would stay when it is merged"
         raise HostRefused("file-unwritable", words)
 
 

@@ -46,6 +46,7 @@ from planner.model.request import (
 from planner.model.request_text import ReadRequest
 from planner.parts.image_limits import encryption_warnings, holds_machine_state
 from planner.parts.kinds import making_of
+from planner.parts.reach import ENCRYPTED, needs_vm, reach_problems, shared_problems
 from planner.program.resolution import (
     Choice,
     InternalPart,
@@ -208,6 +209,9 @@ class _Work:
             making = making_of(wish)
             if making is not None:
                 self.problems.extend(disk_problems(disk))
+                self.problems.extend(reach_problems(disk))
+                told = [each for each in needs_vm(disk) if each.code != ENCRYPTED]
+                self.warnings.extend(str(problem) for problem in told)
                 self.problems.extend(making.refusals(disk, wish, request))
                 self.warnings.extend(making.warnings(disk))
                 path = making.new_file(wish)
@@ -218,6 +222,8 @@ class _Work:
                     f"{name} is left out, yet holds an older snapshot of this tag: a load of that "
                     "tag over all disks would take it (fact 19)"
                 )
+        parts = {name for name, wish in self.wishes.items() if making_of(wish) is not None}
+        self.problems.extend(shared_problems(parts, self.facts.disks))
         excluded = [self.disks[n] for n, wish in self.wishes.items() if isinstance(wish, Exclude)]
         self.warnings.extend(cost_of_leaving_out(excluded))
         state = request.machine_state

@@ -13,6 +13,7 @@ from planner.host.evidence import removal_problems
 from planner.inspect.before_writing import unwritable
 from planner.parts.deletions import UNPROVED, UNPROVED_REMEDY, MergedOverlay
 from planner.parts.manifest import Manifest
+from planner.parts.needing_vm import unreached_problems
 from planner.run.ports import Host, HostRefused, NoReply
 
 __all__ = ["absent_files", "check_beforehand", "check_streams"]
@@ -35,7 +36,9 @@ async def absent_files(manifest: Manifest, host: Host | None) -> frozenset[str]:
     """
     if host is None or manifest.is_elsewhere:
         return frozenset()
-    files = {file for part in manifest.parts for file, _ in part.images if file}
+    unreached = {problem.subject for problem in unreached_problems(manifest)}
+    parts = [part for part in manifest.parts if part.disk not in unreached]
+    files = {file for part in parts for file, _ in part.images if file}
     return frozenset([file for file in sorted(files) if await _is_gone(file, host)])
 
 

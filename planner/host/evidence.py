@@ -17,6 +17,7 @@ from attrs import evolve
 from planner.errors import Problem
 from planner.host.places import place_of
 from planner.model.file_record import FileRecord
+from planner.model.image_place import Reach
 from planner.parts.file_checks import file_problems, recorded_files
 from planner.parts.manifest import Manifest
 from planner.parts.part import DiskPart, ManifestPart
@@ -120,7 +121,9 @@ def with_records(manifest: Manifest, *, digest: bool = False) -> Manifest:
 
 def _placed(part: ManifestPart) -> ManifestPart:
     """The part with which file its image is: that stays the same when it is moved."""
-    return evolve(part, place=place_of(part.file)) if isinstance(part, DiskPart) else part
+    if not isinstance(part, DiskPart) or part.place.reach is not Reach.UNKNOWN:
+        return part
+    return evolve(part, place=place_of(part.file))
 
 
 def look_at_files(

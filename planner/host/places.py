@@ -37,11 +37,13 @@ class OpenByProcess:
         files: Each open file's place, by the name that the kernel has for it.
         folder: Its working folder.
         same_mounts: Whether it sees the same mounts as we do.
+        root: A path here that means its root.
     """
 
     files: dict[str, ImagePlace]
     folder: str
     same_mounts: bool
+    root: str = ""
 
 
 def open_by(pid: int | None) -> OpenByProcess | None:
@@ -63,7 +65,7 @@ def open_by(pid: int | None) -> OpenByProcess | None:
                 files[name] = place_of(str(descriptor), born=False)
     except OSError:
         return None
-    return OpenByProcess(files, folder, same)
+    return OpenByProcess(files, folder, same, str(process / "root"))
 
 
 def place_of(name: str, *, born: bool = True) -> ImagePlace:
@@ -128,7 +130,10 @@ def _place(disk: Disk, opened: OpenByProcess | None) -> ImagePlace:
         return evolve(found, reach=Reach.HERE)
     if f"{name}{_GONE}" in opened.files:
         return ImagePlace(reach=Reach.UNLINKED)
-    return ImagePlace(reach=Reach.UNKNOWN if opened.same_mounts else Reach.ELSEWHERE)
+    if opened.same_mounts:
+        return ImagePlace()
+    # It is another file, or none, by that name here; by what QEMU sees it is known wherever it is.
+    return evolve(place_of(f"{opened.root}{name}"), reach=Reach.ELSEWHERE)
 
 
 def recognizer(facts: Facts, *, here: bool) -> Callable[[Manifest], Manifest]:

@@ -14,6 +14,7 @@ from planner.host.absence import whether_there
 from planner.model.image import Image
 from planner.parts.file_checks import file_problems
 from planner.parts.manifest import Manifest
+from planner.parts.needing_vm import unreached_problems
 from planner.parts.part import Seen
 from planner.parts.part_checks import manifest_problems, part_problems
 from planner.parts.recorded_files import FoundFile
@@ -103,10 +104,14 @@ async def images_of_files(
     """
     found: dict[str, dict[str, Image]] = {}
     problems: list[Problem] = []
+    unreached = {problem.subject: problem for problem in unreached_problems(manifest)}
     for part in manifest.parts:
         if not part.images:
             continue
         files = found.setdefault(part.disk, {})
+        if part.disk in unreached:
+            problems.append(unreached[part.disk])
+            continue
         for file, image_format in part.images:
             if file in absent:
                 continue

@@ -43,6 +43,7 @@ from planner.model.image import Image
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import not_accepted
 from planner.parts.manifest import Manifest
+from planner.parts.needing_vm import unreached_problems, unwritable_problems
 from planner.parts.part_image import images_of_vm
 from planner.parts.readied import LOSING, Readied
 from planner.program.settings import settings_commands
@@ -88,9 +89,13 @@ async def look_at_parts(
     What the VM wrote to since, overlays above frozen images, is nobody's business here.
     """
     found: dict[str, dict[str, Image]] = {}
-    problems = []
+    problems: list[Problem] = []
+    unreached = {problem.subject: problem for problem in unreached_problems(manifest)}
+    problems += [*unreached.values(), *unwritable_problems(manifest)]
     for part in manifest.parts:
         for file, image_format in part.images[:1]:
+            if part.disk in unreached:
+                continue
             try:
                 found.setdefault(part.disk, {})[file] = await images.look(file, image_format)
             except NoReply as silent:

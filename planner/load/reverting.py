@@ -19,6 +19,7 @@ from planner.parts.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
 from planner.parts.internal import InternalSnapshot
 from planner.parts.left_out_checks import left_out_problems
 from planner.parts.manifest import Manifest
+from planner.parts.needing_vm import unwritable_problems
 from planner.parts.part_checks import manifest_problems
 from planner.run.ports import Host, NoReply, Reporter
 from planner.run.reporting import telling
@@ -61,7 +62,10 @@ async def revert_offline(  # noqa: PLR0913 - what a load is decided on
     found, unreadable = await images_of_files(manifest, images)
     left_out = not_accepted(left_out_problems(manifest, look_at_left_out(manifest)), accepted)
     changed = check_files(manifest)
-    problems = in_order((*unreadable, *_problems(manifest, found, others), *left_out, *changed))
+    locked = unwritable_problems(manifest)
+    problems = in_order(
+        (*unreadable, *locked, *_problems(manifest, found, others), *left_out, *changed)
+    )
     parts = manifest.of(InternalSnapshot)
     problems = problems or await unwritable({part.disk: part.file for part in parts}, host)
     if problems:

@@ -85,9 +85,10 @@ def encryption_warnings(
             f"the machine state is not encrypted, and {names} is: the guest's memory holds what it has "
             "read of it"
         )
-    if not in_vm:
-        yield (
-            f"{names} is encrypted, and snapplan has no key: these disks are reverted offline, "
-            "and that one has to be by hand (qemu-img snapshot --object secret,... --image-opts -a ID); "
-            "with the machine state inside another disk, `load --vm` needs no key"
-        )
+    parts = "loaded, deleted or repaired" if in_vm else "reverted, deleted or repaired"
+    way = "" if in_vm else "; with the machine state inside another disk, `load --vm` needs no key"
+    yield (
+        f"[image-encrypted] {names}: encrypted, and snapplan has no key: without the VM it can be "
+        f"verified, and {parts} by hand alone (qemu-img snapshot --object secret,... --image-opts -a "
+        f"ID){way}"
+    )

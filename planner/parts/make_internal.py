@@ -69,6 +69,7 @@ class ShownSnapshot(ShownPart):
             vm_state_size_bytes=self.snapshot.vm_state_size_bytes,
             virtual_size_bytes=disk.virtual_size_bytes,
             backing=backing_of(disk),
+            place=disk.place,
         )
 
     def to_plain(self) -> dict[str, object]:

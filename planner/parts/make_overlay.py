@@ -9,6 +9,7 @@ from attrs import frozen
 
 from planner.errors import Problem
 from planner.model.facts import Disk
+from planner.model.image_place import Reach
 from planner.model.operations import Kind, Operation
 from planner.model.request import External, Wish
 from planner.parts.making import DiskCapture, Making, NotShown, Shown, ShownPart, backing_of
@@ -20,6 +21,8 @@ from planner.program.resolution import Overlay, Resolution
 __all__ = ["MakeOverlay", "ShownOverlay"]
 
 _HOST_TIMEOUT_S = 120
+_SERVED = ("nbd://", "nbd+unix://")
+"""How a name begins that is no path, and that an overlay can all the same name as its backing file."""
 _ADD_TIMEOUT_S = 300
 
 
@@ -61,6 +64,7 @@ class ShownOverlay(ShownPart):
             overlay_file=self.overlay_file,
             virtual_size_bytes=disk.virtual_size_bytes,
             backing=backing_of(disk),
+            place=disk.place,
         )
 
     def to_plain(self) -> dict[str, object]:
@@ -106,7 +110,16 @@ class MakeOverlay(Making):
                 "key of the image under it, which is not in the overlay",
                 "make the part internal, or exclude it",
             )
-        elif not disk.filename.startswith("/"):
+        elif disk.place.reach is Reach.ELSEWHERE:
+            yield Problem(
+                "image-elsewhere",
+                disk.name,
+                f"QEMU has its image open as {disk.filename}, and here that name does not mean it: an "
+                "overlay could not be made beside it, nor looked after",
+                "run snapplan among QEMU's mounts (nsenter --mount --target PID), or make the part "
+                "internal",
+            )
+        elif not disk.filename.startswith(("/", *_SERVED)):
             yield Problem(
                 "base-not-a-file",
                 disk.name,

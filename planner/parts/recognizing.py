@@ -21,6 +21,7 @@ from planner.model.facts import Disk, Facts
 from planner.parts.machine_checks import device_label, device_ranks
 from planner.parts.manifest import Manifest
 from planner.parts.part import DiskPart, ManifestPart
+from planner.parts.reach import ELSEWHERE
 
 __all__ = ["Moved", "moved_names", "plain_name", "recognized", "with_files"]
 
@@ -65,7 +66,15 @@ def with_files(manifest: Manifest, today: Callable[[str], str]) -> Manifest:
     left_out = tuple(
         evolve(one, file=today(one.file)) if one.file else one for one in manifest.left_out
     )
-    return evolve(manifest, parts=parts, left_out=left_out)
+    renamed = {
+        part.disk for part, was in zip(parts, manifest.parts, strict=True) if part.file != was.file
+    }
+    reached = tuple(
+        (disk, code)
+        for disk, code in manifest.needs_vm
+        if not (disk in renamed and code == ELSEWHERE)
+    )
+    return evolve(manifest, parts=parts, left_out=left_out, needs_vm=reached)
 
 
 def recognized(manifest: Manifest, facts: Facts) -> Manifest:

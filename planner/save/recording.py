@@ -9,6 +9,8 @@ from planner.compile.plan_text import plan_to_plain
 from planner.model.facts import Facts
 from planner.parts.left_out_checks import left_out_of
 from planner.parts.manifest import Manifest
+from planner.parts.part import DiskPart
+from planner.parts.reach import needs_vm
 from planner.program.program import canonical_json
 from planner.run.outcome import Outcome
 
@@ -36,6 +38,7 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
     """
     program = plan.program
     disks = {disk.name: disk for disk in facts.disks}
+    parts = tuple(sorted(part.recorded(disks) for part in outcome.parts))
     return Manifest(
         tag=program.resolution.tag,
         design=program.design,
@@ -45,7 +48,7 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
         memory_bytes=facts.memory_bytes,
         hardware=facts.hardware,
         added=facts.devices if facts.hardware is not None else (),
-        parts=tuple(sorted(part.recorded(disks) for part in outcome.parts)),
+        parts=parts,
         target=facts.target,
         vm=facts.vm_uuid or facts.vm_name,
         address=address,
@@ -55,4 +58,10 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
         excluded=program.resolution.excluded,
         outside=program.resolution.outside,
         left_out=tuple(left_out_of(program.resolution.excluded, facts)),
+        needs_vm=tuple(
+            (part.disk, problem.code)
+            for part in parts
+            if isinstance(part, DiskPart)
+            for problem in needs_vm(disks[part.disk])
+        ),
     )

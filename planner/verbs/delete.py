@@ -23,6 +23,7 @@ from planner.load.restored import OnRestore, lying_problems, on_restore
 from planner.load.restoring import names_taken
 from planner.model.facts import Facts
 from planner.parts.manifest import Manifest
+from planner.parts.needing_vm import unwritable_problems
 from planner.parts.part_image import images_of_vm
 from planner.present.delete_view import intent_text
 from planner.recover.gone import GoneVm
@@ -141,6 +142,9 @@ async def _decide_offline(
     if unreadable:
         message = "not all images can be looked at"
         raise Refused(message, problems=unreadable, code=unreadable[0].code)
+    locked = tuple(unwritable_problems(found.manifest))
+    if locked:
+        raise Refused("an image cannot be written to", problems=locked, code=locked[0].code)
     others = () if vm is None else vm.manifests().found
     _as_it_runs(found, vm, overlays)
     order = plan_delete_offline(found.manifest, images, others, overlays, absent=absent)

@@ -172,5 +172,5 @@ def _lost_files(manifests: tuple[Manifest, ...]) -> set[str]:
         part.file
         for manifest in manifests
         for part in manifest.parts
-        if part.external and not Path(part.file).exists()
+        if part.external and part.file.startswith("/") and not Path(part.file).exists()
     }

@@ -10,6 +10,7 @@ from planner.inspect.offline import verify_offline as verify_files
 from planner.inspect.verifying import ask_images, verify_images, with_images_beside
 from planner.parts.file_checks import file_notes, recorded_files
 from planner.parts.left_out_checks import left_out_problems
+from planner.parts.needing_vm import unreached_problems
 from planner.parts.part_image import ImagesByDisk, images_of_vm
 from planner.present.verdict_view import Verdict
 from planner.recover.pending_images import check_images_free
@@ -81,9 +82,11 @@ async def verify_offline(offline: Offline, source: str, *, deep: bool = False) -
     findings = await verify_files(manifest, images, stream_sizes(manifest), files)
     _refuse_used(findings)
     if deep:
+        unreached = {problem.subject for problem in unreached_problems(manifest)}
         looked_into = [
             (file, image_format)
             for part in manifest.parts
+            if part.disk not in unreached
             for file, image_format in part.images
             if image_format != "raw"  # of a raw image there is nothing that qemu-img could check
         ]

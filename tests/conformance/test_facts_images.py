@@ -1,11 +1,14 @@
 """Facts 70 on: what QEMU calls an image, and who has one open."""
 
+import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.live.own_lines import folder
+from tests.support.qemu import qemu_img_binary
 
 pytestmark = pytest.mark.real_qemu
 
@@ -72,3 +75,28 @@ def test_fact_71_files_of_snapshot_have_no_name(place):
     assert Path(file).name.startswith("vl.")
     assert file.removesuffix(" (deleted)") in shown(place).values()
     assert not Path(file.removesuffix(" (deleted)")).exists()
+
+
+def qemu_img(*words):
+    return subprocess.run([qemu_img_binary(), *words], capture_output=True, text=True, check=False)
+
+
+def test_fact_72_what_an_encrypted_image_shows_without_its_key(place):
+    """Its snapshots, to `info` and to nobody else."""
+    key = place.path / "key"
+    key.write_text("pw")
+    path = place.image(
+        "a.qcow2",
+        *("--object", f"secret,id=k,file={key}"),
+        *("-o", "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=10"),
+    )
+    image = f"driver=qcow2,file.driver=file,file.filename={path},encrypt.key-secret=k"
+    opened = ("--object", f"secret,id=k,file={key}", "--image-opts", image)
+    assert qemu_img("snapshot", "-c", "a", *opened).returncode == 0
+    told = json.loads(qemu_img("info", "--output=json", "-f", "qcow2", str(path)).stdout)
+    assert [snapshot["name"] for snapshot in told["snapshots"]] == ["a"]
+    for words in (("snapshot", "-l"), ("snapshot", "-d", "a"), ("check", "-f", "qcow2")):
+        refused = qemu_img(*words, str(path))
+        assert refused.returncode != 0
+        assert "'encrypt.key-secret' is required" in refused.stderr
+    assert qemu_img("snapshot", "-d", "a", *opened).returncode == 0

@@ -38,8 +38,15 @@ class Folder:
         )
         return [line.split()[1] for line in done.stdout.splitlines()[2:]]
 
-    def start(self, *arguments, before=(), cwd=None, env=None):
-        """Start a QEMU on these arguments, in place of the one before."""
+    def start(self, *arguments, before=(), cwd=None, descriptors=()):
+        """Start a QEMU on these arguments, in place of the one before.
+
+        Args:
+            arguments: Of QEMU.
+            before: Words that stand before it, as `unshare -m`.
+            cwd: Its working folder; None: this one.
+            descriptors: What it inherits.
+        """
         self.end()
         for left_over in ("qmp", "tool"):
             (self.path / left_over).unlink(missing_ok=True)
@@ -63,7 +70,7 @@ class Folder:
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
-                env=env,
+                pass_fds=descriptors,
             )
         self.qmp = connect_when_ready(self.process, self.path)
 
