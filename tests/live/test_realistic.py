@@ -1,0 +1,159 @@
+"""Machines as people run them, with a Linux guest that checks its memory and disks (`linux_guest`).
+
+Each goes through a chain of five snapshots, back to the middle twice and to the end, and the deletion of
+all.  One machine runs always; the others are for `script/versions` and its like (the marker `long`).
+"""
+
+import asyncio
+import re
+from itertools import pairwise
+
+import pytest
+import snapplan
+
+from tests.live.runs import snapplan as command_line
+from tests.support.fixtures import long
+from tests.support.guest import heartbeats
+from tests.support.linux_guest import LinuxMachine, kept_files, run_linux, start_linux
+
+pytestmark = pytest.mark.real_qemu
+
+TAGS = ("one", "two", "three", "four", "five")
+FIRMWARE = (
+    *("-blockdev", "driver=file,node-name=code-file,read-only=on,filename={guest}/OVMF_CODE_4M.fd"),
+    *("-blockdev", "driver=raw,node-name=code,read-only=on,file=code-file"),
+    *("-blockdev", "driver=file,node-name=vars-file,filename={folder}/vars"),
+    *("-machine", "pflash0=code,pflash1=vars"),
+)
+KEY = "secret,id=key,data=a-word"
+
+MACHINES = {
+    "scsi-iothread": LinuxMachine(
+        words=(
+            *("-object", "iothread,id=io0"),
+            *("-device", "virtio-scsi-pci,id=scsi0,iothread=io0"),
+            *("-blockdev", "driver=file,node-name=system-file,filename={folder}/system"),
+            *("-blockdev", "driver=qcow2,node-name=system,file=system-file"),
+            *("-device", "scsi-hd,drive=system,bus=scsi0.0,id=disk-system"),
+            *(
+                "-blockdev",
+                "driver=qcow2,node-name=data,file.driver=file,file.filename={folder}/data",
+            ),
+            *("-device", "virtio-blk-pci,drive=data,id=disk-data,iothread=io0"),
+            *("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"),
+            *("-device", "virtio-balloon-pci", "-device", "virtio-rng-pci", "-device", "pvpanic"),
+        ),
+        images=(("system", "qcow2"), ("data", "qcow2")),
+    ),
+    "uefi-drive": LinuxMachine(
+        words=(
+            *FIRMWARE,
+            *("-blockdev", "driver=qcow2,node-name=vars,file=vars-file"),
+            *("-drive", "file={folder}/system,if=virtio,format=qcow2"),
+            *("-drive", "file={folder}/data,if=virtio,format=qcow2,cache=none,discard=unmap"),
+            *("-device", "qemu-xhci", "-device", "usb-tablet", "-vga", "std"),
+        ),
+        images=(("system", "qcow2"), ("data", "qcow2")),
+        copies=(("OVMF_VARS_4M.fd", "vars", "qcow2"),),
+    ),
+    "luks-backing": LinuxMachine(
+        words=(
+            *("-object", KEY),
+            *("-blockdev", "driver=file,node-name=secret-file,filename={folder}/secret"),
+            "-blockdev",
+            "driver=qcow2,node-name=secret,file=secret-file,encrypt.format=luks,encrypt.key-secret=key",
+            *("-device", "virtio-blk-pci,drive=secret,id=disk-secret"),
+            *("-drive", "file={folder}/top,if=none,id=top,format=qcow2,cache=writeback"),
+            *("-device", "virtio-blk-pci,drive=top,id=disk-top"),
+        ),
+        images=(
+            ("base", "qcow2"),
+            ("top", "qcow2", "-b", "{folder}/base", "-F", "qcow2"),
+            *[
+                (
+                    "secret",
+                    "qcow2",
+                    "--object",
+                    KEY,
+                    "-o",
+                    "encrypt.format=luks,encrypt.key-secret=key",
+                )
+            ],
+        ),
+    ),
+}
+
+NVME = LinuxMachine(
+    words=(
+        *(
+            "-blockdev",
+            "driver=qcow2,node-name=system,file.driver=file,file.filename={folder}/system",
+        ),
+        *("-device", "nvme,drive=system,serial=system,id=disk-system"),
+        *("-blockdev", "driver=qcow2,node-name=data,file.driver=file,file.filename={folder}/data"),
+        *("-device", "virtio-blk-pci,drive=data,id=disk-data"),
+    ),
+    images=(("system", "qcow2"), ("data", "qcow2")),
+)
+
+
+async def load(vm, snapshot):
+    """Go back; the guest goes on from an earlier round, and agrees with its disks and memory."""
+    since = len(vm.console())
+    vm.wait_guest(3, since=since, timeout_s=240)
+    await snapshot.load()
+    after = len(vm.console())
+    vm.wait_guest(3, since=after, timeout_s=240)
+    rounds = heartbeats(vm.console()[since:])
+    assert any(later <= earlier for earlier, later in pairwise(rounds)), rounds
+
+
+async def story(vm, store):
+    """A chain of five, back to the middle twice, to the end, and all deleted."""
+    async with snapplan.attach(vm.qmp_path, store=store) as attached:
+        made = {}
+        for tag in TAGS:
+            made[tag] = await attached.save(tag)
+            vm.wait_guest(2, since=len(vm.console()), timeout_s=240)
+        for tag in ("three", "three", "five"):
+            await load(vm, made[tag])
+        for tag in TAGS:
+            assert (await made[tag].verify()).findings == ()
+        for tag in ("two", "one", "five", "four", "three"):
+            await made[tag].delete()
+        assert await attached.snapshots() == ()
+    vm.wait_guest(3, since=len(vm.console()), timeout_s=240)
+    nodes = vm.qmp.execute("query-named-block-nodes")
+    assert not [node for node in nodes if node["image"].get("snapshots")]
+
+
+@pytest.mark.parametrize(
+    "name", ["scsi-iothread", *long(*(sorted(set(MACHINES) - {"scsi-iothread"})))]
+)
+def test_a_machine_as_people_run_it(name, tmp_path):
+    """Every snapshot can be gone back to, more than once, and all can be deleted."""
+    with start_linux(MACHINES[name]) as vm:
+        vm.wait_guest(4, timeout_s=400)
+        asyncio.run(story(vm, tmp_path))
+
+
+@pytest.mark.long
+def test_nvme_has_no_machine_state_and_its_disks_are_of_one_instant(tmp_path):
+    """QEMU calls NVMe non-migratable: the disks are saved, and gone back to with QEMU ended."""
+    with kept_files(NVME) as directory:
+        with run_linux(NVME, directory) as vm:
+            vm.wait_guest(4, timeout_s=400)
+
+            async def save():
+                async with snapplan.attach(vm.qmp_path, store=tmp_path) as attached:
+                    return await attached.save("before")
+
+            assert not asyncio.run(save()).has_machine_state
+            last = vm.wait_guest(6, since=len(vm.console()), timeout_s=240)[-1]
+            vm.end()
+        done = command_line("load", "before", "--offline", "--store", tmp_path, "--yes")
+        assert done.returncode == 0, done.stderr
+        with run_linux(NVME, directory) as vm:
+            vm.wait_guest(4, timeout_s=400)
+            [began] = re.findall(r"^START ([0-9a-f]{8})", vm.console(), re.MULTILINE)
+    assert 0 < int(began, 16) < last
