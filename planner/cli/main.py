@@ -26,6 +26,7 @@ _COMMANDS = {
     "apply": "Run a request or a plan on a VM.",
     "explore": "Explore every run of a design: every order, every guest, every fault.",
     "list": "List a VM's snapshots: recorded, and on its disks.",
+    "adopt": "Record a snapshot that another tool made.",
     "verify": "Compare a snapshot with its manifest.",
     "load": "Go back to a snapshot, on all its disks or none.",
     "delete": "Delete a snapshot: its parts, and its manifest last.",

@@ -218,6 +218,10 @@ class Vm:
         """The snapshot of a tag."""
         return Snapshot(self._loop.do(self._vm.snapshot(tag)), self._loop)
 
+    def adopt(self, tag: str, *, exclude: Iterable[str] = ()) -> Snapshot:
+        """Record a snapshot that another tool made inside this VM's images; no disk is changed."""
+        return Snapshot(self._loop.do(self._vm.adopt(tag, exclude=exclude)), self._loop)
+
     def recover(self, *, on_progress: OnProgress | None = None) -> tuple[Recovered, ...]:
         """Finish or undo what an interrupted run left on this VM."""
         return self._loop.do(self._vm.recover(on_progress=on_progress))

@@ -28,6 +28,7 @@ from planner.parts.part import ManifestPart
 from planner.present.verdict_view import Verdict
 from planner.recover.recovery import Recovered
 from planner.run.outcome import Outcome
+from planner.verbs.adopt import adopt
 from planner.verbs.collect import Collected, collect, look_for_garbage
 from planner.verbs.compare import CompareWish, compare
 from planner.verbs.context import Context
@@ -147,6 +148,20 @@ class Vm:
             return _snapshot(each, self._context)
         problem = Problem("snapshot-unknown", tag, "the VM has no snapshot of this tag")
         raise BadInput(problem.words, problems=(problem,), code=problem.code)
+
+    async def adopt(self, tag: str, *, exclude: Iterable[str] = ()) -> Snapshot:
+        """Record a snapshot that another tool made inside this VM's images; no disk is changed.
+
+        Args:
+            tag: What it is called on the disks.
+            exclude: Writable disks that are no part of it.
+
+        Raises:
+            BadInput: No disk holds it, or a name means no disk.
+            Refused: It is recorded already, or it is no snapshot of one instant.
+        """
+        await adopt(self._context, tag, tuple(exclude))
+        return await self.snapshot(tag)
 
     async def recover(self, *, on_progress: OnProgress | None = None) -> tuple[Recovered, ...]:
         """Finish or undo what an interrupted run left on this VM.

@@ -72,6 +72,7 @@ class Manifest:
         added: The devices that the user had added; with ``hardware`` only.
         left_out: What the disks and drives that are no part were; empty: none, or nobody looked.
         needs_vm: Disks whose parts cannot be worked on without their VM, each with why, as a code.
+        unproved: Of a snapshot that was adopted: what no check could show, in clauses.
     """
 
     tag: str
@@ -93,6 +94,7 @@ class Manifest:
     added: tuple[Device, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     needs_vm: tuple[tuple[str, str], ...] = ()
+    unproved: tuple[str, ...] = ()
 
     def of(self, kind: type[_P]) -> tuple[_P, ...]:
         """The parts of one kind, for what is about that kind alone."""

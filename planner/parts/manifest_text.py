@@ -61,7 +61,8 @@ def _converter() -> Converter:
     )
     register_hardware(converter)
     write_with_hyphens(converter, LeftOut, seldom=("record",))
-    write_with_hyphens(converter, Manifest, seldom=("hardware", "added", "left_out", "needs_vm"))
+    rarely = ("hardware", "added", "left_out", "needs_vm", "unproved")
+    write_with_hyphens(converter, Manifest, seldom=rarely)
     return converter
 
 

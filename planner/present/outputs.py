@@ -17,6 +17,7 @@ SAFE_INTEGER = 2**53 - 1
 
 FORMAT_VERSIONS: Mapping[str, int] = MappingProxyType(
     {
+        "adopt": 1,
         "apply": 2,
         "check": 1,
         "compare": 2,

@@ -40,7 +40,7 @@ from planner.store.restore_records import Restore
 from planner.store.restores import forget_empty, restores_of
 from planner.store.store import VmStore
 from planner.verbs.context import Context, Offline, Question
-from planner.verbs.find import FoundManifest, find_in_store, find_manifest, read_again, store_of
+from planner.verbs.find import FoundManifest, find_in_store, find_own, read_again, store_of
 
 __all__ = ["Deleted", "delete", "delete_offline"]
 
@@ -80,7 +80,7 @@ async def delete(context: Context, source: str, overlays: Overlays | None = None
 
         async def decide() -> _Decided:
             facts = await held.facts()
-            found = find_manifest(source, [vm])
+            found = find_own(source, vm, facts)
             images = images_of_vm(facts, await ask_images(backend))
             others = vm.manifests().found
             seen = _as_it_runs(found, vm, overlays, facts)

@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 
 from planner.errors import BadInput, Problem
 from planner.host.input import read_text_file
+from planner.model.facts import Facts
 from planner.parts.manifest import Manifest
 from planner.parts.manifest_text import read_manifest
 from planner.store.meeting import Met
@@ -22,6 +23,7 @@ __all__ = [
     "find_in_store",
     "find_manifest",
     "find_on_vm",
+    "find_own",
     "read_again",
     "store_of",
 ]
@@ -102,6 +104,24 @@ def read_again(found: FoundManifest) -> FoundManifest:
     return evolve(found, manifest=found.view(read_manifest(text, str(found.path))))
 
 
+def find_own(source: str, vm: VmStore, facts: Facts) -> FoundManifest:
+    """The manifest of a tag that a VM has itself, else of a file.
+
+    Raises:
+        BadInput: See `find_manifest`; or the VM's disks hold that tag, and nobody recorded it
+            (``snapshot-foreign``).
+    """
+    try:
+        return find_manifest(source, [vm])
+    except BadInput as error:
+        holders = [disk.name for disk in facts.disks if disk.holding(source)]
+        if error.code != "manifest-unknown" or not holders:
+            raise
+        words = f"{', '.join(holders)} holds it, and no manifest does: another tool made it"
+        remedy = f"`snapplan adopt {shlex.quote(source)} --vm ADDR` makes a manifest of it"
+        raise _bad("snapshot-foreign", source, words, remedy) from error
+
+
 def find_on_vm(source: str, vm: VmStore, met: Met) -> FoundManifest:
     """The manifest of a tag that a VM has, or that one has whose images this VM lies on; else of a file.
 
@@ -111,7 +131,7 @@ def find_on_vm(source: str, vm: VmStore, met: Met) -> FoundManifest:
         for path, manifest in met.store.inherited(met.identity, vm):
             if manifest.tag == source:
                 return FoundManifest(manifest, path)
-    return find_manifest(source, [vm])
+    return find_own(source, vm, met.facts)
 
 
 def _bad(code: str, source: str, why: str, remedy: str) -> BadInput:

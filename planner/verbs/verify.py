@@ -58,6 +58,7 @@ async def verify(context: Context, source: str, *, deep: bool = False) -> Verdic
         )
     if deep:
         unchecked.append("the images with qemu-img: the VM has them open; use --offline")
+    unchecked += manifest.unproved
     now = look_at_left_out(manifest, local=local)
     left_out = in_order(left_out_problems(manifest, now, facts))
     return Verdict(manifest, findings, tuple(unchecked), left_out)
@@ -93,7 +94,7 @@ async def verify_offline(offline: Offline, source: str, *, deep: bool = False) -
         findings = in_order((*findings, *await check_images(looked_into, images)))
         _refuse_used(findings)
     notes = file_notes(manifest, files, deep=deep)
-    unchecked = ("the machine and its devices: no VM was asked", *notes)
+    unchecked = ("the machine and its devices: no VM was asked", *notes, *manifest.unproved)
     left_out = in_order(left_out_problems(manifest, look_at_left_out(manifest)))
     return Verdict(manifest, findings, unchecked, left_out)
 
