@@ -29,13 +29,15 @@ from attrs import define, field
 
 from planner.delete.merge_stages import MergeStage
 from planner.errors import Problem
+from planner.model.disk_replies import DiskReplies, disks_of
 from planner.model.facts import JobInfo
 from planner.model.image import images_of_nodes
-from planner.model.replies import Replies, disks_of, jobs_of
+from planner.model.replies import job_of
 from planner.parts.deletions import MergedOverlay, unproved
 from planner.run.actions import AwaitEvent, ErrorReply, Flow, HostDo, NoAnswer, Returned, Tell
 from planner.run.conversation import Gone, Silent, StepFailed
-from planner.run.run_context import RunContext
+from planner.run.jobs import merge_arguments
+from planner.run.run_context import JOB_ENDS, RunContext
 
 __all__ = ["MERGE_TIMEOUT_S", "Merging", "MergeStage"]
 
@@ -43,7 +45,6 @@ MERGE_TIMEOUT_S = 3600.0
 _POLL_S = 0.1
 _POLLS = 36_000
 _BEGINNINGS = 3
-_ENDED = ("concluded", "null")
 _FLAT = {"flat": True}
 
 
@@ -115,7 +116,7 @@ class Merging:
                 yield from self._begin(merge)
             elif job.status == "ready":
                 return
-            elif job.status in _ENDED:
+            elif job.status in JOB_ENDS:
                 # Somebody else has ended it: cancelled, or completed in our place.
                 yield from self._dismiss(merge, error)
             else:
@@ -126,13 +127,7 @@ class Merging:
     def _begin(self, merge: MergedOverlay) -> Flow[None]:
         before = self.stages[merge.disk]
         self.stages[merge.disk] = MergeStage.COPYING
-        arguments = {
-            "job-id": merge.job_id,
-            "device": merge.device,
-            "base-node": merge.base,
-            "top-node": merge.overlay,
-            "auto-dismiss": False,
-        }
+        arguments = merge_arguments(merge.job_id, merge.device, merge.base, merge.overlay)
         response = yield from self.context.once("block-commit", arguments)
         if isinstance(response, ErrorReply):
             self.stages[merge.disk] = before
@@ -208,7 +203,7 @@ class Merging:
             job, error = yield from self._job(merge)
             if job is None:
                 raise self._vanished(merge)
-            if job.status in _ENDED:
+            if job.status in JOB_ENDS:
                 yield from self._dismiss(merge, error)
                 return
             if job.status == "ready" and not told:
@@ -237,7 +232,7 @@ class Merging:
                 job, _error = yield from self._job(merge)
                 if job is None:
                     break
-                if job.status in _ENDED:
+                if job.status in JOB_ENDS:
                     yield from self._dismiss(merge, "")
                     if (yield from self._on_top((merge,))):
                         self.stages[merge.disk] = MergeStage.COPYING
@@ -269,21 +264,14 @@ class Merging:
             raise self.context.failed("job-failed", f"QEMU says: {error}")
 
     def _job(self, merge: MergedOverlay) -> Flow[tuple[JobInfo | None, str]]:
-        jobs = jobs_of((yield from self.context.ask("query-jobs")))
-        return next(((job, error) for job, error in jobs if job.id == merge.job_id), (None, ""))
+        return job_of((yield from self.context.ask("query-jobs")), merge.job_id)
 
     def _on_top(self, merges: Sequence[MergedOverlay]) -> Flow[tuple[MergedOverlay, ...]]:
         """Which of them are the guest's disks still; an overlay's node alone says nothing."""
-        replies = Replies(
-            version=None,
-            status=None,
+        replies = DiskReplies(
             named_block_nodes=(yield from self.context.ask("query-named-block-nodes", _FLAT)),
             block=(yield from self.context.ask("query-block")),
             blockstats=(yield from self.context.ask("query-blockstats")),
-            jobs=[],
-            block_jobs=[],
-            migrate={},
-            schema=(),
         )
         disks = disks_of(replies)[0]
         attached = {disk.filename for disk in disks if disk.attached}

@@ -25,24 +25,23 @@ from planner.load.load_ending import EndingLoad, LoadOutcome
 from planner.load.load_failure import UNTOUCHED, everything_perhaps, read_failure
 from planner.model.facts import SnapshotInfo
 from planner.model.image import bitmaps_of_nodes
-from planner.model.replies import jobs_of, migration_of, snapshots_of
+from planner.model.replies import job_of, jobs_of, migration_of, snapshots_of
 from planner.program.resolution import Settings
 from planner.run.actions import (
     Action,
-    AwaitEvent,
     ErrorReply,
     Flow,
     Returned,
     Send,
     Tell,
 )
-from planner.run.conversation import GRACE_S, Gone, Silent, StepFailed
+from planner.run.conversation import Gone, Silent, StepFailed
+from planner.run.jobs import await_job, await_last_word
 from planner.run.migrating import forget_error, put_settings
 from planner.run.observation import Baseline
 from planner.run.outcome import Outcome, failure_of
 from planner.run.phases import Phase
 from planner.run.run_context import RunContext
-from planner.run.waits import await_job
 
 __all__ = ["LOAD_TIMEOUT_S", "LoadMachine", "LoadOutcome"]
 
@@ -245,17 +244,14 @@ class LoadMachine(EndingLoad):
             self.context.connected = silent is None or not silent.lost
         for _ in range(ROUNDS_OF_WAITING):
             reply = yield from self.context.ask("query-jobs")
-            ours = [(job, error) for job, error in jobs_of(reply) if job.id == self.order.job_id]
-            if not ours:
+            job, error = job_of(reply, self.order.job_id)
+            if job is None:
                 yield from self._never_was()
-            job, error = ours[0]
-            if job.status == "concluded":
+            elif job.status == "concluded":
                 yield from self._dismiss()
                 self._judge(error)
                 return
-            while not self.context.job_ended:
-                if not isinstance((yield AwaitEvent(GRACE_S)), Returned):
-                    break
+            yield from await_last_word(self.context)
         raise Silent(f"job {self.order.job_id} has not ended")
 
     def _never_was(self) -> Flow[None]:

@@ -9,6 +9,7 @@ from attrs import evolve
 
 from planner.errors import CannotConnect, Problem
 from planner.model.facts import Facts
+from planner.model.facts_replies import Replies, facts_from_replies
 from planner.model.peripherals import (
     ANONYMOUS,
     BACKEND_PROPERTIES,
@@ -22,7 +23,6 @@ from planner.model.peripherals import (
     devices_of,
     netdevs_of,
 )
-from planner.model.replies import Replies, facts_from_replies
 from planner.program.schema import kept_schema
 from planner.run.actions import ErrorReply, NoAnswer, Response, Returned, Send
 from planner.run.survey_hardware import survey_hardware

@@ -7,13 +7,13 @@ lost with a connection, and of write tracking no event tells at all (fact 40).
 from __future__ import annotations
 
 from planner.model.operations import Kind
-from planner.model.replies import MigrationInfo, jobs_of, migration_of, run_state_of
+from planner.model.replies import MigrationInfo, migration_of, run_state_of
 from planner.model.request import Capture
 from planner.program.program import Step, WaitsFor
-from planner.run.actions import AwaitEvent, Flow, NoAnswer, Poll, Response, Returned, Send
-from planner.run.run_context import JOB_ENDS, RunContext
+from planner.run.actions import Flow, Poll, Response, Send
+from planner.run.run_context import RunContext
 
-__all__ = ["ASK_RUN_STATE", "ENDED_MIGRATION", "await_job", "await_migration", "await_run_state"]
+__all__ = ["ASK_RUN_STATE", "ENDED_MIGRATION", "await_migration", "await_run_state"]
 
 ENDED_MIGRATION = ("", "none", "completed", "failed", "cancelled")
 _TRACKING_POLL_S = 0.001
@@ -21,38 +21,6 @@ _TRACKING_POLL_S = 0.001
 _POLL_S = 0.25
 ASK_RUN_STATE = Send("query-status")
 _ON_THE_WAY = ("finish-migrate", "postmigrate")
-
-
-def await_job(context: RunContext, job_id: str, timeout_s: float) -> Flow[NoAnswer | None]:
-    """Wait until a job of ours has ended, or is gone.
-
-    A job that works cannot be cancelled, and QEMU answers nothing meanwhile (fact 2): where the run is
-    to stop, QEMU is asked once whether the job is there at all, and then its end is waited for.
-
-    Args:
-        context: What the run knows; it hears the job's events.
-        job_id: Its id.
-        timeout_s: How long it may take, in seconds.
-
-    Returns:
-        Why nothing more is heard; None: it has ended.
-    """
-    asked = False
-    while not context.job_ended:
-        if not context.interrupted or asked:
-            response = yield AwaitEvent()
-        else:
-            asked = True
-            response = yield Send("query-jobs", timeout_s=timeout_s)
-            if isinstance(response, Returned) and not _works(job_id, response.value):
-                return None
-        if isinstance(response, NoAnswer):
-            return response
-    return None
-
-
-def _works(job_id: str, reply: object) -> bool:
-    return any(job.id == job_id and job.status not in JOB_ENDS for job, _ in jobs_of(reply))
 
 
 def await_run_state(

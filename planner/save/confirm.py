@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from planner.model.disk_replies import DiskReplies, disks_of
 from planner.model.facts import Disk
-from planner.model.replies import Replies, disks_of
 from planner.parts.kinds import MAKERS
 from planner.parts.making import KeptFile, Making, NotShown, Shown, ShownPart
 from planner.program.program import Program
@@ -75,15 +75,5 @@ def disks_as_shown(context: RunContext) -> Flow[dict[str, Disk]]:
     nodes = context.must_be_done((yield Send("query-named-block-nodes", {"flat": True})))
     block = context.must_be_done((yield Send("query-block")))
     stats = context.must_be_done((yield Send("query-blockstats")))
-    replies = Replies(
-        version=None,
-        status=None,
-        block=block,
-        named_block_nodes=nodes,
-        blockstats=stats,
-        jobs=[],
-        block_jobs=[],
-        migrate={},
-        schema=(),
-    )
+    replies = DiskReplies(block=block, named_block_nodes=nodes, blockstats=stats)
     return {disk.name: disk for disk in disks_of(replies)[0]}

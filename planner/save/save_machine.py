@@ -17,7 +17,7 @@ from attrs import define, field
 from planner.errors import InternalError
 from planner.model.facts import Facts
 from planner.model.operations import Kind
-from planner.model.replies import descriptor_sets_of, jobs_of
+from planner.model.replies import descriptor_sets_of, job_of
 from planner.model.request import RunStateAfter
 from planner.parts.making import KeptFile
 from planner.program.program import Program, Step, Target, WaitsFor
@@ -33,6 +33,7 @@ from planner.run.actions import (
 )
 from planner.run.conversation import StepFailed, answers
 from planner.run.freezing import agent_step, check_agent
+from planner.run.jobs import await_job
 from planner.run.machine import Machine
 from planner.run.observation import Baseline, Observation, baseline_of, bind, steps_disks
 from planner.run.outcome import Failure, Outcome, failure_of
@@ -41,7 +42,6 @@ from planner.run.phases import ENDS, Phase
 from planner.run.run_context import RunContext
 from planner.run.waits import (
     ASK_RUN_STATE,
-    await_job,
     await_migration,
     await_run_state,
 )
@@ -250,9 +250,9 @@ class SaveMachine(Machine):
         if silent is not None:
             self.context.must_be_done(silent)
         reply = self.context.must_be_done((yield Send("query-jobs")))
-        error = next((error for job, error in jobs_of(reply) if job.id == job_id), None)
+        job, error = job_of(reply, job_id)
         yield from self._dismiss(job_id)
-        if error is None:
+        if job is None:
             raise self.context.failed("job-vanished", f"another client dismissed job {job_id}")
         if error:
             self.context.end_capture(StepOutcome.FAILED)

@@ -15,7 +15,6 @@ from planner.model.facts import SnapshotInfo
 from planner.model.request import RunStateAfter
 from planner.program.program import Program
 from planner.run.actions import (
-    AwaitEvent,
     ErrorReply,
     Flow,
     ListImage,
@@ -26,8 +25,9 @@ from planner.run.actions import (
     Send,
     Tell,
 )
-from planner.run.conversation import GRACE_S, ROUNDS, Gone, Silent, StepFailed
+from planner.run.conversation import ROUNDS, Gone, Silent, StepFailed
 from planner.run.freezing import settle_thaw
+from planner.run.jobs import await_last_word
 from planner.run.observation import Observation
 from planner.run.outcome import Failure, Outcome, failure_of
 from planner.run.ownership import find_own
@@ -202,11 +202,7 @@ class _Undoing:
         if not ours:
             return True
         if ours[0].status != "concluded":
-            # Its end may be told with the look's last answers, and comes after other events: a save
-            # that stops and resumes the guest tells of five things at once.
-            while not self._context.job_ended:
-                if not isinstance((yield AwaitEvent(GRACE_S)), Returned):
-                    break
+            yield from await_last_word(self._context)
             return False
         yield Send("job-dismiss", {"id": self._context.job_id})
         self._context.job_id = ""

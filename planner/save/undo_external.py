@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 
 from planner.errors import Problem
-from planner.model.replies import jobs_of, migration_of, run_state_of, snapshots_of
+from planner.model.replies import job_of, migration_of, run_state_of, snapshots_of
 from planner.model.request import Capture
 from planner.parts.deletions import UNPROVED, UNPROVED_REMEDY
 from planner.program.program import DESCRIPTOR_NAME, Program, Step, UndoKind
@@ -30,6 +30,7 @@ from planner.run.actions import (
     Tell,
 )
 from planner.run.conversation import GRACE_S
+from planner.run.jobs import merge_arguments
 from planner.run.migrating import forget_error, put_settings
 from planner.run.observation import bind_node
 from planner.run.run_context import RunContext
@@ -182,17 +183,10 @@ class UndoExternal:
             )
             return False
         own_root = overlay.root == overlay.node or overlay.root.startswith("@")
-        commit = Send(
-            "block-commit",
-            {
-                "job-id": job_id,
-                "device": overlay.overlay if own_root else overlay.root,
-                "base-node": bind_node(overlay.node, live),
-                "top-node": overlay.overlay,
-                "auto-dismiss": False,
-            },
-            GRACE_S,
-        )
+        device = overlay.overlay if own_root else overlay.root
+        base = bind_node(overlay.node, live)
+        arguments = merge_arguments(job_id, device, base, overlay.overlay)
+        commit = Send("block-commit", arguments, GRACE_S)
         yield from self._context.answer(commit)  # if it is refused, there is no such job to follow
         why = yield from self._follow_merge(job_id)
         if why:
@@ -208,8 +202,8 @@ class UndoExternal:
         """Follow a merge to its end; the answer is why it failed."""
         completing = False
         for _ in range(_POLLS):
-            jobs = jobs_of(_value((yield from self._context.answer(Send("query-jobs"))), []))
-            job, error = next(((j, e) for j, e in jobs if j.id == job_id), (None, ""))
+            jobs = _value((yield from self._context.answer(Send("query-jobs"))), [])
+            job, error = job_of(jobs, job_id)
             if job is None:
                 return "QEMU did not begin to merge it"
             if job.status == "ready" and not completing:
