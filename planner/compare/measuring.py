@@ -12,15 +12,13 @@ from outside: the longest round trip of a command is, and the longest wait for a
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
 from attrs import define, evolve, field
 
 from planner.compare.comparison import Measurement
-from planner.compare.rehearsal import Span
 from planner.compare.request_per_design import adapt, folder_for_streams, stream_name
+from planner.compare.timed_backend import TimedBackend, now_us
 from planner.compile.plan import Plan, compile_request
 from planner.errors import (
     CannotConnect,
@@ -40,7 +38,6 @@ from planner.run.ports import (
     Backend,
     CommandRefused,
     ConnectionLost,
-    Event,
     Host,
     HostRefused,
     Images,
@@ -81,79 +78,6 @@ async def _ask(backend: Backend, command: str, **arguments: object) -> object:
         return None
     except (ConnectionLost, NoReply) as error:
         raise CannotConnect(f"no answer to {command}: {error}", code="query-failed") from error
-
-
-@define
-class _Timed:
-    """A backend that notes when what was sent and answered; microseconds of the host's clock."""
-
-    inner: Backend
-    spans: list[Span] = field(factory=list)
-    under_way: int = 0
-    silence_us: int = 0
-    pauses: list[tuple[str, int]] = field(factory=list)
-    paused: bool = False
-
-    @property
-    def images(self) -> Images | None:
-        return self.inner.images
-
-    @property
-    def host(self) -> Host | None:
-        return self.inner.host
-
-    @property
-    def peer_pid(self) -> int | None:
-        return self.inner.peer_pid
-
-    async def connect(self, timeout_s: float) -> None:
-        await self.inner.connect(timeout_s)
-
-    async def execute(
-        self, command: str, arguments: Mapping[str, object], timeout_s: float
-    ) -> object:
-        with self._noted(command):
-            return await self.inner.execute(command, arguments, timeout_s)
-
-    async def execute_with_descriptor(
-        self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float
-    ) -> object:
-        with self._noted(command):
-            return await self.inner.execute_with_descriptor(
-                command, arguments, descriptor, timeout_s
-            )
-
-    @contextmanager
-    def _noted(self, command: str) -> Iterator[None]:
-        begin, paused, behind = _now_us(), self.paused, self.under_way > 0
-        self.under_way += 1
-        try:
-            yield
-        finally:
-            self.under_way -= 1
-            self.spans.append(Span(command, begin, _now_us(), paused, behind))
-
-    async def wait_for_event(self, timeout_s: float) -> None:
-        begin = _now_us()
-        try:
-            await self.inner.wait_for_event(timeout_s)
-        finally:
-            self.silence_us = max(self.silence_us, _now_us() - begin)
-
-    def pending_events(self) -> tuple[Event, ...]:
-        events = self.inner.pending_events()
-        for event in events:
-            if event.name in ("STOP", "RESUME"):
-                self.pauses.append((event.name, event.timestamp_us))
-                self.paused = event.name == "STOP"
-        return events
-
-    async def close(self) -> None:
-        await self.inner.close()
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
 
 
 def _to_nobody(_words: str) -> None:
@@ -215,16 +139,16 @@ class Measuring:
         files = files_of(plan.program)
         await self._must_be_absent(files)
         sizes = await self._file_sizes(before, plan)
-        timed = _Timed(self.backend)
+        timed = TimedBackend(self.backend)
         self._pump = Pump(
             SaveMachine.on(plan.program, before), timed, images=self.images, host=self.host
         )
         outcome = found = None
-        begin = _now_us()
+        begin = now_us()
         try:
             outcome = await self._pump.run()
             if outcome.failure is None:
-                total_us = _now_us() - begin
+                total_us = now_us() - begin
                 grown = await self._file_sizes(before, plan) - sizes
                 found = _measurement(timed, outcome, begin, total_us, grown)
         finally:
@@ -328,7 +252,7 @@ def _check_tags(facts: Facts, designs: tuple[str, ...]) -> None:
 
 
 def _measurement(
-    timed: _Timed, outcome: Outcome, begin_us: int, total_us: int, grown_bytes: int
+    timed: TimedBackend, outcome: Outcome, begin_us: int, total_us: int, grown_bytes: int
 ) -> Measurement:
     # A question's span has in it what QEMU does for the command before it.
     of_their_own = [span for span in timed.spans if not span.behind]

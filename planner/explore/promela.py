@@ -16,73 +16,17 @@ from collections.abc import Iterator
 from planner.errors import Problem, Refused
 from planner.explore.instruction import Instruction, OnFailure, VmstateIn, VmstateOf
 from planner.explore.outside import EXTERNAL_KINDS
+from planner.explore.promela_head import HEAD
 from planner.explore.promela_outside import DECLARED, PromelaOutside
+from planner.explore.promela_properties import any_of, verdict, word_for
 from planner.explore.state import Setting
 from planner.model.operations import Kind
 
-__all__ = ["SPIN_PROPERTIES", "promela"]
-
-SPIN_PROPERTIES = (
-    "one-instant",
-    "complete",
-    "no-vmstate-left",
-    "holds-machine-state",
-    "atomic",
-    "run-state-restored",
-    "settings-restored",
-    "pause-short",
-    "loadable",
-)
-"""The properties that the Promela model asserts, each as ``!(bad_PROPERTY)``."""
+__all__ = ["promela"]
 
 _LIMIT_OPERATIONS = 15
 _PARTIAL = 255
 
-_HEAD = """\
-/* {title}
- * Written by `snapplan explore --export promela`.  To search it:
- *   spin -a MODEL && cc -DSAFETY -O2 -o pan pan.c && ./pan -c0 -E -n -m100000
- * Every "assertion violated !(bad_PROPERTY)" is a property that some run violates.
- */
-#define N {disks}
-#define V {vmstate}
-#define K {count}
-#define FAULTS {faults}
-#define NOT_SENT 0
-#define UNKNOWN 1
-#define APPLIED 2
-#define FAILED 3
-#define STEPPING 0
-#define LOOKING 1
-#define UNDOING 2
-#define OFFLINE 3
-#define DONE 4
-#define ENDED 5
-#define PARTIAL 255
-
-byte version = 1;    /* the guest's instant */
-bool captured;       /* something was captured at this instant */
-bool running = {runs_before};
-byte held;           /* instant of the last pause */
-byte content[N];     /* of each disk: the instant at which the guest last wrote it */
-byte layer[N];       /* vmstate in the active layer: 0 none, else its instant */
-bool part[N];        /* the run's own snapshot */
-byte part_content[N];
-byte part_vmstate[N];
-byte until[N];       /* the instant at which the part's content was written over; 0 not yet */
-bool old[N];         /* a snapshot of the tag that the request gives up */
-byte phase;
-byte at;
-bool sent; short done; bool failing; bool stopped;
-short takeback;      /* operations that QEMU still takes back, or disks that it cleans up */
-byte attempt[K];
-bool clean[N]; bool left[N]; bool left_paused; bool dead; bool sent_stop; bool sent_cont;
-byte budget = FAULTS;
-byte d; byte first; byte last; byte machine;
-bool bad_one_instant; bool bad_complete; bool bad_no_vmstate_left; bool bad_holds_machine_state;
-bool bad_atomic; bool bad_run_state_restored; bool bad_settings_restored; bool bad_pause_short;
-bool bad_loadable;
-"""
 
 _CAN_FAIL = frozenset({Kind.WRITE_VMSTATE, Kind.SNAPSHOT_DISK}) | EXTERNAL_KINDS
 _TAKEN_BACK = (Kind.WRITE_VMSTATE, Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY)
@@ -97,13 +41,13 @@ def promela(setting: Setting) -> str:
     _check(setting)
     writer = _Writer(setting)
     title = f"design {setting.design}: {len(setting.disks)} disks, {setting.faults} faults at most"
-    head = _HEAD.format(
+    head = HEAD.format(
         title=title,
         disks=len(setting.disks),
         vmstate=setting.vmstate,
         count=len(setting.instructions),
         faults=setting.faults,
-        runs_before=_bool(setting.runs_before),
+        runs_before=word_for(setting.runs_before),
     )
     return "\n".join([head + DECLARED, *writer.process(), ""])
 
@@ -117,14 +61,6 @@ def _check(setting: Setting) -> None:
     if why:
         problems = tuple(Problem("export-cannot", setting.design, reason) for reason in why)
         raise Refused("this cannot be exported", problems=problems, code="export-cannot")
-
-
-def _bool(value: bool) -> str:  # noqa: FBT001 - it writes a value
-    return "true" if value else "false"
-
-
-def _any(terms: list[str], empty: str) -> str:
-    return " || ".join(terms) if terms else empty
 
 
 class _Writer:
@@ -152,7 +88,7 @@ class _Writer:
         yield from self._death()
         yield "  :: atomic { phase >= DONE -> break }"
         yield "  od;"
-        yield from self._verdict()
+        yield from verdict(self._setting, self._outside)
         yield "}"
 
     # --- the VM ---
@@ -177,7 +113,7 @@ class _Writer:
             if operation.kind in (Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY)
             and self._number[operation.disk] == disk
         ]
-        return _any(terms, "false")
+        return any_of(terms, "false")
 
     def _instruction(self, at: int, instruction: Instruction) -> Iterator[str]:
         idle = f"phase == STEPPING && !sent && at == {at}"
@@ -214,7 +150,7 @@ class _Writer:
     def _refused(self, instruction: Instruction) -> str:
         held = [f"old[{self._number[d]}]" for d in instruction.disks(Kind.SNAPSHOT_DISK)]
         if instruction.existing_tag == "refuse":
-            return _any(held, "false")
+            return any_of(held, "false")
         if instruction.existing_tag == "refuse-if-all":
             return " && ".join(held) if held else "false"
         return "false"
@@ -250,7 +186,7 @@ class _Writer:
             case Kind.PAUSE_GUEST:
                 tracked = any(i.vmstate_of is VmstateOf.PAUSE for i in self._setting.instructions)
                 hold = "held = version; captured = true;" if tracked else ""
-                own = f"stopped = running && {_bool(instruction.stops_guest)};"
+                own = f"stopped = running && {word_for(instruction.stops_guest)};"
                 return f"{own} {hold} running = false;{self._outside.paused()}"
             case Kind.RESUME_GUEST:
                 return "running = true; inactive = false;"
@@ -337,7 +273,7 @@ class _Writer:
         for at, instruction in enumerate(self._setting.instructions):
             disks = [self._number[name] for name in instruction.disks(Kind.SNAPSHOT_DISK)]
             if disks:
-                own = _any([self._owns(disk) for disk in disks], "false")
+                own = any_of([self._owns(disk) for disk in disks], "false")
                 yield f"       if :: {own} -> attempt[{at}] = APPLIED :: else -> skip fi;"
         yield "       phase = UNDOING }"
         waits = []
@@ -352,13 +288,13 @@ class _Writer:
             yield f"  :: atomic {{ {struck} phase = LOOKING }}"
             yield f"  :: atomic {{ {struck} {gone} phase = LOOKING }}"
             yield f"  :: atomic {{ phase == OFFLINE && {wait} -> {gone} clean[{disk}] = true }}"
-        none = f"!({_any(waits, 'false')})"
+        none = f"!({any_of(waits, 'false')})"
         before = self._setting.runs_before
         wrong = "(!running && sent_stop)" if before else "(running && sent_cont)"
         yield from self._outside.undo(none)
         settled = f"phase == UNDOING && {none}{self._outside.settled(offline=False)}"
         yield f"  :: atomic {{ {settled} && !{wrong} -> phase = ENDED }}"
-        yield f"  :: atomic {{ {settled} && {wrong} -> running = {_bool(before)}; phase = ENDED }}"
+        yield f"  :: atomic {{ {settled} && {wrong} -> running = {word_for(before)}; phase = ENDED }}"
         yield f"  :: atomic {{ {settled} && {wrong} && budget > 0 ->"
         yield "       budget--; left_paused = true; phase = ENDED }"
         gone = f"phase == OFFLINE && {none}{self._outside.settled(offline=True)}"
@@ -368,67 +304,6 @@ class _Writer:
         yield "  :: atomic { phase < OFFLINE && budget > 0 -> budget--; dead = true; running = false;"
         yield "       phase = OFFLINE; sent = false; done = 0; failing = false; stopped = false;"
         yield "       takeback = 0; captured = false }"
-
-    # --- the properties ---
-
-    def _verdict(self) -> Iterator[str]:
-        there = [f"part[{disk}]" for disk in self._outside.internal]
-        there += [f"over[{disk}]" for disk in self._outside.external]
-        some = _any(there, "false")
-        if self._outside.stream:
-            there.append("stream == COMPLETE")
-        every = " && ".join(there)
-        olds = _any([f"old[{disk}]" for disk in self._disks], "false")
-        yield "  atomic {"
-        yield "    first = 0; last = version + 1; machine = 0;"
-        for disk in self._disks:
-            yield f"    if :: part[{disk}] ->"
-            yield f"      if :: part_content[{disk}] > first -> first = part_content[{disk}]"
-            yield "      :: else -> skip fi;"
-            yield f"      if :: until[{disk}] != 0 && until[{disk}] < last -> last = until[{disk}]"
-            yield "      :: else -> skip fi;"
-            whole = f"part_vmstate[{disk}] != 0 && part_vmstate[{disk}] != PARTIAL"
-            yield f"      if :: machine == 0 && {whole} -> machine = part_vmstate[{disk}]"
-            yield "      :: else -> skip fi"
-            yield "    :: else -> skip fi;"
-        yield from self._outside.instants()
-        yield "    if :: machine != 0 && machine > first -> first = machine :: else -> skip fi;"
-        yield "    if :: machine != 0 && machine + 1 < last -> last = machine + 1 :: else -> skip fi;"
-        yield f"    bad_one_instant = phase == DONE && ({some}) && first >= last;"
-        yield f"    bad_complete = (phase == DONE -> (!({every}) || {olds}) : budget == FAULTS);"
-        layers = _any([f"layer[{disk}] != 0" for disk in self._disks], "false")
-        yield f"    bad_no_vmstate_left = {layers};"
-        yield f"    bad_holds_machine_state = phase == DONE && ({self._misplaced()});"
-        kept = _any([f"(part[{disk}] && !left[{disk}])" for disk in self._disks], "false")
-        yield f"    bad_atomic = phase != DONE && ({kept} || {self._outside.kept()});"
-        yield "    bad_settings_restored = changed != 0 && !dead && !left_settings;"
-        yield "    bad_pause_short = slow;"
-        wanted = (
-            f"(phase == DONE -> {_bool(self._setting.runs_after)} : "
-            f"{_bool(self._setting.runs_before)})"
-        )
-        wrong = f"(inactive || running != {wanted})"
-        yield f"    bad_run_state_restored = !dead && !left_paused && {wrong};"
-        broken = f"!({every}) || {olds} || first >= last"
-        if self._setting.vmstate >= 0:
-            at = f"part_vmstate[{self._setting.vmstate}]"
-            broken += f" || {at} == 0 || {at} == PARTIAL"
-        yield f"    bad_loadable = phase == DONE && ({broken})"
-        yield "  };"
-        yield "  if"
-        for word in SPIN_PROPERTIES:
-            yield f"  :: assert(!(bad_{word.replace('-', '_')}))"
-        yield "  fi"
-
-    def _misplaced(self) -> str:
-        terms = ["stream != COMPLETE"] if self._outside.stream else []
-        for disk in self._disks:
-            held = f"(part[{disk}] && part_vmstate[{disk}] != 0)"
-            if disk == self._setting.vmstate:
-                terms.append(f"!({held} && part_vmstate[{disk}] != PARTIAL)")
-            else:
-                terms.append(held)
-        return _any(terms, "false")
 
 
 _LOOK = (

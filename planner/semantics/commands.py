@@ -22,6 +22,7 @@ from planner.errors import InternalError
 from planner.semantics import (
     bitmaps,
     block_commit,
+    block_commit_job,
     descriptors,
     hardware,
     migrate,
@@ -32,7 +33,7 @@ from planner.semantics import (
     runstate,
     transaction,
 )
-from planner.semantics.block_commit import BLOCK_COMMIT_STEPS
+from planner.semantics.block_commit_job import BLOCK_COMMIT_STEPS
 from planner.semantics.job_commands import job_dismiss, job_verb
 from planner.semantics.jobs import JOB_STEPS, start_job
 from planner.semantics.migrate import MIGRATION_STEPS
@@ -161,7 +162,7 @@ COMMANDS: dict[str, Handler] = {
     "query-blockstats": _query(_blockstats),
     "x-debug-query-block-graph": _query(lambda s, _: replies.query_block_graph(s)),
     "query-jobs": _query(_jobs),
-    "query-block-jobs": _query(lambda s, _: block_commit.query_block_jobs(s)),
+    "query-block-jobs": _query(lambda s, _: block_commit_job.query_block_jobs(s)),
     "query-migrate": _query(lambda s, _: migration_settings.query_migrate(s)),
     "query-migrate-capabilities": _query(lambda s, _: migration_settings.query_capabilities(s)),
     "query-migrate-parameters": _query(lambda s, _: migration_settings.query_parameters(s)),
@@ -178,15 +179,15 @@ COMMANDS: dict[str, Handler] = {
     "snapshot-load": lambda state, a: start_job(state, "snapshot-load", a),
     "snapshot-delete": lambda state, a: start_job(state, "snapshot-delete", a),
     "job-dismiss": job_dismiss,
-    "job-cancel": lambda state, a: block_commit.verb(state, a, "cancel"),
+    "job-cancel": lambda state, a: block_commit_job.verb(state, a, "cancel"),
     "job-pause": lambda state, a: job_verb(state, a, "pause"),
     "job-resume": lambda state, a: job_verb(state, a, "resume"),
-    "job-complete": lambda state, a: block_commit.verb(state, a, "complete"),
-    "job-finalize": lambda state, a: block_commit.verb(state, a, "finalize"),
+    "job-complete": lambda state, a: block_commit_job.verb(state, a, "complete"),
+    "job-finalize": lambda state, a: block_commit_job.verb(state, a, "finalize"),
     "block-commit": block_commit.block_commit,
-    "block-job-cancel": lambda state, a: block_commit.block_job_verb(state, a, "cancel"),
-    "block-job-complete": lambda state, a: block_commit.block_job_verb(state, a, "complete"),
-    "block-job-finalize": lambda state, a: block_commit.block_job_verb(state, a, "finalize"),
+    "block-job-cancel": lambda state, a: block_commit_job.block_job_verb(state, a, "cancel"),
+    "block-job-complete": lambda state, a: block_commit_job.block_job_verb(state, a, "complete"),
+    "block-job-finalize": lambda state, a: block_commit_job.block_job_verb(state, a, "finalize"),
     "transaction": transaction.start_transaction,
     "blockdev-snapshot-internal-sync": lambda state, a: transaction.single_action(
         state, "blockdev-snapshot-internal-sync", a

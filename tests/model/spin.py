@@ -4,7 +4,8 @@ import re
 import shutil
 import subprocess
 
-from planner.explore.promela import SPIN_PROPERTIES, promela
+from planner.explore.promela import promela
+from planner.explore.promela_properties import SPIN_PROPERTIES
 
 __all__ = ["SPIN_MISSING", "asked_of_spin", "spin_and_explorer"]
 

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from planner.compare import measuring
+from planner.compare import measuring, timed_backend
 from planner.run.actions import ErrorReply, NoAnswer, Poll, Returned, Send, Tell
 from planner.run.conversation import answers
 from planner.run.journal import changes_something
@@ -94,7 +94,7 @@ def test_a_question_is_no_round_trip_of_its_own(monkeypatch):
     """Its answer waits for what QEMU does for the command: that one took so long."""
     ticks = itertools.count()
     monkeypatch.setattr(measuring, "_now_us", lambda: 2 ** next(ticks))
-    timed = measuring._Timed(Peer(3))
+    timed = timed_backend.TimedBackend(Peer(3))
     told(FIRST, timed)
     behind = {span.command: span.behind for span in timed.spans}
     assert behind == {"stop": False, "query-status": True, "query-jobs": True}
