@@ -12,6 +12,7 @@ from functools import cached_property
 
 from attrs import field, frozen
 
+from planner.compile.disk_names import DiskNames, named_twice
 from planner.compile.external import (
     images_of,
     overlay_of,
@@ -106,11 +107,11 @@ class _Work:
     problems: list[Problem] = field(factory=list)
     left_out: OutsideDecision = field(init=False)
     disks: dict[str, Disk] = field(init=False)
-    table: dict[str, tuple[Disk, ...]] = field(init=False)
+    names: DiskNames = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "disks", {disk.name: disk for disk in self.facts.disks})
-        object.__setattr__(self, "table", self.facts.by_name())
+        object.__setattr__(self, "names", DiskNames(self.facts))
         object.__setattr__(self, "left_out", leave_out(self.read.request, self.facts))
         self.choices.extend(self.left_out.choices)
         self.warnings.extend(self.left_out.warnings)
@@ -119,46 +120,6 @@ class _Work:
     @property
     def wants_machine_state(self) -> bool:
         return not isinstance(self.read.request.machine_state, NoMachineState)
-
-    def find(self, name: str, code: str = "disk-unknown") -> Disk | None:
-        """The disk that a name means; reports a name that means none or several."""
-        found = self.table.get(name, ())
-        if len(found) == 1:
-            return found[0]
-        if found:
-            means = ", ".join(sorted(disk.name for disk in found))
-            self.problems.append(
-                Problem("disk-ambiguous", name, f"this name means several disks: {means}", "")
-            )
-            return None
-        self.problems.append(self._unknown(name, code))
-        return None
-
-    def _unknown(self, name: str, code: str) -> Problem:
-        disk = self._nodes_below.get(name)
-        if disk is None:
-            return Problem(code, name, "the VM has no such disk", f"it has: {self._some_disks}")
-        return Problem(
-            "node-below-disk",
-            name,
-            f"this node lies below disk {disk!r} and is no disk of its own (fact 6)",
-            f"name {disk!r}",
-        )
-
-    # What only some requests need, for all their disks at once.
-
-    @cached_property
-    def _some_disks(self) -> str:
-        return ", ".join(sorted(self.disks)[:8]) or "none"
-
-    @cached_property
-    def _nodes_below(self) -> dict[str, str]:
-        """The nodes that lie below disks, each with the first disk that it lies below."""
-        below: dict[str, str] = {}
-        for disk in self.facts.disks:
-            for node in (*disk.below, *(layer.node for layer in disk.backing)):
-                below.setdefault(node, disk.name)
-        return below
 
     @cached_property
     def _images(self) -> dict[str, list[str]]:
@@ -169,11 +130,12 @@ class _Work:
         for name, wish in self.read.request.disks:
             if name in self.left_out.named:
                 continue
-            disk = self.find(name)
-            if disk is None:
+            disk = self.names.find(name)
+            if isinstance(disk, Problem):
+                self.problems.append(disk)
                 continue
             if disk.name in self.wishes:
-                self.problems.append(_named_twice(disk, self.named_as[disk.name], name))
+                self.problems.append(named_twice(disk, self.named_as[disk.name], name))
                 continue
             self.wishes[disk.name] = wish
             self.named_as[disk.name] = name
@@ -256,8 +218,9 @@ class _Work:
             self.problems.extend(stream_problems(state, self.facts, after))
         if not isinstance(state, InternalMachineState):
             return
-        disk = self.find(state.disk, "vmstate-disk-unknown")
-        if disk is None:
+        disk = self.names.find(state.disk, "vmstate-disk-unknown")
+        if isinstance(disk, Problem):
+            self.problems.append(disk)
             return
         self.problems.extend(holds_machine_state(disk, self.facts.disks))
         wish = self.wishes.get(disk.name)
@@ -295,7 +258,9 @@ class _Work:
         """Put it together; only without problems."""
         request = self.read.request
         state = request.machine_state
-        vmstate = self.table[state.disk][0].name if isinstance(state, InternalMachineState) else ""
+        vmstate = (
+            self.names.table[state.disk][0].name if isinstance(state, InternalMachineState) else ""
+        )
         before = RunStateAfter(self.facts.run_state)
         stream = stream_of(state, self.facts) if isinstance(state, ExternalMachineState) else None
         settings = settings_for(self.facts) if vmstate else Settings()
@@ -368,21 +333,6 @@ def _asked_for(disk: Disk, wish: Wish) -> Choice:
         "asked for" if why_not is None else f"asked for; internal is impossible: {why_not.message}"
     )
     return Choice(disk.name, "exclude", reason)
-
-
-def _named_twice(disk: Disk, first: str, second: str) -> Problem:
-    filters = {layer.node for layer in disk.filters if layer.node}
-    if (first in filters) != (second in filters):
-        return Problem(
-            "filter-and-child",
-            disk.name,
-            f"{first!r} and {second!r} are a filter and the node under it: it would be "
-            "snapshotted twice (fact 11)",
-            "name one of them",
-        )
-    return Problem(
-        "disk-named-twice", disk.name, f"{first!r} and {second!r} are one disk", "name it once"
-    )
 
 
 def _not_mentioned(disk: Disk) -> Problem:

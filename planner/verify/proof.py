@@ -10,7 +10,6 @@ program that is read from a file.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 from attrs import define, field
@@ -19,11 +18,12 @@ from planner.errors import Problem, Violation
 from planner.model.operations import Kind, Operation
 from planner.model.request import Capture, RunStateAfter
 from planner.program.preparations import Preparations
-from planner.program.program import Program, Step, Target, Undo, UndoKind, WaitsFor
+from planner.program.program import Program, Step
 from planner.program.resolution import Resolution
 from planner.program.rule_ids import RuleId
-from planner.verify.effects import Effect, Names, VmBefore, effect_of
+from planner.verify.effects import Names, VmBefore, effect_of
 from planner.verify.frozen_walk import FrozenWalk
+from planner.verify.step_checks import covers_problems, undo_problems
 
 __all__ = ["verify", "violations"]
 
@@ -90,58 +90,17 @@ class _ProgramWalk:
         self.problems.extend(effect.problems)
         self.problems.extend(self.preparations.take(step, where, ended=self.streamed > 0))
         self.problems.extend(self.file_systems.take(step, effect.operations, where))
-        self._check_covers(step, effect)
-        if not effect.ordered:
-            self._check_unordered(effect)
+        self.problems.extend(covers_problems(step, effect, where))
         for operation in effect.operations:
             self._apply(operation, atomic=effect.atomic)
         if step.execute == "migrate" and not effect.operations:
             self._send_migrate()
         if self.running:
             self.instant += 1  # the guest goes on between two commands
-        self._check_undo(step, effect)
+        self.problems.extend(undo_problems(step, effect, where))
 
     def _report(self, rule: RuleId, message: str) -> None:
         self.problems.append(Problem(rule, self.where, message))
-
-    def _check_covers(self, step: Step, effect: Effect) -> None:
-        same = step.covers == effect.operations or (
-            not step.ordered and Counter(step.covers) == Counter(effect.operations)
-        )
-        if not same and not effect.problems:
-            self._report(RuleId.COVERS_TRUTH, "it does not do what it says that it covers")
-        if step.ordered and not effect.ordered:
-            self._report(
-                RuleId.COVERS_TRUTH, "it claims an order that the command does not promise"
-            )
-        if step.atomic and not effect.atomic:
-            self._report(RuleId.COVERS_TRUTH, "it claims to be atomic, and the command is not")
-        expected = self._expected_wait(step, effect)
-        if step.waits_for is not expected:
-            self._report(RuleId.OUTCOME_SEEN, f"it must wait for: {expected}")
-
-    def _expected_wait(self, step: Step, effect: Effect) -> WaitsFor:
-        if step.target is not Target.QMP:
-            return WaitsFor.REPLY
-        kinds = {operation.kind for operation in effect.operations}
-        if Kind.END_STREAM_VMSTATE in kinds:
-            return WaitsFor.MIGRATED
-        if Kind.BEGIN_STREAM_VMSTATE in kinds:
-            return WaitsFor.SWITCHOVER if Kind.PAUSE_GUEST in kinds else WaitsFor.TRACKING
-        return _WAITS.get(step.execute, WaitsFor.REPLY)
-
-    def _check_unordered(self, effect: Effect) -> None:
-        kinds: dict[str, Kind] = {}
-        entangled = {
-            operation.disk
-            for operation in effect.operations
-            if kinds.setdefault(operation.disk, operation.kind) is not operation.kind
-        }
-        for disk in sorted(entangled):
-            self._report(
-                RuleId.NO_ORDER_IN_A_TRANSACTION,
-                f"it does several ordered things to {disk or 'the guest'} in no promised order",
-            )
 
     def _apply(self, operation: Operation, *, atomic: bool) -> None:
         if operation.kind is Kind.SNAPSHOT_DISK:
@@ -292,30 +251,6 @@ class _ProgramWalk:
             )
         self.deleted.add(key)
 
-    def _check_undo(self, step: Step, effect: Effect) -> None:
-        made = {op.disk for op in effect.operations if op.kind is Kind.SNAPSHOT_DISK}
-        undone = {undo.disk for undo in step.undo if undo.kind is UndoKind.DELETE_PART}
-        if made != undone:
-            self._report(
-                RuleId.UNDO_COMPLETE, "its undo does not delete just the parts that it makes"
-            )
-        kinds = {undo.kind for undo in step.undo}
-        if step.execute == "stop" and UndoKind.RESUME not in kinds:
-            self._report(
-                RuleId.UNDO_COMPLETE, "it pauses the guest, and its undo does not resume it"
-            )
-        over = {op.disk for op in effect.operations if op.kind in _OVERLAY_KINDS}
-        if over != {undo.disk for undo in step.undo if undo.kind is UndoKind.REMOVE_OVERLAY}:
-            self._report(
-                RuleId.UNDO_COMPLETE, "its undo does not remove just the overlays it puts on"
-            )
-        kinds_done = {operation.kind for operation in effect.operations}
-        begins = kinds_done & _STREAM_KINDS or step.execute == "migrate"
-        if begins and Undo(UndoKind.CANCEL_MIGRATION) not in step.undo:
-            self._report(
-                RuleId.UNDO_COMPLETE, "it has a stream under way, and its undo cancels none"
-            )
-
     def finish(self) -> None:
         """Check what must hold at the end."""
         self.where = "the whole program"
@@ -364,13 +299,6 @@ class _ProgramWalk:
 
 
 _FILE_SYSTEM_KINDS = (Kind.FREEZE_FILESYSTEMS, Kind.THAW_FILESYSTEMS)
-_OVERLAY_KINDS = (Kind.ADD_OVERLAY, Kind.SWITCH_TO_OVERLAY)
-_STREAM_KINDS = {Kind.BEGIN_STREAM_VMSTATE, Kind.END_STREAM_VMSTATE}
-_WAITS = {
-    "stop": WaitsFor.STOPPED,
-    "cont": WaitsFor.RUNNING,
-    "snapshot-save": WaitsFor.JOB,
-}
 _CHANGES: dict[Kind, Callable[[_ProgramWalk, Operation], None]] = {
     Kind.PAUSE_GUEST: _ProgramWalk.pause,
     Kind.RESUME_GUEST: _ProgramWalk.resume,
