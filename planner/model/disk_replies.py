@@ -18,7 +18,7 @@ from planner.model.facts import (
     node_reference,
 )
 from planner.model.image_file import FILTERS, file_of_image
-from planner.model.replies import snapshots_of_image
+from planner.model.replies import snapshots_in
 
 __all__ = ["DiskReplies", "disks_of"]
 
@@ -148,7 +148,7 @@ class _Disks:
             encrypted=node.flag("encrypted", default=False),
             corrupt=specific.flag("corrupt", default=False),
             refcount_bits=_refcount_bits(specific),
-            snapshots=snapshots_of_image(info),
+            snapshots=snapshots_in(info),
             bitmaps=tuple(sorted(_bitmap(entry) for entry in node.members("dirty-bitmaps"))),
             users=tuple(sorted(users)),
         )

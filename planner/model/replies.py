@@ -92,15 +92,16 @@ def snapshots_of(reply: object) -> dict[str, tuple[SnapshotInfo, ...]]:
     """The snapshots of each node in an answer to `query-named-block-nodes`."""
     what = "query-named-block-nodes"
     nodes = answer_objects(reply, what)
-    return {node.text("node-name"): _snapshots(node.member("image")) for node in nodes}
+    return {node.text("node-name"): snapshots_in(node.member("image")) for node in nodes}
 
 
 def snapshots_of_image(info: object) -> tuple[SnapshotInfo, ...]:
     """The snapshots in an image's information, as QMP and ``qemu-img info`` give it."""
-    return _snapshots(AnswerObject.of(info, "the image's information"))
+    return snapshots_in(AnswerObject.of(info, "the image's information"))
 
 
-def _snapshots(image: AnswerObject) -> tuple[SnapshotInfo, ...]:
+def snapshots_in(image: AnswerObject) -> tuple[SnapshotInfo, ...]:
+    """The snapshots in an image's information that was read already."""
     return tuple(
         SnapshotInfo(
             id=entry.text("id"),

@@ -93,7 +93,7 @@ def test_after_a_command_without_an_answer_no_question_is_waited_for():
 def test_a_question_is_no_round_trip_of_its_own(monkeypatch):
     """Its answer waits for what QEMU does for the command: that one took so long."""
     ticks = itertools.count()
-    monkeypatch.setattr(measuring, "_now_us", lambda: 2 ** next(ticks))
+    monkeypatch.setattr(timed_backend, "now_us", lambda: 2 ** next(ticks))
     timed = timed_backend.TimedBackend(Peer(3))
     told(FIRST, timed)
     behind = {span.command: span.behind for span in timed.spans}
