@@ -6,48 +6,26 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from attrs import define, field
-
 from planner.compare.rehearsal import Span
+from planner.run.forwarding import ForwardingBackend
 from planner.run.ports import (
     Backend,
     Event,
-    Host,
-    Images,
 )
 
 __all__ = ["TimedBackend", "now_us"]
 
 
-@define
-class TimedBackend:
+class TimedBackend(ForwardingBackend):
     """A backend that notes when what was sent and answered; microseconds of the host's clock."""
 
-    inner: Backend
-    spans: list[Span] = field(factory=list)
-    under_way: int = 0
-    silence_us: int = 0
-    pauses: list[tuple[str, int]] = field(factory=list)
-    paused: bool = False
-
-    @property
-    def images(self) -> Images | None:
-        """See `planner.run.ports.Backend.images`."""
-        return self.inner.images
-
-    @property
-    def host(self) -> Host | None:
-        """See `planner.run.ports.Backend.host`."""
-        return self.inner.host
-
-    @property
-    def peer_pid(self) -> int | None:
-        """See `planner.run.ports.Backend.peer_pid`."""
-        return self.inner.peer_pid
-
-    async def connect(self, timeout_s: float) -> None:
-        """See `planner.run.ports.Backend.connect`."""
-        await self.inner.connect(timeout_s)
+    def __init__(self, inner: Backend) -> None:
+        super().__init__(inner)
+        self.spans: list[Span] = []
+        self.under_way = 0
+        self.silence_us = 0
+        self.pauses: list[tuple[str, int]] = []
+        self.paused = False
 
     async def execute(
         self, command: str, arguments: Mapping[str, object], timeout_s: float
@@ -91,10 +69,6 @@ class TimedBackend:
                 self.pauses.append((event.name, event.timestamp_us))
                 self.paused = event.name == "STOP"
         return events
-
-    async def close(self) -> None:
-        """See `planner.run.ports.Backend.close`."""
-        await self.inner.close()
 
 
 def now_us() -> int:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from planner.program.schema import kept_schema
-from planner.run.ports import Backend, Event, Host, Images
+from planner.run.forwarding import ForwardingBackend
+from planner.run.ports import Backend
 
 __all__ = ["RememberingBackend"]
 
@@ -23,7 +24,7 @@ _FIXED_PROPERTIES = ("feature-words",)
 """Of a processor: set when it is made."""
 
 
-class RememberingBackend:
+class RememberingBackend(ForwardingBackend):
     """A `planner.run.ports.Backend` that remembers what a QEMU is for as long as it runs.
 
     Args:
@@ -31,28 +32,13 @@ class RememberingBackend:
     """
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self._known: dict[tuple[str, str], object] = {}
-
-    @property
-    def images(self) -> Images | None:
-        """See `planner.run.ports.Backend.images`."""
-        return self._backend.images
-
-    @property
-    def host(self) -> Host | None:
-        """See `planner.run.ports.Backend.host`."""
-        return self._backend.host
-
-    @property
-    def peer_pid(self) -> int | None:
-        """See `planner.run.ports.Backend.peer_pid`."""
-        return self._backend.peer_pid
 
     async def connect(self, timeout_s: float) -> None:
         """Connect anew, and forget; see `planner.run.ports.Backend.connect`."""
         self._known.clear()
-        await self._backend.connect(timeout_s)
+        await self.inner.connect(timeout_s)
 
     async def execute(
         self, command: str, arguments: Mapping[str, object], timeout_s: float
@@ -60,31 +46,11 @@ class RememberingBackend:
         """Answer from memory, or ask; see `planner.run.ports.Backend.execute`."""
         key = _lasting(command, arguments)
         if key is None:
-            return await self._backend.execute(command, arguments, timeout_s)
+            return await self.inner.execute(command, arguments, timeout_s)
         if key not in self._known:
-            answer = await self._backend.execute(command, arguments, timeout_s)
+            answer = await self.inner.execute(command, arguments, timeout_s)
             self._known[key] = _usable(answer) if command == _SCHEMA else answer
         return self._known[key]
-
-    async def execute_with_descriptor(
-        self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float
-    ) -> object:
-        """See `planner.run.ports.Backend.execute_with_descriptor`."""
-        return await self._backend.execute_with_descriptor(
-            command, arguments, descriptor, timeout_s
-        )
-
-    async def wait_for_event(self, timeout_s: float) -> None:
-        """See `planner.run.ports.Backend.wait_for_event`."""
-        await self._backend.wait_for_event(timeout_s)
-
-    def pending_events(self) -> tuple[Event, ...]:
-        """See `planner.run.ports.Backend.pending_events`."""
-        return self._backend.pending_events()
-
-    async def close(self) -> None:
-        """See `planner.run.ports.Backend.close`."""
-        await self._backend.close()
 
 
 def _lasting(command: str, arguments: Mapping[str, object]) -> tuple[str, str] | None:
