@@ -97,6 +97,10 @@ class FaultyVm:
     def peer_pid(self):
         return None  # no process is behind it
 
+    @property
+    def images(self):
+        return None  # and its files are nowhere
+
     async def connect(self, timeout_s):
         del timeout_s
         if self.state.died:
