@@ -10,22 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from planner.compile.tracking import tracking_problems
 from planner.errors import Problem
-from planner.model.facts import Disk, Facts
+from planner.model.facts import Facts
 from planner.model.request import Capture, ExternalMachineState, RunStateAfter
 from planner.program.resolution import (
     Choice,
-    Overlay,
     Settings,
     Stream,
     Transport,
-    overlay_node_name,
 )
 from planner.program.schema import CommandSchema
 from planner.program.settings import settings_of_stream
 
 __all__ = [
     "images_of",
-    "overlay_of",
     "path_problems",
     "stream_choices",
     "stream_of",
@@ -70,20 +67,6 @@ def path_problems(user: str, path: str, images: Mapping[str, Sequence[str]]) -> 
         yield Problem("path-too-long", user, "no temporary file fits beside it", "choose a shorter")
     for disk in images.get(path, ()):
         yield Problem("path-in-use", user, f"{path} is an image of {disk}", "change it")
-
-
-def overlay_of(tag: str, disk: Disk, path: str) -> Overlay:
-    """A disk's overlay, with all that is needed to make it."""
-    return Overlay(
-        disk=disk.name,
-        node=disk.node,
-        root=disk.root,
-        path=path,
-        overlay=overlay_node_name(tag, path),
-        base_file=disk.filename,
-        base_format=disk.driver,
-        size_bytes=disk.virtual_size_bytes,
-    )
 
 
 def stream_problems(

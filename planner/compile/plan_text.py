@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from attrs import NOTHING, fields
 from cattrs import Converter
 
 from planner.compile.plan import Plan
@@ -15,18 +16,13 @@ from planner.model.request_text import request_from_plain, request_to_plain
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.model.text import Document
 from planner.program.program import Program, Step, Undo, canonical_json
-from planner.program.resolution import (
-    Choice,
-    InternalPart,
-    Overlay,
-    Replaced,
-    Resolution,
-    Settings,
-    Stream,
-)
+from planner.program.resolution import IN_RESOLUTIONS, Resolution
 from planner.verify.proof import verify
 
 __all__ = ["is_plan", "plan_from_plain", "plan_to_plain", "plan_to_text", "read_plan"]
+
+_ALWAYS = ("choices", "warnings")
+"""What a resolution is written with though it says nothing; all else that has a default came later."""
 
 
 @cache  # most commands need few of these, and each takes its time to make
@@ -36,12 +32,11 @@ def _converter() -> Converter:
     converter.register_structure_hook(Request, lambda value, _: _request(value))
     converter.register_unstructure_hook(Operation, _operation_to_plain)
     converter.register_structure_hook(Operation, lambda value, _: _operation(value))
-    for kind in (
-        Problem, Choice, InternalPart, Overlay, Replaced, Settings, Stream, FreezeFilesystems,
-        Undo,
-    ):  # fmt: skip
+    for kind in (Problem, *IN_RESOLUTIONS, FreezeFilesystems, Undo):
         write_with_hyphens(converter, kind)
-    write_with_hyphens(converter, Resolution, seldom=("freeze", "outside", "settings"))
+    later = [each.name for each in fields(Resolution) if each.default is not NOTHING]
+    seldom = tuple(name for name in later if name not in _ALWAYS)
+    write_with_hyphens(converter, Resolution, seldom=seldom)
     write_with_hyphens(converter, Step, seldom=("target", "precedes", "follows"))
     # They hold what stands above, and are written with its hooks.
     write_with_hyphens(converter, Program)

@@ -15,7 +15,6 @@ from attrs import field, frozen
 from planner.compile.disk_names import DiskNames, named_twice
 from planner.compile.external import (
     images_of,
-    overlay_of,
     path_problems,
     stream_choices,
     stream_of,
@@ -34,7 +33,6 @@ from planner.model.facts import Disk, Facts
 from planner.model.request import (
     Exclude,
     ExistingTag,
-    External,
     ExternalMachineState,
     Internal,
     InternalMachineState,
@@ -46,12 +44,10 @@ from planner.model.request import (
 )
 from planner.model.request_text import ReadRequest
 from planner.parts.image_limits import encryption_warnings, holds_machine_state
-from planner.parts.kinds import making_of
+from planner.parts.kinds import making_of, planned_disks
 from planner.parts.reach import ENCRYPTED, needs_vm, reach_problems, shared_problems
 from planner.program.resolution import (
     Choice,
-    InternalPart,
-    Overlay,
     Replaced,
     Resolution,
     Settings,
@@ -273,8 +269,7 @@ class _Work:
             tag=request.tag,
             vmstate=vmstate,
             stream=stream,
-            internal=tuple(self._internal_parts()),
-            overlays=tuple(self._overlays()),
+            **planned_disks(request.tag, self.wishes, self.disks),
             excluded=tuple(sorted(n for n, w in self.wishes.items() if isinstance(w, Exclude))),
             replaced=tuple(self._replaced()),
             run_state_before=before,
@@ -301,18 +296,6 @@ class _Work:
                 self.choices.append(
                     Choice(key, str(value), "not said in the request", default=True)
                 )
-
-    def _internal_parts(self) -> Iterator[InternalPart]:
-        for name in sorted(self.wishes):
-            if isinstance(self.wishes[name], Internal):
-                disk = self.disks[name]
-                yield InternalPart(name, disk.node, disk.root)
-
-    def _overlays(self) -> Iterator[Overlay]:
-        for name in sorted(self.wishes):
-            wish = self.wishes[name]
-            if isinstance(wish, External):
-                yield overlay_of(self.read.request.tag, self.disks[name], wish.path)
 
     def _replaced(self) -> Iterator[Replaced]:
         if self.read.request.existing_tag is not ExistingTag.REPLACE:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
+from planner.model.facts import Disk
 from planner.model.request import External, Internal, Wish
 from planner.parts.internal import InternalSnapshot
 from planner.parts.make_internal import MakeInternal
@@ -18,7 +20,7 @@ from planner.parts.overlay import FrozenImage
 from planner.parts.part import ManifestPart
 from planner.parts.stream import StateStream
 
-__all__ = ["KINDS", "MAKERS", "making_of"]
+__all__ = ["KINDS", "MAKERS", "making_of", "planned_disks"]
 
 _INTERNAL, _OVERLAY = MakeInternal(), MakeOverlay()
 
@@ -36,3 +38,20 @@ _OF_WISH: Mapping[type[Wish], Making] = {Internal: _INTERNAL, External: _OVERLAY
 def making_of(wish: Wish) -> Making | None:
     """How a disk's part is made that is wished for; None: the disk gets none."""
     return _OF_WISH.get(type(wish))
+
+
+def planned_disks(
+    tag: str, wishes: Mapping[str, Wish], disks: Mapping[str, Disk]
+) -> dict[str, Any]:
+    """The disks' parts with every choice made, as a resolution has them: a list a kind, by its name.
+
+    Args:
+        tag: The snapshot's.
+        wishes: By disk, what it is to be.
+        disks: The VM's, by name.
+    """
+    planned = {}
+    for wish, making in _OF_WISH.items():
+        named = [name for name in sorted(wishes) if type(wishes[name]) is wish]
+        planned[making.field] = tuple(making.planned(tag, disks[n], wishes[n]) for n in named)
+    return planned

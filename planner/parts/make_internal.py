@@ -16,7 +16,7 @@ from planner.parts.internal import InternalSnapshot
 from planner.parts.making import DiskCapture, Making, NotShown, Shown, ShownPart, backing_of
 from planner.parts.reverted_disk import can_be_internal
 from planner.program.program import Undo, UndoKind
-from planner.program.resolution import Resolution
+from planner.program.resolution import InternalPart, Resolution
 
 __all__ = ["MakeInternal", "ShownSnapshot"]
 
@@ -120,6 +120,12 @@ class MakeInternal(Making):
     def asked_for(self, wish: Wish) -> str:
         """The wish as a plan shows it."""
         return "internal"
+
+    field: ClassVar[str] = "internal"
+
+    def planned(self, tag: str, disk: Disk, wish: Wish) -> InternalPart:
+        """By which node and root it is taken."""
+        return InternalPart(disk.name, disk.node, disk.root)
 
     def disks(self, resolution: Resolution) -> tuple[str, ...]:
         """The disks that get a snapshot."""

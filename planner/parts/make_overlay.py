@@ -16,7 +16,7 @@ from planner.parts.making import DiskCapture, Making, NotShown, Shown, ShownPart
 from planner.parts.overlay import FrozenImage
 from planner.parts.start_options import start_option
 from planner.program.program import Step, Target, Undo, UndoKind
-from planner.program.resolution import Overlay, Resolution
+from planner.program.resolution import Overlay, Resolution, overlay_node_name
 
 __all__ = ["MakeOverlay", "ShownOverlay"]
 
@@ -142,6 +142,22 @@ class MakeOverlay(Making):
     def asked_for(self, wish: Wish) -> str:
         """The wish as a plan shows it."""
         return f"external: {self.new_file(wish)}"
+
+    field: ClassVar[str] = "overlays"
+
+    def planned(self, tag: str, disk: Disk, wish: Wish) -> Overlay:
+        """The overlay, with all that is needed to make it."""
+        path = self.new_file(wish) or ""
+        return Overlay(
+            disk=disk.name,
+            node=disk.node,
+            root=disk.root,
+            path=path,
+            overlay=overlay_node_name(tag, path),
+            base_file=disk.filename,
+            base_format=disk.driver,
+            size_bytes=disk.virtual_size_bytes,
+        )
 
     def disks(self, resolution: Resolution) -> tuple[str, ...]:
         """The disks that get an overlay."""

@@ -170,6 +170,13 @@ class Making(ABC):
         """The wish as a plan shows it."""
         raise NotImplementedError
 
+    field: ClassVar[str] = ""
+    """Under which name a resolution has such parts of disks; empty: they are no disks'."""
+
+    def planned(self, tag: str, disk: Disk, wish: Wish) -> object:
+        """The part of a disk with every choice made, as a resolution has it."""
+        raise NotImplementedError
+
     @abstractmethod
     def disks(self, resolution: Resolution) -> tuple[str, ...]:
         """The disks that have such parts."""

@@ -14,6 +14,7 @@ from planner.model.operations import THE_VM, Kind, Operation
 from planner.model.request import Capture, FreezeFilesystems, RunStateAfter
 
 __all__ = [
+    "IN_RESOLUTIONS",
     "Choice",
     "InternalPart",
     "Overlay",
@@ -171,6 +172,10 @@ class Replaced:
     disk: str
     root: str
     id: str
+
+
+IN_RESOLUTIONS: tuple[type, ...] = (Choice, InternalPart, Overlay, Replaced, Settings, Stream)
+"""The classes of which a resolution is made."""
 
 
 @frozen

@@ -16,7 +16,7 @@ __all__ = [
     "TRANSACTION_TIMEOUT_S",
     "delete_replaced",
     "capture_disks",
-    "no_overlays",
+    "internal_only",
     "no_stream",
     "pause_guest",
     "prepare_parts",
@@ -29,12 +29,14 @@ SAVE_TIMEOUT_S = 1800
 TRANSACTION_TIMEOUT_S = 300
 
 
-def no_overlays(design: str, resolution: Resolution) -> Iterator[Problem]:
+def internal_only(design: str, resolution: Resolution) -> Iterator[Problem]:
     """Why a design of internal snapshots only cannot do this request."""
-    for overlay in resolution.overlays:
+    inside = {part.disk for part in resolution.internal}
+    disks = [disk for making in MAKERS for disk in making.disks(resolution)]
+    for disk in (disk for disk in disks if disk not in inside):
         yield Problem(
             "design-cannot",
-            overlay.disk,
+            disk,
             f"design {design} makes internal snapshots only, and this part is to be external",
             "use design transactional",
         )

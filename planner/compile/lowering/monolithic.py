@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from planner.compile.lowering.common import (
     delete_replaced,
-    no_overlays,
+    internal_only,
     no_stream,
     snapshot_save,
 )
@@ -27,7 +27,7 @@ NAME = "monolithic"
 
 def problems(resolution: Resolution) -> Iterator[Problem]:
     """Why this design cannot do the request; nothing where it can."""
-    yield from no_overlays(NAME, resolution)
+    yield from internal_only(NAME, resolution)
     yield from no_stream(NAME, resolution)
     if not resolution.has_machine_state:
         yield Problem(
