@@ -18,9 +18,10 @@ from planner.errors import Problem
 from planner.host.places import place_of
 from planner.model.file_record import FileRecord
 from planner.model.image_place import Reach
+from planner.parts.disk_part import DiskPart
 from planner.parts.file_checks import file_problems, recorded_files
 from planner.parts.manifest import Manifest
-from planner.parts.part import DiskPart, ManifestPart
+from planner.parts.part import ManifestPart
 from planner.parts.recorded_files import FoundFile, wants_digest
 
 __all__ = [

@@ -26,10 +26,11 @@ from planner.errors import Problem, Refused
 from planner.model.facts import Facts, QemuVersion
 from planner.model.file_record import NO_FILES, FileRecord
 from planner.parts.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
+from planner.parts.disk_part import DiskPart
 from planner.parts.file_checks import file_problems
 from planner.parts.left_out_checks import left_out_problems
 from planner.parts.manifest import Manifest
-from planner.parts.part import DiskPart, Seen
+from planner.parts.part import Seen
 from planner.parts.part_checks import manifest_problems
 from planner.parts.part_image import ImagesByDisk
 from planner.parts.readied import LOSING, Readied, Restoring

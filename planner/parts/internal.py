@@ -18,7 +18,8 @@ from planner.errors import Problem
 from planner.model.facts import Disk, SnapshotInfo
 from planner.model.image import Image
 from planner.parts.deletions import DeletedPart, DeletionOrigin
-from planner.parts.part import DiskPart, ManifestPart, Seen
+from planner.parts.disk_part import DiskPart
+from planner.parts.part import ManifestPart, Seen
 from planner.parts.part_image import ImagesByDisk
 from planner.parts.readied import Readied, RestoredPlace, Restoring, free_name
 from planner.parts.reverted_disk import can_be_internal, reverted_problems

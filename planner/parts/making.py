@@ -19,7 +19,8 @@ from planner.model.facts import Disk, SnapshotInfo
 from planner.model.image_file import FILTERS
 from planner.model.operations import Operation
 from planner.model.request import Request, Wish
-from planner.parts.part import BackingImage, ManifestPart
+from planner.parts.disk_part import BackingImage
+from planner.parts.part import ManifestPart
 from planner.program.program import Step, Undo
 from planner.program.resolution import Resolution
 

@@ -16,7 +16,8 @@ from planner.model.facts import QemuVersion
 from planner.model.file_record import UNSEEN, FileRecord
 from planner.model.hardware import Hardware
 from planner.model.peripherals import Device
-from planner.parts.part import DiskPart, ManifestPart
+from planner.parts.disk_part import DiskPart
+from planner.parts.part import ManifestPart
 
 __all__ = ["MANIFEST_FORMAT_VERSION", "LeftOut", "Manifest"]
 

@@ -20,9 +20,10 @@ from planner.model.hardware_text import register_hardware
 from planner.model.image_place import ImagePlace
 from planner.model.peripherals import Device
 from planner.model.strict import Malformed, strict_converter, write_with_hyphens
+from planner.parts.disk_part import BackingImage
 from planner.parts.kinds import KINDS
 from planner.parts.manifest import MANIFEST_FORMAT_VERSION, LeftOut, Manifest
-from planner.parts.part import BackingImage, ManifestPart
+from planner.parts.part import ManifestPart
 
 __all__ = ["manifest_to_plain", "read_manifest"]
 

@@ -22,7 +22,8 @@ from planner.errors import Problem
 from planner.model.facts import Disk
 from planner.model.image import Image
 from planner.parts.deletions import DeletionOrigin, MergedOverlay, Overlays
-from planner.parts.part import DiskPart, LookAtFile, ManifestPart, Seen
+from planner.parts.disk_part import DiskPart
+from planner.parts.part import LookAtFile, ManifestPart, Seen
 from planner.parts.part_image import ImagesByDisk
 from planner.parts.readied import Readied, RestoredPlace, Restoring, around_number, free_name
 from planner.parts.recorded_files import RecordedFile, Role, image_changed

@@ -18,9 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from attrs import evolve
 
 from planner.model.facts import Disk, Facts
+from planner.parts.disk_part import DiskPart
 from planner.parts.machine_checks import device_label, device_ranks
 from planner.parts.manifest import Manifest
-from planner.parts.part import DiskPart, ManifestPart
+from planner.parts.part import ManifestPart
 from planner.parts.reach import ELSEWHERE
 
 __all__ = ["Moved", "moved_names", "plain_name", "recognized", "with_files"]

@@ -7,9 +7,9 @@ import hashlib
 from planner.compile.plan import Plan
 from planner.compile.plan_text import plan_to_plain
 from planner.model.facts import Facts
+from planner.parts.disk_part import DiskPart
 from planner.parts.left_out_checks import left_out_of
 from planner.parts.manifest import Manifest
-from planner.parts.part import DiskPart
 from planner.parts.reach import needs_vm
 from planner.program.program import canonical_json
 from planner.run.outcome import Outcome

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from planner.errors import BadInput, Problem, Refused, RunFailed, in_order
+from planner.parts.disk_part import DiskPart
 from planner.parts.manifest import Manifest
 from planner.parts.overlay import FrozenImage
-from planner.parts.part import DiskPart
 from planner.run.consent import decide_and_ask
 from planner.run.ports import Host, HostRefused, NoReply
 from planner.run.stopping import to_its_end

@@ -4,10 +4,10 @@ import pytest
 from attrs import evolve
 
 from planner.model.file_record import FileRecord
+from planner.parts.disk_part import BackingImage
 from planner.parts.file_checks import file_notes, file_problems
 from planner.parts.internal import InternalSnapshot
 from planner.parts.overlay import FrozenImage
-from planner.parts.part import BackingImage
 from planner.parts.recorded_files import FoundFile, wants_digest
 from planner.parts.stream import StateStream
 from tests.unit.snapshots import codes, manifest

@@ -10,8 +10,8 @@ from planner.load.load_checks import load_problems, plan_load
 from planner.load.load_failure import UNTOUCHED, read_failure
 from planner.model.facts import Bitmap, ChainNode, JobInfo, QemuVersion
 from planner.model.request import RunStateAfter
+from planner.parts.disk_part import BackingImage
 from planner.parts.overlay import FrozenImage
-from planner.parts.part import BackingImage
 from tests.unit.build import held, qcow2
 from tests.unit.snapshots import TAG, codes, images, manifest, snapshot_on, vm, with_disk
 
