@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 from qemu.qmp import ExecuteError, Message, QMPClient, QMPError
 
 from backends.host import QemuHost
 from backends.images import QemuImages
+from backends.logged import log_answer, log_command
 from backends.relative_names import TELLS_FILES, from_the_root
 from planner.run.ports import CommandRefused, ConnectionLost, Event, NoReply
 
@@ -118,6 +121,13 @@ class ClientBackend(ABC):
         if client is None:
             raise ConnectionLost("not connected")
         message = QMPClient.make_execute_msg(command, dict(arguments))
+        log_command(command, arguments)
+        with _logged(command):
+            return await self._execute(client, command, message, timeout_s)
+
+    async def _execute(
+        self, client: QMPClient, command: str, message: Message, timeout_s: float
+    ) -> object:
         try:
             async with asyncio.timeout(timeout_s):
                 return self._told(command, await client.execute_msg(message))
@@ -184,6 +194,17 @@ class ClientBackend(ABC):
     def _take(self) -> None:
         if self._source is not None:
             self._events.extend(_event(message) for message in self._source.taken())
+
+
+@contextmanager
+def _logged(command: str) -> Iterator[None]:
+    began_s = time.monotonic()
+    try:
+        yield
+    except BaseException as error:
+        log_answer(command, time.monotonic() - began_s, error)
+        raise
+    log_answer(command, time.monotonic() - began_s)
 
 
 def socket_of(client: QMPClient) -> socket.socket | None:

@@ -15,9 +15,10 @@ from contextlib import contextmanager, nullcontext
 import click
 from attrs import frozen
 
+from backends.copies import RestoringHost
 from backends.guest_agent import GuestAgent
-from backends.host import QemuHost
 from backends.images import QemuImages
+from backends.launch import launch
 from planner.cli.reporter import TerminalReporter
 from planner.cli.stopping import stopped_by_signals
 from planner.errors import BadInput, Problem
@@ -142,9 +143,10 @@ def offline_of(
     return Offline(
         store,
         QemuImages(),
-        QemuHost(),
+        RestoringHost(),
         reporter,
         consent=Asking(reporter, yes),
         awaiting=stopped_by_signals,
         vm_name=vm_name,
+        launch=launch,
     )

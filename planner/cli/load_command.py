@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
 
 import click
 
-from backends.host import QemuHost
-from backends.images import QemuImages
-from planner.cli.asking import context_of
+from planner.cli.asking import context_of, offline_of
 from planner.cli.common import (
     connected,
     json_option,
@@ -19,33 +16,39 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.manifests import (
-    FoundManifest,
     check_name,
-    find_in_store,
     manifest_argument,
     name_option,
     offline_option,
-    read_again,
-    store_of,
 )
 from planner.cli.reporter import TerminalReporter, progress_option
-from planner.cli.restore import RestoreWish, is_restore, restore
-from planner.cli.stopping import stopped_by_signals
-from planner.load.reverting import revert_offline
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import Accepted
-from planner.parts.internal import InternalSnapshot
-from planner.parts.manifest import Manifest
 from planner.present.load_view import (
     load_text,
     load_to_plain,
     reverted_text,
     reverted_to_plain,
 )
-from planner.recover.pending_images import check_images_free
+from planner.present.restore_view import (
+    restore_text,
+    restore_to_plain,
+    restored_text,
+    restored_to_plain,
+)
 from planner.run.ports import Backend
 from planner.store.store import Store
+from planner.verbs.context import Offline
+from planner.verbs.find import find_in_store
 from planner.verbs.load import Loaded, LoadWish, load
+from planner.verbs.restore import (
+    goes_back_in_a_fresh_qemu,
+    make_ready,
+    restore,
+    revert,
+    show_restore,
+)
+from planner.verbs.restore_decision import RestoreWish
 
 __all__ = ["command"]
 
@@ -147,53 +150,49 @@ def command(  # noqa: PLR0913 - one parameter an option
     if bool(vm) + offline + bool(template) > 1:
         raise click.UsageError("give one of --vm ADDR, --offline and --run TEMPLATE")
     check_name(name, vm)
+    if keep and not vm:
+        raise click.UsageError("--keep-current needs --vm ADDR")
     folder = os.path.realpath(copies) if copies else ""
     after = RunStateAfter(run_state_after)
     accepted = Accepted(accept_cpu, frozenset(changed))
-    fresh = RestoreWish(store, offline, template, socket, folder, yes, after, deadline_s, accepted)
-    wish = LoadWish(after, deadline_s, keep, accepted)
-    if keep and not vm:
-        raise click.UsageError("--keep-current needs --vm ADDR")
     with TerminalReporter(progress) as reporter:
         if vm:
+            wish = LoadWish(after, deadline_s, keep, accepted)
 
             async def work(backend: Backend) -> Loaded:
                 return await load(context_of(backend, store, vm, reporter), source, wish)
 
-            loaded = run(connected(vm, work))
-            loaded.outcome.raise_failure()
-            said = load_to_plain(loaded.order, loaded.outcome)
-            text = load_text(loaded.order, loaded.outcome)
+            said, text = _loaded(run(connected(vm, work)))
         else:
-            said, text = run(_without_vm(source, name, fresh, reporter))
+            fresh = RestoreWish(template, socket, folder, after, deadline_s, accepted)
+            gone = offline_of(store, reporter, yes=yes, vm_name=name)
+            said, text = run(_without_vm(gone, source, fresh, ready=offline))
     if as_json:
         print_json(said)
     else:
         click.echo(text)
 
 
+def _loaded(loaded: Loaded) -> tuple[dict[str, object], str]:
+    loaded.outcome.raise_failure()
+    return load_to_plain(loaded.order, loaded.outcome), load_text(loaded.order, loaded.outcome)
+
+
 async def _without_vm(
-    source: str, name: str, fresh: RestoreWish, reporter: TerminalReporter
+    offline: Offline, source: str, wish: RestoreWish, *, ready: bool
 ) -> tuple[dict[str, object], str]:
-    found = find_in_store(source, fresh.store, name)
-    if not fresh.offline or fresh.copies or is_restore(found.manifest):
-        return await restore(found, fresh, reporter)
-    manifest, parts = await _offline(found, fresh, reporter)
-    return reverted_to_plain(manifest, parts), reverted_text(manifest, parts)
-
-
-async def _offline(
-    found: FoundManifest, fresh: RestoreWish, reporter: TerminalReporter
-) -> tuple[Manifest, tuple[InternalSnapshot, ...]]:
-    vm = store_of(found, fresh.store)
-    with nullcontext() if vm is None else vm.locked():
-        manifest = read_again(found).manifest  # another snapplan may have replaced it meanwhile
-        check_images_free(fresh.store, manifest, vm)
-        others = () if vm is None else vm.manifests().found
-        # Half a revert is of no use to anybody: it is short, and goes on to its end.
-        reverting = revert_offline(
-            manifest, QemuImages(), others, reporter, fresh.accepted, host=QemuHost()
-        )
-        return manifest, await stopped_by_signals(
-            reverting, lambda: reporter.note("the disks are being reverted; it ends soon")
-        )
+    """Do it, or show it; what was done as plain values and as text."""
+    if ready:
+        manifest = find_in_store(source, offline.store, offline.vm_name).manifest
+        if not wish.copies and not goes_back_in_a_fresh_qemu(manifest):
+            done = await revert(offline, source, wish)
+            return reverted_to_plain(done.manifest, done.parts), reverted_text(
+                done.manifest, done.parts
+            )
+        plan = await make_ready(offline, source, wish)
+        return restore_to_plain(plan, ready=True), restore_text(plan, ready=True)
+    if not wish.template:
+        plan = await show_restore(offline, source, wish)
+        return restore_to_plain(plan, ready=False), restore_text(plan, ready=False)
+    restored = await restore(offline, source, wish)
+    return restored_to_plain(restored), restored_text(restored)

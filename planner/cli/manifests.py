@@ -1,21 +1,10 @@
-"""What the commands on manifests share: how a manifest is named, and where its images are."""
+"""What the commands on manifests share: options."""
 
 from __future__ import annotations
 
 import click
 
-from planner.verbs.find import FoundManifest, find_in_store, read_again, store_of
-
-__all__ = [
-    "FoundManifest",
-    "check_name",
-    "find_in_store",
-    "manifest_argument",
-    "name_option",
-    "offline_option",
-    "read_again",
-    "store_of",
-]
+__all__ = ["check_name", "manifest_argument", "name_option", "offline_option"]
 
 manifest_argument = click.argument("source", metavar="TAG|MANIFEST")
 offline_option = click.option(

@@ -21,10 +21,9 @@ from typing import Any, TypeVar
 
 import click
 
-from planner.errors import Interrupted
 from planner.run.stopping import to_its_end
 
-__all__ = ["STOPS", "cancelled_by_signals", "cancelled_once", "stopped_by_signals"]
+__all__ = ["STOPS", "cancelled_once", "stopped_by_signals"]
 
 STOPS = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE),
@@ -76,29 +75,6 @@ async def stopped_by_signals(
     """
     with _heard(stop):
         return await to_its_end(work, stop)
-
-
-async def cancelled_by_signals(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Await work that takes back what it did when it is cancelled.
-
-    Raises:
-        Interrupted: A signal came, and the work said nothing more exact.
-    """
-    task = asyncio.create_task(work)
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-        task.cancel()
-
-    with _heard(stop):
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if not stopped:
-                raise
-            raise Interrupted("stopped", vm_state="What had been begun is taken back.") from None
 
 
 @contextmanager

@@ -22,9 +22,12 @@ from planner.errors import (
 )
 from planner.inspect.inspecting import Inspection
 from planner.library.attaching import Attachment, attach
-from planner.library.progress import Progress
+from planner.library.progress import Progress, ProgressKind
+from planner.library.restores import prepare_restore, restore
 from planner.library.stores import collect, forget, pending, recover
 from planner.library.vm import Snapshot, Vm
+from planner.load.fresh_qemu import RestorePlan
+from planner.load.started import Restored
 from planner.model.facts import Facts
 from planner.model.request import (
     Capture,
@@ -81,9 +84,12 @@ __all__ = [
     "Plan",
     "Problem",
     "Progress",
+    "ProgressKind",
     "Recovered",
     "Refused",
     "Request",
+    "RestorePlan",
+    "Restored",
     "RunFailed",
     "RunStateAfter",
     "SnapplanError",
@@ -99,5 +105,7 @@ __all__ = [
     "collect",
     "forget",
     "pending",
+    "prepare_restore",
     "recover",
+    "restore",
 ]

@@ -13,13 +13,10 @@ had begun; then `KeyboardInterrupt` is raised.  Callbacks are called in that thr
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 
@@ -27,14 +24,18 @@ from planner.compare.comparison import DesignReport
 from planner.compile.designs import AUTO
 from planner.compile.plan import Plan
 from planner.delete.delete_checks import Overlays
+from planner.errors import Problem
 from planner.inspect.inspecting import Inspection
-from planner.library import stores
+from planner.library import restores, stores
 from planner.library.attaching import Attachment as AsyncAttachment
 from planner.library.attaching import attach as attach_async
+from planner.library.loop import Loop, once
 from planner.library.progress import OnProgress
 from planner.library.stores import Folder
 from planner.library.vm import Snapshot as AsyncSnapshot
 from planner.library.vm import Vm as AsyncVm
+from planner.load.fresh_qemu import RestorePlan
+from planner.load.started import Restored
 from planner.model.request import Request, RunStateAfter
 from planner.parts.holdings import Standing
 from planner.parts.manifest import Manifest
@@ -44,9 +45,16 @@ from planner.recover.recovery import Recovered
 from planner.run.outcome import Outcome
 from planner.verbs.collect import Collected
 
-__all__ = ["Attachment", "Snapshot", "Vm", "attach", "collect", "recover"]
-
-_Result = TypeVar("_Result")
+__all__ = [
+    "Attachment",
+    "Snapshot",
+    "Vm",
+    "attach",
+    "collect",
+    "prepare_restore",
+    "recover",
+    "restore",
+]
 
 
 def attach(
@@ -68,58 +76,66 @@ def recover(
     address: str | Path, *, store: Folder = None, on_progress: OnProgress | None = None
 ) -> tuple[Recovered, ...]:
     """Finish or undo what an interrupted run left on a VM; see `snapplan.recover`."""
-    return _once(stores.recover(address, store=store, on_progress=on_progress))
+    return once(stores.recover(address, store=store, on_progress=on_progress))
 
 
 def collect(store: Folder = None, *, dry_run: bool = False) -> Collected:
     """Remove what no snapshot of any VM of a store needs; see `snapplan.collect`."""
-    return _once(stores.collect(store, dry_run=dry_run))
+    return once(stores.collect(store, dry_run=dry_run))
 
 
-def _once(work: Coroutine[Any, Any, _Result]) -> _Result:
-    loop = _Loop()
-    try:
-        return loop.do(work)
-    finally:
-        loop.end()
+def restore(  # noqa: PLR0913 - each is a wish of its own
+    source: str | Path,
+    command: str | Sequence[str],
+    *,
+    qmp: str | Path = "",
+    copy_to: str | Path = "",
+    store: Folder = None,
+    run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
+    accept_changed: Iterable[str] = (),
+    accept_cpu: bool = False,
+    on_progress: OnProgress | None = None,
+    deadline_s: float | None = None,
+) -> Restored:
+    """Start QEMU from a snapshot, as often as you like; see `snapplan.restore`."""
+    return once(
+        restores.restore(
+            source,
+            command,
+            qmp=qmp,
+            copy_to=copy_to,
+            store=store,
+            run_state_after=run_state_after,
+            accept_changed=accept_changed,
+            accept_cpu=accept_cpu,
+            on_progress=on_progress,
+            deadline_s=deadline_s,
+        )
+    )
 
 
-async def _started(work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
-    return asyncio.get_running_loop().create_task(work)
-
-
-@define
-class _Loop:
-    """An event loop in a thread of its own."""
-
-    _loop: asyncio.AbstractEventLoop = field(factory=asyncio.new_event_loop)
-    _thread: threading.Thread = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._thread = threading.Thread(target=self._loop.run_forever, name="snapplan", daemon=True)
-        self._thread.start()
-
-    def do(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Do it there, and wait for it; whatever interrupts the waiting is a wish to stop."""
-        task = asyncio.run_coroutine_threadsafe(_started(work), self._loop).result()
-        ended = threading.Event()
-        self._loop.call_soon_threadsafe(task.add_done_callback, lambda _: ended.set())
-        interrupt: BaseException | None = None
-        while not ended.is_set():
-            try:
-                ended.wait()
-            except BaseException as error:  # noqa: BLE001 - Ctrl-C, most of all: first it is undone
-                interrupt = error
-                self._loop.call_soon_threadsafe(task.cancel)
-        if interrupt is not None:
-            raise interrupt
-        return task.result()
-
-    def end(self) -> None:
-        """End the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+def prepare_restore(  # noqa: PLR0913 - each is a wish of its own
+    source: str | Path,
+    *,
+    copy_to: str | Path = "",
+    store: Folder = None,
+    dry_run: bool = False,
+    accept_changed: Iterable[str] = (),
+    accept_cpu: bool = False,
+    on_progress: OnProgress | None = None,
+) -> RestorePlan:
+    """Make the disks of a snapshot ready for a QEMU of yours; see `snapplan.prepare_restore`."""
+    return once(
+        restores.prepare_restore(
+            source,
+            copy_to=copy_to,
+            store=store,
+            dry_run=dry_run,
+            accept_changed=accept_changed,
+            accept_cpu=accept_cpu,
+            on_progress=on_progress,
+        )
+    )
 
 
 @define
@@ -127,11 +143,11 @@ class Attachment:
     """A connection that lasts as long as a ``with``."""
 
     _attachment: AsyncAttachment
-    _loop: _Loop | None = field(init=False, default=None)
+    _loop: Loop | None = field(init=False, default=None)
 
     def __enter__(self) -> Vm:
         """Connect; the VM is asked nothing yet."""
-        self._loop = _Loop()
+        self._loop = Loop()
         try:
             return Vm(self._loop.do(self._attachment.__aenter__()), self._loop)
         except BaseException:
@@ -158,7 +174,7 @@ class Vm:
     """A running VM that is attached; each method is that of `planner.library.vm.Vm`, and blocks."""
 
     _vm: AsyncVm
-    _loop: _Loop = field(repr=False)
+    _loop: Loop = field(repr=False)
 
     def inspect(self) -> Inspection:
         """Ask the VM what it is, and what each of its disks can do."""
@@ -187,14 +203,32 @@ class Vm:
         )
         return self._loop.do(comparing)
 
+    def restore(
+        self,
+        plan: RestorePlan,
+        *,
+        run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
+        on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
+    ) -> str:
+        """Give this VM, just started on disks made ready, the state of the snapshot."""
+        restoring = self._vm.restore(
+            plan,
+            run_state_after=run_state_after,
+            on_progress=on_progress,
+            deadline_s=deadline_s,
+        )
+        return self._loop.do(restoring)
+
     def collect(self, *, dry_run: bool = False) -> Collected:
         """Remove what no snapshot of this VM needs any more."""
         return self._loop.do(self._vm.collect(dry_run=dry_run))
 
-    def save(
+    def save(  # noqa: PLR0913 - each is a wish of its own
         self,
         what: str | Request | Plan,
         *,
+        description: str = "",
         design: str = AUTO,
         on_progress: OnProgress | None = None,
         deadline_s: float | None = None,
@@ -203,6 +237,7 @@ class Vm:
         """Take a snapshot, or leave the VM as it was."""
         saving = self._vm.save(
             what,
+            description=description,
             design=design,
             on_progress=on_progress,
             deadline_s=deadline_s,
@@ -236,7 +271,7 @@ class Snapshot:
     """
 
     asynchronous: AsyncSnapshot
-    _loop: _Loop = field(repr=False, eq=False)
+    _loop: Loop = field(repr=False, eq=False)
 
     @property
     def tag(self) -> str:
@@ -252,6 +287,26 @@ class Snapshot:
     def manifest(self) -> Manifest | None:
         """Its record; None: it is not snapplan's."""
         return self.asynchronous.manifest
+
+    @property
+    def description(self) -> str:
+        """What its user says of it."""
+        return self.asynchronous.description
+
+    @property
+    def parent(self) -> str | None:
+        """The tag of the snapshot that it was taken after; None: there is none."""
+        return self.asynchronous.parent
+
+    @property
+    def current(self) -> bool:
+        """Whether the VM was last loaded from it, or saved as it."""
+        return self.asynchronous.current
+
+    @property
+    def findings(self) -> tuple[Problem, ...]:
+        """What is wrong with it."""
+        return self.asynchronous.findings
 
     @property
     def parts(self) -> tuple[ManifestPart, ...]:

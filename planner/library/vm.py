@@ -19,6 +19,7 @@ from planner.delete.delete_checks import Overlays
 from planner.errors import BadInput, InternalError, Problem
 from planner.inspect.inspecting import Inspection
 from planner.library.progress import OnProgress, ProgressReporter
+from planner.load.fresh_qemu import RestorePlan
 from planner.model.request import Request, RunStateAfter
 from planner.model.request_text import ReadRequest, check_request
 from planner.parts.accepting import Accepted
@@ -37,6 +38,8 @@ from planner.verbs.inspect import inspect
 from planner.verbs.listing import list_snapshots
 from planner.verbs.load import LoadWish, load
 from planner.verbs.recover import recover
+from planner.verbs.restore import restore_into
+from planner.verbs.restore_decision import RestoreWish
 from planner.verbs.save import Limits, save
 from planner.verbs.verify import verify
 
@@ -100,10 +103,11 @@ class Vm:
         wish = CompareWish(read, tuple(designs) or design_names(""), measure, streams_to)
         return await compare(_telling(self._context, on_progress), wish)
 
-    async def save(
+    async def save(  # noqa: PLR0913 - each is a wish of its own
         self,
         what: str | Request | Plan,
         *,
+        description: str = "",
         design: str = AUTO,
         on_progress: OnProgress | None = None,
         deadline_s: float | None = None,
@@ -113,6 +117,7 @@ class Vm:
 
         Args:
             what: A tag, for everything that can be saved, the machine state too; a request; or a plan.
+            description: For a tag: what is to be said of it; a request has one of its own.
             design: For a tag or a request: a design's name, or `auto`.
             on_progress: Called with each phase, each step before it is sent, and bytes meanwhile.
             deadline_s: How long any step may take, in seconds, in place of each step's own deadline.
@@ -127,7 +132,7 @@ class Vm:
             UndoIncomplete, OutcomeUnknown: Something is left; the problems say what, `recover` ends it.
         """
         source: Plan | ReadRequest
-        source = what if isinstance(what, Plan) else _read(what, await self._seen(what))
+        source = what if isinstance(what, Plan) else await self._request(what, description)
         limits = Limits(deadline_s, pause_budget_ms)
         saved = await save(_telling(self._context, on_progress), source, design, limits)
         saved.outcome.raise_failure()
@@ -178,6 +183,32 @@ class Vm:
                 each.outcome.raise_failure()
         return recovered
 
+    async def restore(
+        self,
+        plan: RestorePlan,
+        *,
+        run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
+        on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
+    ) -> str:
+        """Give this VM, a QEMU that was just started on disks made ready, the state of the snapshot.
+
+        Args:
+            plan: Of `snapplan.prepare_restore`; QEMU was started with its disks and its arguments.
+            run_state_after: ``paused``, or else the guest runs.
+            on_progress: Called with what is being done.
+            deadline_s: How long it may take, in seconds; None: an hour.
+
+        Returns:
+            The run state.
+
+        Raises:
+            Refused: It is not the VM that was saved, or not on these disks; it was asked only.
+            RunFailed: It did not take the state.  The guest has not run: end this QEMU.
+        """
+        wish = RestoreWish(run_state_after=RunStateAfter(run_state_after), deadline_s=deadline_s)
+        return await restore_into(_telling(self._context, on_progress), plan, wish)
+
     async def collect(self, *, dry_run: bool = False) -> Collected:
         """Remove what no snapshot of this VM needs any more.
 
@@ -189,6 +220,9 @@ class Vm:
             RunFailed, BadInput: Not all of it could be removed; the guest was not touched.
         """
         return await (look_for_garbage if dry_run else collect)(self._context)
+
+    async def _request(self, what: str | Request, description: str) -> ReadRequest:
+        return _read(what, await self._seen(what), description)
 
     async def _seen(self, what: str | Request) -> Inspection | None:
         return await self.inspect() if isinstance(what, str) else None
@@ -202,12 +236,24 @@ class Snapshot:
         tag: Its name.
         standing: Whether it is whole.
         manifest: Its record; None: it is not snapplan's, and can be looked at only.
+        parent: The tag of the snapshot that it was taken after, the nearest that is still there; None:
+            there is none, or nobody wrote it down.
+        current: Whether the VM was last loaded from it, or saved as it.
+        findings: What is wrong with it; empty: nothing.
     """
 
     tag: str
     standing: Standing
     manifest: Manifest | None = field(repr=False)
+    parent: str | None
+    current: bool
+    findings: tuple[Problem, ...]
     _context: Context = field(repr=False, eq=False)
+
+    @property
+    def description(self) -> str:
+        """What its user says of it."""
+        return "" if self.manifest is None else self.manifest.description
 
     @property
     def parts(self) -> tuple[ManifestPart, ...]:
@@ -296,13 +342,21 @@ def _telling(context: Context, on_progress: OnProgress | None) -> Context:
 
 
 def _snapshot(holding: Holding, context: Context) -> Snapshot:
-    return Snapshot(holding.tag, holding.standing, holding.manifest, context)
+    return Snapshot(
+        holding.tag,
+        holding.standing,
+        holding.manifest,
+        holding.parent or None,
+        holding.current,
+        holding.findings,
+        context,
+    )
 
 
-def _read(what: str | Request, seen: Inspection | None) -> ReadRequest:
+def _read(what: str | Request, seen: Inspection | None, description: str = "") -> ReadRequest:
     """A request that is an object is checked as one from a file is; a tag stands for all that can be."""
     if isinstance(what, Request):
         return check_request(what)
     if seen is None:
         raise InternalError("a tag is a request for a VM that is known")
-    return check_request(seen.draft(what))
+    return check_request(evolve(seen.draft(what), description=description))

@@ -22,11 +22,13 @@ _FORMAT = re.compile(r"""(^|[,."])(format|driver)("\s*:|=)""")
 _PLACE = re.compile(r"\{(?:(disk|format):([^{}]+)|(qmp))\}")
 
 
-def fill_template(template: str, disks: Mapping[str, tuple[str, str]], qmp: str) -> tuple[str, ...]:
+def fill_template(
+    template: str | Sequence[str], disks: Mapping[str, tuple[str, str]], qmp: str
+) -> tuple[str, ...]:
     """The words of a command line.
 
     Args:
-        template: As a user writes it.
+        template: As a user writes it, in a line or as words.
         disks: Image and format of each disk that is restored, by name.
         qmp: Path of the QMP socket.
 
@@ -35,7 +37,7 @@ def fill_template(template: str, disks: Mapping[str, tuple[str, str]], qmp: str)
             guess an image's format (``template-probes``).
     """
     try:
-        words = shlex.split(template)
+        words = shlex.split(template) if isinstance(template, str) else list(template)
     except ValueError as error:
         raise _bad("template-malformed", f"it cannot be split into words: {error}") from error
     if not words:

@@ -11,8 +11,11 @@ from functools import cache
 from attrs import frozen
 from cattrs import Converter
 
+from planner.errors import BadInput, Problem, UndoIncomplete
 from planner.load.load_checks import LoadedPart, LoadPlan
+from planner.load.load_ending import LoadOutcome
 from planner.load.loading import LoadMachine
+from planner.model.ancestor import Ancestor
 from planner.model.file_format import FileFormat
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.program.resolution import Settings
@@ -22,7 +25,10 @@ from planner.run.machine import Machine
 from planner.run.observation import Baseline
 from planner.run.outcome import Outcome
 from planner.run.phases import Phase
-from planner.store.journaled import Run
+from planner.store.current import set_current
+from planner.store.identity import VmIdentity
+from planner.store.journaled import JournaledRun, Run
+from planner.store.store import VmStore
 
 __all__ = ["LOAD_PLANS", "LoadRun"]
 
@@ -47,14 +53,16 @@ class LoadRun(Run):
 
     Attributes:
         order: What to load; it passed the preflight.
+        lineage: That snapshot, then its ancestors.
     """
 
     order: LoadPlan
+    lineage: tuple[Ancestor, ...]
 
     @classmethod
     def read(cls, header: Header, source: str) -> LoadRun:
         """The load that a journal holds."""
-        return cls(LOAD_PLANS.from_plain(header.plan, source))
+        return cls(LOAD_PLANS.from_plain(header.plan, source), header.becomes)
 
     @property
     def tag(self) -> str:
@@ -79,6 +87,32 @@ class LoadRun(Run):
         """See `Run.machine`."""
         del baseline
         return LoadMachine.of(self.order, deadline_s)
+
+    def becomes(self, vm: VmStore, identity: VmIdentity, started_ns: int) -> tuple[Ancestor, ...]:
+        """What is loaded."""
+        del vm, identity, started_ns
+        return self.lineage
+
+    def record_end(self, outcome: Outcome, begun: JournaledRun) -> None:
+        """Write down what the VM stands on: nothing where disks were reverted and no load was done.
+
+        Raises:
+            UndoIncomplete: It cannot be written.
+        """
+        if not isinstance(outcome, LoadOutcome) or outcome.phase is Phase.UNKNOWN:
+            return
+        if not outcome.loaded and outcome.reverted.nothing:
+            return
+        try:
+            set_current(begun.vm, begun.becomes if outcome.loaded else ())
+        except BadInput as error:
+            problem = Problem("current-unwritten", self.tag, error.message, "make room")
+            raise UndoIncomplete(
+                f"which snapshot the VM stands on now is not written down: {error.message}",
+                problems=(problem, *outcome.left),
+                code=problem.code,
+                vm_state=f"The VM is {outcome.run_state}; run `snapplan recover` to write it down.",
+            ) from error
 
     def leaves_nothing_to_do(self, outcome: Outcome) -> bool:
         """Whether what became of it is known."""

@@ -128,7 +128,7 @@ class Disks:
         host: Host,
         reporter: Reporter | None = None,
     ) -> None:
-        self._plan = plan
+        self.plan = plan
         self._images = images
         self._host = host
         self._reporter = telling(reporter)
@@ -149,22 +149,22 @@ class Disks:
 
     async def make(self) -> None:
         """Make the new files, when all that is to be reverted can be; see `ready`."""
-        losing = {d.part.disk: d.part.file for d in self._plan.disks if d.how in LOSING}
+        losing = {d.part.disk: d.part.file for d in self.plan.disks if d.how in LOSING}
         problems = await unwritable(losing, self._host)
         if problems:
-            message = f"snapshot {self._plan.manifest.tag!r} cannot be restored safely"
+            message = f"snapshot {self.plan.manifest.tag!r} cannot be restored safely"
             raise Refused(message, problems=problems, code="load-refused")
-        await self._each([disk for disk in self._plan.disks if disk.how not in LOSING])
+        await self._each([disk for disk in self.plan.disks if disk.how not in LOSING])
 
     async def revert(self) -> None:
         """Revert the images that are to be, when all new files are made; see `ready`."""
-        await self._each([disk for disk in self._plan.disks if disk.how in LOSING])
+        await self._each([disk for disk in self.plan.disks if disk.how in LOSING])
 
     async def _each(self, disks: Sequence[RestoredDisk]) -> None:
         for disk in disks:
             self._begun += 1
             what = f"{disk.how} {disk.part.disk}"
-            self._reporter.step(self._begun, len(self._plan.disks), what)
+            self._reporter.step(self._begun, len(self.plan.disks), what)
             try:
                 await self._metered(disk)
             except asyncio.CancelledError:
@@ -196,7 +196,7 @@ class Disks:
 
     async def take_back_for_stop(self) -> None:
         """Take back what can be taken back, since it is to be stopped; `taken_back` says how it went."""
-        cause = Problem("interrupted", self._plan.manifest.tag, "stopped")
+        cause = Problem("interrupted", self.plan.manifest.tag, "stopped")
         await to_its_end(self.failure(cause, cause.message))
 
     async def failure(self, cause: Problem, words: str) -> RunFailed:
@@ -214,7 +214,7 @@ class Disks:
             except (HostRefused, NoReply) as failed:
                 left.append(Problem("file-left", disk.part.disk, f"{disk.file}: {failed}"))
         self._made.clear()
-        tag = self._plan.manifest.tag
+        tag = self.plan.manifest.tag
         left += [
             Problem("disk-reverted", disk.part.disk, f"it was reverted to {tag!r}")
             for disk in self.reverted
@@ -299,7 +299,7 @@ async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
     order = plan_load(expected(plan), facts, images, wanted, left_out, plan.accepted)
     machine = LoadMachine.of(order, deadline_s)
     pump = Pump(machine, backend, reporter=reporter, meter=_reading(plan, backend))
-    (outcome := await pump.run()).raise_failure()
+    (outcome := await to_its_end(pump.run(), pump.interrupt)).raise_failure()
     return outcome.run_state
 
 

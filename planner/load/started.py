@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from attrs import frozen
+
 from planner.errors import Problem
 from planner.host.left_out import look_at_left_out
 from planner.inspect.offline import may_be_one
@@ -13,7 +15,24 @@ from planner.parts.left_out_checks import left_out_problems
 from planner.parts.part_checks import vm_problems
 from planner.parts.readied import Readied
 
-__all__ = ["started_problems"]
+__all__ = ["Restored", "started_problems"]
+
+
+@frozen
+class Restored:
+    """A QEMU that was started, and goes on without snapplan.
+
+    Attributes:
+        plan: What was restored, and in which files.
+        pid: Its process.
+        socket: Its QMP socket.
+        run_state: What it does.
+    """
+
+    plan: RestorePlan
+    pid: int
+    socket: str
+    run_state: str
 
 
 def started_problems(plan: RestorePlan, facts: Facts) -> Iterator[Problem]:

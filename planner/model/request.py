@@ -166,6 +166,7 @@ class Request:
         existing_tag: What happens when the tag is taken.
         run_state_after: The run state that the VM is left in.
         freeze: Whether and how the guest's file systems are frozen meanwhile.
+        description: What its user says of it; it is recorded, and shown by `list`.
         given: The keys that the file set; every other value is a default.
     """
 
@@ -176,4 +177,5 @@ class Request:
     existing_tag: ExistingTag = ExistingTag.REFUSE
     run_state_after: RunStateAfter = RunStateAfter.AS_BEFORE
     freeze: FreezeFilesystems | None = None
+    description: str = ""
     given: frozenset[str] = field(default=frozenset(), eq=False)

@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from planner.errors import Problem
+from planner.model.ancestor import Ancestor
 from planner.model.facts import Disk, Facts, SnapshotInfo
 from planner.model.image import Image
 from planner.parts.manifest import Manifest
 from planner.parts.part import ManifestPart
 
-__all__ = ["Holding", "Standing", "holdings"]
+__all__ = ["Holding", "Standing", "holdings", "placed"]
 
 _LOST = frozenset({"part-disk-missing", "part-overwritten"})
 """Findings that say of a part that it is not there."""
@@ -51,6 +52,9 @@ class Holding:
         extra: Snapshots of the tag that the record does not know; empty where foreign.
         below: Recorded parts in images that the guest does not write to by now.
         findings: What `verify` finds.
+        parent: The tag of the snapshot that it was taken after, the nearest that is still there; empty:
+            none, or nobody wrote it down.
+        current: Whether the VM was last loaded from it, or saved as it.
     """
 
     tag: str
@@ -61,6 +65,8 @@ class Holding:
     extra: tuple[tuple[Disk, SnapshotInfo], ...] = ()
     below: tuple[tuple[ManifestPart, SnapshotInfo], ...] = ()
     findings: tuple[Problem, ...] = ()
+    parent: str = ""
+    current: bool = False
 
 
 def holdings(
@@ -100,6 +106,28 @@ def holdings(
             wrong = tuple((findings or {}).get(tag, ()))
             found.append(_recorded(manifest, here, images, lost_files, wrong))
     return tuple(found)
+
+
+def placed(
+    holding: Holding, known: Collection[Ancestor], current: Sequence[Ancestor] = ()
+) -> Holding:
+    """The same with its place in the tree of snapshots.
+
+    Args:
+        holding: A snapshot.
+        known: Every snapshot of its VM that is recorded; others are gone, and their children their
+            parents' children.
+        current: What the VM stands on: a snapshot, then its ancestors.
+    """
+    if holding.manifest is None:
+        return holding
+    parent = _nearest(holding.manifest.ancestors, known)
+    return evolve(holding, parent=parent, current=_nearest(current, known) == holding.tag)
+
+
+def _nearest(ancestors: Sequence[Ancestor], known: Collection[Ancestor]) -> str:
+    """The tag of the first that is still there; empty: none is."""
+    return next((each.tag for each in ancestors if each in known), "")
 
 
 def _below(file: str, below: Mapping[str, Image] | None) -> Image | None:

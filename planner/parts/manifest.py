@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from attrs import frozen
 
+from planner.model.ancestor import Ancestor
 from planner.model.facts import QemuVersion
 from planner.model.file_record import UNSEEN, FileRecord
 from planner.model.hardware import Hardware
@@ -74,6 +75,9 @@ class Manifest:
         left_out: What the disks and drives that are no part were; empty: none, or nobody looked.
         needs_vm: Disks whose parts cannot be worked on without their VM, each with why, as a code.
         unproved: Of a snapshot that was adopted: what no check could show, in clauses.
+        description: What its user says of it.
+        ancestors: The snapshot that the VM was last loaded from or saved as, then that one's ancestors,
+            as far as they were there; empty: none, or nobody wrote it down.
     """
 
     tag: str
@@ -96,6 +100,8 @@ class Manifest:
     left_out: tuple[LeftOut, ...] = ()
     needs_vm: tuple[tuple[str, str], ...] = ()
     unproved: tuple[str, ...] = ()
+    description: str = ""
+    ancestors: tuple[Ancestor, ...] = ()
 
     def of(self, kind: type[_P]) -> tuple[_P, ...]:
         """The parts of one kind, for what is about that kind alone."""
@@ -110,6 +116,16 @@ class Manifest:
     def is_elsewhere(self) -> bool:
         """Whether its files may be another machine's: its VM was reached otherwise than by a socket."""
         return bool(self.address) and not self.address.startswith("/")
+
+    @property
+    def ancestor(self) -> Ancestor:
+        """What it is to a snapshot that is taken after it."""
+        return Ancestor(self.tag, self.started_ns)
+
+    @property
+    def lineage(self) -> tuple[Ancestor, ...]:
+        """What a VM stands on that was loaded from it, or just saved as it."""
+        return (self.ancestor, *self.ancestors)
 
     @property
     def files(self) -> tuple[str, ...]:

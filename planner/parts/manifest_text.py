@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from attrs import fields
 from cattrs import Converter
 
+from planner.model.ancestor import Ancestor
 from planner.model.facts import QemuVersion
 from planner.model.file_format import FileFormat
 from planner.model.file_record import FileRecord
@@ -47,7 +48,7 @@ _EVERY_PART: Mapping[str, object] = {
 @cache  # most commands need few of these, and each takes its time to make
 def _converter() -> Converter:
     converter = strict_converter()
-    for kind in (QemuVersion, FileRecord, ImagePlace, Device):
+    for kind in (Ancestor, QemuVersion, FileRecord, ImagePlace, Device):
         write_with_hyphens(converter, kind)
     write_with_hyphens(converter, BackingImage, seldom=("record",))
     for part in KINDS.values():
@@ -62,7 +63,7 @@ def _converter() -> Converter:
     )
     register_hardware(converter)
     write_with_hyphens(converter, LeftOut, seldom=("record",))
-    rarely = ("hardware", "added", "left_out", "needs_vm", "unproved")
+    rarely = ("hardware", "added", "left_out", "needs_vm", "unproved", "description", "ancestors")
     write_with_hyphens(converter, Manifest, seldom=rarely)
     return converter
 

@@ -28,6 +28,7 @@ def holdings_text(
 
 def _lines(holding: Holding) -> Iterator[str]:
     yield f"{holding.tag}  ({_words(holding)})"
+    yield from _said(holding)
     rows = [("DISK", "ID", "VM CLOCK", "MACHINE STATE", "")]
     rows += [_row(holding, *each) for each in holding.held]
     rows += [_under(*each) for each in holding.below]
@@ -41,12 +42,20 @@ def _lines(holding: Holding) -> Iterator[str]:
     yield from (f"  - {finding}" for finding in holding.findings)
 
 
+def _said(holding: Holding) -> Iterator[str]:
+    """What its user says of it, a line each."""
+    text = "" if holding.manifest is None else holding.manifest.description
+    yield from (f"  {line}" for line in text.splitlines())
+
+
 def _words(holding: Holding) -> str:
     words = [holding.standing.value]
     words += [f"{len(holding.missing)} missing"] if holding.missing else []
     words += [f"{len(holding.extra)} extra"] if holding.extra else []
     words.append(_instants(holding))
     words += filter(None, [date_text(_taken_ns(holding))])
+    words += [f"after {holding.parent!r}"] if holding.parent else []
+    words += ["current"] if holding.current else []
     return ", ".join(words)
 
 
@@ -120,6 +129,9 @@ def _plain(holding: Holding) -> dict[str, object]:
     return {
         "tag": holding.tag,
         "standing": holding.standing.value,
+        "description": "" if holding.manifest is None else holding.manifest.description,
+        "parent": holding.parent or None,
+        "current": holding.current,
         "finding": _instants(holding),
         "taken-ns": decimal(_taken_ns(holding)),
         "parts": [

@@ -32,6 +32,7 @@ def plan_text(plan: Plan) -> str:
 def _head(plan: Plan) -> Iterator[str]:
     program, resolution = plan.program, plan.program.resolution
     yield f"Snapshot {resolution.tag!r}"
+    yield from (f"  {line}" for line in plan.request.description.splitlines())
     yield f"  machine state  {_where(resolution)}"
     yield f"  disks          {_names([part.disk for part in resolution.internal])}"
     if resolution.overlays:

@@ -6,6 +6,7 @@ import json
 import shlex
 
 from planner.load.fresh_qemu import RestoredDisk, RestorePlan, qmp_steps, reading_settings
+from planner.load.started import Restored
 from planner.parts.readied import Readied
 from planner.present.outputs import output
 from planner.present.outside_view import left_out_lines, left_out_to_plain
@@ -118,17 +119,24 @@ def restore_to_plain(plan: RestorePlan, *, ready: bool) -> dict[str, object]:
     )
 
 
-def restored_text(plan: RestorePlan, run_state: str, pid: int, socket: str) -> str:
+def restored_text(restored: Restored) -> str:
     """What was restored, and where its VM is."""
+    plan, pid = restored.plan, restored.pid
     rows = [(disk.part.disk, disk.how.value, disk.file) for disk in plan.disks]
-    head = f"Snapshot {plan.manifest.tag!r} is restored; its QEMU (pid {pid}) is {run_state}"
+    head = (
+        f"Snapshot {plan.manifest.tag!r} is restored; its QEMU (pid {pid}) is {restored.run_state}"
+    )
     disks = table([("DISK", "HOW", "FILE"), *rows], "  ")
-    return as_lines([f"{head} at {socket}.", disks, *left_out_lines(plan.manifest.outside)])
+    return as_lines(
+        [f"{head} at {restored.socket}.", disks, *left_out_lines(plan.manifest.outside)]
+    )
 
 
-def restored_to_plain(
-    plan: RestorePlan, run_state: str, pid: int, socket: str
-) -> dict[str, object]:
+def restored_to_plain(restored: Restored) -> dict[str, object]:
     """What `restored_text` says, as plain values."""
-    more = {"run-state": run_state, "pid": pid, "qmp-socket": socket}
-    return {**restore_to_plain(plan, ready=True), **more}
+    state = {"run-state": restored.run_state, "pid": restored.pid}
+    return {
+        **restore_to_plain(restored.plan, ready=True),
+        **state,
+        "qmp-socket": restored.socket,
+    }

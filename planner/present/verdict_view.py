@@ -40,6 +40,7 @@ def verdict_text(verdict: Verdict) -> str:
         lines += [f"  - {problem}" for problem in verdict.findings]
     else:
         lines = [f"Snapshot {tag!r} is whole: {count} {'part' if count == 1 else 'parts'}."]
+    lines += [f"  {line}" for line in verdict.manifest.description.splitlines()]
     lines += [f"  no part of it, and a load would have to be told: {p}" for p in verdict.left_out]
     lines += [f"  not checked: {what}" for what in verdict.unchecked]
     return as_lines(lines)
@@ -55,6 +56,7 @@ def verdict_to_plain(verdict: Verdict) -> dict[str, object]:
         "verify",
         {
             "tag": verdict.manifest.tag,
+            "description": verdict.manifest.description,
             "whole": not verdict.findings,
             "parts": len(verdict.manifest.parts),
             "findings": [problem_to_plain(problem) for problem in verdict.findings],

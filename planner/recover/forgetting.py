@@ -6,8 +6,10 @@ one that somebody recovers, and what it says now nobody has agreed to.
 
 from __future__ import annotations
 
+from planner.load.load_run import LoadRun
 from planner.recover.recovery import Pending, pending_run
 from planner.run.consent import changed_while_asked
+from planner.store.current import set_current
 
 __all__ = ["forget_run"]
 
@@ -26,6 +28,8 @@ def forget_run(shown: Pending) -> None:
             return
         if _extent(now) != _extent(shown):
             raise changed_while_asked(str(shown.path))
+        if now.replayed is not None and isinstance(now.replayed.run, LoadRun):
+            set_current(shown.vm, ())  # whether it was loaded nobody will know
         shown.vm.forget_journal(shown.path)
 
 

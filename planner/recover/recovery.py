@@ -181,7 +181,8 @@ async def _recover(
         run.check_disks(machine, link.facts)
     file = _reopen(pending.path, journal)
     header = journal.header
-    begun = JournaledRun(run, pending.vm, file, machine, header.address, header.started_ns)
+    address, started_ns = header.address, header.started_ns
+    begun = JournaledRun(run, pending.vm, file, machine, address, started_ns, header.becomes)
     recorder = begun.recorder(len(journal.records) + 1)
     agent = link.agent(run.agent) if run.agent and link.agent is not None else None
     pump = _Resuming(

@@ -30,6 +30,7 @@ from cattrs import Converter
 
 from planner.errors import BadInput, Problem
 from planner.host.processes import Process
+from planner.model.ancestor import Ancestor
 from planner.model.strict import strict_converter, structured, write_with_hyphens
 from planner.program.program import FLUSHES
 from planner.run.actions import (
@@ -89,6 +90,7 @@ class Header:
         deadline_s: What replaced every step's deadline, in seconds.
         process: The QEMU process; None: it could not be told.
         socket: What tells the socket's file from a new one at its path; empty: not known.
+        becomes: What the VM stands on once the run is done: a snapshot, then its ancestors.
     """
 
     run: str
@@ -105,6 +107,7 @@ class Header:
     deadline_s: float | None = None
     process: Process | None = None
     socket: str = ""
+    becomes: tuple[Ancestor, ...] = ()
 
 
 @frozen
@@ -191,12 +194,13 @@ def _converter() -> Converter:
         Event,
         Baseline,
         Process,
-        Header,
+        Ancestor,
         Intent,
         Result,
         Again,
     ):
         write_with_hyphens(converter, kind)
+    write_with_hyphens(converter, Header, seldom=("becomes",))
     return converter
 
 

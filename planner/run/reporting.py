@@ -1,11 +1,14 @@
 """Telling somebody never stops a run: words go to a reporter, and what it raises goes no further.
 
+All of it goes to the log as well (logger ``snapplan.run``, level info), whoever else is told.
+
 Rules: a reporter may be a terminal that was closed, a log on a full disk, or somebody's callback with a
 bug.  Whoever fails once is not told anything more; the run has better things to do than to try again.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from attrs import define
@@ -14,6 +17,8 @@ from planner.run.ports import Reporter
 from planner.run.progress import Amount
 
 __all__ = ["Teller", "telling"]
+
+_LOG = logging.getLogger("snapplan.run")
 
 
 @define
@@ -28,11 +33,13 @@ class Teller:
 
     def step(self, number: int, count: int, what: str) -> None:
         """Pass it on; see `planner.run.ports.Reporter.step`."""
+        _log(f"step {number} of {count}: {what}")
         if self.reporter is not None:
             self._pass_on(lambda to: to.step(number, count, what))
 
     def note(self, text: str) -> None:
         """Pass it on; see `planner.run.ports.Reporter.note`."""
+        _log(text)
         if self.reporter is not None:
             self._pass_on(lambda to: to.note(text))
 
@@ -48,6 +55,13 @@ class Teller:
             say(self.reporter)
         except Exception:  # noqa: BLE001 - whatever it is, the guest must not wait for it
             self.reporter = None
+
+
+def _log(text: str) -> None:
+    """Log it in one line, whatever names are in it."""
+    if _LOG.isEnabledFor(logging.INFO):
+        shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        _LOG.info("%s", "".join(shown))
 
 
 def telling(reporter: Reporter | None) -> Teller:

@@ -6,6 +6,7 @@ import hashlib
 
 from planner.compile.plan import Plan
 from planner.compile.plan_text import plan_to_plain
+from planner.model.ancestor import Ancestor
 from planner.model.facts import Facts
 from planner.parts.disk_part import DiskPart
 from planner.parts.left_out_checks import left_out_of
@@ -24,7 +25,14 @@ def program_digest(plan: Plan) -> str:
 
 
 def manifest_of(  # noqa: PLR0913 - what a manifest says
-    plan: Plan, facts: Facts, outcome: Outcome, *, address: str, started_ns: int, ended_ns: int
+    plan: Plan,
+    facts: Facts,
+    outcome: Outcome,
+    *,
+    address: str,
+    started_ns: int,
+    ended_ns: int,
+    ancestors: tuple[Ancestor, ...] = (),
 ) -> Manifest:
     """The manifest of a run that is done.
 
@@ -35,6 +43,7 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
         address: Where the VM's socket was.
         started_ns: Host's wall clock when it began.
         ended_ns: The same when the VM had shown the last part.
+        ancestors: The snapshot that the VM stood on, then that one's ancestors.
     """
     program = plan.program
     disks = {disk.name: disk for disk in facts.disks}
@@ -64,4 +73,6 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
             if isinstance(part, DiskPart)
             for problem in needs_vm(disks[part.disk])
         ),
+        description=plan.request.description,
+        ancestors=ancestors,
     )

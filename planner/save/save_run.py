@@ -17,6 +17,7 @@ from planner.compile.plan_text import plan_from_plain, plan_to_plain
 from planner.errors import BadInput, Problem, UndoIncomplete, VmChanged
 from planner.host.evidence import with_records
 from planner.host.left_out import with_left_out
+from planner.model.ancestor import Ancestor
 from planner.model.facts import Facts
 from planner.model.facts_text import facts_from_plain
 from planner.run.actions import Action, AwaitEvent, NoAnswer, NotSent, Poll, Response
@@ -28,6 +29,7 @@ from planner.run.outcome import Outcome
 from planner.run.phases import Phase
 from planner.save.recording import manifest_of
 from planner.save.save_machine import SaveMachine
+from planner.store.current import ancestors_now, set_current
 from planner.store.identity import VmIdentity
 from planner.store.instance import Instance
 from planner.store.journaled import JournaledRun, Run, begin_run, ends_a_job
@@ -73,6 +75,10 @@ class SaveRun(Run):
         """See `Run.baseline`."""
         return baseline_of(self.facts)
 
+    def becomes(self, vm: VmStore, identity: VmIdentity, started_ns: int) -> tuple[Ancestor, ...]:
+        """This snapshot, then what the VM stands on now."""
+        return (Ancestor(self.tag, started_ns), *ancestors_now(vm, identity, self.tag))
+
     @property
     def agent(self) -> str:
         """See `Run.agent`."""
@@ -88,10 +94,10 @@ class SaveRun(Run):
         return SaveMachine.of(self.plan.program, baseline, deadline_s)
 
     def record_end(self, outcome: Outcome, begun: JournaledRun) -> Path | None:
-        """Write the manifest of a snapshot that is made.
+        """Write the manifest of a snapshot that is made, and that the VM stands on it.
 
         Raises:
-            UndoIncomplete: It is whole, and its manifest cannot be written.
+            UndoIncomplete: It is whole, and one of the two cannot be written.
         """
         if outcome.phase is not Phase.DONE:
             return None
@@ -102,12 +108,15 @@ class SaveRun(Run):
             address=begun.address,
             started_ns=begun.started_ns,
             ended_ns=time.time_ns(),
+            ancestors=begun.becomes[1:],
         )
         # Over TCP the VM's files may be another machine's.
         here = begun.address.startswith("/")
         manifest = with_records(made, digest=self.digest) if here else made
         try:
-            return begun.vm.write(manifest)
+            path = begun.vm.write(manifest)
+            set_current(begun.vm, manifest.lineage)
+            return path
         except BadInput as error:
             problem = Problem("manifest-unwritten", manifest.tag, error.message, "make room")
             raise UndoIncomplete(

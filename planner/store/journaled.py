@@ -19,6 +19,7 @@ from attrs import evolve, frozen
 from planner.errors import Problem, Refused
 from planner.host.processes import boot_id
 from planner.host.version import snapplan_version
+from planner.model.ancestor import Ancestor
 from planner.model.facts import Facts
 from planner.model.facts_text import facts_to_plain
 from planner.run.actions import Action, NoAnswer, RepairImage, Response, Send
@@ -28,6 +29,7 @@ from planner.run.observation import Baseline
 from planner.run.outcome import Outcome
 from planner.run.ports import JournalFailed
 from planner.run.recorder import Recorder
+from planner.store.current import current_of
 from planner.store.instance import Instance
 from planner.store.journal_file import JournalFile
 from planner.store.store import VmIdentity, VmStore
@@ -52,6 +54,11 @@ class Run(ABC):
     @abstractmethod
     def baseline(self) -> Baseline:
         """What its machine is given of the VM."""
+
+    def becomes(self, vm: VmStore, identity: VmIdentity, started_ns: int) -> tuple[Ancestor, ...]:
+        """What the VM stands on once it is done: a snapshot, then its ancestors."""
+        del identity, started_ns
+        return current_of(vm)
 
     @property
     def agent(self) -> str:
@@ -138,6 +145,7 @@ class JournaledRun:
         machine: Of this run.
         address: Where the VM's socket is.
         started_ns: Host's wall clock when it began.
+        becomes: What the VM stands on once it is done.
     """
 
     run: Run
@@ -146,6 +154,7 @@ class JournaledRun:
     machine: Machine
     address: str
     started_ns: int
+    becomes: tuple[Ancestor, ...] = ()
 
     def recorder(self, number: int = 1) -> Recorder:
         """Who writes the journal of the run, from a record on."""
@@ -201,6 +210,7 @@ def begin_run(  # noqa: PLR0913 - what a header says
         facts=facts_to_plain(evolve(facts, schema=())),
         baseline=run.baseline,
         deadline_s=deadline_s,
+        becomes=run.becomes(vm, identity, started_ns),
     )
     try:
         journal = JournalFile.create(vm.journals / f"{name}.journal", journal_line(0, header))
@@ -209,7 +219,8 @@ def begin_run(  # noqa: PLR0913 - what a header says
         message = f"the journal cannot be written: {failed}"
         raise Refused(message, problems=(problem,), code=problem.code) from failed
     machine = run.machine(header.baseline, deadline_s)
-    return JournaledRun(run, vm, journal, machine, identity.address, started_ns)
+    address, becomes = identity.address, header.becomes
+    return JournaledRun(run, vm, journal, machine, address, started_ns, becomes)
 
 
 def check_nothing_pending(vm: VmStore) -> None:

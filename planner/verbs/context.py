@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 from attrs import frozen
 
 from planner.inspect.offline import OfflineImages
+from planner.load.starting import Launch
 from planner.run.ports import Agent, Backend, Host, Images, Reporter
 from planner.run.stopping import to_its_end
 from planner.store.store import Store
@@ -108,6 +109,7 @@ class Offline:
         consent: Who is asked before something is lost for good.
         awaiting: How work that changes the images is awaited.
         vm_name: The name or UUID of the VM that tags are of; empty: the only one that has the tag.
+        launch: Starts a fresh QEMU; needed for a restore only.
     """
 
     store: Store
@@ -117,3 +119,4 @@ class Offline:
     consent: Consent = agreed
     awaiting: Awaiting = to_its_end
     vm_name: str = ""
+    launch: Launch | None = None

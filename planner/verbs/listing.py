@@ -15,11 +15,13 @@ from planner.inspect.verifying import (
     verify_images,
     with_images_beside,
 )
+from planner.model.ancestor import Ancestor
 from planner.model.facts import Facts
 from planner.model.image import Image
-from planner.parts.holdings import Holding, holdings
+from planner.parts.holdings import Holding, holdings, placed
 from planner.parts.manifest import Manifest
 from planner.parts.part_image import ImagesByDisk, images_of_vm
+from planner.store.current import current_of
 from planner.store.meeting import Met, meet, vm_seen
 from planner.store.naming import StoredSnapshots, stored_snapshots
 from planner.store.restores import KnownRestore, restores_on
@@ -72,7 +74,7 @@ async def list_snapshots(context: Context, only: str = "") -> Listed:
     met = await meet(context.backend, context.store, context.address)
     below = await ask_images(context.backend)
     recorded = _recorded(context.store, met.identity, met.vm, only)
-    images = await _images_of_each(recorded, met, below)
+    images = await _images_of_each(recorded.manifests, met, below)
     listed = _listed(recorded, met.facts, met.identity, below, images)
     restores = restores_on(context.store, met.vm, met.identity.files)
     listed = evolve(listed, restores=restores)
@@ -112,22 +114,42 @@ def list_by_facts(store: Store, facts: Facts, address: str = "") -> Listed:
     return _listed(_recorded(store, identity, vm), facts, identity, None)
 
 
+@frozen
+class _Recorded:
+    """What the store says of a VM.
+
+    Attributes:
+        manifests: Those to be looked at.
+        known: Every snapshot that is recorded.
+        current: What the VM stands on.
+    """
+
+    manifests: Manifests
+    known: frozenset[Ancestor] = frozenset()
+    current: tuple[Ancestor, ...] = ()
+
+
 def _listed(
-    recorded: Manifests,
+    recorded: _Recorded,
     facts: Facts,
     identity: VmIdentity,
     below: dict[str, Image] | None,
     images: Mapping[str, ImagesByDisk] | None = None,
 ) -> Listed:
     local = identity.address.startswith("/")
+    manifests = recorded.manifests.found
     findings = {
         manifest.tag: _findings(manifest, facts, (images or {}).get(manifest.tag), local=local)
-        for manifest in recorded.found
+        for manifest in manifests
     }
-    lost = _lost_files(recorded.found) if local else ()
+    lost = _lost_files(manifests) if local else ()
     looked = None if below is None else {**_beside(images or {}), **below}
-    found = holdings(recorded.found, facts, lost, below=looked, findings=findings)
-    return Listed(found, recorded.problems, () if local else _not_seen(recorded.found))
+    found = holdings(manifests, facts, lost, below=looked, findings=findings)
+    return Listed(
+        tuple(placed(each, recorded.known, recorded.current) for each in found),
+        recorded.manifests.problems,
+        () if local else _not_seen(manifests),
+    )
 
 
 def _beside(images: Mapping[str, ImagesByDisk]) -> dict[str, Image]:
@@ -156,15 +178,16 @@ def _not_seen(manifests: tuple[Manifest, ...]) -> tuple[str, ...]:
     return ("files of external parts: they are not to be seen from here",) if external else ()
 
 
-def _recorded(store: Store, identity: VmIdentity, vm: VmStore, only: str = "") -> Manifests:
+def _recorded(store: Store, identity: VmIdentity, vm: VmStore, only: str = "") -> _Recorded:
     """A VM's manifests, and those of the VM whose images it lies on, unless it has one of that tag."""
     if not (identity.address or identity.uuid or identity.name):
-        return Manifests()
+        return _Recorded(Manifests())
     own = vm.manifests()
     tags = {manifest.tag for manifest in own.found}
     others = [each for _, each in store.inherited(identity, vm) if each.tag not in tags]
-    found = [each for each in (*own.found, *others) if not only or each.tag == only]
-    return evolve(own, found=tuple(sorted(found, key=lambda each: each.tag)))
+    every = sorted((*own.found, *others), key=lambda each: each.tag)
+    wanted = evolve(own, found=tuple(each for each in every if only in ("", each.tag)))
+    return _Recorded(wanted, frozenset(each.ancestor for each in every), current_of(vm))
 
 
 def _lost_files(manifests: tuple[Manifest, ...]) -> set[str]:

@@ -99,7 +99,8 @@ async def load(context: Context, source: str, wish: LoadWish | None = None) -> L
         plan = _keeping(vm, manifest, facts, wish)
         if plan is not None:
             order = after_keeping(order, wish.keep)
-        return await _run(context, met, vm, order, plan, facts, wish)
+        run = LoadRun(order, manifest.lineage)
+        return await _run(context, met, vm, run, plan, facts, wish)
 
 
 async def _decide(context: Context, manifest: Manifest, facts: Facts, wish: LoadWish) -> LoadPlan:
@@ -125,15 +126,13 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
     context: Context,
     met: Met,
     vm: VmStore,
-    order: LoadPlan,
+    load_run: LoadRun,
     plan: Plan | None,
     facts: Facts,
     wish: LoadWish,
 ) -> Loaded:
     identity, instance = met.identity, met.instance
-    run = begin_run(
-        *(vm, identity, LoadRun(order), facts), instance=instance, deadline_s=wish.deadline_s
-    )
+    run = begin_run(*(vm, identity, load_run, facts), instance=instance, deadline_s=wish.deadline_s)
     try:
         if plan is not None:
             kept = begin_save(vm, identity, plan, facts, instance=instance)
@@ -145,7 +144,7 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
             images=context.backend.images,
             reporter=context.reporter,
             recorder=run.recorder(),
-            meter=meter_of(instance.process, _state_bytes(order, facts)),
+            meter=meter_of(instance.process, _state_bytes(load_run.order, facts)),
         )
 
         log = QemuLog.of(context.backend.peer_pid)
@@ -154,7 +153,7 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
             outcome = await pump.run()
             run.settle(outcome)
             said = with_log(outcome, log) if isinstance(outcome, LoadOutcome) else outcome
-            return Loaded(order, said)
+            return Loaded(load_run.order, said)
 
         return await context.awaiting(work(), pump.interrupt)
     finally:

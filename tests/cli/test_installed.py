@@ -1,13 +1,18 @@
 """The wheel: one top-level name, which works beside folders `planner` and `backends` of a tool."""
 
 import os
+import re
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
+import attrs
 import pytest
+import snapplan
 
+PROGRAM = Path("tests/data/user_program.py").absolute()
 EXAMPLE = Path("specs/examples/one-disk").absolute()
 HOSTILE = 'raise ImportError("a folder of the tool was imported in place of snapplan\'s")\n'
 
@@ -28,6 +33,19 @@ def wheel(tmp_path_factory):
     ]
     subprocess.run(command, check=True)
     return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def python_with_it(wheel, tmp_path_factory):
+    """A Python of its own in which the wheel is installed; what it needs is that of the tests."""
+    environment = tmp_path_factory.mktemp("environment")
+    venv.create(environment, symlinks=True)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site = environment / "lib" / version / "site-packages"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    (site / "of_the_tests.pth").write_text(f"{Path(attrs.__file__).parent.parent}\n")
+    return environment / "bin" / "python"
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +118,24 @@ def test_backends_are_found_under_installed_names(in_a_tool):
     """A command that needs a VM gets as far as connecting to it."""
     done = in_a_tool("-m", "snapplan", "inspect", "--vm", "/nobody/listens/here.sock")
     assert done.returncode == 12, done.stderr
+
+
+def test_a_program_of_a_user_passes_mypy_strict(python_with_it, tmp_path):
+    """It uses every public name; types of the wheel are taken as they are in it (`py.typed`)."""
+    program = PROGRAM.read_text()
+    missing = [name for name in snapplan.__all__ if not re.search(rf"\b{name}\b", program)]
+    assert missing == []
+    where = python_with_it.parent.parent
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull),
+            *("--python-executable", str(python_with_it), "--cache-dir", str(tmp_path / "cache")),
+            *("--warn-unreachable", "--verbose", str(PROGRAM)),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert f"{where}/lib" in done.stderr, "it was another snapplan"

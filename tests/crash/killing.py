@@ -17,6 +17,7 @@ from planner.recover.gone import GoneVm, ImagesOfAnother
 from planner.recover.recovery import Link, pending_runs, recover_run
 from planner.run.ports import JournalFailed
 from planner.run.pump import Pump, ask_facts
+from planner.save import save_run
 from planner.save.save_machine import SaveMachine
 from planner.save.save_run import begin_save
 from planner.store.instance import Instance
@@ -115,6 +116,7 @@ def _counted(moments, synced):
     """What writes to the store, with moments around it."""
     creating, appending = JournalFile.create, JournalFile.append
     writing, removing = VmStore.write, JournalFile.remove
+    standing = save_run.set_current
 
     def create(path, header):
         moments.append()
@@ -142,6 +144,10 @@ def _counted(moments, synced):
         moments.pass_by("after the manifest")
         return path
 
+    def stand(vm, ancestors):
+        standing(vm, ancestors)
+        moments.pass_by("after what the VM stands on")
+
     def remove(self):
         removing(self)
         moments.pass_by("after the journal's end")
@@ -149,6 +155,7 @@ def _counted(moments, synced):
     yield JournalFile, "create", create
     yield JournalFile, "append", append
     yield VmStore, "write", write
+    yield save_run, "set_current", stand
     yield JournalFile, "remove", remove
 
 

@@ -15,6 +15,7 @@ import pytest
 from planner.errors import Refused
 from planner.run.phases import Phase
 from planner.semantics.construct import DiskDescription, vm_state
+from planner.store.current import current_of
 from planner.store.store import Store
 from tests.crash.killing import (
     IDENTITY,
@@ -109,6 +110,7 @@ def settled(vm, planned, folder, outcomes):
     parts = [s for n in vm.state.graph.nodes for s in n.layer.snapshots if s.name == TAG]
     phase = outcomes[0].phase if outcomes else Phase.DONE if manifests else Phase.UNDONE
     assert bool(manifests) is (phase is Phase.DONE), "a manifest goes with the parts"
+    assert current_of(store) == (manifests[0].lineage if manifests else ())
     if manifests:
         ids = {part.snapshot_id for part in manifests[0].parts}
         assert ids <= {part.id for part in parts}

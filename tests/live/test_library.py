@@ -1,10 +1,12 @@
 """The library as a tool author uses it, on a real QEMU with a guest that checks itself."""
 
 import asyncio
+import re
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import snapplan
@@ -17,18 +19,9 @@ from tests.support.topology import Topology, two_disks
 pytestmark = pytest.mark.real_qemu
 
 DISKS = ("disk0", "disk1")
-PROGRAM = """
-import asyncio, sys, snapplan
-
-async def main(qmp):
-    async with snapplan.attach(qmp) as vm:
-        snapshot = await vm.save("before", on_progress=print)
-        async with asyncio.timeout(60):
-            await snapshot.load()
-        await snapshot.delete()
-
-asyncio.run(main(sys.argv[1]))
-"""
+BLOCK = re.compile(r"^```python\n(import asyncio, snapplan\n.*?)^```", re.MULTILINE | re.DOTALL)
+(PROGRAM,) = BLOCK.findall(Path("README.md").read_text())
+"""The README's own, which is not to be longer."""
 
 
 @pytest.fixture
@@ -42,13 +35,14 @@ def vm(qemu):
 def test_the_ten_lines(vm):
     """The program of the README: saved, loaded, deleted, and the guest goes on."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(vm.qmp_path)],
+        [sys.executable, "-c", PROGRAM.replace("/run/vm/snapplan.sock", str(vm.qmp_path))],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "step 1 of" in done.stdout
+    assert len([line for line in PROGRAM.splitlines() if line.strip()]) <= 10
     assert vm.qmp.execute("query-status")["status"] == "running"
     assert held(vm, DISKS) == {disk: [] for disk in DISKS}
     vm.wait_guest(1, since=len(vm.console()))

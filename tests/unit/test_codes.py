@@ -13,7 +13,7 @@ from tests.unit.build import ROOT
 DOCUMENT = (ROOT / "specs/exit-codes.md").read_text()
 SOURCES = sorted(path for room in ("planner", "backends") for path in (ROOT / room).rglob("*.py"))
 # Calls whose first argument is a code, and the one that makes a code of its third (`TEXT-malformed`).
-CARRIERS = {"Problem", "_add", "_report", "failed", "Failure", "_problem"}
+CARRIERS = {"Problem", "_add", "_report", "report", "failed", "Failure", "_problem"}
 CODE = re.compile(r"[a-z]+(-[a-z]+)+|interrupted|usage|complete")
 
 
@@ -31,9 +31,6 @@ def codes_in(tree):
         if isinstance(node, ast.Call):
             if called(node) in CARRIERS and node.args:
                 yield constant(node.args[0])
-            if called(node) == "_text" and len(node.args) > 2:
-                what = constant(node.args[2])
-                yield what and f"{what}-malformed"
             for keyword in node.keywords:
                 if keyword.arg == "code":
                     yield constant(keyword.value)

@@ -1,6 +1,7 @@
 """The published JSON schemas and the code agree on what a request, a plan and a manifest are."""
 
 import json
+import os
 from pathlib import Path
 
 import jsonschema
@@ -12,7 +13,12 @@ from planner.compile.plan import compile_request
 from planner.compile.plan_text import plan_to_plain
 from planner.errors import BadInput
 from planner.model.facts_text import read_facts
-from planner.model.request_text import read_request, request_from_plain, request_to_plain
+from planner.model.request_text import (
+    read_request,
+    request_from_plain,
+    request_schema,
+    request_to_plain,
+)
 from planner.model.text import Document, read_text
 from planner.parts.manifest_text import read_manifest
 
@@ -59,11 +65,30 @@ requests = st.one_of(
             "others": st.sampled_from(["refuse", "exclude", "internal", "all", None]),
             "existing-tag": st.sampled_from(["refuse", "replace", "keep"]),
             "run-state-after": st.sampled_from(["as-before", "running", "paused", "off"]),
+            "description": st.sampled_from(["", "two\nlines", "a\tb", "x" * 4097, 7, None]),
+            "freeze-filesystems": st.sampled_from(
+                [
+                    {"agent": "/a"},
+                    {"agent": "/a", "at-most": 0},
+                    {"at-most": 3},
+                    {"agent": ""},
+                    None,
+                ]
+            ),
             "unknown": st.just(1),
         },
     ),
     st.sampled_from([{}, [], None, "text", {"tag": "ok"}]),
 )
+
+
+def test_the_schema_of_a_request_is_the_one_that_reads_it():
+    """It is made of what the reader is made of; `SNAPPLAN_UPDATE_GOLDEN=1` writes it anew."""
+    text = json.dumps(request_schema(), indent=2) + "\n"
+    path = SCHEMAS / "request.schema.json"
+    if os.environ.get("SNAPPLAN_UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert path.read_text() == text
 
 
 @given(requests)

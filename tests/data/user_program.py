@@ -1,0 +1,163 @@
+"""A tool's program that uses all that snapplan offers: `mypy --strict` has nothing to say about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime
+
+import snapplan
+from snapplan import (
+    Attachment,
+    Backend,
+    BadInput,
+    CannotConnect,
+    Capture,
+    Collected,
+    DesignReport,
+    Exclude,
+    ExistingTag,
+    External,
+    ExternalMachineState,
+    Facts,
+    FreezeFilesystems,
+    Inspection,
+    Internal,
+    InternalError,
+    InternalMachineState,
+    Interrupted,
+    Manifest,
+    ManifestPart,
+    NoMachineState,
+    Orphan,
+    Others,
+    Outcome,
+    OutcomeUnknown,
+    Overlays,
+    Pending,
+    Plan,
+    Problem,
+    Progress,
+    ProgressKind,
+    Recovered,
+    Refused,
+    Request,
+    Restored,
+    RestorePlan,
+    RunFailed,
+    RunStateAfter,
+    SnapplanError,
+    Snapshot,
+    Standing,
+    Store,
+    UndoIncomplete,
+    Verdict,
+    Violation,
+    Vm,
+    VmChanged,
+)
+
+ERRORS: tuple[type[SnapplanError], ...] = (
+    *(BadInput, CannotConnect, InternalError, Interrupted, OutcomeUnknown, Refused, RunFailed),
+    *(UndoIncomplete, Violation, VmChanged),
+)
+
+
+def tell(progress: Progress) -> None:
+    """A callback of the tool's."""
+    if progress.kind is ProgressKind.STEP:
+        print(progress.text, progress.step, progress.steps, progress.seconds)
+    print(progress.phase, progress.bytes_done, progress.bytes_total)
+
+
+def wanted(folder: str) -> Request:
+    """Requests of every kind."""
+    state: NoMachineState | InternalMachineState | ExternalMachineState = NoMachineState()
+    state = InternalMachineState("disk0")
+    state = ExternalMachineState(f"{folder}/state", Capture.LIVE, max_bandwidth=2**20)
+    return Request(
+        "nightly",
+        state,
+        (("disk0", Internal()), ("vars0", External(f"{folder}/vars.qcow2")), ("cd0", Exclude())),
+        others=Others.EXCLUDE,
+        existing_tag=ExistingTag.REPLACE,
+        run_state_after=RunStateAfter.PAUSED,
+        freeze=FreezeFilesystems(f"{folder}/agent.sock"),
+        description="before the upgrade",
+    )
+
+
+def tree(snapshots: Iterable[Snapshot]) -> dict[str, str | None]:
+    """What a manager's tree is made of."""
+    for each in snapshots:
+        said: tuple[str, bool, datetime | None] = (each.description, each.current, each.taken_at)
+        parts: tuple[ManifestPart, ...] = each.parts
+        record: Manifest | None = each.manifest
+        whole = each.standing is Standing.COMPLETE and each.has_machine_state
+        wrong: tuple[Problem, ...] = each.findings
+        print(each.tag, said, len(parts), record is None, whole, wrong)
+    return {each.tag: each.parent for each in snapshots}
+
+
+async def use(vm: Vm) -> None:
+    """Each method."""
+    inspection: Inspection = await vm.inspect()
+    facts: Facts = inspection.facts
+    names = [
+        each.disk.name for each in inspection.disks if each.why_not or each.holds_machine_state
+    ]
+    draft: Request = inspection.draft("draft")
+    plan: Plan = await vm.plan(draft, design="auto")
+    print(facts.run_state, inspection.run_state, names)
+    snapshot: Snapshot = await vm.save(plan, on_progress=tell, deadline_s=60.0)
+    snapshot = await vm.save("before", description="of the tool", pause_budget_ms=500.0)
+    outcome: Outcome = await snapshot.load(
+        run_state_after="running", keep_current="way-back", accept_changed=["cd0"], accept_cpu=True
+    )
+    verdict: Verdict = await snapshot.verify()
+    await snapshot.delete(overlays=Overlays.KEEP)
+    print(outcome.run_state, verdict.findings, tree(await vm.snapshots()))
+    reports: tuple[DesignReport, ...] = await vm.compare(wanted("/srv"), designs=["monolithic"])
+    recovered: tuple[Recovered, ...] = await vm.recover(on_progress=tell)
+    collected: Collected = await vm.collect(dry_run=True)
+    orphans: tuple[Orphan, ...] = collected.orphans
+    print(reports[0].commands, recovered, orphans, (await vm.snapshot("before")).parent)
+
+
+async def main(address: str, store: Store, backend: Backend) -> None:
+    """Every function."""
+    attachment: Attachment = snapplan.attach(address, store=store)
+    async with attachment as vm:
+        await use(vm)
+    async with snapplan.attach(backend, address="elsewhere") as vm:
+        ready: RestorePlan = await snapplan.prepare_restore("before", store="/srv/store")
+        print([(disk.part.disk, disk.file, disk.format) for disk in ready.disks], ready.arguments)
+        state: str = await vm.restore(ready, run_state_after=RunStateAfter.PAUSED)
+    restored: Restored = await snapplan.restore("before", ["qemu", "{qmp}"], qmp="/run/new.sock")
+    print(restored.pid, restored.socket, restored.run_state, state)
+    unfinished: tuple[Pending, ...] = snapplan.pending(store)
+    print(await snapplan.recover(address, store=store), await snapplan.collect(store))
+    snapplan.forget(unfinished, store=store)
+
+
+def blocking(address: str) -> None:
+    """The twins."""
+    with snapplan.sync.attach(address) as vm:
+        inspection: Inspection = vm.inspect()
+        snapshot: snapplan.sync.Snapshot = vm.save(inspection.draft("a"), on_progress=tell)
+        outcome: Outcome = snapshot.load()
+        parent: str | None = snapshot.parent
+        print(outcome.pause_us, parent, snapshot.current, snapshot.verify(), vm.plan("b"))
+        snapshot.delete(overlays="keep")
+        print(vm.snapshots(), vm.snapshot("a"), vm.compare("a"), vm.collect(), vm.recover())
+        print(vm.restore(snapplan.sync.prepare_restore("a")))
+    print(snapplan.sync.restore("a", "qemu -qmp unix:{qmp}"), snapplan.sync.collect(dry_run=True))
+    print(snapplan.sync.recover(address), snapplan.__version__)
+
+
+if __name__ == "__main__":
+    try:
+        blocking("/run/vm/snapplan.sock")
+        asyncio.run(asyncio.sleep(0))
+    except ERRORS as error:
+        print(error.code, error.exit_code, error.problems, error.vm_state)
