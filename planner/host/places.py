@@ -38,12 +38,27 @@ class OpenByProcess:
         folder: Its working folder.
         same_mounts: Whether it sees the same mounts as we do.
         root: A path here that means its root.
+        root_name: What the kernel calls its root.
     """
 
     files: dict[str, ImagePlace]
     folder: str
     same_mounts: bool
     root: str = ""
+    root_name: str = "/"
+
+    def has(self, place: ImagePlace) -> bool:
+        """Whether it has this very file open."""
+        return any(place.is_same_file(each) for each in self.files.values())
+
+    def has_unlinked(self, name: str) -> bool:
+        """Whether it has a file open that had this name for it, and has none any more."""
+        return any(file.endswith(f"{name}{_GONE}") for file in self.files)
+
+    def without_root(self, file: str) -> str:
+        """A kernel's name of a file as a process calls it whose root is a folder of ours."""
+        root = self.root_name.rstrip("/")
+        return file.removeprefix(root) if file.startswith(f"{root}/") else file
 
 
 def open_by(pid: int | None) -> OpenByProcess | None:
@@ -54,7 +69,8 @@ def open_by(pid: int | None) -> OpenByProcess | None:
     try:
         folder = str((process / "cwd").readlink())
         same = (process / "ns/mnt").readlink() == (_PROC / "self/ns/mnt").readlink()
-        same = same and (process / "root").readlink() == Path("/")
+        root = str((process / "root").readlink())
+        same = same and root == "/"
         files = {}
         for descriptor in (process / "fd").iterdir():
             try:
@@ -65,7 +81,7 @@ def open_by(pid: int | None) -> OpenByProcess | None:
                 files[name] = place_of(str(descriptor), born=False)
     except OSError:
         return None
-    return OpenByProcess(files, folder, same, str(process / "root"))
+    return OpenByProcess(files, folder, same, str(process / "root"), root)
 
 
 def place_of(name: str, *, born: bool = True) -> ImagePlace:
@@ -94,13 +110,18 @@ def absolute_name(name: str, opened: OpenByProcess) -> str:
     The working folder may have changed since QEMU opened the file (``-daemonize`` does that): the file
     must be among those that are open, by the folder or by how its name ends.
     """
-    here = os.path.normpath(Path(opened.folder) / name)
-    wanted = place_of(here, born=False)
-    if opened.same_mounts and any(wanted.is_same_file(place) for place in opened.files.values()):
-        return here
-    ending = "/" + os.path.normpath(name)
-    found = [file for file in opened.files if file.endswith(ending) and ".." not in ending]
-    return found[0] if len(found) == 1 and opened.same_mounts else name
+    ending = "/" + os.path.normpath(name).replace("../", "")
+    candidates = [
+        os.path.normpath(Path(opened.folder) / name),
+        *(file for file in opened.files if file.endswith(ending)),
+    ]
+    found = {
+        here
+        for file in candidates
+        for here in (file, opened.without_root(file))
+        if opened.has(place_of(here, born=False))
+    }
+    return min(found) if len({place_of(file, born=False) for file in found}) == 1 else name
 
 
 def with_places(facts: Facts, pid: int | None) -> Facts:
@@ -126,9 +147,9 @@ def _place(disk: Disk, opened: OpenByProcess | None) -> ImagePlace:
     found = place_of(name)
     if opened is None:
         return found
-    if found.known and any(found.is_same_file(place) for place in opened.files.values()):
+    if found.known and opened.has(found):
         return evolve(found, reach=Reach.HERE)
-    if f"{name}{_GONE}" in opened.files:
+    if opened.has_unlinked(name):
         return ImagePlace(reach=Reach.UNLINKED)
     if opened.same_mounts:
         return ImagePlace()

@@ -12,6 +12,8 @@ from tests.support.qemu import qemu_img_binary
 
 pytestmark = pytest.mark.real_qemu
 
+_GONE = " (deleted)"
+
 
 @pytest.fixture
 def place():
@@ -64,17 +66,17 @@ def test_fact_71_relative_names_and_the_files_that_are_open(place):
     path = place.image("a.qcow2")
     place.start("-drive", "if=none,id=A,file=./a.qcow2,format=qcow2")
     assert "./a.qcow2" in shown(place).values()
-    assert os.path.samestat(opened(place)[str(path)], path.stat())
+    assert any(os.path.samestat(found, path.stat()) for found in opened(place).values())
 
 
 def test_fact_71_files_of_snapshot_have_no_name(place):
     """`-snapshot` puts an overlay over each disk, in a file that is unlinked at once."""
     path = place.image("a.qcow2")
     place.start("-snapshot", "-drive", f"if=none,id=A,file={path},format=qcow2")
-    [file] = [name for name in opened(place) if name.endswith(" (deleted)")]
+    gone = [Path(name.removesuffix(_GONE)) for name in opened(place) if name.endswith(_GONE)]
+    [file] = [name for name in shown(place).values() if Path(name).name in {g.name for g in gone}]
     assert Path(file).name.startswith("vl.")
-    assert file.removesuffix(" (deleted)") in shown(place).values()
-    assert not Path(file.removesuffix(" (deleted)")).exists()
+    assert not any(path.exists() for path in gone)
 
 
 def qemu_img(*words):
