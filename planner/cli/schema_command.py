@@ -20,8 +20,8 @@ __all__ = ["command"]
 def command(*, name: str, as_json: bool) -> None:
     """Print the JSON schema of an output; without NAME, list them.
 
-    An output has the name of its command; `plan`, `request`, `manifest` and `restore-record` are files,
-    `error` is what any command prints that fails, and `progress` a line of `--progress json`.
+    An output has the name of its command; `plan`, `request`, `facts`, `manifest` and `restore-record`
+    are files, `error` is what any command prints that fails, and `progress` a line of `--progress json`.
     """
     if name:
         click.echo(schema_text(name), nl=False)

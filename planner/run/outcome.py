@@ -17,6 +17,8 @@ from planner.run.phases import Phase
 
 __all__ = ["Failure", "Outcome", "failure_of"]
 
+_LONGEST_US = 366 * 24 * 3600 * 1_000_000
+
 
 @frozen
 class Failure:
@@ -66,10 +68,14 @@ class Outcome:
 
     @property
     def pause_us(self) -> int | None:
-        """From the first STOP to the last RESUME, in microseconds; None where not both were seen."""
+        """From the first STOP to the last RESUME, in microseconds; None where not both were seen.
+
+        It is QEMU's host that dates them: of a clock that was set meanwhile nothing can be told.
+        """
         stops = [at for name, at in self.events if name == "STOP"]
         resumes = [at for name, at in self.events if name == "RESUME"]
-        return resumes[-1] - stops[0] if stops and resumes else None
+        pause_us = resumes[-1] - stops[0] if stops and resumes else -1
+        return pause_us if 0 <= pause_us <= _LONGEST_US else None
 
     def raise_failure(self) -> None:
         """Raise what the end amounts to; return where the run is done.

@@ -58,7 +58,15 @@ def parts_left(vm):
 def kind_of(outcome):
     with pytest.raises(RunFailed) as error:
         outcome.raise_failure()
-    return type(error.value)
+    raised = error.value
+    assert (raised.run_state, raised.undone, raised.left, raised.pause_us) == (
+        outcome.run_state,
+        outcome.undone,
+        outcome.left,
+        outcome.pause_us,
+    )
+    assert set(raised.left) <= set(raised.problems)
+    return type(raised)
 
 
 def assert_undone(outcome, vm, the_facts):

@@ -27,7 +27,7 @@ from tests.support.contract import broken, conforms
 FILES = schema_files()
 SCHEMAS = {name: json.loads(path.read_text()) for name, path in FILES.items()}
 COMMANDS = cli.list_commands(click.Context(cli))
-FILE_SCHEMAS = {"request", "plan", "manifest", "restore-record"}
+FILE_SCHEMAS = {"facts", "request", "plan", "manifest", "restore-record"}
 RUN = {"run-state", "undone", "left", "pause-us"}
 
 

@@ -163,6 +163,9 @@ def test_a_finished_run_shows_each_part():
     assert [part["vm-state-size"] for part in plain["parts"]] == ["99", "0"]
     assert plain["pause-us"] == outcome.pause_us
     assert json.loads(json.dumps(plain)) == plain
+    for resumed_us in (4, 2**62):  # a clock that was set, and a peer that dates nonsense
+        odd = Outcome(Phase.DONE, "running", events=(("STOP", 5), ("RESUME", resumed_us)))
+        assert odd.pause_us is None
     quiet = outcome_text(the_plan.program, Outcome(Phase.DONE, "paused"))
     assert "paused for" not in quiet
 

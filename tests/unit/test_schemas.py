@@ -35,6 +35,7 @@ def validator(name):
 REQUEST = validator("request")
 PLAN = validator("plan")
 MANIFEST = validator("manifest")
+FACTS = validator("facts")
 
 names = st.sampled_from(["disk0", "disk1", "", "a b", 7, None])
 paths = st.sampled_from(["/srv/x", "", 3, None])
@@ -145,3 +146,33 @@ def test_a_manifest_is_valid_by_the_schema_just_when_the_reader_takes_it(value):
     else:
         taken = True
     assert MANIFEST.is_valid(value) == taken
+
+
+def changed(value, odd):
+    """The same with each member in turn left out, added to, or of another type."""
+    if isinstance(value, dict):
+        yield {**value, "more": 1}
+        for key, each in value.items():
+            rest = {name: other for name, other in value.items() if name != key}
+            yield rest
+            yield {**rest, key: odd}
+            yield from ({**rest, key: other} for other in changed(each, odd))
+    elif isinstance(value, list) and value:
+        yield from ([other, *value[1:]] for other in changed(value[0], odd))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("odd", [None, 7, []])
+def test_what_the_schema_of_facts_takes_and_refuses(path, odd):
+    """Facts files are valid; what the schema refuses of changed ones, the reader refuses too."""
+    facts = json.loads(path.with_suffix("").with_suffix(".facts.json").read_text())
+    FACTS.validate(facts)
+    facts["schema"] = facts["schema"][:1]
+    facts["disks"] = facts["disks"][:1]
+    refused = 0
+    for other in changed(facts, odd):
+        if not FACTS.is_valid(other):
+            refused += 1
+            with pytest.raises(BadInput):
+                read_facts(json.dumps(other))
+    assert refused > 20
