@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         Snapshot,
         Standing,
         Store,
+        StoredSnapshots,
         UndoIncomplete,
         Verdict,
         Violation,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
         prepare_restore,
         recover,
         restore,
+        stored,
     )
 
     __version__: str
@@ -122,6 +124,7 @@ __all__ = [
     "Snapshot",
     "Standing",
     "Store",
+    "StoredSnapshots",
     "UndoIncomplete",
     "Verdict",
     "Violation",
@@ -134,6 +137,7 @@ __all__ = [
     "prepare_restore",
     "recover",
     "restore",
+    "stored",
     "__version__",
     "sync",
 ]

@@ -24,7 +24,7 @@ from planner.inspect.inspecting import Inspection
 from planner.library.attaching import Attachment, attach
 from planner.library.progress import Progress, ProgressKind
 from planner.library.restores import prepare_restore, restore
-from planner.library.stores import collect, forget, pending, recover
+from planner.library.stores import collect, forget, pending, recover, stored
 from planner.library.vm import Snapshot, Vm
 from planner.load.fresh_qemu import RestorePlan
 from planner.load.started import Restored
@@ -50,6 +50,7 @@ from planner.present.verdict_view import Verdict
 from planner.recover.recovery import Pending, Recovered
 from planner.run.outcome import Outcome
 from planner.run.ports import Backend
+from planner.store.naming import StoredSnapshots
 from planner.store.store import Store
 from planner.verbs.collect import Collected
 
@@ -96,6 +97,7 @@ __all__ = [
     "Snapshot",
     "Standing",
     "Store",
+    "StoredSnapshots",
     "UndoIncomplete",
     "Verdict",
     "Violation",
@@ -108,4 +110,5 @@ __all__ = [
     "prepare_restore",
     "recover",
     "restore",
+    "stored",
 ]

@@ -15,6 +15,7 @@ from planner.errors import CannotConnect
 from planner.library.progress import OnProgress, ProgressReporter
 from planner.recover.recovery import Pending, Recovered, pending_runs
 from planner.store.finding import find_backend
+from planner.store.naming import StoredSnapshots, stored_snapshots
 from planner.store.store import Store
 from planner.verbs.collect import Collected, look_for_garbage
 from planner.verbs.collect import collect as collect_garbage
@@ -23,7 +24,7 @@ from planner.verbs.recover import forget as forget_runs
 from planner.verbs.recover import recover as recover_vm
 from planner.verbs.recover import recover_unreachable
 
-__all__ = ["Folder", "collect", "forget", "pending", "recover", "store_at"]
+__all__ = ["Folder", "collect", "forget", "pending", "recover", "store_at", "stored"]
 
 Folder = str | Path | Store | None
 """A store: its folder; None: ``$SNAPPLAN_STORE``, else the user's state folder."""
@@ -44,6 +45,19 @@ def pending(store: Folder = None) -> tuple[Pending, ...]:
         BadInput: The store cannot be read.
     """
     return pending_runs(store_at(store))
+
+
+def stored(store: Folder = None, vm: str = "") -> tuple[StoredSnapshots, ...]:
+    """What the store records of each VM, and no VM is asked: its snapshots, and how they hang together.
+
+    Args:
+        store: The store.
+        vm: The name or UUID of one VM; empty: of all.
+
+    Raises:
+        BadInput: No VM is called so, or the store cannot be read.
+    """
+    return stored_snapshots(store_at(store), vm)
 
 
 async def recover(

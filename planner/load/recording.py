@@ -16,8 +16,13 @@ from planner.load.fresh_qemu import RestoredDisk, RestorePlan
 from planner.parts.overlay import FrozenImage
 from planner.parts.readied import Readied
 from planner.store.restore_records import Restore, RestoredFile, RestoreState
-from planner.store.restores import forget_restore, with_identities, write_restore
-from planner.store.store import VmStore
+from planner.store.restores import (
+    forget_restore,
+    restores_of,
+    with_identities,
+    write_restore,
+)
+from planner.store.store import Store, VmStore
 
 __all__ = ["RestoreRecord"]
 
@@ -53,6 +58,16 @@ class RestoreRecord:
         record = cls(vm, restore)
         record._write(restore)
         return record
+
+    @classmethod
+    def find(cls, store: Store, plan: RestorePlan) -> RestoreRecord | None:
+        """The record of a restore whose disks were made ready; None: no store has one."""
+        for vm in store.vms():
+            for restore in restores_of(vm).of(plan.manifest.tag):
+                same = restore.number == plan.number
+                if same and restore.saved_ns == plan.manifest.ended_ns:
+                    return cls(vm, restore)
+        return None
 
     def made(self, *, ready: bool) -> None:
         """The files are there; `ready`: and whoever asked for them starts QEMU himself."""

@@ -1,10 +1,12 @@
-"""A snapshot as one that was taken after it remembers it."""
+"""A snapshot as one that was taken after it remembers it, and the tree that is made of that."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 from attrs import frozen
 
-__all__ = ["Ancestor"]
+__all__ = ["Ancestor", "nearest"]
 
 
 @frozen(order=True)
@@ -18,3 +20,8 @@ class Ancestor:
 
     tag: str
     started_ns: int
+
+
+def nearest(ancestors: Iterable[Ancestor], known: Collection[Ancestor]) -> str:
+    """The tag of the first ancestor that is still recorded; empty: none is."""
+    return next((each.tag for each in ancestors if each in known), "")

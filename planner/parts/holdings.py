@@ -14,7 +14,7 @@ from enum import StrEnum
 from attrs import evolve, frozen
 
 from planner.errors import Problem
-from planner.model.ancestor import Ancestor
+from planner.model.ancestor import Ancestor, nearest
 from planner.model.facts import Disk, Facts, SnapshotInfo
 from planner.model.image import Image
 from planner.parts.manifest import Manifest
@@ -121,13 +121,8 @@ def placed(
     """
     if holding.manifest is None:
         return holding
-    parent = _nearest(holding.manifest.ancestors, known)
-    return evolve(holding, parent=parent, current=_nearest(current, known) == holding.tag)
-
-
-def _nearest(ancestors: Sequence[Ancestor], known: Collection[Ancestor]) -> str:
-    """The tag of the first that is still there; empty: none is."""
-    return next((each.tag for each in ancestors if each in known), "")
+    parent = nearest(holding.manifest.ancestors, known)
+    return evolve(holding, parent=parent, current=nearest(current, known) == holding.tag)
 
 
 def _below(file: str, below: Mapping[str, Image] | None) -> Image | None:

@@ -27,17 +27,19 @@ def _lines(stored: StoredSnapshots) -> Iterator[str]:
     about = [vm.uuid] if vm.uuid and vm.uuid != vm.called else []
     about += [f"last met at {vm.address}"] if vm.address else []
     yield f"{vm.called}  ({', '.join(about)})" if about else vm.called
-    rows = [("TAG", "TAKEN", "DISKS", "MACHINE STATE")]
-    rows += [_row(manifest) for manifest in stored.manifests]
+    rows = [("TAG", "TAKEN", "AFTER", "DISKS", "MACHINE STATE")]
+    rows += [_row(stored, manifest) for manifest in stored.manifests]
     yield table(rows, "  ") if stored.manifests else "  no snapshots"
     yield from (f"  not read: {problem}" for problem in stored.problems)
     if stored.unfinished:
         yield f"  {stored.unfinished} unfinished: `snapplan recover`"
 
 
-def _row(manifest: Manifest) -> tuple[str, str, str, str]:
+def _row(stored: StoredSnapshots, manifest: Manifest) -> tuple[str, str, str, str, str]:
     disks = ", ".join(part.disk for part in manifest.parts if part.disk)
-    return manifest.tag, date_text(manifest.ended_ns) or "-", disks or "-", _state(manifest)
+    taken, after = date_text(manifest.ended_ns) or "-", stored.parent_of(manifest) or "-"
+    tag = f"{manifest.tag} (current)" if manifest.tag == stored.current_tag else manifest.tag
+    return tag, taken, after, disks or "-", _state(manifest)
 
 
 def _state(manifest: Manifest) -> str:
@@ -67,15 +69,18 @@ def _vm_to_plain(stored: StoredSnapshots) -> dict[str, object]:
         "uuid": stored.vm.uuid,
         "key": stored.vm.vm.vm_key,
         "address": stored.vm.address,
-        "snapshots": [_to_plain(manifest) for manifest in stored.manifests],
+        "snapshots": [_to_plain(stored, manifest) for manifest in stored.manifests],
         "unfinished": stored.unfinished,
     }
 
 
-def _to_plain(manifest: Manifest) -> dict[str, object]:
+def _to_plain(stored: StoredSnapshots, manifest: Manifest) -> dict[str, object]:
     return {
         "tag": manifest.tag,
+        "description": manifest.description,
         "taken-ns": decimal(manifest.ended_ns),
+        "parent": stored.parent_of(manifest) or None,
+        "current": manifest.tag == stored.current_tag,
         "machine-state": manifest.vmstate is not None,
         "parts": [
             {"kind": part.kind, "disk": part.disk, "file": part.file, "id": part.plain_id}

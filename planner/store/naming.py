@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from attrs import frozen
 
 from planner.errors import BadInput, Problem
+from planner.model.ancestor import Ancestor, nearest
 from planner.parts.manifest import Manifest
 from planner.store.claims import Claim, read_claim
+from planner.store.current import current_of
 from planner.store.store import Store, VmStore
 
 __all__ = ["StoredSnapshots", "StoredVm", "stored_snapshots", "stored_vm", "vms_called"]
@@ -53,12 +55,27 @@ class StoredSnapshots:
         manifests: Its snapshots, in order of tag.
         problems: Files of the store that are no manifests.
         unfinished: How many runs on it have not ended.
+        current: What it stands on: a snapshot, then its ancestors.
     """
 
     vm: StoredVm
     manifests: tuple[Manifest, ...]
     problems: tuple[Problem, ...] = ()
     unfinished: int = 0
+    current: tuple[Ancestor, ...] = ()
+
+    @property
+    def current_tag(self) -> str:
+        """The snapshot that it was last loaded from, or saved as; empty: none, or nobody knows."""
+        return nearest(self.current, self._known)
+
+    def parent_of(self, manifest: Manifest) -> str:
+        """The tag of the snapshot that one was taken after, the nearest that is there; or empty."""
+        return nearest(manifest.ancestors, self._known)
+
+    @property
+    def _known(self) -> frozenset[Ancestor]:
+        return frozenset(each.ancestor for each in self.manifests)
 
 
 def stored_vm(vm: VmStore) -> StoredVm:
@@ -104,7 +121,8 @@ def stored_snapshots(store: Store, which: str = "") -> tuple[StoredSnapshots, ..
     for vm in vms_called(store, which):
         recorded, unfinished = vm.manifests(), len(vm.journal_files())
         if which or recorded.found or recorded.problems or unfinished:
-            each = StoredSnapshots(stored_vm(vm), recorded.found, recorded.problems, unfinished)
+            what = (recorded.found, recorded.problems, unfinished, current_of(vm))
+            each = StoredSnapshots(stored_vm(vm), *what)
             found.append(each)
     return tuple(sorted(found, key=lambda each: (each.vm.called, each.vm.vm.vm_key)))
 

@@ -35,7 +35,10 @@ from planner.run.ports import Backend
 from planner.run.reporting import telling
 from planner.store.current import reverting, set_current
 from planner.store.held import met_and_locked
+from planner.store.identity import absolute_address
+from planner.store.instance import Instance
 from planner.store.meeting import meet
+from planner.store.store import VmStore
 from planner.verbs.context import Context, Offline, Question
 from planner.verbs.find import find_in_store, read_again, store_of
 from planner.verbs.restore_decision import RestoreDecision, RestoreWish, decide_restore
@@ -143,6 +146,7 @@ async def restore_into(context: Context, plan: RestorePlan, wish: RestoreWish) -
         backend, vm = held.met.backend, held.vm
 
         async def work() -> str:
+            _say_started(context, plan, vm, held.met.instance)
             state = await run_restored(
                 plan, backend, wish.run_state_after, wish.deadline_s, context.reporter
             )
@@ -150,6 +154,17 @@ async def restore_into(context: Context, plan: RestorePlan, wish: RestoreWish) -
             return state
 
         return await _stopped_by_cancelling(context, work())
+
+
+def _say_started(context: Context, plan: RestorePlan, held: VmStore, qemu: Instance) -> None:
+    """Record which QEMU has the disks that were made ready, before its guest can write to them."""
+    record = RestoreRecord.find(context.store, plan)
+    if record is None or record.vm is None:
+        return
+    with nullcontext() if record.vm == held else record.vm.locked():
+        record.starting(absolute_address(context.address))
+        if qemu.process is not None:
+            record.started(qemu.process.pid)
 
 
 async def revert(offline: Offline, source: str, wish: RestoreWish) -> Reverted:

@@ -50,6 +50,7 @@ from snapplan import (
     Snapshot,
     Standing,
     Store,
+    StoredSnapshots,
     UndoIncomplete,
     Verdict,
     Violation,
@@ -136,6 +137,8 @@ async def main(address: str, store: Store, backend: Backend) -> None:
     restored: Restored = await snapplan.restore("before", ["qemu", "{qmp}"], qmp="/run/new.sock")
     print(restored.pid, restored.socket, restored.run_state, state)
     unfinished: tuple[Pending, ...] = snapplan.pending(store)
+    known: tuple[StoredSnapshots, ...] = snapplan.stored(store)
+    print([(each.current_tag, [each.parent_of(m) for m in each.manifests]) for each in known])
     print(await snapplan.recover(address, store=store), await snapplan.collect(store))
     snapplan.forget(unfinished, store=store)
 

@@ -56,6 +56,13 @@ def test_a_tree_of_snapshots(vm):
         assert tree(attached) == ({"c": None, "d": None}, ["d"])
         attached.save("a", description="another one of that tag")
         assert tree(attached) == ({"a": "d", "c": None, "d": None}, ["a"])
+    (known,) = snapplan.stored()
+    assert known.current_tag == "a"
+    assert {each.tag: known.parent_of(each) for each in known.manifests} == {
+        "a": "d",
+        "c": "",
+        "d": "",
+    }
     said = json.loads(command_line("list", "--vm", vm.qmp_path, "--json").stdout)["snapshots"]
     assert {each["tag"]: (each["parent"], each["current"]) for each in said} == {
         "a": ("d", True),
@@ -128,6 +135,7 @@ def test_a_launcher_starts_qemu_itself(qemu):
             async with snapplan.attach(socket, store=store) as attached:
                 assert (await attached.inspect()).run_state == "inmigrate"
                 assert await attached.restore(plan) == "running"
+                assert restores(store) == [("started", started.process.pid)]
                 snapshot = await attached.snapshot("a")
                 assert snapshot.standing is snapplan.Standing.COMPLETE, snapshot.findings
                 assert snapshot.current
@@ -135,6 +143,12 @@ def test_a_launcher_starts_qemu_itself(qemu):
                 assert child.parent == "a"
 
     asyncio.run(launcher())
+
+
+def restores(store):
+    """The state of each restore in a store, and its process."""
+    said = [json.loads(path.read_text()) for path in store.glob("*/restores/*.json")]
+    return [(each["state"], (each["process"] or {}).get("pid")) for each in said]
 
 
 def draft(inspection, vm):
