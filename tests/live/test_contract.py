@@ -12,6 +12,7 @@ from tests.live.faults import request, start
 from tests.live.gate import Gate
 from tests.live.runs import SNAPPLAN, as_json, snapplan
 from tests.live.test_recover import apply_and_kill, pending
+from tests.support.contract import progress_lines
 
 pytestmark = pytest.mark.real_qemu
 
@@ -76,6 +77,19 @@ def test_a_load_and_a_delete_whose_vm_is_silent_tell_what_is_left(qemu, command,
     assert said["left"]
     assert all(each in said["problems"] for each in said["left"])
     assert (said["run-state"], said["pause-us"]) == ("", None)
+
+
+def test_a_recovery_tells_its_phases(qemu, tmp_path):
+    """`recover --progress json`: the phases up to the end that its JSON names, a line each."""
+    vm = start(qemu)
+    apply_and_kill(vm, "transactional", "cont", tmp_path, after=False)
+    with Gate(vm, "nothing") as gate:
+        where = ("--vm", gate.path, "--store", tmp_path)
+        done = snapplan("recover", *where, "--progress", "json", "--json")
+    [recovered] = as_json(done)["recovered"]
+    phases = [each["phase"] for each in progress_lines(done.stderr) if each["kind"] == "phase"]
+    assert phases[-1] == recovered["end"] == "undone"
+    assert "undoing" in phases
 
 
 def test_runs_are_forgotten_in_json(qemu, tmp_path):
