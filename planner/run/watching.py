@@ -15,6 +15,7 @@ from planner.model.replies import migration_of
 from planner.run.actions import Action, Response, Returned, Send
 from planner.run.progress import Amount, Meter
 from planner.run.reporting import Teller
+from planner.run.waits import ENDED_MIGRATION
 
 __all__ = ["Watch"]
 
@@ -39,6 +40,7 @@ class Watch:
         self._meter = meter
         self._phase = ""
         self._measuring = False
+        self._streaming = False  # else QEMU tells of somebody's last migration
         self._told_at = 0.0
 
     async def during(self, action: Action, phase: str, doing: Awaitable[Response]) -> Response:
@@ -75,6 +77,7 @@ class Watch:
     def _before(self, action: Action, phase: str) -> None:
         if isinstance(action, Send):
             self._measuring = False
+            self._streaming = self._streaming or action.command == "migrate"
             if action.command in _READS:
                 self.measure(phase, reads=_READS[action.command])
 
@@ -92,7 +95,8 @@ class Watch:
             return
         if action.command == "query-migrate":
             found = migration_of(response.value)
-            if found.transferred_bytes:
+            self._streaming = self._streaming or found.status not in ENDED_MIGRATION
+            if self._streaming and found.transferred_bytes:
                 total = found.transferred_bytes + found.remaining_bytes
                 self._tell_now_and_then(
                     found.transferred_bytes, total, last=found.status == "completed"

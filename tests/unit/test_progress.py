@@ -95,6 +95,14 @@ def test_a_streams_bytes_are_those_that_qemu_tells():
     assert migration_of(words[0].value).transferred_bytes == 10
 
 
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+def test_what_became_of_an_earlier_migration_is_no_progress(status):
+    """QEMU keeps its numbers; a load looks at them (fact 65) before it begins."""
+    assert heard(("query-migrate", migrating(status, 10, 90))) == []
+    begun = (("migrate", Returned({})), ("query-migrate", migrating(status, 10, 90)))
+    assert heard(*begun) == [(10, 100)]
+
+
 def test_words_that_come_too_fast_are_left_out():
     """A capture that is asked for every millisecond is not told every millisecond."""
     assert len(heard(*[("query-migrate", migrating("active", 10, 90))] * 50)) == 1
