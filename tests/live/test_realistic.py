@@ -6,6 +6,7 @@ all.  One machine runs always; the others are for `script/versions` and its like
 
 import asyncio
 import re
+import socket
 from itertools import pairwise
 
 import pytest
@@ -15,6 +16,7 @@ from tests.live.runs import snapplan as command_line
 from tests.support.fixtures import long
 from tests.support.guest import heartbeats
 from tests.support.linux_guest import LinuxMachine, kept_files, run_linux, start_linux
+from tests.support.outside import emulated_tpm
 
 pytestmark = pytest.mark.real_qemu
 
@@ -157,3 +159,93 @@ def test_nvme_has_no_machine_state_and_its_disks_are_of_one_instant(tmp_path):
             vm.wait_guest(4, timeout_s=400)
             [began] = re.findall(r"^START ([0-9a-f]{8})", vm.console(), re.MULTILINE)
     assert 0 < int(began, 16) < last
+
+
+FULL = LinuxMachine(
+    words=(
+        *FIRMWARE,
+        *("-blockdev", "driver=qcow2,node-name=vars,file=vars-file"),
+        *(
+            "-device",
+            "pcie-root-port,id=port1,chassis=1",
+            "-device",
+            "pcie-root-port,id=port2,chassis=2",
+        ),
+        *(
+            "-blockdev",
+            "driver=qcow2,node-name=system,file.driver=file,file.filename={folder}/system",
+        ),
+        *("-device", "virtio-blk-pci,drive=system,id=disk-system"),
+        *(
+            "-device",
+            "virtio-serial-pci",
+            "-chardev",
+            "socket,id=agent,path={folder}/agent,server=on,wait=off",
+        ),
+        *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
+        *(
+            "-netdev",
+            "user,id=net,hostfwd=tcp:127.0.0.1:0-:7",
+            "-device",
+            "virtio-net-pci,netdev=net",
+        ),
+    ),
+    images=(("system", "qcow2"), ("more", "qcow2")),
+    copies=(("OVMF_VARS_4M.fd", "vars", "qcow2"),),
+)
+
+
+def plug(vm):
+    """A disk and a memory module come while the guest runs; it writes to the disk from then on."""
+    image = {"driver": "file", "filename": str(vm.directory / "more")}
+    vm.qmp.execute("blockdev-add", {"driver": "qcow2", "node-name": "more", "file": image})
+    vm.qmp.execute(
+        "device_add",
+        {"driver": "virtio-blk-pci", "id": "disk-more", "drive": "more", "bus": "port1"},
+    )
+    vm.qmp.execute(
+        "object-add", {"qom-type": "memory-backend-ram", "id": "ram1", "size": 128 << 20}
+    )
+    vm.qmp.execute("device_add", {"driver": "pc-dimm", "id": "dimm1", "memdev": "ram1"})
+    vm.qmp.wait_until(
+        lambda: "DISK vdb" in vm.console(),
+        "the guest sees the second disk",
+        timeout_s=240,
+    )
+
+
+def echo_port(vm):
+    """The port of this machine behind which the guest says again what it is told."""
+    told = vm.qmp.execute("human-monitor-command", {"command-line": "info usernet"})
+    return int(re.search(r"HOST_FORWARD.*?127\.0\.0\.1\s+(\d+)", told).group(1))
+
+
+def say_again(connection, word):
+    connection.sendall(word)
+    return connection.recv(len(word), socket.MSG_WAITALL)
+
+
+@pytest.mark.long
+def test_what_was_plugged_and_connected_survives(tmp_path):
+    """UEFI, a TPM, an agent's port, an open network connection, a disk and memory that came later."""
+    with emulated_tpm() as words, start_linux(FULL, words) as vm:
+        vm.wait_guest(4, timeout_s=600)
+        plug(vm)
+        with socket.create_connection(("127.0.0.1", echo_port(vm)), timeout=240) as connection:
+            assert say_again(connection, b"before") == b"before"
+
+            async def work():
+                async with snapplan.attach(vm.qmp_path, store=tmp_path) as attached:
+                    one = await attached.save("one")
+                    assert one.has_machine_state
+                    vm.wait_guest(2, since=len(vm.console()), timeout_s=240)
+                    two = await attached.save("two")
+                    for snapshot in (one, one, two):
+                        await load(vm, snapshot)
+                    assert {part.disk for part in two.parts} == {"system", "more", "vars"}
+                    await one.delete()
+                    await two.delete()
+
+            asyncio.run(work())
+            assert say_again(connection, b"after") == b"after"
+        assert "FAIL" not in vm.console()
