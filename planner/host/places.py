@@ -17,6 +17,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from planner.host.birth import born_ns
+from planner.host.headers import header_differs
 from planner.model.facts import Disk, Facts
 from planner.model.image_place import UNPLACED, ImagePlace, Reach
 from planner.parts.manifest import Manifest
@@ -132,8 +133,14 @@ def with_places(facts: Facts, pid: int | None) -> Facts:
         pid: The process at the other end; None: it cannot be known.
     """
     opened = open_by(pid)
-    disks = tuple(evolve(disk, place=_place(disk, opened)) for disk in facts.disks)
+    disks = tuple(_placed(disk, opened) for disk in facts.disks)
     return evolve(facts, disks=disks)
+
+
+def _placed(disk: Disk, opened: OpenByProcess | None) -> Disk:
+    place = _place(disk, opened)
+    named = header_differs(disk) if place.reach is Reach.HERE and disk.backing else ""
+    return evolve(disk, place=place, header_names=named)
 
 
 def _place(disk: Disk, opened: OpenByProcess | None) -> ImagePlace:

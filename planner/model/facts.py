@@ -149,6 +149,7 @@ class Disk:
         users: Block jobs that use the disk or a node below it.
         drives_below: Ids of other ``-drive`` options that this disk's lies over: no disks of their own.
         place: Which file the image is on this machine, where somebody looked.
+        header_names: What an image of the chain names as the one under it, where QEMU was told another.
     """
 
     name: str
@@ -173,6 +174,7 @@ class Disk:
     users: tuple[str, ...] = ()
     drives_below: tuple[str, ...] = ()
     place: ImagePlace = UNPLACED
+    header_names: str = ""
 
     @property
     def attached(self) -> bool:

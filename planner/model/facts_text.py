@@ -46,7 +46,7 @@ def _converter() -> Converter:
         FileRecord,
     ):
         write_with_hyphens(converter, kind)
-    write_with_hyphens(converter, Disk, seldom=("drives_below", "place"))
+    write_with_hyphens(converter, Disk, seldom=("drives_below", "place", "header_names"))
     register_hardware(converter)
     write_with_hyphens(
         converter,

@@ -14,11 +14,20 @@ from planner.errors import Problem
 from planner.model.facts import Disk
 from planner.model.image_place import Reach
 
-__all__ = ["ELSEWHERE", "ENCRYPTED", "NO_FILE", "needs_vm", "reach_problems", "shared_problems"]
+__all__ = [
+    "ELSEWHERE",
+    "ENCRYPTED",
+    "HEADER",
+    "NO_FILE",
+    "needs_vm",
+    "reach_problems",
+    "shared_problems",
+]
 
 ELSEWHERE = "image-elsewhere"
 NO_FILE = "image-no-file"
 ENCRYPTED = "image-encrypted"
+HEADER = "image-header-differs"
 
 _WITHOUT = "without its VM this part cannot be verified, loaded, deleted or repaired"
 
@@ -40,6 +49,15 @@ def needs_vm(disk: Disk) -> Iterator[Problem]:
             f"its image {disk.filename[:80]!r} is no file of this machine, so no lock keeps two writers "
             "apart: without its VM no part in it is loaded, deleted or repaired, and no overlay merged",
             "start the VM for that",
+        )
+    if disk.header_names:
+        yield Problem(
+            HEADER,
+            disk.name,
+            f"QEMU was told its chain of images, and a header in it names another one: "
+            f"{disk.header_names}. A fresh QEMU that is given the upper image alone would follow that, "
+            "so `load --run` and `load --offline` refuse it",
+            "end the VM and correct it: qemu-img rebase -u -f qcow2 -F FORMAT -b LOWER UPPER",
         )
     if disk.encrypted and disk.driver == "qcow2":
         yield Problem(

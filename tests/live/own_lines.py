@@ -21,6 +21,16 @@ class Folder:
         self.process = None
         self._started = None
 
+    @property
+    def directory(self):
+        """The folder, as a VM of the harness has one."""
+        return self.path
+
+    @property
+    def qmp_path(self):
+        """The socket for the tool."""
+        return self.path / "tool"
+
     def image(self, name, *options, size="8M", image_format="qcow2"):
         """Make an image; its path."""
         path = self.path / name

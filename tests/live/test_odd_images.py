@@ -1,8 +1,11 @@
 """Images that QEMU shows as options, and disks that stand on other disks, on a real QEMU."""
 
+import subprocess
+
 import pytest
 
-from tests.live.runs import as_json, request_text, snapplan
+from tests.live.gate import Gate
+from tests.live.runs import SNAPPLAN, as_json, request_text, snapplan
 
 pytestmark = pytest.mark.real_qemu
 
@@ -126,3 +129,22 @@ def test_a_drive_that_nothing_uses_stays_a_disk(place):
     path = place.image("a.qcow2")
     place.start("-drive", f"if=none,format=qcow2,file={path}")
     assert names(place) == ["none0"]
+
+
+def test_both_die_and_an_image_that_was_shown_as_options_is_repaired(place):
+    """Before, crash repair had no file to look into, and the run stayed pending for good."""
+    place.start(*below("throttle", place.image("a.qcow2")))
+    (place.path / "request").write_text(request_text("a", ["f0"], "f0"))
+    store = ("--store", place.path / "store")
+    with Gate(place, "job-dismiss") as gate:
+        running = subprocess.Popen(
+            [SNAPPLAN, "apply", place.path / "request", "--vm", gate.path, *store],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        gate.kill(running, after=False)
+    place.kill()
+    recovered = snapplan("recover", "--vm", place.path / "gate", *store, "--json")
+    [done] = as_json(recovered)["recovered"]
+    assert place.tags("a.qcow2") == (["a"] if done["end"] == "done" else [])
+    assert as_json(snapplan("recover", *store, "--json"))["pending"] == []

@@ -153,3 +153,27 @@ def test_a_plan_says_it_too(place):
     planned = snapplan("plan", "-", "--vm", place.path / "tool", text=request_text("a", ["A"], "A"))
     assert planned.returncode == 0
     assert "[image-elsewhere] A" in planned.stdout
+
+
+def test_a_header_that_names_another_chain_is_told(place):
+    """libvirt gives the whole chain; a fresh QEMU would follow the header, to an image that is gone."""
+    (place.path / "old").mkdir()
+    base = place.image("old/base.qcow2")
+    top = place.image("top.qcow2", "-b", str(base), "-F", "qcow2", size="")
+    moved = base.rename(place.path / "base.qcow2")
+    place.start(
+        *(
+            "-blockdev",
+            f"driver=qcow2,node-name=b,file.driver=file,file.filename={moved},read-only=on",
+        ),
+        *("-blockdev", f"driver=qcow2,node-name=A,file.driver=file,file.filename={top},backing=b"),
+        *("-device", "virtio-blk-pci,drive=A,id=d0"),
+    )
+    text = f"tag: a\nmachine-state: none\ndisks: {{A: {{external: {place.path / 'o.qcow2'}}}}}"
+    made = place.run("apply", "-", text=text)
+    assert made.returncode == 0, made.stderr
+    assert "[image-header-differs] A" in warned(made)[0]
+    assert needs_vm(place) == [["A", "image-header-differs"]]
+    place.end()
+    refused = place.offline("load", "a", "--yes", "--json")
+    assert ("chain-differs", "A") in codes(refused)
