@@ -32,6 +32,7 @@ from planner.program.settings import settings_for
 
 __all__ = ["LoadPlan", "LoadedPart", "load_problems", "plan_load"]
 
+_KEEPS_CODE_SINCE = (10, 2)
 _LOADABLE = ("restore-vm", "prelaunch")
 """Run states beside running and paused that a load leads out of: after a load that failed (fact 18),
 and before a QEMU that was started with ``-S`` has run."""
@@ -76,6 +77,8 @@ class LoadPlan:
         minds_errors: Whether this QEMU would revert the disks and then fail as long as it remembers that
             a migration failed (fact 65).
         forgets_error: Whether it does remember one, and has to forget it first.
+        stops_by: A tag that nothing has, where the guest must be stopped by a load of it, since QEMU
+            would run code of before the load otherwise (fact 76); empty: `stop` will do.
     """
 
     tag: str
@@ -90,6 +93,7 @@ class LoadPlan:
     settings: Settings = field(factory=Settings)
     minds_errors: bool = False
     forgets_error: bool = False
+    stops_by: str = ""
 
 
 def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
@@ -193,7 +197,28 @@ def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
         settings=settings_for(facts),
         minds_errors=minds,
         forgets_error=minds and bool(facts.migration_error),
+        stops_by=_no_tag(facts) if _keeps_code(facts) else "",
     )
+
+
+def _keeps_code(facts: Facts) -> bool:
+    """Whether code that QEMU has translated outlives a load into a guest that stands (fact 76)."""
+    hardware = facts.hardware
+    translates = hardware is not None and hardware.accelerator == "tcg"
+    forgotten = facts.run_state == "restore-vm"  # a load stopped it, and nothing has run since
+    keeps = (facts.qemu.major, facts.qemu.minor) >= _KEEPS_CODE_SINCE
+    return translates and keeps and not forgotten
+
+
+def _no_tag(facts: Facts) -> str:
+    """A tag that is no snapshot's name and no snapshot's id."""
+    taken = {
+        name for disk in facts.disks for held in disk.snapshots for name in (held.name, held.id)
+    }
+    number = 1
+    while f"snapplan-none-{number}" in taken:
+        number += 1
+    return f"snapplan-none-{number}"
 
 
 def _free_job_id(manifest: Manifest, facts: Facts) -> str:
@@ -203,7 +228,12 @@ def _free_job_id(manifest: Manifest, facts: Facts) -> str:
     wanted = f"snapplan-load-{digest}"
     number = 1
     job_id = wanted
-    while job_id in taken:
+    while taken & {job_id, stopping_job_id(job_id)}:
         number += 1
         job_id = f"{wanted}-{number}"
     return job_id
+
+
+def stopping_job_id(job_id: str) -> str:
+    """The id of the job that stops the guest, beside the one that loads."""
+    return f"{job_id}-stop"

@@ -33,12 +33,15 @@ from planner.store.store import VmStore
 __all__ = ["LOAD_PLANS", "LoadRun"]
 
 
+_SELDOM = ("settings", "minds_errors", "forgets_error", "stops_by")
+
+
 @cache  # most commands need none of them
 def _converter() -> Converter:
     converter = strict_converter()
     for kind in (LoadedPart, Settings):
         write_with_hyphens(converter, kind)
-    write_with_hyphens(converter, LoadPlan, seldom=("settings", "minds_errors", "forgets_error"))
+    write_with_hyphens(converter, LoadPlan, seldom=_SELDOM)
     return converter
 
 

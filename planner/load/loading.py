@@ -5,6 +5,7 @@
 The guest is stopped first, by a command of its own: a failed load then leaves it `paused`, from which
 everything is known to be right, and not in `restore-vm` (fact 18); what the preflight saw is looked at
 once more while nothing can change it; and the guest runs again only when the load is known to be whole.
+Where QEMU would go on with code of before the load (fact 76), a load that finds nothing stops the guest.
 
 Before all that the migration settings are made known ones, and an error of an earlier migration is
 forgotten: with either, QEMU would revert the disks and then fail (facts 64 and 65).
@@ -23,6 +24,7 @@ from planner.errors import InternalError
 from planner.load.load_checks import LoadedPart, LoadPlan
 from planner.load.load_ending import EndingLoad, LoadOutcome
 from planner.load.load_failure import UNTOUCHED, everything_perhaps, read_failure
+from planner.load.stop_by_load import stop_by_load
 from planner.model.facts import SnapshotInfo
 from planner.model.image import bitmaps_of_nodes
 from planner.model.replies import job_of, jobs_of, migration_of, snapshots_of
@@ -127,6 +129,8 @@ class LoadMachine(EndingLoad):
                 yield from self._settle_settings()
             elif name == "snapshot-load":
                 run_state = yield from self._load_job()
+            elif name == "stop" and self.order.stops_by:
+                run_state = yield from stop_by_load(self.context, self.order)
             else:
                 wanted = "running" if name == "cont" else "paused"
                 run_state = yield from self.context.bring_to(name, wanted)
@@ -173,7 +177,9 @@ class LoadMachine(EndingLoad):
     def _steps(self) -> Iterator[str]:
         if self.order.settings != Settings() or self.order.forgets_error:
             yield "settings"
-        if self.order.run_state_before == "running" and not self.order.stopped:
+        if self.order.stops_by or (
+            self.order.run_state_before == "running" and not self.order.stopped
+        ):
             yield "stop"
         yield "snapshot-load"
         if self.order.run_state_after == "running":

