@@ -98,6 +98,24 @@ def test_a_request_is_valid_by_the_schema_just_when_the_reader_takes_it(value):
     assert REQUEST.is_valid(value) == (not request_from_plain(Document(value)).problems)
 
 
+@pytest.mark.parametrize(
+    ("where", "key", "most"),
+    [
+        ("machine-state", "max-bandwidth", 2**62),
+        ("machine-state", "downtime-limit", 2_000_000),
+        ("machine-state", "give-up-after", 604_800),
+        ("freeze-filesystems", "at-most", 600),
+    ],
+)
+def test_numbers_of_a_request_end_where_the_schema_says(where, key, most):
+    """At each end, and just beyond it, by the reader and by the schema."""
+    others = {"external": "/s", "capture": "live"} if where == "machine-state" else {"agent": "/a"}
+    for value, taken in ((0, False), (1, True), (most, True), (most + 1, False), (True, False)):
+        plain = {"tag": "t", "machine-state": "none", "disks": {}, where: {**others, key: value}}
+        assert (not request_from_plain(Document(plain)).problems) is taken
+        assert REQUEST.is_valid(plain) is taken
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_is_a_valid_request_and_makes_a_valid_plan(path):
     """Examples keep to the request schema, and their plans, in each design, to the plan schema."""
