@@ -13,14 +13,8 @@ from functools import cached_property
 from attrs import field, frozen
 
 from planner.compile.disk_names import DiskNames, named_twice
-from planner.compile.external import (
-    images_of,
-    path_problems,
-    stream_choices,
-    stream_of,
-    stream_problems,
-)
 from planner.compile.freezing import freeze_choices, freeze_problems
+from planner.compile.new_files import images_of, path_problems
 from planner.compile.outside import OutsideDecision, leave_out
 from planner.compile.refusals import (
     can_be_internal,
@@ -45,6 +39,7 @@ from planner.model.request import (
 from planner.model.request_text import ReadRequest
 from planner.parts.image_limits import encryption_warnings, holds_machine_state
 from planner.parts.kinds import making_of, planned_disks
+from planner.parts.make_stream import stream_choices, stream_of, stream_problems
 from planner.parts.reach import ENCRYPTED, needs_vm, reach_problems, shared_problems
 from planner.program.resolution import (
     Choice,

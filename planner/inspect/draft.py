@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from attrs import frozen
 
 from planner.compile.designs import AUTO, choose_design
-from planner.compile.external import images_of
+from planner.compile.new_files import images_of
 from planner.compile.refusals import can_be_written, disk_problems
 from planner.compile.resolve import resolve
 from planner.errors import SnapplanError

@@ -121,7 +121,12 @@ class MakeInternal(Making):
         """The wish as a plan shows it."""
         return "internal"
 
+    label: ClassVar[str] = "disks"
     field: ClassVar[str] = "internal"
+
+    def state_words(self, resolution: Resolution) -> str:
+        """In which disk's image."""
+        return f"internal, in {resolution.vmstate}" if resolution.vmstate else ""
 
     def planned(self, tag: str, disk: Disk, wish: Wish) -> InternalPart:
         """By which node and root it is taken."""

@@ -143,6 +143,7 @@ class MakeOverlay(Making):
         """The wish as a plan shows it."""
         return f"external: {self.new_file(wish)}"
 
+    label: ClassVar[str] = "under overlays"
     field: ClassVar[str] = "overlays"
 
     def planned(self, tag: str, disk: Disk, wish: Wish) -> Overlay:

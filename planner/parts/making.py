@@ -171,12 +171,18 @@ class Making(ABC):
         """The wish as a plan shows it."""
         raise NotImplementedError
 
+    label: ClassVar[str] = ""
+    """What a plan calls the disks that have such parts."""
     field: ClassVar[str] = ""
     """Under which name a resolution has such parts of disks; empty: they are no disks'."""
 
     def planned(self, tag: str, disk: Disk, wish: Wish) -> object:
         """The part of a disk with every choice made, as a resolution has it."""
         raise NotImplementedError
+
+    def state_words(self, resolution: Resolution) -> str:
+        """Where the machine state goes; empty: into no part of this kind."""
+        return ""
 
     @abstractmethod
     def disks(self, resolution: Resolution) -> tuple[str, ...]:

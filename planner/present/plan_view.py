@@ -9,12 +9,16 @@ from typing import cast
 
 from planner.compile.plan import Plan
 from planner.model.operations import Kind
+from planner.parts.kinds import MAKERS
 from planner.present.visible import as_lines
 from planner.present.words import table
 from planner.program.program import Step, Target, UndoKind
 from planner.program.resolution import Choice, Resolution
 
 __all__ = ["plan_text", "qmp_lines"]
+
+_ALWAYS = "disks"
+"""The line that a plan has though there are none."""
 
 _SHOWN = 6
 """How many of one kind, disks, steps, warnings, are shown before the rest is counted."""
@@ -34,9 +38,10 @@ def _head(plan: Plan) -> Iterator[str]:
     yield f"Snapshot {resolution.tag!r}"
     yield from (f"  {line}" for line in plan.request.description.splitlines())
     yield f"  machine state  {_where(resolution)}"
-    yield f"  disks          {_names([part.disk for part in resolution.internal])}"
-    if resolution.overlays:
-        yield f"  under overlays {_names([overlay.disk for overlay in resolution.overlays])}"
+    for making in MAKERS:
+        disks = making.disks(resolution)
+        if disks or making.label == _ALWAYS:
+            yield f"  {making.label:<14} {_names([*disks])}"
     left_out = [*resolution.excluded, *(name for name, _ in resolution.outside)]
     if left_out:
         yield f"  left out       {_names(left_out)}"
@@ -47,11 +52,8 @@ def _head(plan: Plan) -> Iterator[str]:
 
 
 def _where(resolution: Resolution) -> str:
-    if resolution.vmstate:
-        return f"internal, in {resolution.vmstate}"
-    if resolution.stream is not None:
-        return f"external, to {resolution.stream.path}, captured {resolution.stream.capture}"
-    return "none (disks only)"
+    told = (making.state_words(resolution) for making in MAKERS)
+    return next(filter(None, told), "none (disks only)")
 
 
 def _choices(plan: Plan) -> Iterator[str]:

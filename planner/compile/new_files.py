@@ -1,0 +1,48 @@
+"""Where a snapshot may make new files, as far as that shows without looking at the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from planner.errors import Problem
+from planner.model.facts import Facts
+
+__all__ = [
+    "images_of",
+    "path_problems",
+]
+
+_PATH_LIMIT_BYTES = 4000
+"""The kernel's limit less what a temporary name in the same folder adds."""
+_NAME_LIMIT_BYTES = 240
+
+
+def images_of(facts: Facts) -> dict[str, list[str]]:
+    """The image files of a VM, each with the disks that read it."""
+    images: dict[str, list[str]] = {}
+    for disk in facts.disks:
+        for path in {disk.filename, *(layer.filename for layer in disk.backing)}:
+            images.setdefault(path, []).append(disk.name)
+    return images
+
+
+def path_problems(user: str, path: str, images: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """Why no new file can be made at a path, as far as that shows without looking at the disk.
+
+    Args:
+        user: What the file is for.
+        path: Where it is to be.
+        images: Image files that are there, each with the disks that read it.
+    """
+    name = path.rpartition("/")[2]
+    if not path.startswith("/") or not name or name in (".", ".."):
+        yield Problem(
+            "path-not-absolute",
+            user,
+            f"{path[:80]!r} is no absolute path of a file; QEMU's working folder is not ours",
+            "write it from / on",
+        )
+    if len(path.encode()) > _PATH_LIMIT_BYTES or len(name.encode()) > _NAME_LIMIT_BYTES:
+        yield Problem("path-too-long", user, "no temporary file fits beside it", "choose a shorter")
+    for disk in images.get(path, ()):
+        yield Problem("path-in-use", user, f"{path} is an image of {disk}", "change it")
