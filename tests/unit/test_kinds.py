@@ -4,17 +4,23 @@ import json
 from pathlib import Path
 
 import pytest
-from attrs import fields
+from attrs import evolve, fields
 from jsonschema import Draft202012Validator
 
 from planner.errors import BadInput
+from planner.model.facts import ChainNode
 from planner.model.request import Exclude, External, Internal
+from planner.parts.deletions import DeletionOrigin, Overlays
 from planner.parts.internal import InternalSnapshot
 from planner.parts.kinds import KINDS, MAKERS, making_of
+from planner.parts.make_overlay import MakeOverlay
+from planner.parts.making import NotShown, Shown
 from planner.parts.manifest_text import manifest_to_plain, read_manifest
 from planner.parts.overlay import FrozenImage
 from planner.parts.part import ManifestPart
 from planner.parts.stream import StateStream
+from planner.program.resolution import Overlay
+from tests.unit.build import plan, qcow2
 
 BEFORE = Path(__file__).with_name("manifest_of_before.json")
 SCHEMA = Draft202012Validator(json.loads(Path("specs/schemas/manifest.schema.json").read_text()))
@@ -74,3 +80,51 @@ def test_every_kind_is_made_and_every_wish_for_a_part_has_a_kind():
     assert len(MAKERS) == len(KINDS)
     assert [making_of(wish) for wish in (Internal(), External("/o"))] == [*MAKERS[:2]]
     assert making_of(Exclude()) is None
+
+
+@pytest.mark.parametrize("kind", [FrozenImage, StateStream])
+def test_what_lies_on_another_machine_is_not_deleted(kind):
+    """A merge and a removal change files; over TCP these may be somebody else's of the same name."""
+    part = kind(disk="disk0" if kind is FrozenImage else "", file="/f")
+    origin = DeletionOrigin(
+        "a",
+        {},
+        Overlays.COMMIT,
+        (),
+        disks=None,
+        live_nodes={},
+        files_here=False,
+        frozen_ns=0,
+    )
+    assert [problem.code for problem in part.delete_problems(origin)] == ["host-not-here"]
+    assert not list(part.delete_problems(evolve(origin, files_here=True)))
+
+
+def on_overlay(base="/vm/disk0.qcow2", node="snapplan-o"):
+    """A disk whose guest writes to an overlay over an image."""
+    below = (ChainNode("b", "qcow2", base),)
+    return qcow2("disk0", node=node, filename="/o", backing=below)
+
+
+@pytest.mark.parametrize(
+    ("disks", "fits"),
+    [
+        ({"disk0": on_overlay()}, True),
+        ({"disk0": on_overlay(base="/another")}, False),
+        ({"disk0": on_overlay(node="n")}, False),
+        ({"disk0": evolve(on_overlay(), backing=())}, False),
+        ({}, False),
+    ],
+)
+def test_an_overlay_is_confirmed_on_the_very_image_that_was_to_be_frozen(disks, fits):
+    """Another image, another node, none under it, or no disk: each is no part of the snapshot."""
+    overlay = Overlay("disk0", "n", "r", "/o", "snapplan-o", "/vm/disk0.qcow2", "qcow2", 64)
+    resolution = evolve(plan().program.resolution, internal=(), overlays=(overlay,))
+    shown = Shown({}, {}, disks)
+    if fits:
+        (part,) = MakeOverlay().confirmed(resolution, shown)
+        assert (part.filename, part.overlay_file) == ("/vm/disk0.qcow2", "/o")
+        return
+    with pytest.raises(NotShown, match="disk0") as wrong:
+        list(MakeOverlay().confirmed(resolution, shown))
+    assert wrong.value.code == "part-count"
