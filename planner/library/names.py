@@ -24,8 +24,9 @@ from planner.inspect.inspecting import Inspection
 from planner.library.attaching import Attachment, attach
 from planner.library.progress import Progress, ProgressKind
 from planner.library.restores import prepare_restore, restore
+from planner.library.snapshot import Snapshot
 from planner.library.stores import collect, forget, pending, recover, stored
-from planner.library.vm import Snapshot, Vm
+from planner.library.vm import Vm
 from planner.load.fresh_qemu import RestorePlan
 from planner.load.started import Restored
 from planner.model.facts import Facts

@@ -14,7 +14,6 @@ had begun; then `KeyboardInterrupt` is raised.  Callbacks are called in that thr
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -23,8 +22,6 @@ from attrs import define, field, frozen
 from planner.compare.comparison import DesignReport
 from planner.compile.designs import AUTO
 from planner.compile.plan import Plan
-from planner.delete.delete_checks import Overlays
-from planner.errors import Problem
 from planner.inspect.inspecting import Inspection
 from planner.library import restores, stores
 from planner.library.attaching import Attachment as AsyncAttachment
@@ -32,17 +29,12 @@ from planner.library.attaching import attach as attach_async
 from planner.library.loop import Loop, once
 from planner.library.progress import OnProgress
 from planner.library.stores import Folder
-from planner.library.vm import Snapshot as AsyncSnapshot
+from planner.library.sync_snapshot import Snapshot
 from planner.library.vm import Vm as AsyncVm
 from planner.load.fresh_qemu import RestorePlan
 from planner.load.started import Restored
 from planner.model.request import Request, RunStateAfter
-from planner.parts.holdings import Standing
-from planner.parts.manifest import Manifest
-from planner.parts.part import ManifestPart
-from planner.present.verdict_view import Verdict
 from planner.recover.recovery import Recovered
-from planner.run.outcome import Outcome
 from planner.verbs.collect import Collected
 
 __all__ = [
@@ -260,97 +252,3 @@ class Vm:
     def recover(self, *, on_progress: OnProgress | None = None) -> tuple[Recovered, ...]:
         """Finish or undo what an interrupted run left on this VM."""
         return self._loop.do(self._vm.recover(on_progress=on_progress))
-
-
-@frozen
-class Snapshot:
-    """A snapshot of a VM; each method is that of `planner.library.vm.Snapshot`, and blocks.
-
-    Attributes:
-        asynchronous: The same for use in a loop.
-    """
-
-    asynchronous: AsyncSnapshot
-    _loop: Loop = field(repr=False, eq=False)
-
-    @property
-    def tag(self) -> str:
-        """Its name."""
-        return self.asynchronous.tag
-
-    @property
-    def standing(self) -> Standing:
-        """Whether it is whole."""
-        return self.asynchronous.standing
-
-    @property
-    def manifest(self) -> Manifest | None:
-        """Its record; None: it is not snapplan's."""
-        return self.asynchronous.manifest
-
-    @property
-    def description(self) -> str:
-        """What its user says of it."""
-        return self.asynchronous.description
-
-    @property
-    def parent(self) -> str | None:
-        """The tag of the snapshot that it was taken after; None: there is none."""
-        return self.asynchronous.parent
-
-    @property
-    def current(self) -> bool:
-        """Whether the VM was last loaded from it, or saved as it."""
-        return self.asynchronous.current
-
-    @property
-    def findings(self) -> tuple[Problem, ...]:
-        """What is wrong with it."""
-        return self.asynchronous.findings
-
-    @property
-    def parts(self) -> tuple[ManifestPart, ...]:
-        """Its parts, as recorded."""
-        return self.asynchronous.parts
-
-    @property
-    def taken_at(self) -> datetime | None:
-        """When it was taken."""
-        return self.asynchronous.taken_at
-
-    @property
-    def has_machine_state(self) -> bool:
-        """Whether the guest goes on from it where it was."""
-        return self.asynchronous.has_machine_state
-
-    def load(  # noqa: PLR0913 - each is a wish of its own
-        self,
-        *,
-        run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
-        keep_current: str = "",
-        accept_changed: Iterable[str] = (),
-        accept_cpu: bool = False,
-        on_progress: OnProgress | None = None,
-        deadline_s: float | None = None,
-    ) -> Outcome:
-        """Go back to it: every disk and the machine state, or nothing."""
-        return self._loop.do(
-            self.asynchronous.load(
-                run_state_after=run_state_after,
-                keep_current=keep_current,
-                accept_changed=accept_changed,
-                accept_cpu=accept_cpu,
-                on_progress=on_progress,
-                deadline_s=deadline_s,
-            )
-        )
-
-    def verify(self) -> Verdict:
-        """Compare it with its record."""
-        return self._loop.do(self.asynchronous.verify())
-
-    def delete(
-        self, *, overlays: Overlays | str | None = None, on_progress: OnProgress | None = None
-    ) -> None:
-        """Delete it: each part by id and name, its record last; the guest runs on."""
-        self._loop.do(self.asynchronous.delete(overlays=overlays, on_progress=on_progress))

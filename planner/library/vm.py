@@ -8,42 +8,32 @@ again.  Methods of one VM are called one after the other: the VM is locked meanw
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from attrs import evolve, field, frozen
 
 from planner.compare.comparison import DesignReport, design_names
 from planner.compile.designs import AUTO
 from planner.compile.plan import Plan, compile_request
-from planner.delete.delete_checks import Overlays
 from planner.errors import BadInput, InternalError, Problem
 from planner.inspect.inspecting import Inspection
-from planner.library.progress import OnProgress, ProgressReporter
+from planner.library.progress import OnProgress
+from planner.library.snapshot import Snapshot, snapshot_of, telling
 from planner.load.fresh_qemu import RestorePlan
 from planner.model.request import Request, RunStateAfter
 from planner.model.request_text import ReadRequest, check_request
-from planner.parts.accepting import Accepted
-from planner.parts.holdings import Holding, Standing
-from planner.parts.manifest import Manifest
-from planner.parts.part import ManifestPart
-from planner.present.verdict_view import Verdict
 from planner.recover.recovery import Recovered
-from planner.run.outcome import Outcome
 from planner.verbs.adopt import adopt
 from planner.verbs.collect import Collected, collect, look_for_garbage
 from planner.verbs.compare import CompareWish, compare
 from planner.verbs.context import Context
-from planner.verbs.delete import delete
 from planner.verbs.inspect import inspect
 from planner.verbs.listing import list_snapshots
-from planner.verbs.load import LoadWish, load
 from planner.verbs.recover import recover
 from planner.verbs.restore import restore_into
 from planner.verbs.restore_decision import RestoreWish
 from planner.verbs.save import Limits, save
-from planner.verbs.verify import verify
 
-__all__ = ["Snapshot", "Vm"]
+__all__ = ["Vm"]
 
 
 @frozen
@@ -101,7 +91,7 @@ class Vm:
         """
         read = _read(what, await self._seen(what))
         wish = CompareWish(read, tuple(designs) or design_names(""), measure, streams_to)
-        return await compare(_telling(self._context, on_progress), wish)
+        return await compare(telling(self._context, on_progress), wish)
 
     async def save(  # noqa: PLR0913 - each is a wish of its own
         self,
@@ -134,14 +124,14 @@ class Vm:
         source: Plan | ReadRequest
         source = what if isinstance(what, Plan) else await self._request(what, description)
         limits = Limits(deadline_s, pause_budget_ms)
-        saved = await save(_telling(self._context, on_progress), source, design, limits)
+        saved = await save(telling(self._context, on_progress), source, design, limits)
         saved.outcome.raise_failure()
         return await self.snapshot(saved.plan.request.tag)
 
     async def snapshots(self) -> tuple[Snapshot, ...]:
         """Every snapshot that the store has for this VM or that its disks hold, in order of tag."""
         listed = await list_snapshots(self._context)
-        return tuple(_snapshot(each, self._context) for each in listed.holdings)
+        return tuple(snapshot_of(each, self._context) for each in listed.holdings)
 
     async def snapshot(self, tag: str) -> Snapshot:
         """The snapshot of a tag.
@@ -150,7 +140,7 @@ class Vm:
             BadInput: There is none (``snapshot-unknown``).
         """
         for each in (await list_snapshots(self._context, tag)).holdings:
-            return _snapshot(each, self._context)
+            return snapshot_of(each, self._context)
         problem = Problem("snapshot-unknown", tag, "the VM has no snapshot of this tag")
         raise BadInput(problem.words, problems=(problem,), code=problem.code)
 
@@ -177,7 +167,7 @@ class Vm:
         Raises:
             UndoIncomplete, OutcomeUnknown: Something is still there, or cannot be known.
         """
-        recovered = tuple(await recover(_telling(self._context, on_progress)))
+        recovered = tuple(await recover(telling(self._context, on_progress)))
         for each in recovered:
             if each.outcome.left:
                 each.outcome.raise_failure()
@@ -207,7 +197,7 @@ class Vm:
             RunFailed: It did not take the state.  The guest has not run: end this QEMU.
         """
         wish = RestoreWish(run_state_after=RunStateAfter(run_state_after), deadline_s=deadline_s)
-        return await restore_into(_telling(self._context, on_progress), plan, wish)
+        return await restore_into(telling(self._context, on_progress), plan, wish)
 
     async def collect(self, *, dry_run: bool = False) -> Collected:
         """Remove what no snapshot of this VM needs any more.
@@ -226,131 +216,6 @@ class Vm:
 
     async def _seen(self, what: str | Request) -> Inspection | None:
         return await self.inspect() if isinstance(what, str) else None
-
-
-@frozen
-class Snapshot:
-    """A snapshot of a VM, as it was when it was looked at.
-
-    Attributes:
-        tag: Its name.
-        standing: Whether it is whole.
-        manifest: Its record; None: it is not snapplan's, and can be looked at only.
-        parent: The tag of the snapshot that it was taken after, the nearest that is still there; None:
-            there is none, or nobody wrote it down.
-        current: Whether the VM was last loaded from it, or saved as it.
-        findings: What is wrong with it; empty: nothing.
-    """
-
-    tag: str
-    standing: Standing
-    manifest: Manifest | None = field(repr=False)
-    parent: str | None
-    current: bool
-    findings: tuple[Problem, ...]
-    _context: Context = field(repr=False, eq=False)
-
-    @property
-    def description(self) -> str:
-        """What its user says of it."""
-        return "" if self.manifest is None else self.manifest.description
-
-    @property
-    def parts(self) -> tuple[ManifestPart, ...]:
-        """Its parts, as recorded; empty where it is not."""
-        return () if self.manifest is None else self.manifest.parts
-
-    @property
-    def taken_at(self) -> datetime | None:
-        """When it was taken (UTC, by the host's clock); None where it is not recorded."""
-        if self.manifest is None or not self.manifest.ended_ns:
-            return None
-        return datetime.fromtimestamp(self.manifest.ended_ns / 1e9, tz=UTC)
-
-    @property
-    def has_machine_state(self) -> bool:
-        """Whether the guest goes on from it where it was; without, it starts as after a power cut."""
-        return self.manifest is not None and self.manifest.vmstate is not None
-
-    async def load(  # noqa: PLR0913 - each is a wish of its own
-        self,
-        *,
-        run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
-        keep_current: str = "",
-        accept_changed: Iterable[str] = (),
-        accept_cpu: bool = False,
-        on_progress: OnProgress | None = None,
-        deadline_s: float | None = None,
-    ) -> Outcome:
-        """Go back to it: every disk and the machine state, or nothing.
-
-        Args:
-            run_state_after: ``as-before`` (the load), ``running`` or ``paused``.
-            keep_current: A tag under which what is there now is saved first; empty: it is lost.
-            accept_changed: Disks that were left out of it and may have changed since.
-            accept_cpu: Whether the processor may be another one.
-            on_progress: Called with each phase, each step before it is sent, and bytes meanwhile.
-            deadline_s: How long the load may take, in seconds.
-
-        Raises:
-            Refused: It cannot be loaded safely; nothing was touched.
-            RunFailed: It failed before a disk was reverted; the VM is as it was.
-            UndoIncomplete, OutcomeUnknown: It failed later; the VM is stopped, and the problems say
-                which disks were reverted.
-        """
-        wish = LoadWish(
-            RunStateAfter(run_state_after),
-            deadline_s,
-            keep_current,
-            Accepted(accept_cpu, frozenset(accept_changed)),
-        )
-        loaded = await load(_telling(self._context, on_progress), self.tag, wish)
-        loaded.outcome.raise_failure()
-        return loaded.outcome
-
-    async def verify(self) -> Verdict:
-        """Compare it with its record: every part, once, of one instant, on the same machine.
-
-        Returns:
-            What was found; `Verdict.findings` is empty where it is whole.
-        """
-        return await verify(self._context, self.tag)
-
-    async def delete(
-        self, *, overlays: Overlays | str | None = None, on_progress: OnProgress | None = None
-    ) -> None:
-        """Delete it: each part by id and name, its record last; the guest runs on.
-
-        Args:
-            overlays: Where it has overlays: ``commit`` merges them into the frozen images, ``keep``
-                leaves them.
-            on_progress: Called with each phase, each step before it is sent, and bytes meanwhile.
-
-        Raises:
-            Refused: Another snapshot needs a part, or a part is not what was recorded.
-            RunFailed: Not all of it could be deleted; the problems say what is left.
-        """
-        choice = None if overlays is None else Overlays(overlays)
-        deleted = await delete(_telling(self._context, on_progress), self.tag, choice)
-        deleted.outcome.raise_failure()
-
-
-def _telling(context: Context, on_progress: OnProgress | None) -> Context:
-    if on_progress is None:
-        return context
-    return evolve(context, reporter=ProgressReporter(on_progress))
-
-
-def _snapshot(holding: Holding, context: Context) -> Snapshot:
-    return Snapshot(
-        holding.tag,
-        holding.standing,
-        holding.manifest,
-        holding.parent or None,
-        holding.current,
-        holding.findings,
-        context,
-    )
 
 
 def _read(what: str | Request, seen: Inspection | None, description: str = "") -> ReadRequest:

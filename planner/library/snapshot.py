@@ -1,0 +1,152 @@
+"""A snapshot of a VM, as a tool holds it; the rules are those of `planner.library.vm`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from attrs import evolve, field, frozen
+
+from planner.delete.delete_checks import Overlays
+from planner.errors import Problem
+from planner.library.progress import OnProgress, ProgressReporter
+from planner.model.request import RunStateAfter
+from planner.parts.accepting import Accepted
+from planner.parts.holdings import Holding, Standing
+from planner.parts.manifest import Manifest
+from planner.parts.part import ManifestPart
+from planner.present.verdict_view import Verdict
+from planner.run.outcome import Outcome
+from planner.verbs.context import Context
+from planner.verbs.delete import delete
+from planner.verbs.load import LoadWish, load
+from planner.verbs.verify import verify
+
+__all__ = ["Snapshot", "snapshot_of", "telling"]
+
+
+@frozen
+class Snapshot:
+    """A snapshot of a VM, as it was when it was looked at.
+
+    Attributes:
+        tag: Its name.
+        standing: Whether it is whole.
+        manifest: Its record; None: it is not snapplan's, and can be looked at only.
+        parent: The tag of the snapshot that it was taken after, the nearest that is still there; None:
+            there is none, or nobody wrote it down.
+        current: Whether the VM was last loaded from it, or saved as it.
+        findings: What is wrong with it; empty: nothing.
+    """
+
+    tag: str
+    standing: Standing
+    manifest: Manifest | None = field(repr=False)
+    parent: str | None
+    current: bool
+    findings: tuple[Problem, ...]
+    _context: Context = field(repr=False, eq=False)
+
+    @property
+    def description(self) -> str:
+        """What its user says of it."""
+        return "" if self.manifest is None else self.manifest.description
+
+    @property
+    def parts(self) -> tuple[ManifestPart, ...]:
+        """Its parts, as recorded; empty where it is not."""
+        return () if self.manifest is None else self.manifest.parts
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """When it was taken (UTC, by the host's clock); None where it is not recorded."""
+        if self.manifest is None or not self.manifest.ended_ns:
+            return None
+        return datetime.fromtimestamp(self.manifest.ended_ns / 1e9, tz=UTC)
+
+    @property
+    def has_machine_state(self) -> bool:
+        """Whether the guest goes on from it where it was; without, it starts as after a power cut."""
+        return self.manifest is not None and self.manifest.vmstate is not None
+
+    async def load(  # noqa: PLR0913 - each is a wish of its own
+        self,
+        *,
+        run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
+        keep_current: str = "",
+        accept_changed: Iterable[str] = (),
+        accept_cpu: bool = False,
+        on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
+    ) -> Outcome:
+        """Go back to it: every disk and the machine state, or nothing.
+
+        Args:
+            run_state_after: ``as-before`` (the load), ``running`` or ``paused``.
+            keep_current: A tag under which what is there now is saved first; empty: it is lost.
+            accept_changed: Disks that were left out of it and may have changed since.
+            accept_cpu: Whether the processor may be another one.
+            on_progress: Called with each phase, each step before it is sent, and bytes meanwhile.
+            deadline_s: How long the load may take, in seconds.
+
+        Raises:
+            Refused: It cannot be loaded safely; nothing was touched.
+            RunFailed: It failed before a disk was reverted; the VM is as it was.
+            UndoIncomplete, OutcomeUnknown: It failed later; the VM is stopped, and the problems say
+                which disks were reverted.
+        """
+        wish = LoadWish(
+            RunStateAfter(run_state_after),
+            deadline_s,
+            keep_current,
+            Accepted(accept_cpu, frozenset(accept_changed)),
+        )
+        loaded = await load(telling(self._context, on_progress), self.tag, wish)
+        loaded.outcome.raise_failure()
+        return loaded.outcome
+
+    async def verify(self) -> Verdict:
+        """Compare it with its record: every part, once, of one instant, on the same machine.
+
+        Returns:
+            What was found; `Verdict.findings` is empty where it is whole.
+        """
+        return await verify(self._context, self.tag)
+
+    async def delete(
+        self, *, overlays: Overlays | str | None = None, on_progress: OnProgress | None = None
+    ) -> None:
+        """Delete it: each part by id and name, its record last; the guest runs on.
+
+        Args:
+            overlays: Where it has overlays: ``commit`` merges them into the frozen images, ``keep``
+                leaves them.
+            on_progress: Called with each phase, each step before it is sent, and bytes meanwhile.
+
+        Raises:
+            Refused: Another snapshot needs a part, or a part is not what was recorded.
+            RunFailed: Not all of it could be deleted; the problems say what is left.
+        """
+        choice = None if overlays is None else Overlays(overlays)
+        deleted = await delete(telling(self._context, on_progress), self.tag, choice)
+        deleted.outcome.raise_failure()
+
+
+def telling(context: Context, on_progress: OnProgress | None) -> Context:
+    """The same context, whose progress a tool is told."""
+    if on_progress is None:
+        return context
+    return evolve(context, reporter=ProgressReporter(on_progress))
+
+
+def snapshot_of(holding: Holding, context: Context) -> Snapshot:
+    """What was found of a snapshot, as a tool holds it."""
+    return Snapshot(
+        holding.tag,
+        holding.standing,
+        holding.manifest,
+        holding.parent or None,
+        holding.current,
+        holding.findings,
+        context,
+    )
