@@ -26,6 +26,17 @@ __all__ = [
 ]
 
 RUN_STATES = ("running", "paused")
+WAYS_OUT = {
+    "suspended": "wake the guest with `system_wakeup`",
+    "shutdown": "the guest has ended: load a snapshot, or send `system_reset` and `cont`",
+    "guest-panicked": "the guest has crashed: load a snapshot, or send `system_reset` and `cont`",
+    "internal-error": "send `system_reset` (it ends a QEMU that was started with -no-reboot), which "
+    "leaves `prelaunch`; from there a snapshot can be loaded, or the guest started with `cont`",
+    "io-error": "see to the storage (is its file system full?), then send `cont`",
+    "prelaunch": "the guest has not been started: send `cont`",
+    "restore-vm": "a load has stopped the guest: send `cont` if it succeeded, else load again",
+}
+"""What leads out of each other run state (fact 77)."""
 """The run states from which real QEMU has been shown to do right."""
 
 _FINISHED_MIGRATION = ("", "none", "completed", "failed", "cancelled")
@@ -69,7 +80,7 @@ def vm_problems(facts: Facts, *, machine_state: bool) -> Iterator[Problem]:
             "run-state-unsupported",
             "vm",
             f"its run state is {facts.run_state!r}; only running and paused are known to be right",
-            "bring it to running or paused",
+            WAYS_OUT.get(facts.run_state, "bring it to running or paused"),
         )
     if facts.migration not in _FINISHED_MIGRATION:
         yield Problem(

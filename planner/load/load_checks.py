@@ -33,7 +33,11 @@ from planner.program.settings import settings_for
 __all__ = ["LoadPlan", "LoadedPart", "load_problems", "plan_load"]
 
 _KEEPS_CODE_SINCE = (10, 2)
-_LOADABLE = ("restore-vm", "prelaunch")
+_LOADABLE = ("restore-vm", "prelaunch", "guest-panicked", "shutdown")
+_SLEEPS_SINCE = (9, 0)
+"""From here on a guest that sleeps is stopped, loaded and continued like one that runs (fact 77)."""
+_ENDED = ("guest-panicked", "shutdown", "suspended")
+"""Nobody stopped these, so as before is running."""
 """Run states beside running and paused that a load leads out of: after a load that failed (fact 18),
 and before a QEMU that was started with ``-S`` has run."""
 
@@ -68,7 +72,8 @@ class LoadPlan:
         job_id: Of the job; nobody else's.
         vmstate: Live node that holds the machine state.
         parts: In the order in which QEMU reverts them.
-        run_state_before: What the VM is brought back to where nothing was reverted.
+        run_state_before: What the VM is brought back to where nothing was reverted; from ``shutdown``
+            only a reset leads to a guest that can run (fact 77).
         run_state_after: ``running`` or ``paused``.
         stopped: Whether the guest was paused already, for this load.
         way_back: Tag of the snapshot of what was there before the load; empty: none.
@@ -94,6 +99,11 @@ class LoadPlan:
     minds_errors: bool = False
     forgets_error: bool = False
     stops_by: str = ""
+
+    @property
+    def stops(self) -> bool:
+        """Whether the guest runs, or sleeps, and has to be stopped."""
+        return self.run_state_before in ("running", "suspended") and not self.stopped
 
 
 def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
@@ -136,8 +146,27 @@ def _example() -> dict[str, object]:
 
 def _vm_busy(facts: Facts) -> Iterator[Problem]:
     for problem in busy_problems(facts, machine_state=False):
-        if problem.code != "run-state-unsupported" or facts.run_state not in _LOADABLE:
+        if problem.code != "run-state-unsupported" or not _loadable(facts):
             yield problem
+
+
+def _loadable(facts: Facts) -> bool:
+    sleeps = facts.run_state == "suspended" and _version(facts) >= _SLEEPS_SINCE
+    return sleeps or facts.run_state in _LOADABLE
+
+
+def _version(facts: Facts) -> tuple[int, int]:
+    return facts.qemu.major, facts.qemu.minor
+
+
+def _stays_panicked(facts: Facts, after: RunStateAfter) -> Iterator[Problem]:
+    if facts.run_state == "guest-panicked" and after is RunStateAfter.PAUSED:
+        yield Problem(
+            "run-state-stays",
+            "vm",
+            "after a load QEMU still says 'guest-panicked', and only `cont` leads out of that (fact 77)",
+            "use --run-state-after running, or send `system_reset` first",
+        )
 
 
 def _machine_state(manifest: Manifest) -> Iterator[Problem]:
@@ -166,6 +195,7 @@ def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
         Refused: With every problem; the VM was asked questions only.
     """
     problems = load_problems(manifest, facts, images, files, accepted, saved)
+    problems += tuple(_stays_panicked(facts, run_state_after))
     if problems:
         raise Refused(
             f"snapshot {manifest.tag!r} cannot be loaded safely",
@@ -183,9 +213,11 @@ def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
         parts.append(LoadedPart(part.disk, node, part.snapshot_id, part.vm_clock_ns, names))
         if part.vm_state_size_bytes:
             vmstate = node
-    before = "running" if facts.run_state == "running" else "paused"
+    told_apart = facts.run_state in ("running", "suspended", "shutdown")
+    before = facts.run_state if told_apart else "paused"
+    as_before = "running" if facts.run_state in ("running", *_ENDED) else "paused"
     minds = (facts.qemu.major, facts.qemu.minor) >= _MINDS_ERRORS_SINCE
-    after = before if run_state_after is RunStateAfter.AS_BEFORE else run_state_after.value
+    after = as_before if run_state_after is RunStateAfter.AS_BEFORE else run_state_after.value
     return LoadPlan(
         tag=manifest.tag,
         job_id=_free_job_id(manifest, facts),

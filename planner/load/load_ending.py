@@ -113,13 +113,14 @@ class EndingLoad(Machine):
         wanted = self.order.run_state_before
         undone: tuple[str, ...] = ()
         stopped = self.context.sent_stop or self.order.stopped
-        if wanted == "running" and stopped and run_state in ("paused", "restore-vm"):
-            run_state = yield from self.context.bring_to("cont", "running")
+        live = wanted in ("running", "suspended")
+        if live and stopped and run_state in ("paused", "restore-vm"):
+            run_state = yield from self.context.bring_to("cont", wanted)
             undone = ("resumed the guest",)
         self.context.go(Phase.UNDOING)
         self.context.go(Phase.RESTORING)
         left = self._settings_problems()
-        if wanted == "running" and run_state != "running":
+        if wanted not in {"paused", run_state}:
             words = f"the VM is {run_state!r} and was {wanted!r} before the load"
             left = (Problem("run-state-changed", "vm", words, "bring it back by hand"), *left)
         self.context.go(Phase.INCOMPLETE if left else Phase.UNDONE)

@@ -24,7 +24,7 @@ from planner.errors import InternalError
 from planner.load.load_checks import LoadedPart, LoadPlan
 from planner.load.load_ending import EndingLoad, LoadOutcome
 from planner.load.load_failure import UNTOUCHED, everything_perhaps, read_failure
-from planner.load.stop_by_load import stop_by_load
+from planner.load.stop_by_load import reset, stop_by_load
 from planner.model.facts import SnapshotInfo
 from planner.model.image import bitmaps_of_nodes
 from planner.model.replies import job_of, jobs_of, migration_of, snapshots_of
@@ -61,7 +61,7 @@ def _context_of(order: LoadPlan) -> RunContext:
         ids={},
         run_state=order.run_state_before,
     )
-    return RunContext(baseline, holds_pause=order.stopped or order.run_state_before != "running")
+    return RunContext(baseline, holds_pause=not order.stops)
 
 
 @define
@@ -129,6 +129,8 @@ class LoadMachine(EndingLoad):
                 yield from self._settle_settings()
             elif name == "snapshot-load":
                 run_state = yield from self._load_job()
+            elif name == "system_reset":
+                run_state = yield from reset(self.context)
             elif name == "stop" and self.order.stops_by:
                 run_state = yield from stop_by_load(self.context, self.order)
             else:
@@ -177,9 +179,9 @@ class LoadMachine(EndingLoad):
     def _steps(self) -> Iterator[str]:
         if self.order.settings != Settings() or self.order.forgets_error:
             yield "settings"
-        if self.order.stops_by or (
-            self.order.run_state_before == "running" and not self.order.stopped
-        ):
+        if self.order.run_state_before == "shutdown":
+            yield "system_reset"
+        if self.order.stops_by or self.order.stops:
             yield "stop"
         yield "snapshot-load"
         if self.order.run_state_after == "running":

@@ -16,9 +16,10 @@ from planner.run.actions import AwaitEvent, Flow, Send, Tell
 from planner.run.conversation import GRACE_S, answers
 from planner.run.run_context import RunContext
 
-__all__ = ["STOPPED", "stop_by_load"]
+__all__ = ["STOPPED", "reset", "stop_by_load"]
 
 STOPPED = "restore-vm"
+RESET = "prelaunch"
 _POLLS = 600
 _POLL_S = 0.1
 
@@ -54,6 +55,23 @@ def stop_by_load(context: RunContext, order: LoadPlan) -> Flow[str]:
         raise context.failed("run-state-unexpected", words)
     context.holds_pause = True
     return run_state
+
+
+def reset(context: RunContext) -> Flow[str]:
+    """Reset a VM whose guest has ended, since QEMU lets no other run (fact 77); its run state then.
+
+    Raises:
+        StepFailed: It is not reset.
+    """
+    context.must_be_done((yield from context.once("system_reset")))
+    run_state = ""
+    for _ in range(_POLLS):
+        run_state = yield from context.run_state()
+        if run_state == RESET:
+            return run_state
+        yield AwaitEvent(_POLL_S)
+    words = f"the VM is {run_state!r} after `system_reset`; was QEMU started with -no-reboot?"
+    raise context.failed("run-state-unexpected", words)
 
 
 def _await_failure(context: RunContext, job_id: str, tag: str) -> Flow[None]:

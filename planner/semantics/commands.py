@@ -174,6 +174,7 @@ COMMANDS: dict[str, Handler] = {
     "query-fdsets": _query(lambda s, _: descriptors.query_fdsets(s)),
     "stop": lambda state, _: runstate.stop(state),
     "cont": lambda state, _: runstate.cont(state),
+    "system_reset": lambda state, _: runstate.system_reset(state),
     "quit": lambda state, _: runstate.quit_qemu(state),
     "snapshot-save": lambda state, a: start_job(state, "snapshot-save", a),
     "snapshot-load": lambda state, a: start_job(state, "snapshot-load", a),

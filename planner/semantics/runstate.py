@@ -13,9 +13,9 @@ from planner.semantics.block import set_active
 from planner.semantics.result import CommandResult, QmpError, QmpEvent, StepEffect, generic
 from planner.semantics.state import VmState
 
-__all__ = ["NEEDS_RESET", "cont", "quit_qemu", "resume_guest", "stop", "stop_guest"]
+__all__ = ["NEEDS_RESET", "cont", "quit_qemu", "resume_guest", "stop", "stop_guest", "system_reset"]
 
-NEEDS_RESET = frozenset({"internal-error", "shutdown", "guest-panicked"})
+NEEDS_RESET = frozenset({"internal-error", "shutdown"})
 
 
 def stop_guest(state: VmState, run_state: str) -> StepEffect:
@@ -57,6 +57,16 @@ def _cont_refusal(state: VmState) -> QmpError | None:
     if state.run_state == "finish-migrate":
         return generic("Migration is not finalized yet")
     return None
+
+
+def system_reset(state: VmState) -> CommandResult:
+    """The command `system_reset`: a guest that stood is in ``prelaunch`` then (fact 77)."""
+    version = state.versions_used + 1
+    fresh = evolve(state, machine_version=version, versions_used=version)
+    keeps = state.run_state in {"running", "inmigrate", "finish-migrate"}
+    after = fresh if keeps else evolve(fresh, run_state="prelaunch")
+    event = QmpEvent("RESET", (("guest", False), ("reason", "host-qmp-system-reset")))
+    return CommandResult(after, {}, None, (event,), 0)
 
 
 def quit_qemu(state: VmState) -> CommandResult:

@@ -158,7 +158,7 @@ def test_all_problems_are_told_at_once():
         vm(jobs=(JobInfo("j", "snapshot-save", "running"),)), "disk0", users=("mirror",)
     )
     now = with_disk(now, "disk1", snapshots=())
-    found = load(evolve(now, run_state="guest-panicked", machine="q35"))
+    found = load(evolve(now, run_state="io-error", machine="q35"))
     assert {
         ("run-state-unsupported", "vm"),
         ("snapshot-job-active", "vm"),
