@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from qemu.qmp import Message
 from qemu.qmp.error import ProtocolError
 
-__all__ = ["LINE_LIMIT_BYTES", "read_line", "read_message"]
+__all__ = ["LINE_LIMIT_BYTES", "read_line", "read_message", "read_whole"]
 
 LINE_LIMIT_BYTES = 32 * 1024 * 1024
 """A reply grows with disks and snapshots: two thousand disks make some three megabytes."""
@@ -33,6 +33,25 @@ async def read_line(line: Awaitable[bytes]) -> bytes:
         return await line
     except ValueError as error:  # what asyncio makes of a line over its limit
         raise ProtocolError("the peer sent a line that is too long") from error
+
+
+async def read_whole(read: Callable[[], Awaitable[bytes]]) -> bytes:
+    """A message of the peer's: a line, or what QEMU's ``-qmp-pretty`` spreads over several.
+
+    Raises:
+        ProtocolError: It is longer than a line may be.
+    """
+    line = await read_line(read())
+    if line.strip() != b"{":
+        return line
+    lines, size = [line], len(line)
+    while line.rstrip() != b"}":  # what is inside is indented
+        line = await read_line(read())
+        lines.append(line)
+        size += len(line)
+        if size > LINE_LIMIT_BYTES:
+            raise ProtocolError("the peer sent a message that is too long")
+    return b"".join(lines)
 
 
 def read_message(line: bytes) -> Message:

@@ -16,12 +16,20 @@ from qemu.qmp import Message, QMPClient
 from qemu.qmp.error import ProtocolError
 from qemu.qmp.qmp_client import BadReplyError
 
-from backends.client import HEARD_EVENTS, ClientBackend
-from backends.messages import LINE_LIMIT_BYTES, read_line, read_message
+from backends.client import HEARD_EVENTS, ClientBackend, socket_of
+from backends.held_socket import serves_somebody, serves_somebody_over_tcp
+from backends.messages import LINE_LIMIT_BYTES, read_message, read_whole
 from planner.errors import BadInput, CannotConnect, Problem
 
 __all__ = ["QemuBackend", "connect", "parse_address"]
 
+_PATIENCE_S = 0.4
+"""How long a greeting may take before it is looked whether another client has the socket."""
+_BUSY = "another client has this socket, and QEMU serves one client a socket"
+_BUSY_REMEDY = (
+    "give snapplan one of its own (`-qmp unix:PATH,server=on,wait=off` once more); or a tool that has "
+    "the connection lends it (`snapplan.attach(client)`), or is a backend itself (`--backend NAME`)"
+)
 _EVENTS_LIMIT_BYTES = 16 * 1024 * 1024
 
 Address = str | tuple[str, int]
@@ -52,7 +60,8 @@ async def connect(address: str, timeout_s: float = 10.0) -> QemuBackend:
     Raises:
         BadInput: The address is malformed.
         CannotConnect: Nobody listens there (``nobody-listens``), somebody who says nothing
-            (``no-greeting``: QEMU serves one client a socket), or who does not speak QMP.
+            (``socket-busy``: another client has the socket; ``no-greeting``: QEMU is slow, or hangs),
+            or who does not speak QMP.
     """
     backend = QemuBackend(parse_address(address))
     await backend.connect(timeout_s)
@@ -61,6 +70,10 @@ async def connect(address: str, timeout_s: float = 10.0) -> QemuBackend:
 
 # Whoever wants to see what qemu.qmp logs asks for it: a peer's words go to no terminal by themselves.
 logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
+
+
+class _SocketBusyError(Exception):
+    """Another client has the socket."""
 
 
 class _Heard(asyncio.Queue[Message]):
@@ -88,7 +101,7 @@ class _QemuClient(QMPClient):
     async def _do_recv(self) -> Message:
         try:
             while True:
-                line = await read_line(self._readline())
+                line = await read_whole(self._readline)
                 message = read_message(line)
                 if "event" not in message:
                     return message
@@ -139,18 +152,45 @@ class QemuBackend(ClientBackend):
         client = _QemuClient()
         try:
             async with asyncio.timeout(timeout_s):
-                await client.connect(self.address)
+                await self._greeted(client)
+        except _SocketBusyError as error:
+            await _end(client)
+            raise self._cannot("socket-busy", _BUSY, _BUSY_REMEDY) from error
         except TimeoutError as error:
             await _end(client)
             raise self._cannot(
                 "no-greeting",
                 "connected, but QEMU says nothing",
-                "QEMU serves one client a socket: give snapplan one of its own",
+                "QEMU is slow, or hangs; or another client has the socket, and QEMU serves one a socket",
             ) from error
         except Exception as error:  # qemu.qmp also lets out its own assertions
             await _end(client)
             raise self._translate(error) from error
         self._use(client, client.heard)
+
+    async def _greeted(self, client: _QemuClient) -> None:
+        """Wait for QEMU's greeting, and no longer where another client has the socket.
+
+        Raises:
+            _SocketBusyError: That is so.
+        """
+        greeting = asyncio.create_task(client.connect(self.address))
+        try:
+            while not greeting.done():
+                held = self._is_held(client)  # before the wait: who comes meanwhile is us
+                await asyncio.wait({greeting}, timeout=_PATIENCE_S)
+                if held and not greeting.done() and self._is_held(client):
+                    raise _SocketBusyError
+            greeting.result()
+        finally:
+            if greeting.cancel():
+                await asyncio.wait({greeting})
+
+    def _is_held(self, client: _QemuClient) -> bool:
+        if isinstance(self.address, str):
+            return serves_somebody(self.address)
+        connection = socket_of(client)
+        return connection is not None and serves_somebody_over_tcp(connection)
 
     def _check_socket(self) -> None:
         if not isinstance(self.address, str):

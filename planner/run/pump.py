@@ -113,6 +113,7 @@ class Pump:
         self._clock = clock
         self._reporter = telling(reporter)
         self._watch = Watch(self._reporter, meter)
+        self._begun = 0.0
         self._deadline = 0.0
         self._frozen_until: float | None = None
         self._pause_budget_ms = pause_budget_ms
@@ -236,7 +237,8 @@ class Pump:
     async def _do(self, action: Action) -> Response:
         if isinstance(action, Send):
             if action.starts_deadline:
-                self._deadline = asyncio.get_running_loop().time() + action.timeout_s
+                self._begun = asyncio.get_running_loop().time()
+                self._deadline = self._begun + action.timeout_s
             return await self._send(action)
         if isinstance(action, HostDo):
             return await self._on_host(action)
@@ -294,13 +296,23 @@ class Pump:
     async def _poll(self, action: Poll) -> Response:
         left = self._deadline - asyncio.get_running_loop().time()
         if left <= 0:
-            return NoAnswer("the deadline passed", lost=False)
+            return NoAnswer(self._too_late(), lost=False)
         waited = await self._event_within(min(action.every_s, left))
         return waited if isinstance(waited, NoAnswer) and waited.lost else Returned()
 
     async def _await_event(self, action: AwaitEvent) -> Response:
         left = self._deadline - asyncio.get_running_loop().time()
-        return await self._event_within(left if action.within_s is None else action.within_s)
+        if action.within_s is not None:
+            return await self._event_within(action.within_s)
+        waited = await self._event_within(left)
+        if isinstance(waited, NoAnswer) and not waited.lost:
+            return NoAnswer(self._too_late(), lost=False)
+        return waited
+
+    def _too_late(self) -> str:
+        """How long the step took, from its command on: not how long the last wait was."""
+        took_s = asyncio.get_running_loop().time() - self._begun
+        return f"it had not ended {took_s:.3g} s after its command"
 
     async def _event_within(self, seconds: float) -> Response:
         try:

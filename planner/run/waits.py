@@ -73,8 +73,8 @@ def await_migration(context: RunContext, step: Step, deadline_s: float | None) -
         context.check_pause_held()
         last = found
         response = yield Poll(every_s)
-        if getattr(response, "lost", None) is False:
-            raise context.failed("stream-not-converging", _too_long(timeout_s, last))
+        if isinstance(response, NoAnswer) and not response.lost:
+            raise context.failed("stream-not-converging", _too_long(response.why, last))
         context.must_be_done(response)
     if step.waits_for is WaitsFor.SWITCHOVER:
         yield from await_run_state(context, "finish-migrate")
@@ -101,9 +101,9 @@ def _check_alive(context: RunContext, found: MigrationInfo) -> None:
         raise context.failed("migration-failed", f"QEMU says: {words}")
 
 
-def _too_long(timeout_s: float, last: MigrationInfo) -> str:
+def _too_long(why: str, last: MigrationInfo) -> str:
     return (
-        f"the stream was not there after {timeout_s:g} s, with {last.remaining_bytes} bytes to go: the "
+        f"{why}, with {last.remaining_bytes} bytes of the stream to go: the "
         "guest writes memory faster than it is saved, or the target is slow; `auto-converge: true` "
         "slows a guest down, `capture: stopped` and `background` need not catch up with it"
     )

@@ -89,13 +89,15 @@ def test_hot_plugged_disk_makes_an_old_plan_unfit(qemu, tmp_path):
 
 
 def test_second_client_on_a_socket_is_told_why(qemu):
-    """QEMU serves one client a socket and says nothing to the next: exit 12, `no-greeting`."""
+    """QEMU serves one client a socket and says nothing to the next: exit 12, `socket-busy`."""
     vm = qemu.start(two_disks())
     refused = snapplan("list", "--vm", vm.directory / "qmp", "--json")
     assert refused.returncode == 12
     error = as_json(refused)["error"]
-    assert error["code"] == "no-greeting"
-    assert "one of its own" in error["problems"][0]["remedy"]
+    assert error["code"] == "socket-busy"
+    remedy = error["problems"][0]["remedy"]
+    assert "one of its own" in remedy
+    assert "--backend" in remedy
 
 
 @pytest.mark.parametrize(
