@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
 from planner.cli.common import (
@@ -9,15 +12,19 @@ from planner.cli.common import (
     gather_facts,
     json_option,
     print_json,
+    store_option,
     vm_option,
     write_file,
 )
 from planner.errors import BadInput
+from planner.inspect.draft import draft_of, free_tag
+from planner.model.facts import Facts
 from planner.model.facts_text import facts_to_plain
 from planner.model.tag import tag_problems
 from planner.model.text import read_text
 from planner.present.vm_view import draft_request, inspect_text, inspection_to_plain
 from planner.program.program import canonical_json
+from planner.store.store import Store, VmIdentity
 
 __all__ = ["command"]
 
@@ -35,6 +42,7 @@ __all__ = ["command"]
 @click.option(
     "--facts-out", metavar="FILE", type=click.Path(dir_okay=False), help="Keep the facts (JSON)."
 )
+@store_option
 @json_option
 def command(  # noqa: PLR0913 - one parameter an option
     *,
@@ -43,6 +51,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     as_request: bool,
     tag: str,
     facts_out: str | None,
+    store: Store,
     as_json: bool,
 ) -> None:
     """Show a VM's disks, what each can do, and why.
@@ -56,7 +65,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     if facts_out is not None and write_file(facts_out, canonical_json(facts_to_plain(facts))):
         return
     if as_request:
-        draft = draft_request(facts, tag)
+        draft = _draft(facts, tag, vm or "", store)
         if as_json:
             print_json(read_text(draft, "draft").value)
         else:
@@ -65,3 +74,17 @@ def command(  # noqa: PLR0913 - one parameter an option
         print_json(inspection_to_plain(facts))
     else:
         click.echo(inspect_text(facts))
+
+
+def _draft(facts: Facts, tag: str, address: str, store: Store) -> str:
+    """A draft that is taken as it stands: by a tag and with paths that are free."""
+    if not address:
+        free = free_tag(facts, tag)
+        return draft_request(facts, free)
+    identity = VmIdentity.of(facts, address)
+    recorded = {manifest.tag for manifest in store.vm(identity).manifests().found}
+    free = free_tag(facts, tag, recorded)
+    here = identity.address.startswith("/")
+    there = os.path.lexists if here else (lambda _path: False)
+    folder = str(Path.cwd()) if here else ""
+    return draft_request(facts, free, draft_of(facts, free, there, folder))

@@ -84,9 +84,9 @@ def inspection_to_plain(facts: Facts) -> dict[str, object]:
     )
 
 
-def draft_request(facts: Facts, tag: str) -> str:
+def draft_request(facts: Facts, tag: str, draft: Draft | None = None) -> str:
     """A request for all that the guest can write to, as YAML with a reason beside each disk."""
-    draft = draft_of(facts, tag)
+    draft = draft or draft_of(facts, tag)
     with_state = not isinstance(draft.machine_state, NoMachineState)
     return as_lines(
         [

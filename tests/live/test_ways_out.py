@@ -12,7 +12,7 @@ from tests.live.runs import SNAPPLAN, request_text, snapplan
 from tests.support.images import qemu_img
 from tests.support.qemu import qemu_img_binary
 from tests.support.terminal import Terminal
-from tests.support.topology import two_disks
+from tests.support.topology import DiskKind, Topology, two_disks
 
 pytestmark = pytest.mark.real_qemu
 
@@ -149,3 +149,24 @@ def test_two_vms_with_one_tag_are_told_apart_by_name(qemu, tmp_path):
     assert deleted[0] == 0
     assert [vms[0].image_tags("disk0"), vms[1].image_tags("disk0")] == [[], ["nightly"]]
     assert said("verify", "nightly", "--offline", "--store", store)[0] == 0, "one has it now"
+
+
+@pytest.mark.parametrize("image_format", ["raw", "vmdk", "vdi", "qed", "vhdx"])
+def test_a_draft_is_taken_as_it_stands_twice(qemu, tmp_path, image_format):
+    """One image, of a kind that holds no snapshot; the second draft finds a free tag and free paths."""
+    vm = qemu.start(two_disks(DiskKind.QCOW2, guest=False))
+    vm.end()
+    only = vm.directory / f"only.{image_format}"
+    qemu_img(qemu_img_binary(), "create", "-q", "-f", image_format, only, "8M")
+    drive = f"file={only},format={image_format},if=none,id=only"
+    alone = Topology(disks=())
+    again = qemu.run(vm, alone, "-drive", drive, "-device", "virtio-blk-pci,drive=only")
+    where = ["--vm", again.qmp_path, "--store", tmp_path / "store"]
+    tags = []
+    for _ in range(2):
+        draft = snapplan("inspect", *where, "--request")
+        assert draft.returncode == 0, draft.stderr
+        done = snapplan("apply", "-", *where, "--json", text=draft.stdout)
+        assert done.returncode == 0, f"{done.stderr}{draft.stdout}"
+        tags.append(json.loads(done.stdout)["tag"])
+    assert tags == ["my-snapshot", "my-snapshot-2"]
