@@ -36,6 +36,7 @@ from planner.run.actions import (
     Tell,
 )
 from planner.run.asking import answer_of, ask_facts, send_command
+from planner.run.deadline import Deadline
 from planner.run.freezing import FREEZE, THAW
 from planner.run.machine import Machine
 from planner.run.outcome import Outcome
@@ -113,8 +114,7 @@ class Pump:
         self._clock = clock
         self._reporter = telling(reporter)
         self._watch = Watch(self._reporter, meter)
-        self._begun = 0.0
-        self._deadline = 0.0
+        self._deadline = Deadline()
         self._frozen_until: float | None = None
         self._pause_budget_ms = pause_budget_ms
         self._stopped_at: float | None = None
@@ -237,8 +237,7 @@ class Pump:
     async def _do(self, action: Action) -> Response:
         if isinstance(action, Send):
             if action.starts_deadline:
-                self._begun = asyncio.get_running_loop().time()
-                self._deadline = self._begun + action.timeout_s
+                self._deadline.start(asyncio.get_running_loop().time(), action.timeout_s)
             return await self._send(action)
         if isinstance(action, HostDo):
             return await self._on_host(action)
@@ -294,25 +293,20 @@ class Pump:
         return await answer_of(self._agent.status(action.timeout_s))
 
     async def _poll(self, action: Poll) -> Response:
-        left = self._deadline - asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        left = self._deadline.until - now
         if left <= 0:
-            return NoAnswer(self._too_late(), lost=False)
+            return NoAnswer(self._deadline.passed(now), lost=False)
         waited = await self._event_within(min(action.every_s, left))
         return waited if isinstance(waited, NoAnswer) and waited.lost else Returned()
 
     async def _await_event(self, action: AwaitEvent) -> Response:
-        left = self._deadline - asyncio.get_running_loop().time()
         if action.within_s is not None:
             return await self._event_within(action.within_s)
-        waited = await self._event_within(left)
-        if isinstance(waited, NoAnswer) and not waited.lost:
-            return NoAnswer(self._too_late(), lost=False)
-        return waited
-
-    def _too_late(self) -> str:
-        """How long the step took, from its command on: not how long the last wait was."""
-        took_s = asyncio.get_running_loop().time() - self._begun
-        return f"it had not ended {took_s:.3g} s after its command"
+        clock = asyncio.get_running_loop().time
+        waited = await self._event_within(self._deadline.until - clock())
+        late = isinstance(waited, NoAnswer) and not waited.lost
+        return NoAnswer(self._deadline.passed(clock()), lost=False) if late else waited
 
     async def _event_within(self, seconds: float) -> Response:
         try:

@@ -10,7 +10,7 @@ from planner.model.operations import Kind
 from planner.model.replies import MigrationInfo, migration_of, run_state_of
 from planner.model.request import Capture
 from planner.program.program import Step, WaitsFor
-from planner.run.actions import Flow, Poll, Response, Send
+from planner.run.actions import Flow, NoAnswer, Poll, Response, Send
 from planner.run.run_context import RunContext
 
 __all__ = ["ASK_RUN_STATE", "ENDED_MIGRATION", "await_migration", "await_run_state"]
