@@ -150,7 +150,9 @@ def run_qemu_img(
         raise NoReply(f"{program} cannot be started: {error.strerror}") from error
     if done.returncode not in ends:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise NoReply(lines[0] if lines else f"{program} failed")
+        # A file that was passed cannot be deleted by its name: that comes before why it failed.
+        told = [line for line in lines if "Error when deleting file" not in line] or lines
+        raise NoReply(told[0] if told else f"{program} failed")
     return done.stdout.decode(errors="replace")
 
 

@@ -72,7 +72,10 @@ def leave_out(request: Request, facts: Facts) -> OutsideDecision:
         named=mine,
         devices=tuple((o.name, o.type) for o in missed if o.name in named),
         choices=tuple(_choices(found, named, with_state=with_state)),
-        warnings=tuple(f"{o.name} ({o.label}): {o.what}" for o in found if _only_named(o)),
+        warnings=(
+            *(f"{o.name} ({o.label}): {o.what}" for o in found if _only_named(o)),
+            *(_missing(o) for o in missed if o.name in named),
+        ),
         problems=tuple(problems),
     )
 
@@ -88,6 +91,13 @@ def _choices(
             )
         elif outside.name in named:
             yield Choice(outside.name, "exclude", f"asked for; {outside.type}: {outside.what}")
+
+
+def _missing(outside: Outside) -> str:
+    return (
+        f"{outside.name} ({outside.label}) is left out: the snapshot does not hold what it stores, and "
+        f"a load leaves that as it then is ({outside.what})"
+    )
 
 
 def _only_named(outside: Outside) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import evolve, field, frozen
@@ -12,10 +13,12 @@ from planner.compile.designs import AUTO
 from planner.compile.plan import Plan, check_unchanged, compile_request
 from planner.errors import Problem, Refused
 from planner.host.process_io import meter_of
+from planner.host.room import allocated_bytes, room_notes
 from planner.model.facts import Facts, SnapshotInfo
 from planner.model.request_text import ReadRequest
 from planner.program.program import Target
 from planner.run.consent import decide_and_ask
+from planner.run.leftovers import files_of
 from planner.run.outcome import Outcome
 from planner.run.ports import Backend
 from planner.run.progress import Meter
@@ -113,7 +116,10 @@ async def save(
             digest=digest,
         )
         meter = meter_of(met.instance.process, decided.facts.memory_bytes)
-        return await _run(context, decided.plan, run, limits, meter)
+        files = _files(decided) if context.backend.images is not None else ()
+        before = allocated_bytes(files)
+        saved = await _run(context, decided.plan, run, limits, meter)
+        return evolve(saved, outcome=_with_room(saved.outcome, room_notes(files, before)))
 
 
 @frozen
@@ -168,6 +174,20 @@ async def _run(
                 await agent.close()
 
     return await context.awaiting(work(), pump.interrupt)
+
+
+def _files(decided: _Decided) -> tuple[str, ...]:
+    """The VM's images, and the files that the run makes."""
+    images = [disk.filename for disk in decided.facts.disks if disk.filename.startswith("/")]
+    return (*images, *files_of(decided.plan.program))
+
+
+def _with_room(outcome: Outcome, notes: Iterator[str]) -> Outcome:
+    """A failure, and beside it which file systems are full: QEMU seldom says so."""
+    if outcome.failure is None or outcome.failure.interrupted:
+        return outcome
+    words = "; ".join([outcome.failure.message, *notes])
+    return evolve(outcome, failure=evolve(outcome.failure, message=words))
 
 
 def _fitting_plan(source: Plan | ReadRequest, facts: Facts, design: str) -> Plan:

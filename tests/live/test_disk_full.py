@@ -5,14 +5,18 @@ would go beyond it fails, and nobody else's disk is filled.
 """
 
 import contextlib
+import json
+import os
 import resource
 import subprocess
+import tempfile
 
 import pytest
 
 from planner.run.phases import Phase
 from tests.live.external import DISKS, account_of, external_request, run_struck, start_mixed
 from tests.live.runs import SNAPPLAN, as_json, held, request_text, snapplan
+from tests.support.qemu import qemu_binary, qemu_img_binary
 from tests.support.topology import two_disks
 from tests.support.writer import start_writer, wait_written, written_mib
 
@@ -95,3 +99,58 @@ def test_no_room_for_the_journal(qemu, tmp_path, design, step):
     assert (codes[0], codes[-1]) == (2, 0), codes  # the store's own files come first
     assert set(codes[1:-1]) == {10, 20}, codes
     assert held(vm, DISKS) == {key: ["a"] for key in DISKS}
+
+
+FULL = """
+set -e
+mkdir "$D/full"
+mount -t tmpfs -o size=4m tmpfs "$D/full"
+"$IMG" create -q -f qcow2 "$D/full/d.qcow2" 64M
+"$QEMU" -nodefaults -display none -machine accel=tcg -m 64 -qmp "unix:$D/qmp,server=on,wait=off" \
+    -drive "if=virtio,id=drive0,file=$D/full/d.qcow2,format=qcow2" >"$D/log" 2>&1 & pid=$!
+trap 'kill $pid; wait $pid' EXIT
+while [ ! -S "$D/qmp" ]; do kill -0 $pid; sleep 0.1; done
+dd if=/dev/zero of="$D/full/fill" bs=1k count=3550 2>/dev/null
+"$SNAPPLAN" apply - --vm "$D/qmp" --store "$D/store" --json
+"""
+
+
+def applied_where_full(folder, script, text):
+    """What `apply` comes to in a mount namespace of its own."""
+    programs = {"IMG": qemu_img_binary(), "QEMU": qemu_binary(), "SNAPPLAN": str(SNAPPLAN)}
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **programs, "D": folder},
+    )
+    assert done.returncode == 20, done.stderr
+    return as_json(done)["error"]["message"]
+
+
+def test_a_file_system_that_is_full_is_named():
+    """QEMU 7.2 says "Input/output error"; a small file system of a mount namespace is really full."""
+    text = request_text("a", ["drive0"], "drive0")
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path has to be short
+        message = applied_where_full(folder, FULL, text)
+        assert f"the file system of {folder}/full/d.qcow2 is full" in message, message
+        assert "larger than before" in message
+        assert "snapplan gc" in message
+
+
+def test_why_an_overlay_could_not_be_made_is_told():
+    """A file that qemu-img was passed cannot be deleted by its name: that is not the reason."""
+    script = FULL.replace("count=3550", "count=4096 || true")
+    text = json.dumps(
+        {
+            "tag": "a",
+            "machine-state": "none",
+            "disks": {"drive0": {"external": "@/full/overlay.qcow2"}},
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        message = applied_where_full(folder, script, text.replace("@", folder))
+        assert "No space left on device" in message, message
+        assert "is full" in message

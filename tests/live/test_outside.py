@@ -92,6 +92,11 @@ def test_an_emulated_tpm_goes_with_the_machine_state(qemu, tmp_path):
         assert [o["name"] for o in seen["outside"]] == ["tpm0"]
         alone = snapplan("plan", "-", "--vm", vm.qmp_path, "--json", text=request_text("a", DISKS))
         assert ("storage-outside", "tpm0") in problems(alone)
+        without = {**dict.fromkeys(DISKS, "internal"), "tpm0": "exclude"}
+        asked = json.dumps({"tag": "d", "machine-state": "none", "disks": without})
+        done = snapplan("apply", "-", "--vm", vm.qmp_path, *store, text=asked)
+        assert done.returncode == 0, done.stderr
+        assert "warning: tpm0" in done.stdout, "a snapshot of disks alone lacks the TPM's state"
         text = request_text("a", DISKS, "disk0")
         done = snapplan("apply", "-", "--vm", vm.qmp_path, *store, text=text)
         assert done.returncode == 0, done.stderr
