@@ -17,6 +17,8 @@ from planner.model.image import Image
 from planner.model.request_text import read_request
 from planner.parts.holdings import holdings
 from planner.parts.internal import InternalSnapshot
+from planner.parts.make_internal import MakeInternal
+from planner.parts.make_overlay import MakeOverlay
 from planner.parts.manifest import Manifest
 from planner.parts.stream import StateStream
 from planner.present.graph_view import dot, mermaid
@@ -211,7 +213,9 @@ def test_a_drafted_request_is_a_request_that_the_vm_can_do(vm, tag):
 
 
 def can_be_a_part(disk):
-    return disk.attached and not disk.users and not disk.read_only and disk.active
+    if disk.users or disk.read_only or not disk.attached:
+        return False
+    return not any(MakeInternal().can_be(disk)) or not any(MakeOverlay().can_be(disk))
 
 
 @pytest.mark.parametrize("name", ["on", "12", "1e3", "a: b", "-", "null", "é", "🎉", "a#b", "~"])
