@@ -1,0 +1,315 @@
+"""Each kind of storage and device, under Linux, through each design: the work of script/device-table.
+
+A machine is saved under a guest that checks itself, and goes back.  Where all parts are inside images
+it loads twice; else its QEMU is ended, and `load --run` restores into a fresh one, whose disks are
+promoted, what was set aside is dropped, and the snapshot is deleted with its overlays merged, until only
+the images of before are left.  Or it is refused, with the reason.
+"""
+
+import contextlib
+import json
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import field, frozen
+
+from tests.live.restores import Adopted
+from tests.live.runs import snapplan
+from tests.support.guest import failures, heartbeats
+from tests.support.linux_guest import guest_folder
+from tests.support.qemu import end_process, qemu_binary, qemu_img_binary
+
+__all__ = ["DESIGNS", "KINDS", "Result", "through"]
+
+DESIGNS = ("internal", "external, stopped", "external, live", "as drafted")
+PATIENCE_S = 300.0
+SIZE = "64M"
+_KERNEL_WORDS = "console=ttyS0 quiet loglevel=0 checker.mib=24"
+_DISK = re.compile(r"^DISK ", re.MULTILINE)
+
+
+@frozen
+class Disk:
+    """A disk of a machine.
+
+    Attributes:
+        name: Its `-drive` id or node name.
+        bus: What it hangs on: ``virtio``, ``scsi``, ``nvme``, ``pflash``.
+        format: Of its image.
+        blockdev: Whether it is written with ``-blockdev``.
+        options: More options of its node.
+        base: Whether its image lies on another.
+    """
+
+    name: str
+    bus: str = "virtio"
+    format: str = "qcow2"
+    blockdev: bool = False
+    options: str = ""
+    base: bool = False
+
+    @property
+    def seen(self) -> bool:
+        """Whether the guest sees it as a disk."""
+        return self.bus != "pflash"
+
+    def words(self, file: str, image_format: str) -> list[str]:
+        """The options of QEMU's that make it."""
+        if self.bus == "pflash":
+            return ["-drive", f"if=pflash,unit=1,id={self.name},file={file},format={image_format}"]
+        if self.blockdev:
+            node = f"driver={image_format},node-name={self.name}{self.options}"
+            words = ["-blockdev", f"{node},file.driver=file,file.filename={file}"]
+        else:
+            node = f"if=none,id={self.name},file={file},format={image_format}{self.options}"
+            words = ["-drive", node]
+        devices = {
+            "virtio": f"virtio-blk-pci,drive={self.name}",
+            "scsi": f"scsi-hd,bus=scsi0.0,drive={self.name}",
+            "nvme": f"nvme,serial={self.name},drive={self.name}",
+        }
+        return [*words, "-device", f"{devices[self.bus]},id={self.name}-device"]
+
+    def make(self, path: Path) -> None:
+        """Its image."""
+        if self.bus == "pflash":
+            wanted = [
+                "convert",
+                "-f",
+                "raw",
+                "-O",
+                self.format,
+                guest_folder() / "OVMF_VARS_4M.fd",
+                path,
+            ]
+        elif self.format == "luks":
+            key = ["--object", "secret,id=key,data=secret", "-o", "key-secret=key,iter-time=10"]
+            wanted = ["create", "-q", "-f", "luks", *key, path, SIZE]
+        elif self.base:
+            _img("create", "-q", "-f", "raw", path.with_suffix(".base"), SIZE)
+            below = ["-F", "raw", "-b", path.with_suffix(".base")]
+            wanted = ["create", "-q", "-f", "qcow2", *below, path]
+        else:
+            wanted = ["create", "-q", "-f", self.format, path, SIZE]
+        _img(*wanted)
+
+
+def _img(*words) -> None:
+    subprocess.run([qemu_img_binary(), *map(str, words)], check=True, capture_output=True)
+
+
+_FIRST, _SECOND = Disk("disk0"), Disk("disk1")
+_SCSI = ("-object", "iothread,id=io0", "-device", "virtio-scsi-pci,id=scsi0,iothread=io0")
+_NET = ("-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0,id=nic0")
+_CODE = ("-drive", "if=pflash,unit=0,format=raw,readonly=on,file={code}")
+_SECRET = ("-object", "secret,id=key,data=secret")
+
+
+@frozen
+class Kind:
+    """A machine: its disks, and what else it has."""
+
+    disks: tuple[Disk, ...]
+    more: tuple[str, ...] = ()
+
+
+KINDS = {
+    "virtio-blk, qcow2, `-drive`": Kind((_FIRST, _SECOND)),
+    "virtio-blk, qcow2, `-blockdev`": Kind(
+        (Disk("disk0", blockdev=True), Disk("disk1", blockdev=True))
+    ),
+    "virtio-blk, raw beside qcow2": Kind((_FIRST, Disk("disk1", format="raw"))),
+    "virtio-scsi with an iothread": Kind((Disk("disk0", "scsi"), Disk("disk1", "scsi")), _SCSI),
+    "NVMe": Kind((_FIRST, Disk("disk1", "nvme"))),
+    "a backing chain": Kind((_FIRST, Disk("disk1", base=True))),
+    "LUKS": Kind(
+        (_FIRST, Disk("disk1", format="luks", blockdev=True, options=",key-secret=key")), _SECRET
+    ),
+    "OVMF, raw variables": Kind((_FIRST, Disk("vars0", "pflash", "raw")), _CODE),
+    "OVMF, qcow2 variables": Kind((_FIRST, Disk("vars0", "pflash")), _CODE),
+    "virtio-net": Kind((_FIRST, _SECOND), _NET),
+}
+
+
+@frozen
+class Result:
+    """What became of one machine in one design."""
+
+    verdict: str
+    why: str = ""
+
+
+@frozen
+class Machine:
+    """A machine in a folder of its own."""
+
+    kind: Kind
+    folder: Path
+    images: dict[str, Path] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        made = {}
+        for disk in self.kind.disks:
+            made[disk.name] = self.folder / f"{disk.name}.{disk.format}"
+            disk.make(made[disk.name])
+        object.__setattr__(self, "images", made)
+
+    @property
+    def socket(self) -> Path:
+        """Where snapplan meets it."""
+        return self.folder / "tool"
+
+    @property
+    def store(self) -> tuple:
+        """The options of each snapplan here."""
+        return ("--store", self.folder / "store", "--json")
+
+    def words(self, place: Callable[[Disk], tuple[str, str]], socket: str) -> list[str]:
+        """QEMU's command line, by where each disk's image is."""
+        guest = guest_folder()
+        code = str(guest / "OVMF_CODE_4M.fd")
+        more = [word.replace("{code}", code) for word in self.kind.more]
+        disks = [word for disk in self.kind.disks for word in disk.words(*place(disk))]
+        return [
+            *(qemu_binary(), "-machine", "q35,accel=tcg", "-m", "192", "-nodefaults"),
+            *("-no-user-config", "-display", "none", "-name", self.folder.name),
+            *("-serial", f"file:{self.folder / 'console'}", "-kernel", str(guest / "vmlinuz")),
+            *("-initrd", str(guest / "initrd"), "-append", _KERNEL_WORDS),
+            *("-qmp", f"unix:{socket},server=on,wait=off", *more, *disks),
+        ]
+
+    @property
+    def template(self) -> str:
+        """The same for `load --run`."""
+        return shlex.join(
+            self.words(lambda d: (f"{{disk:{d.name}}}", f"{{format:{d.name}}}"), "{qmp}")
+        )
+
+    @contextlib.contextmanager
+    def started(self):
+        """Its QEMU; ended at the end, whatever happens."""
+        words = self.words(
+            lambda disk: (str(self.images[disk.name]), disk.format), str(self.socket)
+        )
+        with (self.folder / "said").open("wb") as said:
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
+            )
+        try:
+            yield process
+        finally:
+            end_process(process)
+
+    def console(self) -> str:
+        """All that the guest has said since its QEMU was started."""
+        path = self.folder / "console"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def ticks(self) -> list[int]:
+        """Its counters; it must not have complained."""
+        said = self.console()
+        assert not failures(said), failures(said)[:5]
+        return heartbeats(said)
+
+    def wait_ticks(self, wanted: int, process) -> int:
+        """Wait for so many more ticks; the last counter."""
+        begin, deadline = len(self.ticks()), time.monotonic() + PATIENCE_S
+        while len(self.ticks()) < begin + wanted:
+            assert process.poll() is None, (self.folder / "said").read_text()
+            assert time.monotonic() < deadline, f"the guest stands still: {self.console()[-600:]}"
+            time.sleep(0.2)
+        return self.ticks()[-1]
+
+    def run(self, *words, text=None, code=0) -> dict:
+        """A snapplan; what it says."""
+        done = snapplan(*words, *self.store, text=text)
+        assert done.returncode == code, f"snapplan {words[0]}: {done.stderr}"
+        return json.loads(done.stdout)
+
+    def left(self) -> list[str]:
+        """The images that are there."""
+        known = (".qcow2", ".raw", ".luks", ".state")
+        return sorted(path.name for path in self.folder.iterdir() if path.name.endswith(known))
+
+
+def through(kind: str, design: str, folder: Path) -> Result:
+    """Take a machine through a design."""
+    machine = Machine(KINDS[kind], folder)
+    with machine.started() as process:
+        machine.wait_ticks(4, process)
+        seen = len(_DISK.findall(machine.console()))
+        assert seen == sum(disk.seen for disk in machine.kind.disks), "the guest misses a disk"
+        done = snapplan(
+            *("apply", "-", "--vm", machine.socket, *machine.store), text=_request(machine, design)
+        )
+        said = json.loads(done.stdout)
+        if done.returncode == 10:
+            return Result("refused", "; ".join(_why(said)))
+        assert done.returncode == 0, done.stderr
+        saved = machine.wait_ticks(3, process)
+        manifest = json.loads(Path(said["manifest"]).read_text())
+        if all(part["kind"] == "internal" for part in manifest["parts"]):
+            _load_twice(machine, process, saved)
+            return Result("works")
+    _restore(machine, saved)
+    return Result("works")
+
+
+def _why(said) -> list[str]:
+    return sorted({each["message"] for each in said["error"]["problems"]})
+
+
+def _request(machine: Machine, design: str) -> str:
+    if design == "as drafted":
+        done = snapplan("inspect", "--vm", machine.socket, "--request")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    state = {"internal": "disk0"}
+    parts = dict.fromkeys(machine.images, "internal")
+    if design != "internal":
+        capture = design.removeprefix("external, ")
+        state = {"external": str(machine.folder / "a.state"), "capture": capture}
+        parts = {
+            disk: {"external": str(machine.folder / f"{disk}.a.qcow2")} for disk in machine.images
+        }
+    return json.dumps({"tag": "a", "machine-state": state, "disks": parts})
+
+
+def _load_twice(machine: Machine, process, saved: int) -> None:
+    (tag,) = [each["tag"] for each in machine.run("list", "--vm", machine.socket)["snapshots"]]
+    for _ in range(2):
+        later = machine.wait_ticks(3, process)
+        machine.run("load", tag, "--vm", machine.socket)
+        begin = len(machine.ticks())
+        machine.wait_ticks(3, process)
+        assert machine.ticks()[begin + 1] < max(saved, later), "the guest did not go back"
+    machine.run("delete", tag, "--vm", machine.socket, "--yes")
+    machine.wait_ticks(3, process)
+    assert machine.console().count("START") == 1
+
+
+def _restore(machine: Machine, saved: int) -> None:
+    before = machine.left()
+    (machine.folder / "console").unlink()
+    tag = machine.run("list")["vms"][0]["snapshots"][0]["tag"]
+    where = ("--qmp", machine.socket, "--yes")
+    pid = machine.run("load", tag, "--run", machine.template, *where)["pid"]
+    process = Adopted.of(pid)
+    try:
+        machine.wait_ticks(3, process)
+        assert machine.ticks()[0] < saved, "the guest did not go back"
+        name = f"{tag}.restored-1"
+        machine.run("restore", "promote", name)
+        machine.run("restore", "drop", name, "--yes")
+        vm = ("--vm", machine.socket)
+        assert machine.run("verify", tag, *vm)["findings"] == []
+        machine.run("delete", tag, *vm, "--overlays", "commit", "--yes")
+        machine.wait_ticks(3, process)
+        assert "START" not in machine.console()
+        assert machine.left() == sorted(path.name for path in machine.images.values()), before
+    finally:
+        end_process(process)
