@@ -26,7 +26,7 @@ are inside images (*internal*, and most drafts) it went back twice with `load`, 
 deleted. Else QEMU was ended, `load --run` restored into a fresh one on new overlays, its disks were
 promoted, what was set aside was dropped, and the snapshot was deleted with its overlays merged while the
 guest ran, until only the images of before were left. *as drafted* is the request that
-`inspect --request` drafts."""
+`inspect --request` drafts; `not run`: the time did not suffice."""
 
 
 def one(kind: str, design: str) -> Result:
