@@ -15,10 +15,7 @@ from contextlib import contextmanager, nullcontext
 import click
 from attrs import frozen
 
-from backends.copies import RestoringHost
 from backends.guest_agent import GuestAgent
-from backends.images import QemuImages
-from backends.launch import launch
 from planner.cli.reporter import TerminalReporter
 from planner.cli.stopping import stopped_by_signals
 from planner.errors import BadInput, Problem
@@ -140,6 +137,11 @@ def offline_of(
     store: Store, reporter: TerminalReporter, *, yes: bool = False, vm_name: str = ""
 ) -> Offline:
     """The same without a VM; the tags are those of the VM of this name."""
+    # What works on image files takes its time to import, and a running VM needs none of it.
+    from backends.copies import RestoringHost  # noqa: PLC0415
+    from backends.images import QemuImages  # noqa: PLC0415
+    from backends.launch import launch  # noqa: PLC0415
+
     return Offline(
         store,
         QemuImages(),

@@ -27,28 +27,10 @@ from planner.parts.accepting import Accepted
 from planner.present.load_view import (
     load_text,
     load_to_plain,
-    reverted_text,
-    reverted_to_plain,
-)
-from planner.present.restore_view import (
-    restore_text,
-    restore_to_plain,
-    restored_text,
-    restored_to_plain,
 )
 from planner.run.ports import Backend
 from planner.store.store import Store
-from planner.verbs.context import Offline
-from planner.verbs.find import find_in_store
 from planner.verbs.load import Loaded, LoadWish, load
-from planner.verbs.restore import (
-    goes_back_in_a_fresh_qemu,
-    make_ready,
-    restore,
-    revert,
-    show_restore,
-)
-from planner.verbs.restore_decision import RestoreWish
 
 __all__ = ["command"]
 
@@ -164,9 +146,12 @@ def command(  # noqa: PLR0913 - one parameter an option
 
             said, text = _loaded(run(connected(vm, work)))
         else:
+            from planner.cli.load_without_vm import load_without_vm  # noqa: PLC0415 - seldom needed
+            from planner.verbs.restore_decision import RestoreWish  # noqa: PLC0415
+
             fresh = RestoreWish(template, socket, folder, after, deadline_s, accepted)
             gone = offline_of(store, reporter, yes=yes, vm_name=name)
-            said, text = run(_without_vm(gone, source, fresh, ready=offline))
+            said, text = run(load_without_vm(gone, source, fresh, ready=offline))
     if as_json:
         print_json(said)
     else:
@@ -176,23 +161,3 @@ def command(  # noqa: PLR0913 - one parameter an option
 def _loaded(loaded: Loaded) -> tuple[dict[str, object], str]:
     loaded.outcome.raise_failure()
     return load_to_plain(loaded.order, loaded.outcome), load_text(loaded.order, loaded.outcome)
-
-
-async def _without_vm(
-    offline: Offline, source: str, wish: RestoreWish, *, ready: bool
-) -> tuple[dict[str, object], str]:
-    """Do it, or show it; what was done as plain values and as text."""
-    if ready:
-        manifest = find_in_store(source, offline.store, offline.vm_name).manifest
-        if not wish.copies and not goes_back_in_a_fresh_qemu(manifest):
-            done = await revert(offline, source, wish)
-            return reverted_to_plain(done.manifest, done.parts), reverted_text(
-                done.manifest, done.parts
-            )
-        plan = await make_ready(offline, source, wish)
-        return restore_to_plain(plan, ready=True), restore_text(plan, ready=True)
-    if not wish.template:
-        plan = await show_restore(offline, source, wish)
-        return restore_to_plain(plan, ready=False), restore_text(plan, ready=False)
-    restored = await restore(offline, source, wish)
-    return restored_to_plain(restored), restored_text(restored)

@@ -16,18 +16,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import click
 from attrs import evolve
-from rich.console import Console
-from rich.markup import escape
-from rich.status import Status
 
 from planner.cli.guarded import unguarded
 from planner.present.progress_view import progress_to_plain
 from planner.present.visible import visible
 from planner.run.progress import Amount, Course, Progress, ProgressKind
+
+if TYPE_CHECKING:
+    from rich.status import Status
+    from rich.text import Text
 
 __all__ = ["TerminalReporter", "progress_option"]
 
@@ -54,15 +55,14 @@ class TerminalReporter:
         self._form = form
         self._course = Course()
         self._began_s = time.monotonic()
-        self._console = Console(file=unguarded(sys.stderr))
         self._status: Status | None = None
         self._words: queue.SimpleQueue[_Words | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="snapplan-words", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        if self._console.is_terminal and self._form == "text":
-            self._status = self._console.status("starting")
+        if sys.stderr.isatty() and self._form == "text":
+            self._status = _status_line()
             self._words.put(self._status.start)
         return self
 
@@ -111,14 +111,29 @@ class TerminalReporter:
             line = json.dumps(progress_to_plain(evolve(progress, seconds=seconds)))
             self._words.put(lambda: click.echo(line, err=True))
         elif self._status is not None and progress.kind is not ProgressKind.PHASE:
-            status, words = self._status, escape(visible(str(progress)))
-            self._words.put(lambda: status.update(words))
+            status, words = self._status, visible(str(progress))
+            self._words.put(lambda: status.update(_plain(words)))
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
         if self._form == "json":
             self._show(self._course.note(text))
         elif self._status is not None:
-            self._words.put(lambda: self._console.print(escape(visible(text)), highlight=False))
+            console = self._status.console
+            self._words.put(lambda: console.print(visible(text), highlight=False, markup=False))
         else:
             self._words.put(lambda: click.echo(f"snapplan: {visible(text)}", err=True))
+
+
+def _status_line() -> Status:
+    """A line that changes."""
+    from rich.console import Console  # noqa: PLC0415 - for a terminal only: it takes its time
+
+    return Console(file=unguarded(sys.stderr)).status("starting")
+
+
+def _plain(words: str) -> Text:
+    """Words in which nothing is markup."""
+    from rich.text import Text  # noqa: PLC0415 - see `_status_line`
+
+    return Text(words)

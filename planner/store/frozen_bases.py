@@ -9,10 +9,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from planner.compile.plan import Plan
 from planner.errors import Problem, Refused, in_order
 from planner.host.evidence import look_at_files, record_of
 from planner.model.facts import Facts
@@ -23,6 +23,9 @@ from planner.parts.manifest import Manifest
 from planner.parts.overlay import FrozenImage
 from planner.parts.recorded_files import evidence_of_change
 from planner.store.store import VmStore
+
+if TYPE_CHECKING:
+    from planner.compile.plan import Plan
 
 __all__ = ["check_bases", "check_reverted", "own_writes"]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from attrs import evolve, frozen
 
-from planner.compile.plan import Plan
 from planner.errors import Problem, Refused
 from planner.host.evidence import look_at_files
 from planner.host.left_out import look_at_left_out
@@ -15,25 +16,23 @@ from planner.load.load_run import LoadRun
 from planner.load.loading import LoadOutcome
 from planner.load.qemu_log import QemuLog, with_log
 from planner.load.reverting import offline_commands
-from planner.load.way_back import after_keeping, keeping_plan, keeping_pump
 from planner.model.facts import Facts
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import NOTHING_ACCEPTED, Accepted
 from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
 from planner.run.outcome import Outcome
-from planner.run.progress import Meter
 from planner.run.pump import Pump
-from planner.save.before_save import check_tag_free
-from planner.save.save_run import begin_save
 from planner.store.frozen_bases import check_reverted
 from planner.store.held import met_and_locked
-from planner.store.journal_file import JournalFile
-from planner.store.journaled import JournaledRun, begin_run, check_nothing_pending
+from planner.store.journaled import begin_run, check_nothing_pending
 from planner.store.meeting import Met
 from planner.store.store import VmStore
 from planner.verbs.context import Context
 from planner.verbs.find import find_on_vm
+
+if TYPE_CHECKING:
+    from planner.verbs.way_back import WayBack
 
 __all__ = ["LoadWish", "Loaded", "load"]
 
@@ -96,11 +95,11 @@ async def load(context: Context, source: str, wish: LoadWish | None = None) -> L
         if context.backend.images is not None:
             check_reverted(vm, manifest, facts)
         order = await _decide(context, manifest, facts, wish)
-        plan = _keeping(vm, manifest, facts, wish)
-        if plan is not None:
-            order = after_keeping(order, wish.keep)
+        way_back = _way_back(vm, manifest, facts, wish)
+        if way_back is not None:
+            order = way_back.before(order)
         run = LoadRun(order, manifest.lineage)
-        return await _run(context, met, vm, run, plan, facts, wish)
+        return await _run(context, met, vm, run, way_back, facts, wish)
 
 
 async def _decide(context: Context, manifest: Manifest, facts: Facts, wish: LoadWish) -> LoadPlan:
@@ -113,13 +112,13 @@ async def _decide(context: Context, manifest: Manifest, facts: Facts, wish: Load
     return plan_load(manifest, facts, images, after, left_out, accepted, saved)
 
 
-def _keeping(vm: VmStore, manifest: Manifest, facts: Facts, wish: LoadWish) -> Plan | None:
+def _way_back(vm: VmStore, manifest: Manifest, facts: Facts, wish: LoadWish) -> WayBack | None:
     """How what is there now is saved first; None: it is not to be."""
     if not wish.keep:
         return None
-    plan = keeping_plan(wish.keep, manifest, facts)
-    check_tag_free(vm, plan, facts)
-    return plan
+    from planner.verbs.way_back import WayBack  # noqa: PLC0415 - it brings the compiler along
+
+    return WayBack.planned(wish.keep, vm, manifest, facts)
 
 
 async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
@@ -127,17 +126,16 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
     met: Met,
     vm: VmStore,
     load_run: LoadRun,
-    plan: Plan | None,
+    way_back: WayBack | None,
     facts: Facts,
     wish: LoadWish,
 ) -> Loaded:
     identity, instance = met.identity, met.instance
     run = begin_run(*(vm, identity, load_run, facts), instance=instance, deadline_s=wish.deadline_s)
     try:
-        if plan is not None:
-            kept = begin_save(vm, identity, plan, facts, instance=instance)
+        if way_back is not None:
             meter = meter_of(instance.process, facts.memory_bytes)
-            await _keep(context, kept, run.journal, meter)
+            await way_back.save(context, met, vm, run, meter)
         pump = Pump(
             run.machine,
             context.backend,
@@ -164,30 +162,6 @@ def _state_bytes(order: LoadPlan, facts: Facts) -> int:
     """How long the machine state is that is to be read; 0: the disks do not say."""
     snapshots = (snapshot for disk in facts.disks for snapshot in disk.holding(order.tag))
     return max((snapshot.vm_state_size_bytes for snapshot in snapshots), default=0)
-
-
-async def _keep(
-    context: Context, run: JournaledRun, journal: JournalFile, meter: Meter | None
-) -> None:
-    """Save what is there before the load; where that fails there is no load, and no record of one."""
-    backend = context.backend
-    pump = keeping_pump(
-        *(run, backend),
-        images=backend.images,
-        host=backend.host,
-        reporter=context.reporter,
-        meter=meter,
-    )
-
-    async def work() -> Outcome:
-        outcome = await pump.run()
-        if outcome.failure is not None:
-            journal.remove()
-        run.settle(outcome)
-        return outcome
-
-    outcome = await context.awaiting(work(), pump.interrupt)
-    outcome.raise_failure()
 
 
 def _refuse_disks_alone(manifest: Manifest) -> None:
