@@ -21,8 +21,9 @@ def schema_files() -> dict[str, Path]:
     """The schemas' files by name."""
     for place in _PLACES:
         if place.is_dir():
-            found = sorted(place.glob(f"*{_SUFFIX}"))
-            return {path.name.removesuffix(_SUFFIX): path for path in found}
+            found = place.glob(f"*{_SUFFIX}")
+            names = {path.name.removesuffix(_SUFFIX): path for path in found}
+            return dict(sorted(names.items()))
     raise InternalError(f"the schemas are missing: neither of {_PLACES} is there")
 
 
