@@ -20,8 +20,8 @@ def fact_tests():
 
 def facts():
     """Each numbered fact of the document with its text."""
-    lines = re.findall(r"^(\d+)\. (.*)$", DOCUMENT.read_text(), re.MULTILINE)
-    return {int(number): text for number, text in lines}
+    items = re.findall(r"^(\d+)\. (.*\n(?: {4}.*\n)*)", DOCUMENT.read_text(), re.MULTILINE)
+    return {int(number): text for number, text in items}
 
 
 def test_each_fact_has_a_number_of_its_own():
