@@ -55,7 +55,7 @@ def holds_machine_state(disk: Disk, others: Iterable[Disk] = ()) -> Iterator[Pro
     if not disk.encrypted or disk.driver != "qcow2":
         return
     able = [d.name for d in others if d.attached and d.driver == "qcow2" and not d.encrypted]
-    instead = f"put it on {able[0]!r}, or " if able else ""
+    instead = f"put it on {min(able)!r}, or " if able else ""
     yield Problem(
         "vmstate-encrypted",
         disk.name,

@@ -33,6 +33,6 @@ def test_the_demo_saves_in_both_designs_and_cleans_up(tmp_path, environment, whe
     assert where in done.stdout
     assert "is complete (monolithic)" in done.stdout
     assert "is complete (transactional)" in done.stdout
-    assert done.stdout.count("(complete, one instant)") == 2
+    assert done.stdout.count("(complete, one instant, ") == 2
     assert "exit code 11" in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -56,7 +56,8 @@ def test_a_tree_of_snapshots(vm):
         assert tree(attached) == ({"c": None, "d": None}, ["d"])
         attached.save("a", description="another one of that tag")
         assert tree(attached) == ({"a": "d", "c": None, "d": None}, ["a"])
-    (known,) = snapplan.stored()
+    # Other tests' VMs are in the same store.
+    (known,) = [each for each in snapplan.stored() if each.vm.address == str(vm.qmp_path)]
     assert known.current_tag == "a"
     assert {each.tag: known.parent_of(each) for each in known.manifests} == {
         "a": "d",

@@ -99,15 +99,21 @@ NVME = LinuxMachine(
 )
 
 
-async def load(vm, snapshot):
-    """Go back; the guest goes on from an earlier round, and agrees with its disks and memory."""
+async def load(vm, snapshot, *, back=True):
+    """Load it; the guest goes on from there, and agrees with its disks and memory.
+
+    Args:
+        vm: The VM.
+        snapshot: What is loaded.
+        back: Whether it is of an earlier round than the guest has come to by now.
+    """
     since = len(vm.console())
     vm.wait_guest(3, since=since, timeout_s=240)
     await snapshot.load()
     after = len(vm.console())
     vm.wait_guest(3, since=after, timeout_s=240)
     rounds = heartbeats(vm.console()[since:])
-    assert any(later <= earlier for earlier, later in pairwise(rounds)), rounds
+    assert not back or any(later <= earlier for earlier, later in pairwise(rounds)), rounds
 
 
 async def story(vm, store):
@@ -118,7 +124,7 @@ async def story(vm, store):
             made[tag] = await attached.save(tag)
             vm.wait_guest(2, since=len(vm.console()), timeout_s=240)
         for tag in ("three", "three", "five"):
-            await load(vm, made[tag])
+            await load(vm, made[tag], back=tag != "five")  # that one may be ahead of the middle
         for tag in TAGS:
             assert (await made[tag].verify()).findings == ()
         for tag in ("two", "one", "five", "four", "three"):
@@ -241,7 +247,7 @@ def test_what_was_plugged_and_connected_survives(tmp_path):
                     vm.wait_guest(2, since=len(vm.console()), timeout_s=240)
                     two = await attached.save("two")
                     for snapshot in (one, one, two):
-                        await load(vm, snapshot)
+                        await load(vm, snapshot, back=snapshot is one)
                     assert {part.disk for part in two.parts} == {"system", "more", "vars"}
                     await one.delete()
                     await two.delete()

@@ -102,7 +102,11 @@ def killed_at(saved, command, *, after):
             [SNAPPLAN, *map(str, words)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-        gate.wait_arrived()
+        try:
+            gate.wait_arrived()
+        except AssertionError as error:
+            running.kill()
+            raise AssertionError(f"{error}; it said: {running.communicate()}") from error
         if after:
             running.send_signal(signal.SIGSTOP)
             gate.release()

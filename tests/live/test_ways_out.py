@@ -131,7 +131,9 @@ def test_two_vms_with_one_tag_are_told_apart_by_name(qemu, tmp_path):
     text = snapplan("list", "--store", store).stdout
     assert "alpha" in text
     assert uuid in text
-    assert re.search(r"nightly  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  disk0, disk1", text), text
+    assert re.search(
+        r"nightly \(current\)  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  - +disk0, disk1", text
+    ), text
     for vm in vms:
         vm.end()
     code, refused = said("verify", "nightly", "--offline", "--store", store)
