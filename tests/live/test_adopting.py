@@ -69,6 +69,7 @@ def test_a_savevm_is_adopted_loaded_and_deleted(qemu, say):
     assert held(vm, BOTH) == {"disk0": [], "disk1": []}
 
 
+@pytest.mark.long
 def test_what_is_no_snapshot_of_one_instant_is_not_adopted(qemu, say):
     """Another client made its parts one after the other while the guest ran, or one of them only."""
     vm = start(qemu)

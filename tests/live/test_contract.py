@@ -60,7 +60,10 @@ def test_a_save_that_is_stopped_tells_what_was_undone(qemu):
 
 @pytest.mark.parametrize(
     ("command", "verb", "code"),
-    [("snapshot-load", ("load", "a"), 22), (DELETION, ("delete", "a", "--yes"), 20)],
+    [
+        ("snapshot-load", ("load", "a"), 22),
+        pytest.param(DELETION, ("delete", "a", "--yes"), 20, marks=pytest.mark.long),
+    ],
 )
 def test_a_load_and_a_delete_whose_vm_is_silent_tell_what_is_left(qemu, command, verb, code):
     """What is left stands among the problems, and alone; of the run state nothing is claimed."""

@@ -16,7 +16,6 @@ pytestmark = pytest.mark.real_qemu
 
 SAMPLE = {
     ("virtio-scsi with an iothread", "external, live"),
-    ("OVMF, raw variables", "as drafted"),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.live.own_lines import codes
 from tests.live.runs import request_text
+from tests.support.fixtures import long
 from tests.support.qemu import end_process, qemu_img_binary
 
 pytestmark = pytest.mark.real_qemu
@@ -80,7 +81,7 @@ def test_parts_inside_a_block_device(place):
         assert place.tags(device) == []
 
 
-@pytest.mark.parametrize("image_format", ["qcow2", "raw"])
+@pytest.mark.parametrize("image_format", ["raw", *long("qcow2")])
 def test_an_overlay_over_a_block_device(place, image_format):
     """Before, the run failed at its first step; online QEMU merges it."""
     path = grown(place, "a.qcow2") if image_format == "qcow2" else None

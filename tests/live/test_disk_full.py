@@ -78,7 +78,7 @@ def test_no_room_for_an_overlay(qemu, tmp_path):
 
 @pytest.mark.parametrize(
     ("design", "step"),
-    [pytest.param("monolithic", 350, marks=pytest.mark.long), ("transactional", 1400)],
+    [pytest.param("monolithic", 350, marks=pytest.mark.long), ("transactional", 2800)],
 )
 def test_no_room_for_the_journal(qemu, tmp_path, design, step):
     """Wherever it ends, the run is done, or undone and the guest as before; never half of either."""

@@ -114,6 +114,7 @@ def test_the_overlay_that_runs_is_merged_without_a_word_where_nothing_else_lies_
         assert_guest_unharmed(again)
 
 
+@pytest.mark.long
 def test_restores_that_have_ended_are_dropped_or_merged_offline(qemu):
     """Two of them: one is the VM's disk and is merged by qemu-img, the other goes."""
     kept = Kept(qemu, "a")
@@ -136,6 +137,7 @@ def test_restores_that_have_ended_are_dropped_or_merged_offline(qemu):
     assert kept.counter(kept.vm.image("disk1"), "raw") >= newest[2] - 1
 
 
+@pytest.mark.long
 def test_what_a_later_snapshot_needs_is_not_dropped(qemu):
     """Back to the middle of a chain: the later one keeps its bases until it is deleted itself."""
     disks = (DiskSpec("disk0", DiskKind.DRIVE), DiskSpec("disk1", DiskKind.DRIVE))
@@ -161,6 +163,7 @@ def test_what_a_later_snapshot_needs_is_not_dropped(qemu):
         assert_guest_unharmed(again)
 
 
+@pytest.mark.long
 def test_promoted_twice_the_vm_is_on_its_disk_of_before(qemu):
     """Nothing is lost: the VM starts on either, and the snapshot stays whole."""
     kept = Kept(qemu, "a")
@@ -177,6 +180,7 @@ def test_promoted_twice_the_vm_is_on_its_disk_of_before(qemu):
     assert kept.images() == ["disk0.qcow2"]
 
 
+@pytest.mark.long
 def test_a_clone_over_a_restore_keeps_it(qemu):
     """Somebody has put an image over it, or has it open: it is not dropped."""
     kept = Kept(qemu, "a")

@@ -56,6 +56,7 @@ def is_whole_again(kept, before):
         assert [each["name"] for each in kept.run("restore")["restores"]] == ["a.restored-1"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [1, 2])
 def test_killed_while_the_files_are_made(qemu, tmp_path, number):
     """No guest has run on them: they go without a word, also what was half made."""
@@ -91,6 +92,7 @@ def test_killed_when_qemu_is_started_and_qemu_with_it(qemu, tmp_path):
     is_whole_again(kept, before)
 
 
+@pytest.mark.long
 def test_killed_when_qemu_is_started_and_qemu_lives(qemu, tmp_path):
     """It waits for a machine state that nobody gives it: its pid is said, and its files stay."""
     kept = Kept(qemu, "a")
@@ -121,8 +123,15 @@ def in_use(kept, pid):
     return all(f"process {pid}" in each["message"] for each in problems)
 
 
-@pytest.mark.parametrize("command", ["block-commit", "job-complete"])
-@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize(
+    ("command", "both"),
+    [
+        ("job-complete", True),
+        pytest.param("job-complete", False, marks=pytest.mark.long),
+        pytest.param("block-commit", True, marks=pytest.mark.long),
+        pytest.param("block-commit", False, marks=pytest.mark.long),
+    ],
+)
 def test_killed_while_a_restore_is_merged(qemu, command, both):
     """The restore's overlay is the snapshot's by then: recovered and deleted again."""
     kept = Kept(qemu, "a")
