@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 
 from planner.errors import Problem
 from planner.load.load_checks import LoadPlan
-from planner.load.load_failure import UNTOUCHED, Reverted, everything_perhaps
+from planner.load.load_failure import UNTOUCHED, RevertedDisks, everything_perhaps
 from planner.run.actions import Flow, Tell
 from planner.run.conversation import Gone, Silent
 from planner.run.machine import Machine
@@ -30,7 +30,7 @@ class LoadOutcome(Outcome):
     """
 
     loaded: bool = False
-    reverted: Reverted = UNTOUCHED
+    reverted: RevertedDisks = UNTOUCHED
 
     def _vm_state(self) -> str:
         state = f"The VM is {self.run_state}" if self.run_state else "The VM cannot be asked"
@@ -57,7 +57,7 @@ class EndingLoad(Machine):
     order: LoadPlan = field(kw_only=True)
     _unknown: bool = field(init=False, default=False)
     _loaded: bool = field(init=False, default=False)
-    _reverted: Reverted = field(init=False, default=UNTOUCHED)
+    _reverted: RevertedDisks = field(init=False, default=UNTOUCHED)
     _settings_left: str = field(init=False, default="")
 
     def _failure(self, code: str, message: str) -> Failure:

@@ -15,7 +15,7 @@ from attrs import frozen
 from planner.errors import Problem
 from planner.load.load_checks import LoadPlan
 
-__all__ = ["UNTOUCHED", "Reverted", "everything_perhaps", "read_failure"]
+__all__ = ["UNTOUCHED", "RevertedDisks", "everything_perhaps", "read_failure"]
 
 # [src] migration/savevm.c, load_snapshot: said before any disk is touched.
 _CHECKS = tuple(
@@ -50,7 +50,7 @@ _DISK_UNTOUCHED = ("Device has active dirty bitmaps",)
 
 
 @frozen
-class Reverted:
+class RevertedDisks:
     """Which disks hold what they held when the snapshot was made, and no longer what came after.
 
     Attributes:
@@ -90,20 +90,20 @@ class Reverted:
         return tuple(found)
 
 
-UNTOUCHED = Reverted()
+UNTOUCHED = RevertedDisks()
 
 
-def everything_perhaps(order: LoadPlan) -> Reverted:
+def everything_perhaps(order: LoadPlan) -> RevertedDisks:
     """What has to be taken for true where nothing is known."""
-    return Reverted(perhaps=tuple(part.disk for part in order.parts), machine_lost=True)
+    return RevertedDisks(perhaps=tuple(part.disk for part in order.parts), machine_lost=True)
 
 
-def read_failure(error: str, order: LoadPlan) -> Reverted:
+def read_failure(error: str, order: LoadPlan) -> RevertedDisks:
     """What a load that failed with these words has done."""
     if any(words.fullmatch(error) for words in _CHECKS):
         return UNTOUCHED
     if any(words.fullmatch(error) for words in _AT_THE_MACHINE):
-        return Reverted(surely=tuple(part.disk for part in order.parts), machine_lost=True)
+        return RevertedDisks(surely=tuple(part.disk for part in order.parts), machine_lost=True)
     at_a_disk = _AT_A_DISK.fullmatch(error)
     if at_a_disk is not None:
         return _up_to(at_a_disk["name"], at_a_disk["why"], order)
@@ -112,10 +112,10 @@ def read_failure(error: str, order: LoadPlan) -> Reverted:
     return everything_perhaps(order)
 
 
-def _up_to(name: str, why: str, order: LoadPlan) -> Reverted:
+def _up_to(name: str, why: str, order: LoadPlan) -> RevertedDisks:
     places = [number for number, part in enumerate(order.parts) if name in part.names]
     if len(places) != 1:
         return everything_perhaps(order)
     before = tuple(part.disk for part in order.parts[: places[0]])
     untouched = why.strip() in _DISK_UNTOUCHED
-    return Reverted(before, () if untouched else (order.parts[places[0]].disk,))
+    return RevertedDisks(before, () if untouched else (order.parts[places[0]].disk,))

@@ -1,20 +1,14 @@
-"""Does what `planner.load.fresh_qemu` decided: the disks first, then what the fresh QEMU is told.
+"""Makes the disks ready that `planner.load.fresh_qemu` decided on; then `restored_vm` has the QEMU.
 
 New files come before anything that gives up what is there, so that most failures leave nothing behind
-and nothing lost.  The guest runs only when QEMU has read all of its state, on the disks that were made
-ready; until then the QEMU is ours, and may be ended at any time.
+and nothing lost.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
-import time
 from collections.abc import Sequence
 from pathlib import Path
-
-from attrs import evolve
 
 from planner.errors import (
     Interrupted,
@@ -22,65 +16,36 @@ from planner.errors import (
     Refused,
     RunFailed,
     UndoIncomplete,
-    in_order,
 )
-from planner.host.left_out import look_at_left_out
-from planner.host.process_io import copy_meter, meter_of
-from planner.host.processes import process_of
+from planner.host.process_io import copy_meter
 from planner.inspect.before_writing import unwritable
 from planner.inspect.offline import OfflineImages, header_problems
-from planner.inspect.verifying import ask_images
 from planner.load.fresh_qemu import (
     RestoredDisk,
     RestorePlan,
-    expected,
-    qmp_steps,
-    reading_settings,
 )
-from planner.load.load_checks import plan_load
-from planner.load.loading import LoadMachine
-from planner.load.started import started_problems
-from planner.model.facts import Facts
 from planner.model.image import Image
-from planner.model.request import RunStateAfter
-from planner.parts.accepting import not_accepted
 from planner.parts.manifest import Manifest
 from planner.parts.needing_vm import unreached_problems, unwritable_problems
-from planner.parts.part_image import images_of_vm
 from planner.parts.readied import LOSING, Readied
-from planner.program.settings import settings_commands
 from planner.run.phases import Phase
 from planner.run.ports import (
-    Backend,
-    CommandRefused,
-    ConnectionLost,
     Host,
     HostRefused,
     NoReply,
     Reporter,
 )
-from planner.run.progress import Meter
-from planner.run.pump import Pump, ask_facts
 from planner.run.reporting import telling
 from planner.run.stopping import to_its_end
 from planner.run.watching import Watch
 
 __all__ = [
-    "RESTORE_TIMEOUT_S",
     "Disks",
-    "check_started",
     "look_at_parts",
     "names_taken",
-    "run_restored",
 ]
 
-RESTORE_TIMEOUT_S = 3600.0
-"""How long QEMU may take to read a machine state; it may be large."""
-
 _HOST_TIMEOUT_S = 3600.0
-_COMMAND_TIMEOUT_S = 60.0
-_PASSING = ("getfd", "add-fd")
-_LOOK_EACH_S = 0.05
 
 
 async def look_at_parts(
@@ -231,129 +196,3 @@ class Disks:
         return UndoIncomplete(
             words, problems=tuple(left), code=cause.code, vm_state=state, left=tuple(left[1:])
         )
-
-
-async def run_restored(
-    plan: RestorePlan,
-    backend: Backend,
-    run_state_after: RunStateAfter,
-    deadline_s: float | None = None,
-    reporter: Reporter | None = None,
-) -> str:
-    """Give a fresh QEMU its machine state, and let the guest run unless it is to stay paused.
-
-    Returns:
-        The run state.
-
-    Raises:
-        Refused: It is not the VM that was saved; nothing was loaded.
-        RunFailed: QEMU did not take the state (``restore-failed``).
-    """
-    facts = await check_started(plan, backend)
-    wanted = RunStateAfter.PAUSED
-    if run_state_after is not RunStateAfter.PAUSED:
-        wanted = RunStateAfter.RUNNING
-    if plan.loads:
-        return await _load(plan, backend, facts, wanted, deadline_s, reporter)
-    try:
-        (teller := telling(reporter)).step(1, 1, "read the machine state")
-        watch = Watch(teller, _reading(plan, backend))
-        watch.measure(Phase.STEPPING, reads=True)
-        return await watch.metered(
-            _read_stream(plan, backend, facts, wanted, deadline_s or RESTORE_TIMEOUT_S)
-        )
-    except (CommandRefused, ConnectionLost, NoReply) as failed:
-        words = f"QEMU did not take the machine state: {failed}"
-        problem = Problem("restore-failed", plan.manifest.tag, str(failed))
-        raise RunFailed(words, problems=(problem,), code=problem.code) from failed
-
-
-def _reading(plan: RestorePlan, backend: Backend) -> Meter | None:
-    """What counts how much of its machine state a QEMU has read that was started for it."""
-    state = plan.manifest.vmstate
-    return meter_of(process_of(backend.peer_pid or 0), 0 if state is None else state.state_bytes)
-
-
-async def check_started(plan: RestorePlan, backend: Backend) -> Facts:
-    """Make sure that a QEMU which was just started is the VM that was saved.
-
-    Raises:
-        Refused: It is not; it was asked questions only.
-    """
-    facts = await ask_facts(backend)
-    problems = in_order(not_accepted(started_problems(plan, facts), plan.accepted))
-    if problems:
-        message = "the QEMU that was started is not the VM that was saved"
-        raise Refused(message, problems=problems, code="load-refused")
-    return facts
-
-
-async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
-    plan: RestorePlan,
-    backend: Backend,
-    facts: Facts,
-    wanted: RunStateAfter,
-    deadline_s: float | None,
-    reporter: Reporter | None,
-) -> str:
-    images = images_of_vm(facts, await ask_images(backend))
-    left_out = look_at_left_out(plan.manifest)
-    order = plan_load(expected(plan), facts, images, wanted, left_out, plan.accepted)
-    order = evolve(
-        order, stops_by=""
-    )  # nothing has run in it, so it has no code to forget (fact 76)
-    machine = LoadMachine.of(order, deadline_s)
-    pump = Pump(machine, backend, reporter=reporter, meter=_reading(plan, backend))
-    (outcome := await to_its_end(pump.run(), pump.interrupt)).raise_failure()
-    return outcome.run_state
-
-
-async def _read_stream(
-    plan: RestorePlan, backend: Backend, facts: Facts, wanted: RunStateAfter, deadline_s: float
-) -> str:
-    settings = reading_settings(plan, facts)
-    passed: object = None
-    for command, arguments in qmp_steps(plan, facts.qemu, settings, passing=True):
-        if command in _PASSING and plan.stream is not None:
-            await _pass(backend, command, arguments, plan.stream.file)
-            passed = arguments.get("fdset-id")
-        else:
-            await backend.execute(command, arguments, deadline_s)
-    deadline = time.monotonic() + deadline_s
-    while (status := await _status(backend)) == "inmigrate":
-        if time.monotonic() > deadline:
-            raise NoReply(f"it is not read after {deadline_s:g} s")
-        await asyncio.sleep(_LOOK_EACH_S)
-    if passed is not None:
-        await backend.execute("remove-fd", {"fdset-id": passed}, _COMMAND_TIMEOUT_S)
-    before = (settings.capabilities_before, settings.parameters_before)
-    for command, arguments in settings_commands(*before):
-        await backend.execute(command, arguments, _COMMAND_TIMEOUT_S)
-    if wanted is RunStateAfter.RUNNING:
-        await backend.execute("cont", {}, _COMMAND_TIMEOUT_S)
-        status = await _status(backend)
-        if status != "running":
-            raise NoReply(f"after `cont` it is {status!r}")
-    return status
-
-
-async def _pass(
-    backend: Backend, command: str, arguments: dict[str, object], filename: str
-) -> None:
-    # A name that another user can change may lead anywhere by now, and QEMU would read what we open.
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        descriptor = os.open(filename, flags)
-    except OSError as error:
-        raise NoReply(f"{filename}: {error.strerror}") from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise NoReply(f"{filename} is no regular file")
-        await backend.execute_with_descriptor(command, arguments, descriptor, _COMMAND_TIMEOUT_S)
-    finally:
-        os.close(descriptor)
-
-
-async def _status(backend: Backend) -> str:
-    reply = await backend.execute("query-status", {}, _COMMAND_TIMEOUT_S)
-    return str(reply.get("status")) if isinstance(reply, dict) else ""

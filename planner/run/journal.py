@@ -175,8 +175,7 @@ def changes_something(action: Action) -> bool:
 
 
 def _is_frozenset(kind: object) -> bool:
-    origin: object = get_origin(kind)
-    return origin is frozenset
+    return bool(get_origin(kind) is frozenset)
 
 
 @cache  # most commands need few of these, and each takes its time to make
@@ -267,8 +266,8 @@ def _dump(value: object) -> str:
 
 def checksum(content: Mapping[str, object]) -> str:
     """What a line says of its own content: against accident, not against forgery."""
-    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:_CHECKSUM_CHARACTERS]
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode()
+    return hashlib.sha256(text).hexdigest()[:_CHECKSUM_CHARACTERS]
 
 
 def read_journal(raw: bytes, source: str = "journal") -> Journal:
@@ -302,9 +301,9 @@ def _known(contents: Sequence[dict[str, Any] | None]) -> Iterator[dict[str, Any]
 
 
 def _no_header(record: Header | Record, source: str) -> Record:
-    if isinstance(record, Header):
-        raise _bad("journal-malformed", source, "it has two headers")
-    return record
+    if not isinstance(record, Header):
+        return record
+    raise _bad("journal-malformed", source, "it has two headers")
 
 
 def _content(line: bytes, number: int) -> dict[str, Any] | None:

@@ -55,7 +55,7 @@ from planner.run.ports import (
 )
 from planner.run.progress import Meter
 from planner.run.recorder import Recorder
-from planner.run.reporting import telling
+from planner.run.reporting import tell, telling
 from planner.run.sink import Sink
 from planner.run.stopping import go_on_regardless, to_its_end
 from planner.run.watching import Watch
@@ -250,7 +250,7 @@ class Pump:
         if isinstance(action, Reconnect):
             return await self._reconnect(action)
         if isinstance(action, Tell):
-            self._tell(action)
+            tell(self._reporter, action)
             return Returned(0 if self._clock is None else self._clock.now_us())
         return await self._on_image(action)
 
@@ -347,9 +347,3 @@ class Pump:
         except NoReply as silent:
             return NoAnswer(str(silent), lost=False)
         return Returned()
-
-    def _tell(self, action: Tell) -> None:
-        if action.step:
-            self._reporter.step(action.step, action.count, action.text)
-        else:
-            self._reporter.note(action.text)

@@ -13,10 +13,11 @@ from collections.abc import Callable
 
 from attrs import define
 
+from planner.run.actions import Tell
 from planner.run.ports import Reporter
 from planner.run.progress import Amount
 
-__all__ = ["Teller", "telling"]
+__all__ = ["Teller", "tell", "telling"]
 
 _LOG = logging.getLogger("snapplan.run")
 
@@ -67,3 +68,11 @@ def _log(text: str) -> None:
 def telling(reporter: Reporter | None) -> Teller:
     """A reporter that never fails, of one that may."""
     return reporter if isinstance(reporter, Teller) else Teller(reporter)
+
+
+def tell(reporter: Reporter, action: Tell) -> None:
+    """Tell what a machine wants told: the step that it is at, or a note."""
+    if action.step:
+        reporter.step(action.step, action.count, action.text)
+    else:
+        reporter.note(action.text)

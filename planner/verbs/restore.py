@@ -18,11 +18,8 @@ from planner.errors import InternalError, Interrupted, SnapplanError
 from planner.host.host_clock import HostClock
 from planner.load.fresh_qemu import RestorePlan
 from planner.load.recording import RestoreRecord
-from planner.load.restoring import (
-    Disks,
-    check_started,
-    run_restored,
-)
+from planner.load.restored_vm import check_started, run_restored
+from planner.load.restoring import Disks
 from planner.load.reverting import revert_offline
 from planner.load.started import Restored
 from planner.load.starting import start_and_use

@@ -7,7 +7,7 @@ from attrs import evolve
 
 from planner.errors import UndoIncomplete
 from planner.load.load_ending import LoadOutcome
-from planner.load.load_failure import UNTOUCHED, Reverted
+from planner.load.load_failure import UNTOUCHED, RevertedDisks
 from planner.load.load_run import LoadRun
 from planner.model.ancestor import Ancestor
 from planner.parts.holdings import holdings, placed
@@ -126,7 +126,7 @@ def settled(vm, outcome):
         (Phase.INCOMPLETE, True, UNTOUCHED, (B, A)),  # loaded, and paused where it should run
         (Phase.UNDONE, False, UNTOUCHED, (C,)),
         (Phase.UNKNOWN, False, UNTOUCHED, (C,)),  # `recover` will say
-        (Phase.INCOMPLETE, False, Reverted(("disk0",)), ()),
+        (Phase.INCOMPLETE, False, RevertedDisks(("disk0",)), ()),
     ],
 )
 def test_a_load_that_reverted_nothing_changes_nothing(vm, phase, loaded, reverted, stands):
