@@ -122,6 +122,7 @@ def test_fact_67_narrow_reference_counts_have_room_for_few_snapshots(qemu, bits)
         assert vm.tags("kind0") == [f"a{number}" for number in range(2**bits - 2)]
 
 
+@pytest.mark.long
 def test_fact_67_reference_counts_can_be_widened(qemu):
     """Offline, and the snapshots stay."""
     with disk_of_kind("refcount_bits=1", written=True) as (arguments, image):

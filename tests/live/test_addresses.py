@@ -65,6 +65,7 @@ def test_a_pretty_socket_is_a_socket(qemu, tmp_path):
     assert snapplan("verify", "a", *where).returncode == 0
 
 
+@pytest.mark.long
 def test_a_hung_qemu_is_not_a_busy_socket(qemu):
     """Who holds the socket is told from who does not answer."""
     vm = qemu.start(two_disks())

@@ -58,6 +58,7 @@ def test_a_save_that_is_stopped_tells_what_was_undone(qemu):
     assert said["pause-us"] > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "verb", "code"),
     [

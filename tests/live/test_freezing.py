@@ -64,6 +64,7 @@ AGENT_FAULTS = [
 ]
 
 
+@pytest.mark.long
 def test_whatever_the_agent_does_the_guest_is_thawed_and_no_part_is_left(qemu, tmp_path):
     """Exit 20: thawed, no snapshot, the guest running; also where there is no agent at all."""
     vm = start(qemu)

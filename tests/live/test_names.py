@@ -44,6 +44,7 @@ def test_a_hostile_name_forges_no_line_and_no_escape(qemu):
     assert len(failed.stderr.splitlines()) <= 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("locale", LOCALES, ids=str)
 def test_no_locale_stops_at_a_name(qemu, locale, tmp_path):
     """A tag and a file that are not ASCII: listed, saved, told, and no other file is meant."""

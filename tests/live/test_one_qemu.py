@@ -124,6 +124,7 @@ def can_unshare():
     ).returncode
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not can_unshare(), reason="this user may make no PID namespace")
 def test_a_qemu_in_a_container_that_was_started_again_is_another(qemu, tmp_path, monkeypatch):
     """Its thread ids are the same every time; the killed run's overlay, which it never saw, stays."""
@@ -147,6 +148,7 @@ def test_a_qemu_in_a_container_that_was_started_again_is_another(qemu, tmp_path,
     assert again.status() == "running"
 
 
+@pytest.mark.long
 def test_a_run_that_loses_its_socket_touches_nothing(qemu, tmp_path):
     """QEMU lives, so overlay and images are its own: exit 22, and another socket ends the run."""
     vm = start_with_two_sockets(qemu)

@@ -118,6 +118,7 @@ def test_an_image_by_descriptor_is_told(place):
     assert place.tags("a.qcow2") == []
 
 
+@pytest.mark.long
 def test_an_encrypted_image_is_verified_without_its_key_and_not_written_to(place):
     """`qemu-img info` needs no key; what writes does, and that is said before (fact 72)."""
     plain = place.image("p.qcow2")

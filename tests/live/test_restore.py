@@ -68,6 +68,7 @@ def verify(vm, manifest, *how):
     return done.returncode, json.loads(done.stdout), done.stderr
 
 
+@pytest.mark.long
 def test_mixed_live_reverts_or_copies(qemu):
     """Internal, raw and behind a throttle filter, captured live: into copies, then by reverting."""
     vm = qemu.start(two_disks(DiskKind.RAW, DiskKind.FILTERED, guest=True))
@@ -107,6 +108,7 @@ def test_internal_machine_state_beside_raw_firmware(qemu):
         assert_went_on(again, before, later)
 
 
+@pytest.mark.long
 def test_a_second_snapshot_lies_on_the_first(qemu):
     """A disk under snapplan's overlay keeps its name; both of its snapshots restore, in either order."""
     disks = (DiskSpec("disk0", DiskKind.DRIVE), DiskSpec("disk1", DiskKind.RAW))

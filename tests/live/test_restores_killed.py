@@ -78,6 +78,7 @@ def test_killed_while_the_files_are_made(qemu, tmp_path, number):
     is_whole_again(kept, before)
 
 
+@pytest.mark.long
 def test_killed_when_qemu_is_started_and_qemu_with_it(qemu, tmp_path):
     """It may have run, for all that anybody knows: it goes with a person's word."""
     kept = Kept(qemu, "a")

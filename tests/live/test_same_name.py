@@ -30,6 +30,7 @@ def apply(vm, folder, tag, **where):
     return as_json(done)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "same", [("-name", "web"), pytest.param(("-uuid", UUID), marks=pytest.mark.long)]
 )

@@ -53,6 +53,7 @@ def rewrite(path, at=0):
         file.write(bytes([byte[0] ^ 1]))
 
 
+@pytest.mark.long
 def test_another_stream_under_the_same_name_is_found(qemu):
     """Of the same length, even of the same time: its digest tells; a copy of the right one is right."""
     vm = qemu.start(DISKS)
@@ -123,6 +124,7 @@ def test_an_image_that_was_only_opened_is_what_it_was(qemu):
     assert run(vm, "load", "a", "--offline")[0] == 0
 
 
+@pytest.mark.long
 def test_a_copy_is_proved_by_its_digest_where_there_is_one(qemu):
     """Without one a copy that kept its times is taken, with a word; one that did not is not."""
     vm = qemu.start(DISKS)
@@ -166,6 +168,7 @@ def test_what_lies_under_a_part_is_part_of_it(qemu):
     assert ("file-missing", "disk0") in codes(run(vm, "verify", "a", "--offline")[1])
 
 
+@pytest.mark.long
 def test_an_older_snapshot_in_a_frozen_image_can_be_deleted(qemu):
     """What snapplan itself writes to a frozen image does not tear its snapshot, and is no alarm."""
     vm = qemu.start(DISKS)

@@ -114,6 +114,7 @@ def test_what_is_still_there_is_named_before_its_record_goes(qemu, tmp_path):
     assert vm.image_tags("disk1") == ["nightly"]
 
 
+@pytest.mark.long
 def test_two_vms_with_one_tag_are_told_apart_by_name(qemu, tmp_path):
     """Each has its `nightly`: offline commands want to know whose, and `list` says what there is."""
     uuid = "7a3f9f0e-1111-4222-8333-944455556666"
