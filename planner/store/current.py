@@ -11,15 +11,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 
-import cattrs
 from attrs import frozen
-from cattrs.errors import ClassValidationError
+from cattrs import Converter
 
 from planner.errors import BadInput, Problem, SnapplanError
 from planner.host.files import write_whole
 from planner.model.ancestor import Ancestor
-from planner.model.strict import strict_converter, write_with_hyphens
+from planner.model.strict import strict_converter, structured, write_with_hyphens
+from planner.model.text import json_object
 from planner.store.store import Store, VmIdentity, VmStore
 
 __all__ = ["ancestors_now", "current_of", "reverting", "set_current"]
@@ -34,14 +35,12 @@ class _Current:
     ancestors: tuple[Ancestor, ...]
 
 
-def _converter() -> cattrs.Converter:
+@cache
+def _converter() -> Converter:
     converter = strict_converter()
     for kind in (Ancestor, _Current):
         write_with_hyphens(converter, kind)
     return converter
-
-
-_CONVERTER = _converter()
 
 
 def current_of(vm: VmStore) -> tuple[Ancestor, ...]:
@@ -49,11 +48,11 @@ def current_of(vm: VmStore) -> tuple[Ancestor, ...]:
 
     Some of them may be deleted by now.
     """
-    with suppress(OSError, ValueError, RecursionError, ClassValidationError):
-        value = json.loads((vm.folder / _FILE).read_text(encoding="utf-8"))
-        if isinstance(value, dict) and value.pop("format", None) == FORMAT:
+    with suppress(OSError, ValueError):
+        value = json_object((vm.folder / _FILE).read_text(encoding="utf-8")) or {}
+        if value.pop("format", None) == FORMAT:
             value.pop("format-version", None)
-            return _CONVERTER.structure(value, _Current).ancestors
+            return structured(_converter(), value, _Current).ancestors
     return ()
 
 
@@ -65,7 +64,7 @@ def set_current(vm: VmStore, ancestors: tuple[Ancestor, ...]) -> None:
     """
     if current_of(vm) == ancestors:
         return
-    body = _CONVERTER.unstructure(_Current(ancestors))
+    body = _converter().unstructure(_Current(ancestors))
     text = json.dumps({"format": FORMAT, "format-version": FORMAT_VERSION, **body}, indent=1) + "\n"
     try:
         write_whole(vm.folder / _FILE, text)

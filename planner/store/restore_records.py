@@ -9,27 +9,22 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from functools import cache
 
-import cattrs
 from attrs import frozen
-from cattrs.errors import ClassValidationError
+from cattrs import Converter
 
-from planner.errors import BadInput, Problem
 from planner.host.processes import Process
+from planner.model.file_format import FileFormat
 from planner.model.strict import strict_converter, write_with_hyphens
-from planner.model.text import read_json
 
 __all__ = [
     "Restore",
     "RestoreState",
     "RestoredFile",
     "read_restore",
-    "restore_text",
-    "restore_to_plain",
+    "restore_record_text",
 ]
-
-FORMAT = "snapplan-restore"
-FORMAT_VERSION = 1
 
 
 class RestoreState(StrEnum):
@@ -100,25 +95,28 @@ class Restore:
         return f"{self.tag}.restored-{self.number}"
 
 
-def _converter() -> cattrs.Converter:
+@cache
+def _converter() -> Converter:
     converter = strict_converter()
     for kind in (RestoredFile, Process, Restore):
         write_with_hyphens(converter, kind)
     return converter
 
 
-_CONVERTER = _converter()
+_FILES = FileFormat(
+    name="snapplan-restore",
+    version=1,
+    kind=Restore,
+    converter=_converter,
+    code="restore-malformed",
+    unfit="is no record",
+    remedy="it is written by `snapplan load` only",
+)
 
 
-def restore_to_plain(restore: Restore) -> dict[str, object]:
-    """A record as plain values."""
-    body: dict[str, object] = _CONVERTER.unstructure(restore)
-    return {"format": FORMAT, "format-version": FORMAT_VERSION, **body}
-
-
-def restore_text(restore: Restore) -> str:
+def restore_record_text(restore: Restore) -> str:
     """A record as its file has it."""
-    return json.dumps(restore_to_plain(restore), indent=1) + "\n"
+    return json.dumps(_FILES.to_plain(restore), indent=1) + "\n"
 
 
 def read_restore(text: str, source: str) -> Restore:
@@ -127,19 +125,4 @@ def read_restore(text: str, source: str) -> Restore:
     Raises:
         BadInput: It is none, or of another format version, or malformed (``restore-malformed``).
     """
-    document = read_json(text, source)
-    value = document.value
-    if document.problems or not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise _malformed(source, f"it is no JSON that says `format: {FORMAT}`")
-    if value.get("format-version") != FORMAT_VERSION:
-        raise _malformed(source, f"its format-version is not {FORMAT_VERSION}")
-    body = {k: v for k, v in value.items() if k not in ("format", "format-version")}
-    try:
-        return _CONVERTER.structure(body, Restore)
-    except ClassValidationError as error:
-        raise _malformed(source, "; ".join(cattrs.transform_error(error)[:3])) from error
-
-
-def _malformed(source: str, why: str) -> BadInput:
-    problem = Problem("restore-malformed", source, why, "it is written by `snapplan load` only")
-    return BadInput(f"{source} is no record: {why}", problems=(problem,), code=problem.code)
+    return _FILES.read(text, source)

@@ -23,9 +23,10 @@ from planner.store.restore_records import (
     RestoredFile,
     RestoreState,
     read_restore,
-    restore_text,
+    restore_record_text,
 )
 from planner.store.store import Store, VmStore
+from planner.store.store_files import read_stored, unreadable, unwritable
 
 __all__ = [
     "KnownRestore",
@@ -93,7 +94,7 @@ def restores_of(vm: VmStore) -> Restores:
     problems: list[Problem] = []
     for path in _files(vm):
         try:
-            found.append(read_restore(_read(path), str(path)))
+            found.append(read_restore(read_stored(path, "restore-malformed"), str(path)))
         except BadInput as error:
             problems.extend(error.problems)
     found.sort(key=lambda each: (each.tag, each.number))
@@ -160,9 +161,9 @@ def write_restore(vm: VmStore, restore: Restore) -> None:
     path = restore_path(vm, restore)
     try:
         make_folder(path.parent)
-        write_whole(path, restore_text(restore))
+        write_whole(path, restore_record_text(restore))
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def forget_restore(vm: VmStore, restore: Restore) -> None:
@@ -176,7 +177,7 @@ def forget_restore(vm: VmStore, restore: Restore) -> None:
         if path.parent.exists():
             remove_file(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def numbers_taken(vm: VmStore | None, tag: str) -> frozenset[int]:
@@ -210,27 +211,5 @@ def _files(vm: VmStore) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        raise unreadable(folder, error) from error
     return [each for each in entries if each.suffix == ".json" and not each.name.startswith(".")]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except UnicodeDecodeError as error:
-        problem = Problem("restore-malformed", str(path), "it is no UTF-8 text")
-        raise BadInput(problem.words, problems=(problem,), code=problem.code) from error
-
-
-def _unreadable(path: Path, error: OSError) -> BadInput:
-    why = error.strerror or str(error)
-    problem = Problem("store-unreadable", str(path), why)
-    return BadInput(f"{path} cannot be read: {why}", problems=(problem,), code=problem.code)
-
-
-def _unwritable(path: Path, error: OSError) -> BadInput:
-    why = error.strerror or str(error)
-    problem = Problem("store-unwritable", str(path), why, "choose another folder with --store")
-    return BadInput(f"{path} cannot be written: {why}", problems=(problem,), code=problem.code)

@@ -42,6 +42,7 @@ from planner.program.program import canonical_json
 from planner.run.journal import read_journal
 from planner.store.claims import Claim, Kinship, kinship, read_claim, write_claim
 from planner.store.identity import VmIdentity, absolute_address
+from planner.store.store_files import read_stored, unreadable, unwritable
 
 __all__ = ["Manifests", "Store", "View", "VmIdentity", "VmStore", "absolute_address", "as_plain"]
 
@@ -119,7 +120,7 @@ class VmStore:
             )
             raise Refused(problem.message, problems=(problem,), code=problem.code) from error
         except OSError as error:
-            raise _unwritable(self.folder, error) from error
+            raise unwritable(self.folder, error) from error
         try:
             yield
         finally:
@@ -134,7 +135,7 @@ class VmStore:
         try:
             write_claim(self.folder, identity.claim)
         except OSError as error:
-            raise _unwritable(self.folder, error) from error
+            raise unwritable(self.folder, error) from error
 
     def recorded_files(self) -> set[str]:
         """The image files that its records name, as far as they can be read."""
@@ -165,7 +166,7 @@ class VmStore:
         try:
             remove_file(path)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
 
     def manifests(self) -> Manifests:
         """All manifests; a damaged file is a problem beside the others, and hides none of them.
@@ -177,7 +178,7 @@ class VmStore:
         problems: list[Problem] = []
         for path in _files(self.folder / "manifests", ".json"):
             try:
-                found.append(self.view(read_manifest(_read(path), str(path))))
+                found.append(self._read(path))
             except BadInput as error:
                 problems.extend(error.problems)
         return Manifests(tuple(sorted(found, key=lambda each: each.tag)), tuple(problems))
@@ -189,7 +190,10 @@ class VmStore:
             BadInput: Its file is damaged or cannot be read.
         """
         path = self.manifest_path(tag)
-        return self.view(read_manifest(_read(path), str(path))) if path.exists() else None
+        return self._read(path) if path.exists() else None
+
+    def _read(self, path: Path) -> Manifest:
+        return self.view(read_manifest(read_stored(path, "manifest-malformed"), str(path)))
 
     def manifest_path(self, tag: str) -> Path:
         """Where the manifest of a tag is kept."""
@@ -208,7 +212,7 @@ class VmStore:
             make_folder(path.parent)
             write_whole(path, canonical_json(manifest_to_plain(manifest)))
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
         return path
 
     def delete(self, tag: str) -> None:
@@ -223,7 +227,7 @@ class VmStore:
         try:
             remove_file(path)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
 
 
 @frozen
@@ -311,7 +315,7 @@ def _entries(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        raise unreadable(folder, error) from error
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
@@ -321,25 +325,3 @@ def _files(folder: Path, suffix: str) -> list[Path]:
         for each in _entries(folder)
         if each.suffix == suffix and each.name[:1] not in (".", "")
     ]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except UnicodeDecodeError as error:
-        problem = Problem("manifest-malformed", str(path), "it is no UTF-8 text")
-        raise BadInput(str(problem), problems=(problem,), code=problem.code) from error
-
-
-def _unreadable(path: Path, error: OSError) -> BadInput:
-    why = error.strerror or str(error)
-    problem = Problem("store-unreadable", str(path), why)
-    return BadInput(f"{path} cannot be read: {why}", problems=(problem,), code=problem.code)
-
-
-def _unwritable(path: Path, error: OSError) -> BadInput:
-    why = error.strerror or str(error)
-    problem = Problem("store-unwritable", str(path), why, "choose another folder with --store")
-    return BadInput(f"{path} cannot be written: {why}", problems=(problem,), code=problem.code)

@@ -1,0 +1,42 @@
+"""Files of the store that cannot be read or written: one error for each, whatever is in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from planner.errors import BadInput, Problem
+
+__all__ = ["read_stored", "unreadable", "unwritable"]
+
+
+def read_stored(path: Path, code: str) -> str:
+    """The text of a file of the store.
+
+    Args:
+        path: The file.
+        code: Of the error where it is no text: what its format calls a file that is malformed.
+
+    Raises:
+        BadInput: It cannot be read (``store-unreadable``), or is no UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except UnicodeDecodeError as error:
+        problem = Problem(code, str(path), "it is no UTF-8 text")
+        raise BadInput(str(problem), problems=(problem,), code=problem.code) from error
+
+
+def unreadable(path: Path, error: OSError) -> BadInput:
+    """The error for a file or folder of the store that cannot be read."""
+    why = error.strerror or str(error)
+    problem = Problem("store-unreadable", str(path), why)
+    return BadInput(f"{path} cannot be read: {why}", problems=(problem,), code=problem.code)
+
+
+def unwritable(path: Path, error: OSError) -> BadInput:
+    """The error for a file or folder of the store that cannot be written or removed."""
+    why = error.strerror or str(error)
+    problem = Problem("store-unwritable", str(path), why, "choose another folder with --store")
+    return BadInput(f"{path} cannot be written: {why}", problems=(problem,), code=problem.code)
