@@ -12,7 +12,7 @@ from outside: the longest round trip of a command is, and the longest wait for a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from attrs import define, evolve, field
 
@@ -47,7 +47,7 @@ from planner.run.pump import Pump, ask_facts
 from planner.run.stopping import to_its_end
 from planner.save.save_machine import SaveMachine
 
-__all__ = ["Measuring", "ask_memory", "compare_tag"]
+__all__ = ["Measuring", "compare_tag"]
 
 _TIMEOUT_S = 300.0
 
@@ -55,15 +55,6 @@ _TIMEOUT_S = 300.0
 def compare_tag(design: str) -> str:
     """The temporary tag under which a design is measured."""
     return f"snapplan-compare-{design}"
-
-
-async def ask_memory(backend: Backend) -> int | None:
-    """The guest's memory in bytes; None where QEMU does not say."""
-    reply = await _ask(backend, "query-memory-size-summary")
-    if not isinstance(reply, Mapping):
-        return None
-    sizes = [reply.get(key, 0) for key in ("base-memory", "plugged-memory")]
-    return sum(size for size in sizes if isinstance(size, int))
 
 
 async def _ask(backend: Backend, command: str, **arguments: object) -> object:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 from planner.compare.comparison import DesignReport
-from planner.compare.measuring import Measuring, ask_memory
+from planner.compare.measuring import Measuring
 from planner.model.facts import Facts
 from planner.model.request_text import ReadRequest
 from planner.program.program import Program, Target
-from planner.run.ports import Backend, Host, Images
+from planner.run.ports import Host, Images
 from planner.run.pump import ask_facts
 from planner.run.reporting import telling
 from planner.store.held import met_and_locked
@@ -57,13 +57,12 @@ async def compare(context: Context, wish: CompareWish) -> tuple[DesignReport, ..
         CannotConnect: The VM does not answer.
     """
     if not wish.measure:
-        facts, memory = await _ask_both(context.backend)
-        return compare_and_explore(wish.read, facts, wish.designs, memory)
+        facts = await ask_facts(context.backend)
+        return compare_and_explore(wish.read, facts, wish.designs, facts.memory_bytes or None)
     async with met_and_locked(context.backend, context.store, context.address) as held:
         check_nothing_pending(held.vm)
         backend, facts = held.met.backend, await held.facts()
-        memory = await ask_memory(backend)
-        reports = compare_and_explore(wish.read, facts, wish.designs, memory)
+        reports = compare_and_explore(wish.read, facts, wish.designs, facts.memory_bytes or None)
         measured = evolve(context, backend=backend)
         return await _measured(
             measured, wish, facts, reports, images=backend.images, host=backend.host
@@ -88,10 +87,6 @@ async def measure_simulated(
     # no images: the facts may name files of this machine, and they are not this VM's
     facts = await ask_facts(context.backend)
     return await _measured(context, wish, facts, reports, images=None, host=None)
-
-
-async def _ask_both(backend: Backend) -> tuple[Facts, int | None]:
-    return await ask_facts(backend), await ask_memory(backend)
 
 
 async def _measured(  # noqa: PLR0913 - what a measurement is done with

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from attrs import evolve, field, frozen
 
-from planner.compare.measuring import ask_memory
 from planner.compare.predicting import predict
 from planner.compile.designs import AUTO
 from planner.compile.plan import Plan, check_unchanged, compile_request
@@ -103,7 +102,7 @@ async def save(
             _check_host(plan, context.backend)
             if context.backend.images is not None:
                 check_bases(vm, plan, facts)
-            await _check_pause(plan, limits, context.backend)
+            _check_pause(plan, limits, facts)
             return _Decided(plan, _given_up(plan, facts), facts)
 
         decided = await decide_and_ask(
@@ -209,12 +208,11 @@ def _check_host(plan: Plan, backend: Backend) -> None:
         raise Refused(str(problem), problems=(problem,), code=problem.code)
 
 
-async def _check_pause(plan: Plan, limits: Limits, backend: Backend) -> None:
+def _check_pause(plan: Plan, limits: Limits, facts: Facts) -> None:
     """Refuse a plan whose pause is predicted to be longer than the user allows."""
     if limits.pause_budget_ms is None:
         return
-    memory = await ask_memory(backend)
-    predicted = predict(plan.program, len(plan.program.steps), memory)
+    predicted = predict(plan.program, len(plan.program.steps), facts.memory_bytes or None)
     if predicted is None:
         return
     whole_ms = predicted.besides_ms + (predicted.machine_state_ms or 0.0)
