@@ -16,12 +16,7 @@ from planner.parts.manifest import Manifest
 from planner.recover.recovery import Pending, pending_runs
 from planner.store.store import Store, VmStore
 
-__all__ = ["check_images_free", "files_of_manifest"]
-
-
-def files_of_manifest(manifest: Manifest) -> set[str]:
-    """Every file that a snapshot names."""
-    return set(manifest.files)
+__all__ = ["check_images_free"]
 
 
 def check_images_free(store: Store, manifest: Manifest, own: VmStore | None) -> None:
@@ -35,7 +30,7 @@ def check_images_free(store: Store, manifest: Manifest, own: VmStore | None) -> 
     Raises:
         Refused: With a problem for each run (``recovery-pending``).
     """
-    wanted = set(_keys(files_of_manifest(manifest)))
+    wanted = set(_keys(manifest.files))
     problems = []
     for pending in pending_runs(store):
         same_vm = own is not None and pending.vm.vm_key == own.vm_key

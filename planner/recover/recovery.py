@@ -43,6 +43,7 @@ from planner.run.stopping import to_its_end
 from planner.store.journal_file import JournalFile
 from planner.store.journaled import JournaledRun, Run
 from planner.store.store import Store, VmStore
+from planner.store.store_files import unreadable
 
 __all__ = [
     "Link",
@@ -100,9 +101,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        why = error.strerror or str(error)
-        problem = Problem("store-unreadable", str(path), why)
-        raise BadInput(str(problem), problems=(problem,), code=problem.code) from error
+        raise unreadable(path, error) from error
 
 
 @frozen

@@ -24,7 +24,6 @@ __all__ = [
     "device_or_node_name",
     "find_node",
     "find_snapshot",
-    "is_inactive",
     "is_root",
     "lookup",
     "set_active",
@@ -67,11 +66,6 @@ def committing(state: VmState, node: Node) -> Job | None:
         if node.name in {commit.filter, commit.source, *commit.between, commit.target}:
             return job
     return None
-
-
-def is_inactive(node: Node) -> bool:
-    """Whether writing to it is forbidden since a migration completed (fact 29)."""
-    return not node.active
 
 
 def snapshot_node(graph: BlockGraph, node: Node) -> Node | None:
