@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache, partial
 
-from planner.host.places import absolute_name, open_by
+from planner.host.places import OpenByProcess, absolute_name, open_by
 
 __all__ = ["TELLS_FILES", "from_the_root"]
 
@@ -29,23 +30,18 @@ def from_the_root(answer: object, pid: int | None) -> object:
         answer: QEMU's; it is not changed.
         pid: The process at the other end; None: it cannot be known.
     """
-    seen: dict[str, str] = {}
-
-    def absolute(name: str) -> str:
-        if name not in seen:
-            seen[name] = _absolute(name, pid)
-        return seen[name]
-
-    return _renamed(answer, absolute)
+    # One look at the process for each answer, and none where all names are absolute.
+    opened = cache(partial(open_by, pid))
+    return _renamed(answer, cache(partial(_absolute, open_files=opened)))
 
 
-def _absolute(name: str, pid: int | None) -> str:
+def _absolute(name: str, open_files: Callable[[], OpenByProcess | None]) -> str:
     if name.startswith("/"):
         return _NOTHING.sub("/", name)
     before, colon, _ = name.partition(":")
     if not name or (colon and "/" not in before):
         return name  # nbd:…, json:…: no path
-    opened = open_by(pid)
+    opened = open_files()
     return name if opened is None else absolute_name(name, opened)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -128,16 +128,23 @@ def _placed(part: ManifestPart) -> ManifestPart:
 
 
 def look_at_files(
-    manifest: Manifest, *, deep: bool = False, tell: OnRead | None = None
+    manifest: Manifest,
+    *,
+    only: Collection[str] | None = None,
+    deep: bool = False,
+    tell: OnRead | None = None,
 ) -> dict[str, FoundFile]:
     """A snapshot's files as they are, by path; their content is read only where it has to be.
 
     Args:
         manifest: What was recorded.
+        only: Files to look at; None: all.
         deep: Whether every content that has a digest is compared.
         tell: Told while contents are read: how many bytes so far, and in all.
     """
-    recorded_as = tuple(recorded_files(manifest))
+    recorded_as = tuple(
+        each for each in recorded_files(manifest) if only is None or each.file in only
+    )
     total = sum(each.record.size_bytes for each in recorded_as if each.record.sha256)
     found, before = {}, 0
     for recorded in recorded_as:

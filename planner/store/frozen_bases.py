@@ -105,9 +105,8 @@ def _frozen(vm: VmStore, tag: str, facts: Facts, used: set[str]) -> Iterator[_Fr
         parts = [part for part in manifest.of(FrozenImage) if part.file in active]
         if not parts or manifest.tag == tag:
             continue
-        looked = look_at_files(manifest)
-        of_these = {file: what for file, what in looked.items() if file in active}
-        changed = {problem.subject for problem in file_problems(manifest, of_these)}
+        looked = look_at_files(manifest, only=active)
+        changed = {problem.subject for problem in file_problems(manifest, looked)}
         for part in parts:
             yield _Frozen(active[part.file], manifest.tag, part, part.disk in changed)
 
@@ -176,8 +175,7 @@ def _recording(vm: VmStore, names: set[str], tag: str) -> list[Manifest]:
         recorded = {each.file for each in recorded_files(manifest)} | {*left_out_files(manifest)}
         if manifest.tag == tag or not recorded & names:
             continue
-        looked = look_at_files(manifest)
-        now = {file: what for file, what in looked.items() if file in names}
+        now = look_at_files(manifest, only=names)
         left_out = [one for one in manifest.left_out if one.record.known and one.file in names]
         written = any(evidence_of_change(one.record, record_of(one.file)) for one in left_out)
         if not written and not any(file_problems(manifest, now)):

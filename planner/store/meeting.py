@@ -77,7 +77,9 @@ class Met:
         while True:
             vm = self.vm
             with vm.locked():
-                if self.vm == vm:  # else another VM of this name took the folder meanwhile
+                if (
+                    self.store.vm(self.identity) == vm
+                ):  # else another VM of this name took the folder meanwhile
                     vm.claim(self.identity)
                     yield vm
                     return
@@ -163,11 +165,12 @@ def is_of(header: Header, vm_key: str, met: Met) -> bool:
     if known is not None and process is not None and _key(known) == _key(process):
         return True
     nameless = not (met.identity.uuid or met.identity.name or header.vm_uuid or header.vm_name)
-    if vm_key != met.vm.vm_key and not nameless:
+    own = vm_key == met.vm.vm_key
+    if not own and not nameless:
         return False
     files = writable_files(header)
     if not files:
-        return vm_key == met.vm.vm_key
+        return own
     return not files.isdisjoint(files_of(met.facts))
 
 

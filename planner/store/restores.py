@@ -123,10 +123,10 @@ def restores_on(store: Store, own: VmStore, files: Collection[str]) -> tuple[Kno
     """
     found = []
     for vm in store.vms():
-        for known in known_restores(vm):
-            made = {each.file for each in known.restore.files}
+        for restore in restores_of(vm).found:
+            made = {each.file for each in restore.files}
             if vm == own or not made.isdisjoint(files):
-                found.append(known)
+                found.append(as_it_stands(vm, restore))
     return tuple(found)
 
 
@@ -134,8 +134,8 @@ def recorded_by_others(own: VmStore) -> set[str]:
     """Every file that the records of the store's other VMs name: it is no stray one."""
     others = [vm for vm in Store(own.folder.parent).vms() if vm != own]
     found = {file for vm in others for manifest in vm.manifests().found for file in manifest.files}
-    made = (each.restore.files for vm in others for each in known_restores(vm))
-    return found | {each.file for files in made for each in files}
+    restores = (restore for vm in others for restore in restores_of(vm).found)
+    return found | {made.file for restore in restores for made in restore.files}
 
 
 def forget_empty(vm: VmStore) -> None:

@@ -73,10 +73,11 @@ async def list_snapshots(context: Context, only: str = "") -> Listed:
     """
     met = await meet(context.backend, context.store, context.address)
     below = await ask_images(context.backend)
-    recorded = _recorded(context.store, met.identity, met.vm, only)
+    vm = met.vm
+    recorded = _recorded(context.store, met.identity, vm, only)
     images = await _images_of_each(recorded.manifests, met, below)
     listed = _listed(recorded, met.facts, met.identity, below, images)
-    restores = restores_on(context.store, met.vm, met.identity.files)
+    restores = restores_on(context.store, vm, met.identity.files)
     listed = evolve(listed, restores=restores)
     if not only:
         return listed

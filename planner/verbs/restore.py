@@ -256,8 +256,9 @@ async def _write_down(decided: RestoreDecision, backend: Backend, offline: Offli
         return  # it is the VM that was, and `reverting` says so
     try:
         met = await meet(backend, offline.store, decided.socket)
-        if decided.vm is not None and met.vm.folder == decided.vm.folder:  # its lock is held
-            set_current(met.vm, plan.manifest.lineage)
+        vm = met.vm
+        if decided.vm is not None and vm.folder == decided.vm.folder:  # its lock is held
+            set_current(vm, plan.manifest.lineage)
             return
         async with met_and_locked(backend, offline.store, decided.socket) as held:
             set_current(held.vm, plan.manifest.lineage)
