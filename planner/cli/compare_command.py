@@ -100,6 +100,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("--measure needs a running VM: give --vm ADDR")
     if streams_to and not measure:
         raise click.UsageError("--streams-to is for --measure")
+    facts = None
     with TerminalReporter() as reporter:
         if vm is not None and facts_file is None:
 
@@ -108,9 +109,10 @@ def command(  # noqa: PLR0913 - one parameter an option
 
             reports = run(connected(vm, work))
         else:
-            reports = compare_by_facts(wish, gather_facts(vm, facts_file))
+            facts = gather_facts(vm, facts_file)  # once: it may be standard input
+            reports = compare_by_facts(wish, facts)
         if simulate:
-            facts = gather_facts(vm, facts_file)
+            facts = facts or gather_facts(vm, facts_file)
             reports = run(_simulated(facts, wish, reports, store, reporter))
     if as_json:
         print_json(comparison_to_plain(reports, simulated=simulate))

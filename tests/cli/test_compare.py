@@ -1,5 +1,6 @@
 """`snapplan compare` as a user meets it, on recorded facts."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -104,6 +105,14 @@ def test_simulated_runs_are_measured_and_called_simulated(snapplan):
         assert measured["pause-us"] > 0  # by the simulator's clock; snapplan's own runs beside it
     _, text, _ = snapplan("compare", REQUEST, "--facts", FACTS, "--simulate", *able)
     assert "times are the simulator's" in text
+
+
+def test_facts_from_standard_input_are_simulated_too(snapplan, monkeypatch):
+    """Standard input can be read once only."""
+    options = ("--designs", "monolithic", "--simulate", "--json")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(FACTS.read_bytes())))
+    code, out, err = snapplan("compare", REQUEST, "--facts", "-", *options)
+    assert (code, json.loads(out)["simulated"]) == (0, True), err
 
 
 def test_what_needs_a_host_is_not_simulated_and_says_so(snapplan):
