@@ -32,4 +32,6 @@ def test_a_machine_goes_back_or_is_refused_as_the_document_says(tmp_path, kind, 
     path = program if "/" in program else f"/usr/bin/{program}"
     result = through(kind, design, tmp_path)
     said = said_of(version_of(path), kind, design)
-    assert said in ("not run", result.verdict), result
+    if said == "not run":  # the document does not say; the sample works on every version
+        said = "works" if (kind, design) in SAMPLE else result.verdict
+    assert result.verdict == said, result

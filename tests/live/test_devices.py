@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.live.own_lines import codes
-from tests.live.runs import request_text
+from tests.live.runs import as_json, request_text
 from tests.support.fixtures import long
 from tests.support.qemu import end_process, qemu_img_binary
 
@@ -92,7 +92,8 @@ def test_an_overlay_over_a_block_device(place, image_format):
             made = place.run("apply", "-", text=overlay_request(place, "A"))
             assert made.returncode == 0, made.stderr
             assert place.run("verify", "o").returncode == 0
-            assert "complete" in place.run("list").stdout
+            listed = as_json(place.run("list", "--json"))["snapshots"]
+            assert [each["standing"] for each in listed] == ["complete"]
             if way == "offline":
                 place.end()
             ways = {"online": place.run, "offline": place.offline}

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tests.live.own_lines import codes
-from tests.live.runs import request_text
+from tests.live.runs import as_json, request_text
 
 pytestmark = pytest.mark.real_qemu
 
@@ -33,7 +33,8 @@ def assert_works(place, *words):
     """It is whole, listed as complete, loads and is deleted."""
     verified = place.run("verify", "a", *words)
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert "complete" in place.run("list", *words).stdout
+    listed = as_json(place.run("list", "--json", *words))["snapshots"]
+    assert [each["standing"] for each in listed if each["tag"] == "a"] == ["complete"]
     loaded = place.run("load", "a", "--yes", *words)
     assert loaded.returncode == 0, loaded.stderr
     deleted = place.run("delete", "a", "--yes", *words)

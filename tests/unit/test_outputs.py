@@ -20,7 +20,7 @@ from planner.errors import (
     RunFailed,
     UndoIncomplete,
 )
-from planner.present.outputs import FORMAT_VERSIONS, output
+from planner.present.outputs import FORMAT_VERSIONS, SAFE_INTEGER, output
 from planner.present.words import error_to_plain
 from tests.support.contract import broken, conforms
 
@@ -33,6 +33,16 @@ RUN = {"run-state", "undone", "left", "pause-us"}
 
 def module(command):
     return importlib.import_module(f"planner.cli.{command}_command").command
+
+
+def integers(schema):
+    """Every whole number that a schema speaks of."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "integer":
+            yield schema
+        schema = list(schema.values())
+    for each in schema if isinstance(schema, list) else ():
+        yield from integers(each)
 
 
 def objects(schema):
@@ -160,3 +170,10 @@ def test_the_watch_over_the_tests_sees_what_is_wrong():
 def test_the_schemas_are_where_people_look_for_them():
     """In a clone they stand in specs/schemas."""
     assert {path.parent for path in FILES.values()} == {Path("specs/schemas").resolve()}
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - FILE_SCHEMAS))
+def test_no_integer_of_an_output_is_one_that_a_double_cannot_hold(name):
+    """Decision 17; what may be larger is a string of digits, and files are as QEMU has them."""
+    for schema in integers(SCHEMAS[name]):
+        assert schema.get("maximum", SAFE_INTEGER + 1) <= SAFE_INTEGER, schema

@@ -5,13 +5,14 @@ from attrs import evolve
 
 from planner.delete.delete_checks import Overlays, plan_delete
 from planner.errors import Refused
-from planner.inspect.verifying import verify_on_vm
+from planner.inspect.verifying import verify_images
 from planner.load.load_checks import load_problems, plan_load
 from planner.load.load_failure import UNTOUCHED, read_failure
 from planner.model.facts import Bitmap, ChainNode, JobInfo, QemuVersion
 from planner.model.request import RunStateAfter
 from planner.parts.disk_part import BackingImage
 from planner.parts.overlay import FrozenImage
+from planner.parts.part_image import images_of_vm
 from tests.unit.build import held, qcow2
 from tests.unit.snapshots import TAG, codes, images, manifest, snapshot_on, vm, with_disk
 
@@ -20,7 +21,7 @@ OTHER = held("other", "1", vm_clock_ns=5)
 
 
 def verify(now, recorded=None):
-    return codes(verify_on_vm(recorded or manifest(), now, {}, {}))
+    return codes(verify_images(recorded or manifest(), now, images_of_vm(now, {}), {}))
 
 
 def load(now, recorded=None):
@@ -79,7 +80,7 @@ def test_a_manifest_that_contradicts_itself_is_told():
 
     def said(*parts):
         recorded = evolve(manifest(), parts=parts)
-        found = verify_on_vm(recorded, vm(), {}, {})
+        found = verify_images(recorded, vm(), images_of_vm(vm(), {}), {})
         return {p.message for p in found if p.code == "manifest-inconsistent"}
 
     assert said(first, second) == set()

@@ -82,7 +82,7 @@ def test_a_refusal_is_not_remembered():
     assert asyncio.run(work()) == 2
 
 
-@pytest.mark.parametrize("reply", [None, 7, [7], [{"name": "x", "members": 3}], {"a": 1}])
+@pytest.mark.parametrize("reply", [None, 7, [7], {"a": 1}])
 def test_a_reply_that_is_no_schema_is_not_taken_for_one(reply):
     """The survey says what is wrong with it; the connection passes it on as it is."""
 
@@ -92,7 +92,8 @@ def test_a_reply_that_is_no_schema_is_not_taken_for_one(reply):
             return reply
 
     found = asyncio.run(twice(RememberingBackend(Odd()), "query-qmp-schema", {}))
-    assert all(each == reply or isinstance(each, KeptSchema) for each in found)
+    assert found == [reply, reply]
+    assert not any(isinstance(each, KeptSchema) for each in found)
 
 
 def test_what_is_kept_of_a_schema_is_kept_once():
