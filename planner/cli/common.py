@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from platformdirs import user_state_dir
 
 from planner.cli.stopping import cancelled_once
 from planner.errors import CannotConnect, InternalError, SnapplanError
@@ -23,7 +22,7 @@ from planner.present.words import error_text, error_to_plain
 from planner.run.ports import Backend
 from planner.run.pump import ask_facts
 from planner.store.finding import find_backend
-from planner.store.store import Store
+from planner.store.store import Store, default_root
 
 __all__ = [
     "connected",
@@ -104,7 +103,7 @@ def _moved(
 
 
 def _store(context: click.Context, _parameter: click.Parameter, folder: str | None) -> Store:
-    root = Path(folder or user_state_dir("snapplan", appauthor=False))
+    root = Path(folder) if folder else default_root()
     return Store(root, context.meta.get(_MOVED, ()))
 
 

@@ -30,7 +30,7 @@ from planner.recover.recovery import (
     pending_runs,
 )
 from planner.store.store import Store
-from planner.verbs.recover import forget, pending_at, recover, recover_unreachable
+from planner.verbs.recover import forget, pending_at, raise_left, recover, recover_unreachable
 
 __all__ = ["command"]
 
@@ -75,9 +75,7 @@ def _show(pending: Sequence[Pending], *, as_json: bool) -> None:
 
 
 def _tell(recovered: Sequence[Recovered], *, as_json: bool) -> None:
-    for each in recovered:
-        if each.outcome.left:
-            each.outcome.raise_failure()
+    raise_left(recovered)
     if as_json:
         print_json(recovered_to_plain(recovered))
     else:

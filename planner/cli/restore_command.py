@@ -26,18 +26,18 @@ __all__ = ["command"]
 @store_option
 @json_option
 def command(*, action: str, restore: str, yes: bool, store: Store, as_json: bool) -> None:
-    r"""List, promote or drop restores: the VMs that `load --run` started, and the files it made.
+    """List, promote or drop restores: the VMs that `load --run` started, and the files it made.
 
     A snapshot with external parts goes back on new files. RESTORE is called TAG.restored-NUMBER.
 
-    \b
-    list     shows the restores of every VM of the store.
-    promote  has its disks be the VM's from now on, and says how QEMU is to be started. No image is
-             touched. What was the VM's disk before is set aside, until it is dropped; to promote the
-             same restore again changes back.
-    drop     removes the files of a restore whose QEMU has ended, or those that were set aside. What a
-             guest wrote to them is lost. Refused while a QEMU has one open, and where a snapshot
-             needs one.
+    list shows the restores of every VM of the store.
+
+    promote has its disks be the VM's from now on, and says how QEMU is to be started. No image is
+    touched. What was the VM's disk before is set aside, until it is dropped; to promote the same
+    restore again changes back.
+
+    drop removes the files of a restore whose QEMU has ended, or those that were set aside. What a
+    guest wrote to them is lost. Refused while a QEMU has one open, and where a snapshot needs one.
 
     To have its overlays merged, promote it, drop what was set aside, and `delete TAG --overlays commit`.
     """

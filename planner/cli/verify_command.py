@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import click
 
-from backends.guest_agent import GuestAgent
-from backends.host import QemuHost
-from backends.images import QemuImages
+from planner.cli.asking import context_of, offline_of
 from planner.cli.common import (
     connected,
     json_option,
@@ -26,7 +24,6 @@ from planner.errors import Violation
 from planner.present.verdict_view import Verdict, verdict_text, verdict_to_plain
 from planner.run.ports import Backend
 from planner.store.store import Store
-from planner.verbs.context import Context, Offline
 from planner.verbs.verify import verify, verify_offline
 
 __all__ = ["command"]
@@ -69,13 +66,12 @@ def command(  # noqa: PLR0913 - one parameter an option
     check_name(name, vm)
     with TerminalReporter(progress) as reporter:
         if vm is None:
-            offline_vm = Offline(store, QemuImages(), QemuHost(), reporter, vm_name=name)
-            verdict = run(verify_offline(offline_vm, source, deep=deep))
+            gone = offline_of(store, reporter, vm_name=name)
+            verdict = run(verify_offline(gone, source, deep=deep))
         else:
 
             async def work(backend: Backend) -> Verdict:
-                context = Context(backend, store, vm, GuestAgent, reporter)
-                return await verify(context, source, deep=deep)
+                return await verify(context_of(backend, store, vm, reporter), source, deep=deep)
 
             verdict = run(connected(vm, work))
     if as_json:

@@ -24,7 +24,6 @@ __all__ = [
     "ask_images",
     "verify_by_facts",
     "verify_images",
-    "verify_on_vm",
     "with_images_beside",
 ]
 
@@ -82,25 +81,6 @@ async def with_images_beside(
     return found
 
 
-def verify_on_vm(
-    manifest: Manifest,
-    facts: Facts,
-    below: dict[str, Image],
-    sizes: dict[str, int | None] | None,
-    files: Mapping[str, FoundFile] | None = None,
-) -> tuple[Problem, ...]:
-    """Everything that is wrong with a snapshot, in canonical order; empty: it is whole.
-
-    Args:
-        manifest: What was recorded.
-        facts: The VM now.
-        below: Every image that it has open, by file.
-        sizes: Bytes of each stream's file; None where this machine cannot see the VM's files.
-        files: The files that must be what they were, as they are; likewise.
-    """
-    return verify_images(manifest, facts, images_of_vm(facts, below), sizes, files)
-
-
 def verify_images(
     manifest: Manifest,
     facts: Facts,
@@ -108,7 +88,15 @@ def verify_images(
     sizes: Mapping[str, int | None] | None,
     files: Mapping[str, FoundFile] | None = None,
 ) -> tuple[Problem, ...]:
-    """The same as `verify_on_vm`, where the images are put in order once for many manifests."""
+    """Everything that is wrong with a snapshot, in canonical order; empty: it is whole.
+
+    Args:
+        manifest: What was recorded.
+        facts: The VM now.
+        images: The VM's images, by disk and file; once for many manifests.
+        sizes: Bytes of each stream's file; None where this machine cannot see the VM's files.
+        files: The files that must be what they were, as they are; likewise.
+    """
     problems = [
         *manifest_problems(manifest),
         *part_problems(manifest, Seen(images, sizes)),
@@ -119,11 +107,11 @@ def verify_images(
 
 
 def verify_by_facts(manifest: Manifest, facts: Facts) -> tuple[Problem, ...]:
-    """What `verify_on_vm` finds, as far as facts alone show it: nothing of what is under an overlay."""
+    """What `verify_images` finds, as far as facts alone show it: nothing of what is under an overlay."""
     under = {layer.filename for disk in facts.disks for layer in disk.backing}
     unseen = {part.disk for part in manifest.parts if part.file in under}
     return tuple(
         problem
-        for problem in verify_on_vm(manifest, facts, {}, None)
+        for problem in verify_images(manifest, facts, images_of_vm(facts, {}), None)
         if problem.subject not in unseen or problem.code not in _OF_THE_IMAGE
     )

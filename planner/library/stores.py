@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from platformdirs import user_state_dir
-
 from backends.guest_agent import GuestAgent
 from backends.host import QemuHost
 from backends.images import QemuImages
@@ -16,13 +14,13 @@ from planner.library.progress import OnProgress, ProgressReporter
 from planner.recover.recovery import Pending, Recovered, pending_runs
 from planner.store.finding import find_backend
 from planner.store.naming import StoredSnapshots, stored_snapshots
-from planner.store.store import Store
+from planner.store.store import Store, default_root
 from planner.verbs.collect import Collected, look_for_garbage
 from planner.verbs.collect import collect as collect_garbage
 from planner.verbs.context import Context, Offline
 from planner.verbs.recover import forget as forget_runs
+from planner.verbs.recover import raise_left, recover_unreachable
 from planner.verbs.recover import recover as recover_vm
-from planner.verbs.recover import recover_unreachable
 
 __all__ = ["Folder", "collect", "forget", "pending", "recover", "store_at", "stored"]
 
@@ -35,7 +33,7 @@ def store_at(store: Folder) -> Store:
     if isinstance(store, Store):
         return store
     chosen = store or os.environ.get("SNAPPLAN_STORE")
-    return Store(Path(chosen or user_state_dir("snapplan", appauthor=False)))
+    return Store(Path(chosen) if chosen else default_root())
 
 
 def pending(store: Folder = None) -> tuple[Pending, ...]:
@@ -90,9 +88,7 @@ async def recover(
     except CannotConnect as error:
         offline = Offline(kept, QemuImages(), QemuHost(), reporter)
         done = await recover_unreachable(offline, where, error)
-    for each in done:
-        if each.outcome.left:
-            each.outcome.raise_failure()
+    raise_left(done)
     return tuple(done)
 
 

@@ -28,7 +28,7 @@ from planner.verbs.compare import CompareWish, compare
 from planner.verbs.context import Context
 from planner.verbs.inspect import inspect
 from planner.verbs.listing import list_snapshots
-from planner.verbs.recover import recover
+from planner.verbs.recover import raise_left, recover
 from planner.verbs.restore import restore_into
 from planner.verbs.restore_decision import RestoreWish
 from planner.verbs.save import Limits, save
@@ -168,9 +168,7 @@ class Vm:
             UndoIncomplete, OutcomeUnknown: Something is still there, or cannot be known.
         """
         recovered = tuple(await recover(telling(self._context, on_progress)))
-        for each in recovered:
-            if each.outcome.left:
-                each.outcome.raise_failure()
+        raise_left(recovered)
         return recovered
 
     async def restore(

@@ -98,6 +98,11 @@ class RestorePlan:
         return tuple(disk for disk in self.disks if disk.how in LOSING)
 
     @property
+    def makes(self) -> tuple[RestoredDisk, ...]:
+        """The disks that get a new file."""
+        return tuple(disk for disk in self.disks if disk.how not in LOSING)
+
+    @property
     def reverts(self) -> bool:
         """Whether an image is reverted before QEMU is started, so that nothing can be asked before."""
         return any(disk.how is Readied.REVERT for disk in self.disks)

@@ -19,7 +19,7 @@ from planner.model.ancestor import Ancestor
 from planner.model.file_format import FileFormat
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.program.resolution import Settings
-from planner.run.actions import Action, HostDo, NotSent, Response, Send
+from planner.run.actions import Action, NotSent, Response, Send
 from planner.run.journal import Header, changes_something
 from planner.run.machine import Machine
 from planner.run.observation import Baseline
@@ -120,10 +120,6 @@ class LoadRun(Run):
     def leaves_nothing_to_do(self, outcome: Outcome) -> bool:
         """Whether what became of it is known."""
         return outcome.phase is not Phase.UNKNOWN
-
-    def may_be_repeated(self, action: Action) -> bool:
-        """See `Run.may_be_repeated`."""
-        return isinstance(action, HostDo) or super().may_be_repeated(action)
 
     def told_instead(self, machine: Machine, action: Action, *, unknown: bool) -> Response | None:
         """What had not been sent is never sent: what was looked at before is long ago."""

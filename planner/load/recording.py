@@ -26,8 +26,6 @@ from planner.store.store import Store, VmStore
 
 __all__ = ["RestoreRecord"]
 
-_MADE = (Readied.NEW_OVERLAY, Readied.CONVERT, Readied.COPY)
-
 
 @define
 class RestoreRecord:
@@ -49,7 +47,7 @@ class RestoreRecord:
             BadInput: The store cannot be written (``store-unwritable``); nothing was made.
         """
         manifest = plan.manifest
-        files = tuple(_file(disk) for disk in plan.disks if disk.how in _MADE)
+        files = tuple(_file(disk) for disk in plan.makes)
         restore = Restore(
             *(manifest.tag, plan.number, RestoreState.MAKING, files),
             saved_ns=manifest.ended_ns,

@@ -27,7 +27,7 @@ from planner.load.fresh_qemu import (
 from planner.model.image import Image
 from planner.parts.manifest import Manifest
 from planner.parts.needing_vm import unreached_problems, unwritable_problems
-from planner.parts.readied import LOSING, Readied
+from planner.parts.readied import Readied
 from planner.run.phases import Phase
 from planner.run.ports import (
     Host,
@@ -116,16 +116,16 @@ class Disks:
 
     async def make(self) -> None:
         """Make the new files, when all that is to be reverted can be; see `ready`."""
-        losing = {d.part.disk: d.part.file for d in self.plan.disks if d.how in LOSING}
+        losing = {d.part.disk: d.part.file for d in self.plan.loses}
         problems = await unwritable(losing, self._host)
         if problems:
             message = f"snapshot {self.plan.manifest.tag!r} cannot be restored safely"
             raise Refused(message, problems=problems, code="load-refused")
-        await self._each([disk for disk in self.plan.disks if disk.how not in LOSING])
+        await self._each(self.plan.makes)
 
     async def revert(self) -> None:
         """Revert the images that are to be, when all new files are made; see `ready`."""
-        await self._each([disk for disk in self.plan.disks if disk.how in LOSING])
+        await self._each(self.plan.loses)
 
     async def _each(self, disks: Sequence[RestoredDisk]) -> None:
         for disk in disks:

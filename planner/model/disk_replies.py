@@ -17,7 +17,7 @@ from planner.model.facts import (
     Disk,
     node_reference,
 )
-from planner.model.image_file import FILTERS, file_of_image
+from planner.model.image_file import FILTERS, file_of_image, with_below
 from planner.model.replies import snapshots_in
 
 __all__ = ["DiskReplies", "disks_of"]
@@ -115,7 +115,10 @@ class _Disks:
 
     def _disk(self, root: str, drive_id: str, qdev: str) -> Disk:
         filters, image, stat = self._walk(root)
-        below = [] if stat is None else _nodes_under(stat)
+        # What lies below; a filter's child stands there twice.
+        below = (
+            [] if stat is None else [each.text("node-name", "") for each in with_below(stat)][1:]
+        )
         backing = tuple(self._backing(stat))
         # An overlay of snapplan's gives no name: a disk whose image has none keeps its -drive id.
         passing = (AUTOMATIC_NODE_PREFIX, OVERLAY_NODE_PREFIX)
@@ -195,17 +198,6 @@ class _Disks:
         if node not in self._nodes:
             raise malformed("query-named-block-nodes", f"node {node!r} is missing")
         return node
-
-
-def _nodes_under(stat: AnswerObject) -> list[str]:
-    """Every node under one of `query-blockstats`' entries (a filter's child stands there twice)."""
-    below: list[str] = []
-    todo = [stat.member(key) for key in ("parent", "backing") if key in stat.value]
-    while todo:
-        entry = todo.pop()
-        below.append(entry.text("node-name", ""))
-        todo.extend(entry.member(key) for key in ("parent", "backing") if key in entry.value)
-    return below
 
 
 def _name_under_overlays(image: str, backing: tuple[ChainNode, ...]) -> list[str]:

@@ -43,8 +43,10 @@ OVERLAY_NODE_PREFIX = "snapplan-"
 """Nodes of overlays that snapplan made start with this: the disk keeps the name that it had before."""
 
 DEFAULT_REFCOUNT_BITS = 16
-REFCOUNT_BITS_LIMIT = 64
 """What qemu-img gives a qcow2 image unless it is told otherwise."""
+
+REFCOUNT_BITS_LIMIT = 64
+"""The widest reference counts that a qcow2 image can have."""
 
 _REFERENCE_PREFIX = "@"
 

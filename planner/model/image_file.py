@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from planner.model.answer import AnswerObject
 from planner.model.text import json_object
 
-__all__ = ["FILTERS", "FORMATS", "file_of_image", "stats_of_nodes"]
+__all__ = ["FILTERS", "FORMATS", "file_of_image", "stats_of_nodes", "with_below"]
 
 FILTERS = frozenset(
     {
@@ -81,10 +81,11 @@ def _is_whole(shown: str) -> bool:
 
 def stats_of_nodes(stats: list[AnswerObject]) -> dict[str, AnswerObject]:
     """Every node of an answer to `query-blockstats`, by name, with what lies below it."""
-    return {node.text("node-name", ""): node for stat in stats for node in _with_below(stat)}
+    return {node.text("node-name", ""): node for stat in stats for node in with_below(stat)}
 
 
-def _with_below(stat: AnswerObject) -> Iterator[AnswerObject]:
+def with_below(stat: AnswerObject) -> Iterator[AnswerObject]:
+    """An entry of an answer to `query-blockstats`, then every node below it."""
     todo = [stat]
     while todo:
         node = todo.pop()

@@ -11,7 +11,7 @@ from planner.parts.part import ManifestPart
 from planner.present.dates import date_text
 from planner.present.outputs import decimal, output
 from planner.present.visible import as_lines
-from planner.present.words import bytes_text, problem_to_plain, table
+from planner.present.words import bytes_text, clock_text, problem_to_plain, table
 
 __all__ = ["holdings_text", "holdings_to_plain"]
 
@@ -34,7 +34,13 @@ def _lines(holding: Holding) -> Iterator[str]:
     rows += [_under(*each) for each in holding.below]
     rows += [_external(part) for part in _external_parts(holding)]
     rows += [
-        (part.disk, part.plain_id, _clock(part.instant_ns or 0), "", f"missing from {part.file}")
+        (
+            part.disk,
+            part.plain_id,
+            clock_text(part.instant_ns or 0),
+            "",
+            f"missing from {part.file}",
+        )
         for part in holding.missing
         if not part.external
     ]
@@ -92,23 +98,19 @@ def _row(holding: Holding, disk: Disk, snapshot: SnapshotInfo) -> tuple[str, str
     size = snapshot.vm_state_size_bytes
     extra = "extra" if (disk, snapshot) in holding.extra else ""
     state = bytes_text(size) if size else "-"
-    return disk.name, snapshot.id, _clock(snapshot.vm_clock_ns), state, extra
+    return disk.name, snapshot.id, clock_text(snapshot.vm_clock_ns), state, extra
 
 
 def _under(part: ManifestPart, snapshot: SnapshotInfo) -> tuple[str, str, str, str, str]:
     size = snapshot.vm_state_size_bytes
     state = bytes_text(size) if size else "-"
     where = f"in {part.file}, which the guest does not write to"
-    return part.disk, snapshot.id, _clock(snapshot.vm_clock_ns), state, where
+    return part.disk, snapshot.id, clock_text(snapshot.vm_clock_ns), state, where
 
 
 def _external(part: ManifestPart) -> tuple[str, str, str, str, str]:
     size = part.state_bytes
     return part.disk or "-", "-", "-", bytes_text(size) if size else "-", part.words
-
-
-def _clock(vm_clock_ns: int) -> str:
-    return f"{vm_clock_ns / 1e9:.9f} s"
 
 
 def holdings_to_plain(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from planner.load.load_checks import LoadPlan
+from collections.abc import Iterable
+
+from planner.load.load_checks import LoadedPart, LoadPlan
 from planner.parts.internal import InternalSnapshot
 from planner.parts.manifest import Manifest
 from planner.present.outputs import decimal, output
 from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.visible import as_lines
-from planner.present.words import table
+from planner.present.words import clock_text, table
 from planner.run.outcome import Outcome
 
 __all__ = ["load_text", "load_to_plain", "reverted_text", "reverted_to_plain"]
@@ -16,7 +18,7 @@ __all__ = ["load_text", "load_to_plain", "reverted_text", "reverted_to_plain"]
 
 def load_text(order: LoadPlan, outcome: Outcome) -> str:
     """What was loaded, and how the VM is now."""
-    parts = [(p.disk, p.snapshot_id, f"{p.vm_clock_ns / 1e9:.9f} s") for p in order.parts]
+    parts = [(p.disk, p.snapshot_id, clock_text(p.vm_clock_ns)) for p in order.parts]
     stands = ": it stands, and `cont` lets it run" if outcome.run_state == "restore-vm" else ""
     lines = [
         f"Snapshot {order.tag!r} is loaded; the VM is {outcome.run_state}{stands}.",
@@ -37,14 +39,7 @@ def load_to_plain(order: LoadPlan, outcome: Outcome) -> dict[str, object]:
             "run-state": outcome.run_state,
             "way-back": order.way_back,
             "outside": left_out_to_plain(order.outside),
-            "parts": [
-                {
-                    "disk": part.disk,
-                    "id": part.snapshot_id,
-                    "vm-clock-ns": decimal(part.vm_clock_ns),
-                }
-                for part in order.parts
-            ],
+            "parts": _parts_to_plain(order.parts),
         },
     )
 
@@ -67,13 +62,13 @@ def reverted_to_plain(manifest: Manifest, parts: tuple[InternalSnapshot, ...]) -
         {
             "tag": manifest.tag,
             "outside": left_out_to_plain(manifest.outside),
-            "parts": [
-                {
-                    "disk": part.disk,
-                    "id": part.snapshot_id,
-                    "vm-clock-ns": decimal(part.vm_clock_ns),
-                }
-                for part in parts
-            ],
+            "parts": _parts_to_plain(parts),
         },
     )
+
+
+def _parts_to_plain(parts: Iterable[LoadedPart | InternalSnapshot]) -> list[dict[str, object]]:
+    return [
+        {"disk": part.disk, "id": part.snapshot_id, "vm-clock-ns": decimal(part.vm_clock_ns)}
+        for part in parts
+    ]

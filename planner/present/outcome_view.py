@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planner.present.outputs import decimal, output
 from planner.present.visible import as_lines
-from planner.present.words import bytes_text, table
+from planner.present.words import bytes_text, clock_text, table
 from planner.program.program import Program
 from planner.run.outcome import Outcome
 
@@ -16,7 +16,7 @@ def outcome_text(program: Program, outcome: Outcome) -> str:
     rows = [("DISK", "ID", "VM CLOCK", "MACHINE STATE", "FILE")]
     for part in outcome.parts:
         if part.instant_ns is not None:
-            clock = f"{part.instant_ns / 1e9:.9f} s"
+            clock = clock_text(part.instant_ns)
             state = bytes_text(part.state_bytes) if part.state_bytes else "-"
             rows.append((part.disk, part.plain_id, clock, state, part.filename))
     lines: list[str] = [table(rows, "  ")] if len(rows) > 1 else []

@@ -10,6 +10,7 @@ from planner.present.visible import Lines, as_lines, visible
 
 __all__ = [
     "bytes_text",
+    "clock_text",
     "error_text",
     "error_to_plain",
     "problem_to_plain",
@@ -18,6 +19,11 @@ __all__ = [
 
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def clock_text(vm_clock_ns: int) -> str:
+    """The guest's clock (vm-clock) of a snapshot, in seconds."""
+    return f"{vm_clock_ns / 1e9:.9f} s"
 
 
 def bytes_text(count: int) -> str:

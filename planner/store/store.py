@@ -44,7 +44,16 @@ from planner.store.claims import Claim, Kinship, kinship, read_claim, write_clai
 from planner.store.identity import VmIdentity, absolute_address
 from planner.store.store_files import read_stored, unreadable, unwritable
 
-__all__ = ["Manifests", "Store", "View", "VmIdentity", "VmStore", "absolute_address", "as_plain"]
+__all__ = [
+    "Manifests",
+    "Store",
+    "View",
+    "VmIdentity",
+    "VmStore",
+    "absolute_address",
+    "as_plain",
+    "default_root",
+]
 
 _SLUG_CHARACTERS = 40
 
@@ -302,6 +311,13 @@ class Store:
             BadInput: The folder cannot be read (``store-unreadable``).
         """
         return tuple(self._vm(each) for each in _entries(self.root) if each.is_dir())
+
+
+def default_root() -> Path:
+    """Where a store is that nobody has named: in the user's state folder."""
+    from platformdirs import user_state_dir  # noqa: PLC0415 - who names a store needs none of it
+
+    return Path(user_state_dir("snapplan", appauthor=False))
 
 
 def _is_made_of(identity: VmIdentity, manifest: Manifest) -> bool:

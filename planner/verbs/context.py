@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from attrs import frozen
 
 from planner.inspect.offline import OfflineImages
-from planner.load.starting import Launch
 from planner.run.ports import Agent, Backend, Host, Images, Reporter
 from planner.run.stopping import to_its_end
 from planner.store.store import Store
+
+if TYPE_CHECKING:
+    from planner.load.starting import Launch
 
 __all__ = [
     "Agents",

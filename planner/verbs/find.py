@@ -127,10 +127,12 @@ def find_on_vm(source: str, vm: VmStore, met: Met) -> FoundManifest:
 
     To be read, not to be deleted; the errors are those of `find_manifest`.
     """
-    if vm.manifest(source) is None:
-        for path, manifest in met.store.inherited(met.identity, vm):
-            if manifest.tag == source:
-                return FoundManifest(manifest, path)
+    own = vm.manifest(source)
+    if own is not None:
+        return FoundManifest(own, vm.manifest_path(source), vm.view)
+    for path, manifest in met.store.inherited(met.identity, vm):
+        if manifest.tag == source:
+            return FoundManifest(manifest, path)
     return find_own(source, vm, met.facts)
 
 

@@ -15,7 +15,6 @@ from planner.load.load_checks import LoadPlan, plan_load
 from planner.load.load_run import LoadRun
 from planner.load.loading import LoadOutcome
 from planner.load.qemu_log import QemuLog, with_log
-from planner.load.reverting import offline_commands
 from planner.model.facts import Facts
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import NOTHING_ACCEPTED, Accepted
@@ -168,6 +167,8 @@ def _refuse_disks_alone(manifest: Manifest) -> None:
     """No QMP command reverts a disk (fact 21): say what does."""
     if manifest.vmstate is not None:
         return
+    from planner.load.reverting import offline_commands  # noqa: PLC0415 - to refuse it only
+
     commands = offline_commands(manifest)
     message = f"{manifest.tag!r} holds disks alone, and no QMP command reverts a disk (fact 21)"
     remedies = [f"end the VM, then: {command}" for command in commands]

@@ -5,7 +5,7 @@ Or gives it up: what somebody has put in order by hand is nobody's unfinished ru
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from attrs import frozen
 
@@ -29,7 +29,7 @@ from planner.store.process_locks import locked_names
 from planner.store.store import Store, absolute_address
 from planner.verbs.context import Awaiting, Context, Offline, Question
 
-__all__ = ["forget", "pending_at", "recover", "recover_unreachable"]
+__all__ = ["forget", "pending_at", "raise_left", "recover", "recover_unreachable"]
 
 
 async def recover(context: Context) -> list[Recovered]:
@@ -55,6 +55,17 @@ async def recover(context: Context) -> list[Recovered]:
 
     how = _How(link, met.lock_names, context.reporter, context.awaiting)
     return [done for each in wanted for done in await _one(each, how)]
+
+
+def raise_left(recovered: Iterable[Recovered]) -> None:
+    """Raise what the first run amounts to of which something is left.
+
+    Raises:
+        UndoIncomplete, OutcomeUnknown: Something is still there, or cannot be known.
+    """
+    for each in recovered:
+        if each.outcome.left:
+            each.outcome.raise_failure()
 
 
 async def recover_unreachable(

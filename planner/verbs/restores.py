@@ -50,9 +50,9 @@ _REMEDIES = {
 
 def list_restores(store: Store) -> tuple[tuple[KnownRestore, ...], tuple[Problem, ...]]:
     """The restores of every VM of a store, and which records cannot be read.  Changes nothing."""
-    vms = store.vms()
-    problems = tuple(problem for vm in vms for problem in restores_of(vm).problems)
-    return tuple(known for vm in vms for known in known_restores(vm)), problems
+    read = [(vm, restores_of(vm)) for vm in store.vms()]
+    known = tuple(as_it_stands(vm, restore) for vm, of_vm in read for restore in of_vm.found)
+    return known, tuple(problem for _, of_vm in read for problem in of_vm.problems)
 
 
 async def drop_restore(offline: Offline, source: str) -> KnownRestore:
