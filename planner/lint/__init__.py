@@ -6,8 +6,9 @@ by what it has captured (`captures`).  A finding names the line, the rule, the r
 be right.  Rule ids are those of `specs/invariants.md`; the traps' codes are in `specs/exit-codes.md`.
 """
 
+from planner.lint.of_plan import listing_of_plan
 from planner.lint.program import Command, Finding, LintReport, Listing, Said
-from planner.lint.reading import listing_of_plan, read_listing
+from planner.lint.reading import read_listing
 from planner.lint.walk import lint
 
 __all__ = [

@@ -32,6 +32,7 @@ class CapturedPart:
         pause: Number of the pause (or of the running time) in which it was captured.
         vmstate: Whether it holds machine state.
         is_stream: Whether it is a stream.
+        until: Number of the pause that its end began; -1: it began none.
     """
 
     command: Command
@@ -41,6 +42,7 @@ class CapturedPart:
     pause: int
     vmstate: bool = False
     is_stream: bool = False
+    until: int = -1
 
 
 def captures_between(
@@ -99,7 +101,7 @@ def _of_stream(
 ) -> Iterator[Finding]:
     command = stream.command
     related = [part for part in before if not part.tag or part.pause >= stream.pause]
-    related += [part for part in after if part.pause == stream.pause]
+    related += [part for part in after if part.pause in (stream.pause, stream.until)]
     if not related and stream.what.startswith(_FILE_STREAMS):
         yield Finding(
             command.line,

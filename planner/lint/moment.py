@@ -11,7 +11,17 @@ from planner.lint.vm import TrialVm, actions_of
 from planner.model.facts import Disk
 from planner.semantics import Node, VmState, find_node, lookup
 
-__all__ = ["FIRST", "INTERNAL", "SequenceJob", "Memory", "Moment", "Rule", "NamedDisk", "bind"]
+__all__ = [
+    "FIRST",
+    "INTERNAL",
+    "SequenceJob",
+    "Memory",
+    "Moment",
+    "Rule",
+    "NamedDisk",
+    "bind",
+    "words_in",
+]
 
 INTERNAL = "blockdev-snapshot-internal-sync"
 FIRST = 6
@@ -45,10 +55,13 @@ class Memory:
         capabilities: Migration capabilities that were switched on.
         pending_background: The line of a background `migrate` of a stopped guest whose write
             tracking nobody has seen yet; 0: none.
-        failed_load: The line of the last load that failed; 0: none.
+        failed_load: The line of the last load that failed and left the VM in parts; 0: none.
+        torn: What that load left, in a clause.
         deletions: Lines and names of old snapshots that were deleted, with the command.
         migrate: The last `migrate` that nobody has asked about since.
         stops: The line of the last command that left the guest paused; 0: none.
+        unmodelled: The line of each command whose effect is not known here, by what it names.
+        unknown_since: The line of the first command after which anything may be otherwise; 0: none.
     """
 
     jobs: dict[str, SequenceJob] = field(factory=dict)
@@ -56,9 +69,12 @@ class Memory:
     capabilities: set[str] = field(factory=set)
     pending_background: int = 0
     failed_load: int = 0
+    torn: str = ""
     deletions: list[tuple[Command, str]] = field(factory=list)
     migrate: Command | None = None
     stops: int = 0
+    unmodelled: dict[str, int] = field(factory=dict)
+    unknown_since: int = 0
 
 
 @frozen
@@ -146,6 +162,13 @@ class Moment:
             if isinstance(d, Mapping)
         )
 
+    def unknown_because(self, *names: str) -> int:
+        """The line of the command that makes it unknown what these names are; 0: they are known."""
+        lines = [self.memory.unmodelled[name] for name in names if name in self.memory.unmodelled]
+        if self.memory.unknown_since:
+            lines.append(self.memory.unknown_since)
+        return min(lines, default=0)
+
     @property
     def makes_snapshots(self) -> bool:
         """Whether the command makes internal snapshots."""
@@ -153,6 +176,17 @@ class Moment:
 
 
 Rule = Callable[[Moment], Iterator[Finding]]
+
+
+def words_in(value: object) -> Iterator[str]:
+    """Every text that stands in the arguments of a command."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from words_in(item)
+    elif isinstance(value, str):
+        yield value
 
 
 def bind(arguments: Mapping[str, object], aliases: Mapping[str, str]) -> dict[str, object]:

@@ -31,6 +31,8 @@ class Command:
         answered: Whether a recording holds its answer.
         refused: QEMU's error text in the recording; empty where it has none.
         reply: What the recording says that came back.
+        malformed: Why QEMU takes it for no command, in QEMU's words; empty: it is one.
+        foreign: It is no QMP command but what another program does, which is not known here.
     """
 
     line: int
@@ -39,6 +41,8 @@ class Command:
     answered: bool = False
     refused: str = ""
     reply: object = None
+    malformed: str = ""
+    foreign: bool = False
 
 
 @frozen
@@ -49,11 +53,13 @@ class Listing:
         entries: Commands and events, in order.
         source: The file's name.
         kind: ``lines`` (JSON or qmp-shell) or ``plan``.
-        version: QEMU's version in a recorded greeting, as "major.minor.micro"; else empty.
+        version: QEMU's version in a recorded greeting, or as somebody says, as "major.minor" with
+            or without the third number; else empty.
         given_up: Ids of the snapshots that a plan's request gives up, by disk.
         left_out: Disks that a plan's request leaves out in so many words.
         starts_paused: Whether a plan is for a paused VM.
         ends_paused: Whether a plan is to leave the VM paused.
+        passed_over: What of the text was not read, in clauses.
     """
 
     entries: tuple[Command | Said, ...]
@@ -64,6 +70,7 @@ class Listing:
     left_out: frozenset[str] = frozenset()
     starts_paused: bool = False
     ends_paused: bool = False
+    passed_over: tuple[str, ...] = ()
 
     @property
     def commands(self) -> tuple[Command, ...]:

@@ -1,4 +1,8 @@
-"""A sequence of QMP commands from text: JSON lines, a recorded session, a qmp-shell script, a plan.
+"""A sequence of QMP commands from text: what is sent to QEMU, what was recorded, what was typed.
+
+Read are JSON lines and a JSON array, a recorded session, a qmp-shell script and its verbose output,
+a session of the human monitor (HMP), calls of virsh in a shell script, and the logs of
+`planner.lint.logs`.
 
 Rules: what cannot be read is reported, never skipped in silence.  JSON may span lines, as a pretty
 log does.  Of a recorded session, a command's own error and answer, QEMU's version and the events are
@@ -12,29 +16,31 @@ from collections.abc import Mapping
 
 from attrs import define, evolve, field
 
-from planner.compile.plan import Plan
 from planner.errors import BadInput, Problem
+from planner.lint.logs import LogReading, read_log
 from planner.lint.program import Command, Listing, Said
+from planner.lint.qemu_json import objects_in, qemu_object
 from planner.lint.shell import Shell, greeting, looks_typed
-from planner.model.request import RunStateAfter
-from planner.model.text import json_object
-from planner.program.program import Step, Target, looks_of
+from planner.lint.typed import HMP_PROMPT, hmp_line, is_virsh, shown, virsh_words
 
-__all__ = ["listing_of_plan", "read_listing"]
+__all__ = ["read_listing"]
 
 _ARROWS = ("->", "<-", "C:", "S:")
 _SHOWN = 10
+_MEMBERS = ("execute", "exec-oob", "arguments", "id")
 
 
-def read_listing(text: str, source: str = "program") -> Listing:
+def read_listing(text: str, source: str = "program", version: str = "") -> Listing:
     """Read a sequence of commands.
 
     Args:
-        text: JSON lines, a recorded session or a qmp-shell script.
+        text: What was sent, recorded or typed.
         source: The file's name, for messages.
+        version: QEMU's version, where the text does not say it itself.
 
     Raises:
-        BadInput: A line is none of these (``program-unreadable``), or there is no command in it.
+        BadInput: A line is nothing of that kind (``program-unreadable``), there is no command in it, or
+            it is of several VMs.
     """
     reader = _Reader()
     reader.read(text)
@@ -43,13 +49,18 @@ def read_listing(text: str, source: str = "program") -> Listing:
     if not reader.problems and not any(isinstance(e, Command) for e in reader.entries):
         reader.bad(0, "there is no QMP command in it")
     if reader.problems:
-        shown = tuple(reader.problems[:_SHOWN])
+        shown_problems = tuple(reader.problems[:_SHOWN])
         raise BadInput(
             f"{source} cannot be read as a sequence of QMP commands",
-            problems=shown,
+            problems=shown_problems,
             code="program-unreadable",
         )
-    return Listing(tuple(reader.entries), source, version=reader.version)
+    return Listing(
+        tuple(reader.entries),
+        source,
+        version=reader.version or version,
+        passed_over=tuple(reader.passed_over),
+    )
 
 
 @define
@@ -62,13 +73,28 @@ class _Reader:
     ids: dict[str, int] = field(factory=dict)
     answered: int = 0
     version: str = ""
+    typed_last: bool = False
+    passed_over: list[str] = field(factory=list)
 
-    def bad(self, line: int, why: str) -> None:
+    def bad(self, line: int, why: str, remedy: str = "") -> None:
         where = f"line {line}" if line else "the whole"
-        self.problems.append(Problem("program-unreadable", where, why))
+        self.problems.append(Problem("program-unreadable", where, why, remedy))
 
     def read(self, text: str) -> None:
+        log = read_log(text)
         lines = text.splitlines()
+        if log is not None:
+            self._log(log)
+        elif text.lstrip().startswith("["):
+            self._array(text)
+        elif any(is_virsh(line) for line in lines):
+            self._script(lines)
+        elif any(shown(line).startswith(HMP_PROMPT) for line in lines):
+            self._monitor(lines)
+        else:
+            self._lines(lines)
+
+    def _lines(self, lines: list[str]) -> None:
         number = 0
         while number < len(lines):
             line = _without_arrow(lines[number])
@@ -87,17 +113,96 @@ class _Reader:
             if count > 1 and not collected.count("{") > collected.count("}"):
                 break
             collected += stripped + "\n"
-            value = json_object(collected)
+            value = qemu_object(collected)
             if value is not None:
                 self._object(first + 1, value)
                 return count
         self.bad(first + 1, f"this is no JSON object: {lines[first].strip()[:60]}")
         return 1
 
+    # --- other texts ---
+
+    def _array(self, text: str) -> None:
+        found = objects_in(text)
+        if found is None:
+            self.bad(1, "this is no JSON array of QMP messages")
+        for line, value in found or ():
+            self._object(line, value)
+
+    def _log(self, log: LogReading) -> None:
+        if len(log.monitors) > 1:
+            names = ", ".join(log.monitors)
+            remedy = "keep the lines of one of them, with grep"
+            self.bad(0, f"{log.kind} is of {len(log.monitors)} monitors: {names}", remedy)
+            return
+        for message in log.messages:
+            if message.hmp:
+                self._human(message.line, message.hmp)
+            elif message.value is None:
+                self.bad(message.line, f"this is no whole QMP message: {message.text[:60]}")
+            elif message.sent:
+                self._command(message.line, message.value)
+            else:
+                self._object(message.line, message.value)
+        if log.passed_over:
+            self.passed_over.append(f"{_lines(log.passed_over)} of {log.kind} beside the messages")
+
+    def _monitor(self, lines: list[str]) -> None:
+        for number, line in enumerate(lines, start=1):
+            text = shown(line)
+            if text.startswith(HMP_PROMPT):
+                self._human(number, text[len(HMP_PROMPT) :])
+
+    def _human(self, number: int, line: str) -> None:
+        command = hmp_line(line)
+        if command is not None:
+            self._add(number, *command, None)
+
+    def _script(self, lines: list[str]) -> None:
+        domains: dict[str, None] = {}
+        number = over = 0
+        while number < len(lines):
+            first, line = number + 1, lines[number]
+            number += 1
+            if not is_virsh(line):
+                over += bool(line.strip()) and not line.lstrip().startswith("#")
+                continue
+            while number < len(lines) and _goes_on(line):
+                line = line.removesuffix("\\") + "\n" + lines[number]
+                number += 1
+            self._virsh(first, line, domains)
+        if len(domains) > 1:
+            remedy = "keep the lines of one of them"
+            self.bad(0, f"it is about {len(domains)} domains: {', '.join(domains)}", remedy)
+        if over:
+            self.passed_over.append(f"{_lines(over)} of a shell script beside the calls of virsh")
+
+    def _virsh(self, number: int, line: str, domains: dict[str, None]) -> None:
+        try:
+            call = virsh_words(line)
+        except ValueError as error:
+            self.bad(number, f"no call of virsh: {error}")
+            return
+        if call.domain:
+            domains[call.domain] = None
+        if call.hmp:
+            self._human(number, call.hmp)
+        elif call.execute:
+            self._add(number, call.execute, {}, None)
+        elif call.libvirt:
+            self.entries.append(Command(number, f"virsh {call.libvirt}", foreign=True))
+        elif call.qmp:
+            value = qemu_object(call.qmp)
+            if value is None:
+                self.bad(number, f"this is no JSON object: {call.qmp[:60]}")
+            else:
+                self._object(number, value)
+
+    # --- a message ---
+
     def _object(self, line: int, value: dict[str, object]) -> None:
-        name = value.get("execute", value.get("exec-oob"))
-        if isinstance(name, str):
-            self._add(line, name, value.get("arguments", {}), value.get("id"))
+        if "execute" in value or "exec-oob" in value:
+            self._command(line, value)
         elif "return" in value or "error" in value:
             self._answer(value)
         elif isinstance(value.get("event"), str):
@@ -109,13 +214,27 @@ class _Reader:
         else:
             self.bad(line, "this object is no QMP command, answer, event or greeting")
 
-    def _add(self, line: int, name: str, arguments: object, command_id: object) -> None:
-        if not isinstance(arguments, Mapping):
-            self.bad(line, f"the arguments of {name} are no object")
+    def _command(self, line: int, value: dict[str, object]) -> None:
+        name = value.get("execute", value.get("exec-oob", ""))
+        why = _malformed(value)
+        if why:
+            self.typed_last = False
+            self.entries.append(Command(line, str(name), malformed=why))
             return
+        if not (self.typed_last and self._is_last(str(name), value.get("arguments", {}))):
+            self._add(line, str(name), value.get("arguments", {}), value.get("id"))
+        self.typed_last = False
+
+    def _is_last(self, name: str, arguments: object) -> bool:
+        """Whether it is what was typed just before: `qmp-shell -v` shows what it sends."""
+        last = self.entries[-1]
+        return isinstance(last, Command) and (last.execute, last.arguments) == (name, arguments)
+
+    def _add(self, line: int, name: str, arguments: object, command_id: object) -> None:
         if command_id is not None:
             self.ids[str(command_id)] = len(self.entries)
-        self.entries.append(Command(line, name, dict(arguments)))
+        given = dict(arguments) if isinstance(arguments, Mapping) else {}
+        self.entries.append(Command(line, name, given))
 
     def _answer(self, value: Mapping[str, object]) -> None:
         at = self.ids.get(str(value.get("id"))) if "id" in value else self._first_unanswered()
@@ -153,6 +272,38 @@ class _Reader:
             return
         if command is not None:
             self._add(*command, None)
+            self.typed_last = True
+
+
+def _malformed(value: Mapping[str, object]) -> str:
+    """What QEMU says of an object that it takes for no command; empty: it is one."""
+    if "execute" not in value and "exec-oob" not in value:
+        return "QMP input lacks member 'execute'"
+    if not isinstance(value.get("execute", ""), str):
+        return "QMP input member 'execute' must be a string"
+    if not isinstance(value.get("exec-oob", ""), str):
+        return "QMP input member 'exec-oob' must be a string"
+    if "execute" in value and "exec-oob" in value:
+        return "QMP input member 'exec-oob' is unexpected"
+    if not isinstance(value.get("arguments", {}), Mapping):
+        return "QMP input member 'arguments' must be an object"
+    unexpected = [key for key in value if key not in _MEMBERS]
+    return f"QMP input member '{unexpected[0]}' is unexpected" if unexpected else ""
+
+
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count} lines"
+
+
+def _goes_on(line: str) -> bool:
+    """Whether a call goes on in the next line: it is said so, or a quote is open."""
+    if line.endswith("\\"):
+        return True
+    try:
+        virsh_words(line)
+    except ValueError as error:
+        return "quotation" in str(error)
+    return False
 
 
 def _without_arrow(line: str) -> str:
@@ -174,37 +325,3 @@ def _greeted_version(greeting: object) -> str:
         return "{major}.{minor}.{micro}".format(**numbers)
     except (KeyError, TypeError):
         return ""
-
-
-# --- a plan ---------------------------------------------------------------------------------------
-
-
-def listing_of_plan(plan: Plan, source: str) -> Listing:
-    """A plan's commands, with the questions by which a run sees what became of each step.
-
-    The line of a command is the number of its step.
-    """
-    resolution = plan.program.resolution
-    entries = [
-        command
-        for number, step in enumerate(plan.program.steps, start=1)
-        if step.target is Target.QMP
-        for command in _with_looks(number, step)
-    ]
-    return Listing(
-        tuple(entries),
-        source,
-        kind="plan",
-        given_up=frozenset((old.root, old.id) for old in resolution.replaced),
-        left_out=frozenset(resolution.excluded),
-        starts_paused=resolution.run_state_before is RunStateAfter.PAUSED,
-        ends_paused=resolution.run_state_after is RunStateAfter.PAUSED,
-    )
-
-
-def _with_looks(number: int, step: Step) -> list[Command]:
-    looks = ((look, dict(arguments)) for look, arguments in looks_of(step))
-    return [
-        Command(number, step.execute, step.arguments),
-        *(Command(number, look, arguments) for look, arguments in looks),
-    ]

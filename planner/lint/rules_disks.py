@@ -21,6 +21,8 @@ __all__ = ["RULES"]
 
 def _names(at: Moment) -> Iterator[Finding]:
     for target in _once(at.targets()):
+        if at.unknown_because(target.name):
+            continue
         if target.node is None:
             yield _unknown(at, target)
         elif not target.by_node and target.node.name in at.state.graph.parents:

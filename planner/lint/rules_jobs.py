@@ -155,9 +155,9 @@ def _after_failure(at: Moment) -> Iterator[Finding]:
     if at.execute == "cont" and at.memory.failed_load:
         yield at.finding(
             "cont-after-failed-load",
-            f"the load of line {at.memory.failed_load} failed: some disks may be reverted, some not, "
-            "and QEMU lets the guest run on them (facts 18 and 20)",
-            "see which disks were reverted; load a whole snapshot before cont",
+            f"the load of line {at.memory.failed_load} failed: {at.memory.torn}; QEMU takes this cont "
+            "all the same, and the guest runs on that (facts 18 and 20)",
+            "load a whole snapshot before cont",
         )
     if at.execute in _LOOKS:
         at.memory.looked = True

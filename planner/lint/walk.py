@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from planner.lint.captures import CapturedPart, captures_between, instants
-from planner.lint.moment import Memory, Moment, Rule, bind
+from planner.lint.moment import FIRST, Memory, Moment, Rule, bind, words_in
 from planner.lint.program import Command, Finding, LintReport, Listing, Said
 from planner.lint.rules_disks import RULES as DISK_RULES
 from planner.lint.rules_instructions import RULES as INSTRUCTION_RULES
@@ -23,7 +23,14 @@ from planner.lint.rules_schema import schema_findings
 from planner.lint.rules_tags import RULES as TAG_RULES
 from planner.lint.vm import TrialVm, set_the_stage
 from planner.model.facts import Facts
-from planner.semantics import CommandResult, VmState, execute, guest_step, run_background
+from planner.semantics import (
+    CommandResult,
+    VmState,
+    execute,
+    guest_step,
+    run_background,
+    snapshot_node,
+)
 
 __all__ = ["RULES", "lint"]
 
@@ -41,7 +48,7 @@ def lint(listing: Listing, facts: Facts | None = None) -> LintReport:
     walk = _SequenceWalk(listing, set_the_stage(listing, facts))
     walk.go()
     findings = tuple(sorted(set(walk.findings)))
-    unchecked = (*walk.stage.unchecked, *walk.unchecked)
+    unchecked = (*walk.stage.unchecked, *walk.unchecked, *listing.passed_over)
     return LintReport(listing.source, listing.kind, len(listing.commands), findings, unchecked)
 
 
@@ -81,8 +88,14 @@ class _SequenceWalk:
         return Moment(command, arguments, self.state, self.stage, self.listing, self.memory)
 
     def _command(self, command: Command) -> None:
+        if command.malformed:
+            self.findings.append(_malformed(command))
+            return
         self._world_goes_on(command)
         at = self._moment(command)
+        if command.foreign:
+            self._not_modelled(at, anything=True)
+            return
         found = list(schema_findings(at, self.unchecked))
         fits = not found
         for rule in RULES:
@@ -99,11 +112,30 @@ class _SequenceWalk:
         result = execute(self.state, at.execute, at.arguments)
         if result.error is not None and _NOT_MODELLED in result.error.desc:
             if not at.execute.startswith("query-"):
-                self.unchecked[f"line {at.command.line}: what {at.execute} does here"] = None
+                self._not_modelled(at)
             return []
         self._move_to(result.state, at.command)
         self._note(at)
         return self._judge(at, result, told=told)
+
+    def _not_modelled(self, at: Moment, *, anything: bool = False) -> None:
+        """What it names is not known from here on."""
+        line = at.command.line
+        self.unchecked[f"line {line}: what {at.execute} does here"] = None
+        for word in words_in(at.command.arguments):
+            self.memory.unmodelled.setdefault(word, line)
+        if anything:
+            self.memory.unknown_since = self.memory.unknown_since or line
+
+    def _depends(self, at: Moment) -> bool:
+        """Whether what QEMU says of a command depends on one whose effect is not known; it is noted."""
+        line = at.unknown_because(*words_in(at.command.arguments))
+        if line:
+            text = (
+                f"line {at.command.line}: what QEMU says to {at.execute}: it depends on line {line}"
+            )
+            self.unchecked[text] = None
+        return bool(line)
 
     def _move_to(self, state: VmState, command: Command) -> None:
         self.captures.extend(captures_between(self.state, state, command, self.pause))
@@ -130,16 +162,21 @@ class _SequenceWalk:
             of_ours = at.execute == "job-dismiss" and at.text("id") in self.memory.jobs
             if told or of_ours or at.command.answered or at.memory.pending_background:
                 return []
+            if self._depends(at):
+                return []
             return [at.finding("command-refused", f"QEMU says: {result.error.desc}")]
         return self._judge_job(at, told=told)
 
     def _judge_job(self, at: Moment, *, told: bool) -> list[Finding]:
         job = self.state.job(at.text("job-id")) if at.execute.startswith("snapshot-") else None
         if job is None or not job.error:
+            if at.execute == "snapshot-load":
+                self.memory.failed_load = 0  # a whole snapshot: what was torn is whole again
             return []
         if at.execute == "snapshot-load":
-            self.memory.failed_load = at.command.line
-        if told:
+            self.memory.torn = _torn(at, self.state)
+            self.memory.failed_load = at.command.line if self.memory.torn else 0
+        if told or self._depends(at):
             return []
         return [at.finding("job-failed", f"the job will fail; QEMU says: {job.error}")]
 
@@ -149,12 +186,21 @@ class _SequenceWalk:
         self.state = guest_step(self.state)
         if self._migration_moves(command) or at_end:
             source, pause = self.migration or (command, self.pause)
-            before = self.pause
+            before, ran = self.pause, self.state.running
             self.pause = pause
             self._move_to(run_background(self.state).state, source)
             self.pause = max(self.pause, before)
+            if ran and not self.state.running:
+                self._stopped_by_its_end(source)
             self.memory.pending_background = 0
         self.state = guest_step(self.state)
+
+    def _stopped_by_its_end(self, migrate: Command) -> None:
+        """A live migration stops the guest at its end: what that pause captures is of its instant."""
+        self.captures = [
+            evolve(part, until=self.pause) if part.command is migrate and part.is_stream else part
+            for part in self.captures
+        ]
 
     def _migration_moves(self, command: Command) -> bool:
         if not self.state.background:
@@ -172,9 +218,36 @@ class _SequenceWalk:
             commands = [c for c in self.listing.commands if c.line == self.memory.stops]
             name = commands[0].execute if commands else ""
             text = f"the guest ran, and is left in {self.state.run_state} by this"
+            remedy = "end with cont"
+            if self.memory.failed_load:
+                remedy = f"load a whole snapshot, then cont: {self.memory.torn}"
             self.findings.append(
-                Finding(self.memory.stops, "run-state-restored", name, text, "end with cont")
+                Finding(self.memory.stops, "run-state-restored", name, text, remedy)
             )
+
+
+def _torn(at: Moment, after: VmState) -> str:
+    """What a load that failed left in parts, in a clause; empty: nothing was changed."""
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for target in at.targets():
+        image = snapshot_node(at.state.graph, target.node) if target.node else None
+        if image is not None:
+            now = after.graph.node(image.name).layer
+            names[now.content != image.layer.content].append(target.name)
+    reverted, others = (", ".join(names[key][:FIRST]) for key in (True, False))
+    if after.machine_version != at.state.machine_version:
+        return "the machine was reset and its state is not read"
+    if not reverted:
+        return ""
+    return f"{reverted} went back and {others} did not" if others else f"{reverted} went back alone"
+
+
+def _malformed(command: Command) -> Finding:
+    remedy = ""
+    if "'data'" in command.malformed:
+        remedy = 'write "arguments"; "data" is for the actions of a transaction'
+    text = f"QEMU says: {command.malformed}"
+    return Finding(command.line, "command-refused", command.execute, text, remedy)
 
 
 def _shows_tracking(command: Command) -> bool:

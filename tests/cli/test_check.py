@@ -111,3 +111,37 @@ def test_what_cannot_be_read_ends_with_2(snapplan, tmp_path):
     assert (code, out) == (2, "")
     assert "program-unreadable" in err
     assert snapplan("check", path, "--vm", "a", "--facts", "b")[0] == 2
+
+
+def test_findings_are_printed_as_sarif(snapplan):
+    """What code hosts read: each finding with its rule and line, and what was not checked as notes."""
+    code, out, _ = snapplan("check", PROGRAMS / "two-pauses.qmp-shell", "--sarif")
+    (run,) = json.loads(out)["runs"]
+    (result,) = run["results"]
+    place = result["locations"][0]["physicalLocation"]
+    assert code == 30
+    assert (result["ruleId"], place["region"]["startLine"]) == ("one-instant", 8)
+    assert place["artifactLocation"]["uri"] == str(PROGRAMS / "two-pauses.qmp-shell")
+    assert run["tool"]["driver"]["rules"] == [{"id": "one-instant"}]
+    assert run["invocations"][0]["toolExecutionNotifications"]
+
+
+@pytest.mark.parametrize(("version", "codes"), [("7.2", {"command-lacking"}), ("11.1", set())])
+def test_a_version_without_facts_is_the_qemu_that_is_judged_by(version, codes, snapplan, tmp_path):
+    """`blockdev-set-active` is there from 10.0 on."""
+    program = tmp_path / "p"
+    program.write_text('{"execute": "blockdev-set-active", "arguments": {"active": true}}')
+    _, out, _ = snapplan("check", program, "--qemu", version, "--json")
+    report = json.loads(out)
+    assert {finding["code"] for finding in report["findings"]} == codes
+    assert "what this QEMU's version and schema can do" not in report["unchecked"]
+
+
+@pytest.mark.parametrize(
+    "options", [("--qemu", "ten"), ("--qemu", "10.0", "--facts", "f"), ("--sarif", "--json")]
+)
+def test_options_that_contradict_each_other_are_refused(options, snapplan):
+    """Exit 2, before anything is read."""
+    code, _, err = snapplan("check", PROGRAMS / "two-pauses.qmp-shell", *options)
+    assert code == 2
+    assert "Error" in err

@@ -55,6 +55,12 @@ def with_disks_of(facts, *disks, **more):
     return evolve(facts, disks=disks, **more)
 
 
+BITMAP = "block-dirty-bitmap-add node={} name=b"
+LOAD = (
+    'snapshot-load job-id=k tag=t vmstate=disk0 devices=["disk0","disk1"]\n'
+    "query-jobs\njob-dismiss id=k"
+)
+
 CASES = {
     "monolithic": (USUAL, BOTH, []),
     "transactional": (USUAL, f"stop\n{ALONE}\n{TRANSACTION}\ncont", []),
@@ -330,9 +336,14 @@ CASES = {
         [(2, "tag-on-some-disks")],
     ),
     "cont after a failed load": (
+        HELD,
+        f"query-block\n{BITMAP.format('disk1')}\n{LOAD}\ncont",
+        [(3, "job-failed"), (6, "cont-after-failed-load")],
+    ),
+    "cont after a load that changed nothing": (
         with_disks(disk("disk0", snapshots=(SnapshotInfo("1", "t", 5),))),
         "query-block\n" + ALONE.replace("save", "load") + "\ncont",
-        [(2, "job-failed"), (5, "cont-after-failed-load")],
+        [(2, "job-failed")],
     ),
     "delete by name": (
         None,
@@ -403,3 +414,73 @@ def test_a_recorded_refusal_is_believed():
     text = '{"execute": "stop"}\n{"error": {"desc": "no"}}\n{"execute": "query-status"}'
     assert found(None, text) == []
     assert found(None, "stop\nquery-status") == [(1, "run-state-restored")]
+
+
+WORKAROUND = f"""{OVERLAY}
+migrate uri=file:/s
+query-migrate
+{SWITCH}
+cont"""
+
+
+def test_the_pause_at_the_end_of_a_live_migration_is_one_to_capture_disks_in():
+    """The thread's own work-around: the guest stands when the migration is complete, until `cont`."""
+    assert found(NEW, WORKAROUND) == []
+    late = WORKAROUND.replace(f"{SWITCH}\ncont", f"cont\n{SWITCH}")
+    assert found(NEW, late) == [(2, "one-instant")]
+
+
+CREATE = 'blockdev-create job-id=c options={"driver":"file","filename":"/o","size":1}\n'
+VIRSH = """virsh snapshot-create-as vm x
+virsh qemu-monitor-command vm '{"execute": "job-dismiss", "arguments": {"id": "j"}}'"""
+HELD = with_disks(
+    disk("disk0", snapshots=(SAVED,)), disk("disk1", snapshots=(SnapshotInfo("1", "t", 5, 0),))
+)
+
+
+def failed_load(bitmap_on, *more):
+    text = "\n".join(["query-named-block-nodes", BITMAP.format(bitmap_on), LOAD, *more])
+    report = lint(read_listing(text), HELD)
+    return {finding.rule: finding for finding in report.findings}
+
+
+def test_no_advice_after_a_failed_load_is_what_another_rule_forbids():
+    """A load that fails at the second disk leaves two instants: `cont` is warned of, and not advised."""
+    assert "then cont" in failed_load("disk1")["run-state-restored"].remedy
+    assert "disk0 went back and disk1 did not" in failed_load("disk1")["run-state-restored"].remedy
+    told = failed_load("disk1", "cont")["cont-after-failed-load"].message
+    assert "disk0 went back and disk1 did not" in told
+
+
+def test_a_load_that_failed_before_it_changed_anything_may_be_followed_by_cont():
+    """At the first disk nothing was reverted (facts 18 and 20)."""
+    assert failed_load("disk0")["run-state-restored"].remedy == "end with cont"
+    assert set(failed_load("disk0", "cont")) == {"job-failed"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CREATE + "job-dismiss id=c",
+        "object-add qom-type=throttle-group id=g\nblockdev-del node-name=g",
+        VIRSH,
+    ],
+)
+def test_qemu_is_not_quoted_about_what_depends_on_an_unmodelled_command(text):
+    """It is not checked, and that is said with the line that it depends on."""
+    report = lint(read_listing(text), USUAL)
+    assert report.findings == ()
+    assert "it depends on line 1" in report.unchecked[-1]
+
+
+def test_what_does_not_depend_on_an_unmodelled_command_is_judged():
+    """Another job's id has nothing to do with it."""
+    assert found(USUAL, CREATE + "job-dismiss id=d") == [(2, "command-refused")]
+
+
+def test_a_message_that_is_no_command_is_one_finding():
+    """`data` for `arguments` was ten, none of which is QEMU's."""
+    report = lint(read_listing('{"execute": "snapshot-save", "data": {"job-id": "j"}}'), USUAL)
+    (finding,) = report.findings
+    assert (finding.rule, finding.line) == ("command-refused", 1)
+    assert "QMP input member 'data' is unexpected" in finding.message

@@ -1,0 +1,166 @@
+"""QMP messages out of what other programs write down: libvirt, QEMU's trace, Python's loggers.
+
+Rules: a log is told by its own marks.  Of a log only what its marks announce is read, and how many lines
+were passed over is said.  A message that a log has twice (as it is queued and as it is written) counts
+once.  A log of several monitors is no one sequence, and is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from attrs import frozen
+
+from planner.lint.qemu_json import first_object
+
+__all__ = ["LogReading", "LoggedMessage", "read_log"]
+
+
+@frozen
+class LoggedMessage:
+    """A message of a log.
+
+    Attributes:
+        line: Where it stands, from 1.
+        value: The QMP object; None: it cannot be read.
+        hmp: A line of the human monitor in its place; else empty.
+        text: As it stands there.
+        sent: Whether it went to QEMU.
+    """
+
+    line: int
+    value: dict[str, object] | None
+    hmp: str = ""
+    text: str = ""
+    sent: bool = False
+
+
+@frozen
+class LogReading:
+    """What a log holds.
+
+    Attributes:
+        kind: Whose log it is, in words.
+        messages: In its order.
+        passed_over: How many of its lines are no message.
+        monitors: The monitors that its commands went to.
+    """
+
+    kind: str
+    messages: tuple[LoggedMessage, ...]
+    passed_over: int
+    monitors: tuple[str, ...]
+
+
+@frozen
+class _Form:
+    """How a kind of log announces messages.
+
+    Attributes:
+        kind: Whose log it is.
+        marks: Before what is sent, then before what comes back; groups ``monitor`` and ``message``.
+        instead: What is read where nothing of ``marks[0]`` stands in the log.
+        python: Whether messages are written as Python does.
+    """
+
+    kind: str
+    marks: tuple[re.Pattern[str], ...]
+    instead: tuple[re.Pattern[str], ...] = ()
+    python: bool = False
+
+
+def _mark(before: str) -> re.Pattern[str]:
+    return re.compile(before + r"\s*(?P<message>\{.*)")
+
+
+_LIBVIRT = r"QEMU_MONITOR_{}: mon=(?P<monitor>\S+) .*?{}="
+_FORMS = (
+    _Form(
+        "libvirt's debug log",
+        (
+            _mark(_LIBVIRT.format("SEND_MSG", "msg")),
+            _mark(_LIBVIRT.format("RECV_REPLY", "reply")),
+            _mark(_LIBVIRT.format("RECV_EVENT", "event")),
+        ),
+        (
+            _mark(_LIBVIRT.format("IO_WRITE", "buf")),
+            _mark(_LIBVIRT.format("RECV_REPLY", "reply")),
+            _mark(_LIBVIRT.format("RECV_EVENT", "event")),
+            _mark(_LIBVIRT.format("IO_PROCESS", "buf")),
+        ),
+    ),
+    _Form(
+        "QEMU's trace",
+        (
+            _mark(r"handle_qmp_command mon (?P<monitor>\S+) req:"),
+            _mark(r"monitor_qmp_respond mon (?P<monitor>\S+) resp:"),
+        ),
+    ),
+    _Form(
+        "avocado's log",
+        (_mark(r"(?:\(monitor (?P<monitor>[^)]*)\).*)?Send command:"),),
+        (re.compile(r"\(monitor (?P<monitor>[^)]*)\) Sending command '(?P<hmp>[^']*)'"),),
+        python=True,
+    ),
+    _Form(
+        "the log of a Python client",
+        (_mark(r"(?P<monitor>)>>>"), _mark(r"(?P<monitor>)<<<")),
+        python=True,
+    ),
+)
+
+
+def read_log(text: str) -> LogReading | None:
+    """Read a log.
+
+    Returns:
+        What it holds; None: it is none that is known.
+    """
+    lines = text.splitlines()
+    for form in _FORMS:
+        for marks in (form.marks, form.instead):
+            if marks and any(marks[0].search(line) for line in lines):
+                return _read(form, marks, lines)
+    return None
+
+
+def _read(form: _Form, marks: Sequence[re.Pattern[str]], lines: Sequence[str]) -> LogReading:
+    messages: list[LoggedMessage] = []
+    monitors: dict[str, None] = {}
+    passed_over = 0
+    for number, line in enumerate(lines, start=1):
+        match = _marked(marks, line)
+        if match is None:
+            passed_over += bool(line.strip())
+            continue
+        if match.re is marks[0]:
+            monitors[match["monitor"] or ""] = None
+        messages.append(_message(number, match, form, sent=match.re is marks[0]))
+    return LogReading(form.kind, tuple(_once(messages)), passed_over, tuple(monitors))
+
+
+def _marked(marks: Sequence[re.Pattern[str]], line: str) -> re.Match[str] | None:
+    found = (mark.search(line) for mark in marks)
+    return next((match for match in found if match is not None), None)
+
+
+def _message(number: int, match: re.Match[str], form: _Form, *, sent: bool) -> LoggedMessage:
+    groups = match.groupdict()
+    if groups.get("hmp"):
+        return LoggedMessage(number, None, groups["hmp"])
+    text = groups["message"]
+    return LoggedMessage(number, first_object(text, python=form.python), text=text, sent=sent)
+
+
+def _once(messages: Sequence[LoggedMessage]) -> Iterator[LoggedMessage]:
+    """Without what stands there twice: the ids of a program's commands are not used again."""
+    seen: set[tuple[str, str]] = set()
+    for message in messages:
+        value = message.value or {}
+        name, number = value.get("execute"), value.get("id")
+        if name is not None and number is not None:
+            if (str(name), str(number)) in seen:
+                continue
+            seen.add((str(name), str(number)))
+        yield message

@@ -1,0 +1,110 @@
+"""What a person types elsewhere: lines of the human monitor, and of virsh in a shell script.
+
+An HMP line stands for `human-monitor-command`, as a client would send it; two of them, ``stop`` and
+``cont``, are the QMP commands of that name.  A terminal's copy repeats each line as it grows: what
+the terminal showed in the end is what was typed.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from attrs import frozen
+
+__all__ = ["HMP_PROMPT", "Virsh", "hmp_line", "is_virsh", "shown", "virsh_words"]
+
+HMP_PROMPT = "(qemu)"
+_ESCAPE = re.compile(r"\x1b\[(?P<count>\d*)(?P<what>[A-Za-z])")
+_SAME = {"stop": "stop", "s": "stop", "cont": "cont", "c": "cont"}
+_VIRSH = re.compile(r"^(?:sudo\s+(?:-\S+\s+)*)?virsh\s")
+_WITH_VALUE = ("-c", "--connect", "-d", "--debug", "-l", "--log")
+_DOMAIN_CALLS = {"suspend": "stop", "resume": "cont"}
+
+
+def shown(line: str) -> str:
+    """What a terminal shows of a line: cursor moves and deletions done."""
+    if "\x1b" not in line and "\b" not in line:
+        return line
+    cells: list[str] = []
+    cursor = place = 0
+    while place < len(line):
+        match = _ESCAPE.match(line, place)
+        if match is not None:
+            count = int(match["count"] or 1)
+            if match["what"] == "D":
+                cursor = max(0, cursor - count)
+            elif match["what"] == "C":
+                cursor = min(len(cells), cursor + count)
+            elif match["what"] == "K":
+                del cells[cursor:]
+            place = match.end()
+            continue
+        character = line[place]
+        place += 1
+        if character == "\b":
+            cursor = max(0, cursor - 1)
+        elif character == "\r":
+            cursor = 0
+        elif character != "\x1b":
+            cells[cursor : cursor + 1] = [character]
+            cursor += 1
+    return "".join(cells)
+
+
+def hmp_line(line: str) -> tuple[str, dict[str, object]] | None:
+    """The QMP command that a line of the human monitor is, with its arguments; None: it is empty."""
+    words = line.split()
+    if not words:
+        return None
+    same = _SAME.get(words[0]) if len(words) == 1 else None
+    return (same, {}) if same else ("human-monitor-command", {"command-line": " ".join(words)})
+
+
+def is_virsh(line: str) -> bool:
+    """Whether a line of a shell script calls virsh."""
+    return bool(_VIRSH.match(line.strip()))
+
+
+@frozen
+class Virsh:
+    """A call of virsh.
+
+    Attributes:
+        qmp: A QMP command as JSON; empty: none.
+        hmp: A line for the human monitor; empty: none.
+        execute: A QMP command without arguments that libvirt sends for it; empty: none.
+        libvirt: What libvirt does by itself, as virsh calls it; empty: nothing of that kind.
+        domain: Which domain it is about.
+    """
+
+    qmp: str = ""
+    hmp: str = ""
+    execute: str = ""
+    libvirt: str = ""
+    domain: str = ""
+
+
+def virsh_words(line: str) -> Virsh:
+    """Read a call of virsh.
+
+    Raises:
+        ValueError: Its quotes are not closed, or the monitor command is missing.
+    """
+    words = shlex.split(line.strip(), comments=True)
+    words = words[words.index("virsh") + 1 :]
+    while words and words[0].startswith("-"):
+        words = words[2 if words[0] in _WITH_VALUE else 1 :]
+    if not words:
+        return Virsh()
+    call, *rest = words
+    plain = [word for word in rest if not word.startswith("--")]
+    domain = plain[0] if plain else ""
+    if call in _DOMAIN_CALLS:
+        return Virsh(execute=_DOMAIN_CALLS[call], domain=domain)
+    if call != "qemu-monitor-command":
+        return Virsh(libvirt=call, domain=domain)
+    said = " ".join(plain[1:])
+    if not said:
+        raise ValueError("the command for the monitor is missing")
+    return Virsh(hmp=said, domain=domain) if "--hmp" in rest else Virsh(qmp=said, domain=domain)
