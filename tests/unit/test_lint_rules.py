@@ -60,6 +60,9 @@ LOAD = (
     'snapshot-load job-id=k tag=t vmstate=disk0 devices=["disk0","disk1"]\n'
     "query-jobs\njob-dismiss id=k"
 )
+HELD = with_disks(
+    disk("disk0", snapshots=(SAVED,)), disk("disk1", snapshots=(SnapshotInfo("1", "t", 5, 0),))
+)
 
 CASES = {
     "monolithic": (USUAL, BOTH, []),
@@ -433,9 +436,6 @@ def test_the_pause_at_the_end_of_a_live_migration_is_one_to_capture_disks_in():
 CREATE = 'blockdev-create job-id=c options={"driver":"file","filename":"/o","size":1}\n'
 VIRSH = """virsh snapshot-create-as vm x
 virsh qemu-monitor-command vm '{"execute": "job-dismiss", "arguments": {"id": "j"}}'"""
-HELD = with_disks(
-    disk("disk0", snapshots=(SAVED,)), disk("disk1", snapshots=(SnapshotInfo("1", "t", 5, 0),))
-)
 
 
 def failed_load(bitmap_on, *more):
