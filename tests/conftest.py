@@ -5,20 +5,44 @@ stays within its time.  Each has a sibling that always runs.
 """
 
 import os
+from pathlib import Path
 
 import pytest
 
 from tests.support.contract import watched
+from tests.support.forked import serving
+
+HERE = Path(__file__).parent
+NOT_COUNTED = ("crash", "model", "property")
+"""What walks through the same lines some thousand times: a tracer doubles that, and finds no more."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if folder_of(item) in NOT_COUNTED:
+            item.add_marker("no_cover")
     if os.environ.get("SNAPPLAN_LONG"):
         return
     long = [item for item in items if item.get_closest_marker("long")]
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+def folder_of(item):
+    """The folder of `tests` that a test stands in."""
+    return item.path.relative_to(HERE).parts[0]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def commands_are_forked():
+    """Most runs of snapplan fork one that is loaded; campaigns start each as its users do."""
+    if os.environ.get("SNAPPLAN_LONG"):
+        yield
+        return
+    with serving():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fixtures import long
+from tests.support.forked import run_snapplan
 
 SNAPPLAN = Path(sys.executable).with_name("snapplan")
 EXAMPLES = Path("specs/examples")
@@ -68,7 +69,7 @@ def test_every_example_is_planned_and_shown_in_every_form(tmp_path, name, design
     assert told.stderr == ""
     assert len(told.stdout.splitlines()) < 50, "a plan is explained on one screen"
     for form in ("text", "json", "qmp", "session", "script", "mermaid", "dot"):
-        shown = snapplan("show", plan, "--format", form)
+        shown = run_snapplan("show", plan, "--format", form)
         assert (shown.returncode, shown.stderr) == (0, "")
         assert shown.stdout
     assert snapplan("show", plan, "--format", "json").stdout == plan.read_text()
@@ -185,8 +186,8 @@ def test_a_drafted_request_is_taken_as_it_is():
     """What `inspect --request` drafts from facts, `plan` takes."""
     for name in NAMES:
         facts = example(name)[1]
-        draft = snapplan("inspect", "--facts", facts, "--request").stdout
-        done = snapplan("plan", "-", "--facts", facts, text=draft)
+        draft = run_snapplan("inspect", "--facts", facts, "--request").stdout
+        done = run_snapplan("plan", "-", "--facts", facts, text=draft)
         assert done.returncode == 0, done.stderr
 
 

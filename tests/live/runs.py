@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 from attrs import define, field
 
@@ -13,8 +10,9 @@ from planner.compile.plan import compile_request
 from planner.model.request_text import read_request
 from planner.run.pump import HostClock, Pump, ask_facts
 from planner.save.save_machine import SaveMachine
+from tests.support import forked
 
-SNAPPLAN = Path(sys.executable).with_name("snapplan")
+SNAPPLAN = forked.SNAPPLAN
 
 
 def request_text(tag, disks, vmstate="", **more):
@@ -85,9 +83,7 @@ def cut(vm):
 
 def snapplan(*arguments, text=""):
     """Run the command line with this standard input; the result has stdout and stderr as text."""
-    return subprocess.run(
-        [SNAPPLAN, *map(str, arguments)], input=text, capture_output=True, text=True, check=False
-    )
+    return forked.run_snapplan(*arguments, text=text)
 
 
 def held(vm, disks):

@@ -16,7 +16,7 @@ import pytest
 from planner.cli.schema_files import OUTPUTS_OF, schema_files
 from planner.present.outputs import SAFE_INTEGER
 
-__all__ = ["broken", "conforms", "hold", "progress_lines", "validator", "watched"]
+__all__ = ["broken", "conforms", "hold", "hold_run", "progress_lines", "validator", "watched"]
 
 NO_OUTPUT = ("--help", "-h", "--version")
 TO_STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -94,6 +94,14 @@ def hold(arguments, code, printed):
     assert not why, f"snapplan {' '.join(told[1])} ended with {code}: {why}"
 
 
+def hold_run(arguments, code, printed, said):
+    """Hold what a program printed and said against its contract, if it was a snapplan."""
+    if printed is not None and code >= 0:
+        hold(arguments, code, printed)
+    if said is not None and isinstance(arguments, list) and "--progress" in arguments:
+        progress_lines(said)
+
+
 def progress_lines(said):
     """The progress that stands on standard error; fails where a line keeps to no schema."""
     lines = (said.decode() if isinstance(said, bytes) else said).splitlines()
@@ -110,10 +118,7 @@ def watched():
 
     def communicating(process, *args, **kwargs):
         printed, said = communicate(process, *args, **kwargs)
-        if printed is not None and process.returncode >= 0:
-            hold(process.args, process.returncode, printed)
-        if said is not None and isinstance(process.args, list) and "--progress" in process.args:
-            progress_lines(said)
+        hold_run(process.args, process.returncode, printed, said)
         return printed, said
 
     with pytest.MonkeyPatch.context() as patch:
