@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from planner.lint.moment import Moment, Rule
 from planner.lint.program import Finding
-from planner.lint.vm import actions_of
+from planner.lint.vm import actions_of, hmp_snapshot
+from planner.semantics import all_disks, find_snapshot
 
 __all__ = ["RULES"]
 
@@ -18,7 +19,6 @@ _ACTIONS = (
 )  # fmt: skip
 """What a transaction can hold in every QEMU from 7.2 to 11.1 (fact 24)."""
 _GROUPED = ("blockdev-backup", "drive-backup", "block-dirty-bitmap-add")
-_HMP = ("savevm", "loadvm", "delvm")
 
 
 def _actions(at: Moment) -> Iterator[Finding]:
@@ -54,14 +54,22 @@ def _by_path(at: Moment) -> Iterator[Finding]:
 
 
 def _hmp(at: Moment) -> Iterator[Finding]:
-    words = at.text("command-line").split()
-    if at.execute == "human-monitor-command" and words[:1] and words[0] in _HMP:
-        yield at.finding(
-            "hmp-snapshot",
-            f"{words[0]} reports errors as text only, chooses the vmstate disk itself, and savevm "
-            "deletes an old snapshot of that name first",
-            "use the jobs snapshot-save, snapshot-load, snapshot-delete",
-        )
+    said = hmp_snapshot(at.command)
+    if said is None:
+        return
+    name, tag = said
+    lost = ", ".join(
+        node.name
+        for node in all_disks(at.state)
+        if name == "savevm" and find_snapshot(at.state, node, tag) is not None
+    )
+    also = f"; it deletes {tag!r} of {lost} first" if lost else ""
+    yield at.finding(
+        "hmp-snapshot",
+        f"{name} takes every writable disk, and says what goes wrong in a text that is no error of QMP "
+        f"(facts 100 and 101){also}",
+        "use the jobs snapshot-save, snapshot-load, snapshot-delete",
+    )
 
 
 def _overlay_ready(at: Moment) -> Iterator[Finding]:

@@ -16,11 +16,13 @@ from planner.lint.program import Command, Listing
 from planner.model.facts import Disk, Facts, SnapshotInfo
 from planner.semantics import DiskDescription, VmState, content_node, state_from_facts, vm_state
 
-__all__ = ["TrialVm", "actions_of", "names_of", "set_the_stage"]
+__all__ = ["TrialVm", "actions_of", "hmp_snapshot", "names_of", "set_the_stage"]
 
 _IMAGINED_VERSION = "10.0"
 _OLDEST = "7.2"
 _CLOCK_NS = 10**9
+_A_DISK = "disk0"
+_HMP = (["savevm"], ["loadvm"], ["delvm"])
 
 
 @frozen
@@ -109,6 +111,14 @@ def _one(data: object) -> Iterator[str]:
                 yield data[key]
 
 
+def hmp_snapshot(command: Command) -> tuple[str, str] | None:
+    """The snapshot command of the human monitor that a command runs, and its tag; None: none."""
+    words = str(command.arguments.get("command-line", "")).split()
+    if command.execute != "human-monitor-command" or words[:1] not in _HMP:
+        return None
+    return words[0], words[1] if len(words) > 1 else ""
+
+
 def actions_of(command: Command) -> tuple[Mapping[str, object], ...]:
     """The actions of a transaction, as far as they can be read."""
     actions = command.arguments.get("actions")
@@ -123,8 +133,10 @@ def _imagined(listing: Listing) -> TrialVm:
         for command in listing.commands
         if command.execute == "blockdev-add"
     }
-    held = _held_before(listing)
     names = dict.fromkeys(n for c in listing.commands for n in names_of(c) if n not in added)
+    if not names and any(hmp_snapshot(command) for command in listing.commands):
+        names = {_A_DISK: None}
+    held = _held_before(listing, tuple(names))
     disks = [DiskDescription(name, snapshots=tuple(held.get(name, {}).values())) for name in names]
     unchecked = [
         "which disks the VM has, and whether each can hold a snapshot",
@@ -153,33 +165,40 @@ def _grown_up(state: VmState) -> VmState:
     return evolve(state, graph=evolve(state.graph, nodes=nodes))
 
 
-def _held_before(listing: Listing) -> dict[str, dict[str, SnapshotInfo]]:
+def _held_before(listing: Listing, disks: tuple[str, ...]) -> dict[str, dict[str, SnapshotInfo]]:
     """Snapshots that a sequence loads or deletes without having made them, by node and tag."""
     held: dict[str, dict[str, SnapshotInfo]] = {}
     made: set[tuple[str, str]] = set()
     for command in listing.commands:
         for tag, snapshot_id in _tags_needed(command):
-            for name in names_of(command):
+            for name in disks if hmp_snapshot(command) else names_of(command):
                 if (name, tag) in made or tag in held.get(name, {}):
                     continue
-                loads = command.execute == "snapshot-load"
-                size = int(not loads or name == command.arguments.get("vmstate"))
+                vmstate = command.arguments.get("vmstate", disks[0] if disks else "")
+                loads = command.execute in ("snapshot-load", "human-monitor-command")
+                size = int(not loads or name == vmstate)
                 number = snapshot_id or str(len(held.get(name, {})) + 1)
                 snapshot = SnapshotInfo(number, tag, _CLOCK_NS, size)
                 held.setdefault(name, {})[tag] = snapshot
-        made.update(_made(command))
+        made.update(_made(command, disks))
     return held
 
 
 def _tags_needed(command: Command) -> Iterator[tuple[str, str]]:
-    if command.execute in ("snapshot-load", "snapshot-delete"):
+    said = hmp_snapshot(command)
+    if said and said[0] in ("loadvm", "delvm"):
+        yield said[1], ""
+    elif command.execute in ("snapshot-load", "snapshot-delete"):
         yield str(command.arguments.get("tag", "")), ""
     elif command.execute == "blockdev-snapshot-delete-internal-sync":
         arguments = command.arguments
         yield str(arguments.get("name", "")), str(arguments.get("id", ""))
 
 
-def _made(command: Command) -> Iterator[tuple[str, str]]:
+def _made(command: Command, disks: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    said = hmp_snapshot(command)
+    if said and said[0] == "savevm":
+        yield from ((name, said[1]) for name in disks)
     if command.execute == "snapshot-save":
         tag = str(command.arguments.get("tag", ""))
         yield from ((name, tag) for name in names_of(command))

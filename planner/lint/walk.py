@@ -21,11 +21,12 @@ from planner.lint.rules_jobs import RULES as JOB_RULES
 from planner.lint.rules_jobs import at_the_end, note_event
 from planner.lint.rules_schema import schema_findings
 from planner.lint.rules_tags import RULES as TAG_RULES
-from planner.lint.vm import TrialVm, set_the_stage
+from planner.lint.vm import TrialVm, hmp_snapshot, set_the_stage
 from planner.model.facts import Facts
 from planner.semantics import (
     CommandResult,
     VmState,
+    all_disks,
     execute,
     guest_step,
     run_background,
@@ -165,17 +166,31 @@ class _SequenceWalk:
             if self._depends(at):
                 return []
             return [at.finding("command-refused", f"QEMU says: {result.error.desc}")]
+        if at.execute == "human-monitor-command":
+            return self._judge_human(at, str(result.reply or "").strip())
         return self._judge_job(at, told=told)
+
+    def _judge_human(self, at: Moment, said: str) -> list[Finding]:
+        """What the human monitor answers: an error is a text."""
+        command = hmp_snapshot(at.command)
+        if command is not None and command[0] == "loadvm":
+            self._note_load(at, failed=bool(said))
+        if at.command.answered or not said or at.text("command-line").startswith("info"):
+            return []
+        return [] if self._depends(at) else [at.finding("command-refused", f"QEMU says: {said}")]
+
+    def _note_load(self, at: Moment, *, failed: bool) -> None:
+        self.memory.torn = _torn(at, self.state) if failed else ""
+        self.memory.failed_load = at.command.line if self.memory.torn else 0
 
     def _judge_job(self, at: Moment, *, told: bool) -> list[Finding]:
         job = self.state.job(at.text("job-id")) if at.execute.startswith("snapshot-") else None
         if job is None or not job.error:
             if at.execute == "snapshot-load":
-                self.memory.failed_load = 0  # a whole snapshot: what was torn is whole again
+                self._note_load(at, failed=False)  # what was torn is whole again
             return []
         if at.execute == "snapshot-load":
-            self.memory.torn = _torn(at, self.state)
-            self.memory.failed_load = at.command.line if self.memory.torn else 0
+            self._note_load(at, failed=True)
         if told or self._depends(at):
             return []
         return [at.finding("job-failed", f"the job will fail; QEMU says: {job.error}")]
@@ -229,11 +244,12 @@ class _SequenceWalk:
 def _torn(at: Moment, after: VmState) -> str:
     """What a load that failed left in parts, in a clause; empty: nothing was changed."""
     names: dict[bool, list[str]] = {True: [], False: []}
-    for target in at.targets():
-        image = snapshot_node(at.state.graph, target.node) if target.node else None
+    named = [(target.name, target.node) for target in at.targets()]
+    for name, node in named or [(node.name, node) for node in all_disks(at.state)]:
+        image = snapshot_node(at.state.graph, node) if node else None
         if image is not None:
             now = after.graph.node(image.name).layer
-            names[now.content != image.layer.content].append(target.name)
+            names[now.content != image.layer.content].append(name)
     reverted, others = (", ".join(names[key][:FIRST]) for key in (True, False))
     if after.machine_version != at.state.machine_version:
         return "the machine was reset and its state is not read"

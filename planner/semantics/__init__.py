@@ -2,10 +2,9 @@
 
 One model, used by the explorer and, behind a QMP socket, by the simulator; real QEMU judges it
 (`tests/model/test_lockstep.py`).  Where to look: `state` what a VM is; `qcow2` and `block` images and
-nodes; `runstate`, `jobs`, `transaction`, `overlay`, `block_commit`, `migrate` what the commands
-do; `commands` the
-two grains at which they can be run; `quirks` and `versions` which QEMU does what; `construct` and
-`recorded` how to get a state.
+nodes; `runstate`, `jobs`, `transaction`, `overlay`, `block_commit`, `migrate`, `hmp` what the commands
+do; `commands` the two grains at which they can be run; `quirks` and `versions` which QEMU does what;
+`construct` and `recorded` how to get a state.
 
     >>> from planner.semantics import execute, vm_state
     >>> vm = vm_state("7.2", ["disk0", "disk1"])
@@ -17,7 +16,7 @@ two grains at which they can be run; `quirks` and `versions` which QEMU does wha
     {1}
 """
 
-from planner.semantics.block import content_node, find_node, lookup, snapshot_node
+from planner.semantics.block import content_node, find_node, find_snapshot, lookup, snapshot_node
 from planner.semantics.commands import (
     COMMANDS,
     advance,
@@ -31,6 +30,7 @@ from planner.semantics.commands import (
 )
 from planner.semantics.construct import DISK_KINDS, DiskDescription, state_from_facts, vm_state
 from planner.semantics.guest import advance_host, drained_nodes, guest_can_run, guest_step
+from planner.semantics.hmp import all_disks
 from planner.semantics.migrate import waits_for_continue
 from planner.semantics.migration_settings import capability_names
 from planner.semantics.qcow2 import LayerSnapshot, Qcow2Image, Vmstate
@@ -99,9 +99,11 @@ __all__ = [
     "CommandResult",
     "StepTrace",
     # questions about it
+    "all_disks",
     "content_node",
     "drained_nodes",
     "find_node",
+    "find_snapshot",
     "guest_can_run",
     "lookup",
     "snapshot_node",

@@ -14,7 +14,6 @@ one that it has and this model does not is refused honestly.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import cast
 
 from attrs import evolve
 
@@ -25,6 +24,7 @@ from planner.semantics import (
     block_commit_job,
     descriptors,
     hardware,
+    hmp,
     migrate,
     migration_settings,
     overlay,
@@ -72,6 +72,7 @@ STEPS: dict[str, StepHandler] = {
     **TRANSACTION_STEPS,
     **MIGRATION_STEPS,
     **BLOCK_COMMIT_STEPS,
+    **hmp.HMP_STEPS,
 }
 
 
@@ -127,12 +128,6 @@ def _named_nodes(state: VmState, arguments: Arguments) -> object:
 def _machines(state: VmState, _arguments: Arguments) -> object:
     name = state.machine.type.removesuffix("-machine")
     return [{"name": name, "cpu-max": 255, "is-default": True, "hotpluggable-cpus": True}]
-
-
-def _hmp(state: VmState, arguments: Arguments) -> CommandResult:
-    word = (cast("str", arguments["command-line"]).split() or [""])[0]
-    text = f"the simulator does not model the HMP command '{word}'"
-    return CommandResult(state, error=generic(text))
 
 
 def _plug(state: VmState, name: str) -> CommandResult:
@@ -211,7 +206,7 @@ COMMANDS: dict[str, Handler] = {
     "closefd": descriptors.closefd,
     "add-fd": descriptors.add_fd,
     "remove-fd": descriptors.remove_fd,
-    "human-monitor-command": _hmp,
+    "human-monitor-command": hmp.human_monitor_command,
 }
 
 

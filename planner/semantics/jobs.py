@@ -25,6 +25,7 @@ from planner.semantics.block import (
     snapshots_listable,
     with_layer,
 )
+from planner.semantics.hmp_text import error_text
 from planner.semantics.job_checks import devices_problem, load_problem, save_problem
 from planner.semantics.job_commands import job_id_problem, status_event
 from planner.semantics.qcow2 import Vmstate
@@ -280,6 +281,9 @@ def _forget(state: VmState, _step: MicroStep, _failure: InjectedFailure | None) 
 def _conclude(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
     job = _job(state, step)
     error = failure.text if failure else step.detail
+    if not job.id:  # `planner.semantics.hmp`: it answers, and is gone
+        left = evolve(state, jobs=tuple(other for other in state.jobs if other.id))
+        return StepEffect(left, reply=error_text(error) if error else "")
     ended = state.with_job(evolve(job, status="concluded", error=error))
     statuses = ("aborting", "concluded") if error else ("waiting", "pending", "concluded")
     return StepEffect(ended, tuple(status_event(job.id, status) for status in statuses))

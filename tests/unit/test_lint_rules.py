@@ -484,3 +484,38 @@ def test_a_message_that_is_no_command_is_one_finding():
     (finding,) = report.findings
     assert (finding.rule, finding.line) == ("command-refused", 1)
     assert "QMP input member 'data' is unexpected" in finding.message
+
+
+def hmp(line):
+    return f'{{"execute": "human-monitor-command", "arguments": {{"command-line": "{line}"}}}}'
+
+
+def test_savevm_is_told_of_with_what_it_deletes():
+    """The old snapshot of that name goes before the new one is there (fact 101)."""
+    (finding,) = lint(read_listing(hmp("savevm t")), HELD).findings
+    assert finding.rule == "hmp-snapshot"
+    assert "it deletes 't' of disk0, disk1 first" in finding.message
+    (finding,) = lint(read_listing(hmp("savevm new")), HELD).findings
+    assert "deletes" not in finding.message
+
+
+def test_an_error_that_the_human_monitor_writes_is_qemu_s():
+    """It is no error of QMP, so a client that looks for one misses it (fact 100)."""
+    raw = with_disks(disk("disk0"), Disk("raw0", "raw0", "raw0", "raw"))
+    report = lint(read_listing(hmp("savevm t")), raw)
+    said = [finding.message for finding in report.findings if finding.rule == "command-refused"]
+    assert said == ["QEMU says: Error: Device 'raw0' is writable but does not support snapshots"]
+
+
+def test_what_loadvm_needs_is_there_where_nobody_knows_the_vm():
+    """As for snapshot-load: a sequence is judged in its favour."""
+    assert found(None, hmp("loadvm t")) == [(1, "hmp-snapshot")]
+    assert found(USUAL, hmp("loadvm t")) == [
+        (1, "command-refused"),
+        (1, "hmp-snapshot"),
+        (1, "run-state-restored"),
+    ]
+    assert found(None, f"{hmp('savevm t')}\n{hmp('loadvm t')}") == [
+        (1, "hmp-snapshot"),
+        (2, "hmp-snapshot"),
+    ]
