@@ -31,6 +31,7 @@ _COMMANDS = {
     "load": "Go back to a snapshot, on all its disks or none.",
     "delete": "Delete a snapshot: its parts, and its manifest last.",
     "restore": "List, promote or drop what `load --run` has started and made.",
+    "group": "Snapshots of several VMs at one instant, all or none.",
     "gc": "Find what no snapshot needs any more, and remove it.",
     "recover": "Finish or undo what an interrupted run left.",
     "check": "Lint any sequence of QMP commands.",
@@ -42,7 +43,7 @@ _COMMANDS = {
 _PREFIX = "SNAPPLAN"
 _YES = ("1", "true", "t", "yes", "y", "on")
 _CHANGE_A_VM = [
-    [name] for name in ("apply", "load", "delete", "restore", "gc", "recover", "compare")
+    [name] for name in ("apply", "load", "delete", "restore", "gc", "recover", "compare", "group")
 ]
 
 

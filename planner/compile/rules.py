@@ -21,7 +21,7 @@ from attrs import field, frozen
 from planner.model.operations import CAPTURES, Kind, Operation
 from planner.model.request import Capture
 
-__all__ = ["EDGE_RULE_IDS", "RULES", "Operations", "Rule"]
+__all__ = ["EDGE_RULE_IDS", "RULES", "Edge", "Operations", "Rule"]
 
 Edge = tuple[Operation, Operation]
 

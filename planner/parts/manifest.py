@@ -15,6 +15,7 @@ from attrs import frozen
 from planner.model.ancestor import Ancestor
 from planner.model.facts import QemuVersion
 from planner.model.file_record import UNSEEN, FileRecord
+from planner.model.group_run import GroupRun
 from planner.model.hardware import Hardware
 from planner.model.peripherals import Device
 from planner.parts.disk_part import DiskPart
@@ -78,6 +79,7 @@ class Manifest:
         description: What its user says of it.
         ancestors: The snapshot that the VM was last loaded from or saved as, then that one's ancestors,
             as far as they were there; empty: none, or nobody wrote it down.
+        group: The group that it is a member's snapshot of; None: of none.
     """
 
     tag: str
@@ -102,6 +104,7 @@ class Manifest:
     unproved: tuple[str, ...] = ()
     description: str = ""
     ancestors: tuple[Ancestor, ...] = ()
+    group: GroupRun | None = None
 
     def of(self, kind: type[_P]) -> tuple[_P, ...]:
         """The parts of one kind, for what is about that kind alone."""

@@ -17,6 +17,7 @@ from planner.model.ancestor import Ancestor
 from planner.model.facts import QemuVersion
 from planner.model.file_format import FileFormat
 from planner.model.file_record import FileRecord
+from planner.model.group_run import GroupRun
 from planner.model.hardware_text import register_hardware
 from planner.model.image_place import ImagePlace
 from planner.model.peripherals import Device
@@ -48,7 +49,7 @@ _EVERY_PART: Mapping[str, object] = {
 @cache  # most commands need few of these, and each takes its time to make
 def _converter() -> Converter:
     converter = strict_converter()
-    for kind in (Ancestor, QemuVersion, FileRecord, ImagePlace, Device):
+    for kind in (Ancestor, GroupRun, QemuVersion, FileRecord, ImagePlace, Device):
         write_with_hyphens(converter, kind)
     write_with_hyphens(converter, BackingImage, seldom=("record",))
     for part in KINDS.values():
@@ -63,7 +64,16 @@ def _converter() -> Converter:
     )
     register_hardware(converter)
     write_with_hyphens(converter, LeftOut, seldom=("record",))
-    rarely = ("hardware", "added", "left_out", "needs_vm", "unproved", "description", "ancestors")
+    rarely = (
+        "hardware",
+        "added",
+        "left_out",
+        "needs_vm",
+        "unproved",
+        "description",
+        "ancestors",
+        "group",
+    )
     write_with_hyphens(converter, Manifest, seldom=rarely)
     return converter
 

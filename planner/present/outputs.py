@@ -25,6 +25,7 @@ FORMAT_VERSIONS: Mapping[str, int] = MappingProxyType(
         "error": 1,
         "explore": 1,
         "gc": 1,
+        "group": 1,
         "inspect": 2,
         "list": 2,
         "load": 2,

@@ -110,10 +110,10 @@ def _order_line(run: Run, outcome: Outcome) -> str:
     return f"{run.what}: nothing of it was done.{state}"
 
 
-def recovered_to_plain(recovered: Sequence[Recovered]) -> dict[str, object]:
-    """What `recovered_text` says, as plain values."""
+def recovered_to_plain(recovered: Sequence[Recovered], name: str = "recover") -> dict[str, object]:
+    """What `recovered_text` says, as plain values; an output of this name."""
     return output(
-        "recover",
+        name,
         {
             "recovered": [
                 {

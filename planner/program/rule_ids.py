@@ -29,3 +29,4 @@ class RuleId(StrEnum):
     UNDO_COMPLETE = "undo-complete"
     COVERS_TRUTH = "covers-truth"
     OUTCOME_SEEN = "outcome-seen"
+    GROUP_INSTANT = "group-instant"

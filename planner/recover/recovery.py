@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from planner.errors import BadInput, Problem, SnapplanError
 from planner.model.facts import Facts
@@ -175,7 +175,8 @@ async def _recover(
     if journal is None or replayed is None:
         text = f"{pending.path} cannot be used"
         raise BadInput(text, problems=pending.problems, code="journal-unusable")
-    run, machine = replayed.run, replayed.machine
+    run, machine = replayed.run.informed(pending.vm), replayed.machine
+    replayed = evolve(replayed, run=run)
     if link.facts is not None:
         run.check_disks(machine, link.facts)
     file = _reopen(pending.path, journal)

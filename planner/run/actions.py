@@ -7,9 +7,12 @@ from typing import TypeVar
 
 from attrs import field, frozen
 
+from planner.program.gates import Gate
+
 __all__ = [
     "Action",
     "AskAgent",
+    "AtGate",
     "AwaitEvent",
     "Flow",
     "HostDo",
@@ -148,7 +151,28 @@ class Tell:
     count: int = 0
 
 
-Action = Send | HostDo | AskAgent | Poll | AwaitEvent | Reconnect | ListImage | RepairImage | Tell
+@frozen
+class AtGate:
+    """Wait for the other members of the group (`planner.run.ports.Gates`).
+
+    Told in return: `Returned` once the gate is open, `NotSent` where the group is given up.
+    """
+
+    gate: Gate
+
+
+Action = (
+    Send
+    | HostDo
+    | AskAgent
+    | AtGate
+    | Poll
+    | AwaitEvent
+    | Reconnect
+    | ListImage
+    | RepairImage
+    | Tell
+)
 
 
 @frozen

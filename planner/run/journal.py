@@ -31,10 +31,13 @@ from cattrs import Converter
 from planner.errors import BadInput, Problem
 from planner.host.processes import Process
 from planner.model.ancestor import Ancestor
+from planner.model.group_run import GroupRun
 from planner.model.strict import strict_converter, structured, write_with_hyphens
+from planner.program.gates import Gate
 from planner.program.program import FLUSHES
 from planner.run.actions import (
     Action,
+    AtGate,
     AwaitEvent,
     ErrorReply,
     HostDo,
@@ -48,6 +51,7 @@ from planner.run.actions import (
     Send,
     Tell,
 )
+from planner.run.journal_records import Again, Header, Intent, Record, Result
 from planner.run.journal_values import plain, value_from_plain
 from planner.run.observation import Baseline
 from planner.run.ports import Event
@@ -68,84 +72,9 @@ __all__ = [
 FORMAT = "snapplan-journal"
 FORMAT_VERSION = 1
 _CHECKSUM_CHARACTERS = 16
+_DECIDING = (Gate.COMMIT, Gate.LOAD, Gate.LOADED)
+"""Once all members are at one of these, what the group does is decided: that they are has to last."""
 _QUESTIONS = ("query-", "qom-get", "qom-list", "x-debug-query-")
-
-
-@frozen
-class Header:
-    """What a run began with.
-
-    Attributes:
-        run: The run's name.
-        snapplan: Version of the snapplan that wrote it.
-        address: Where the VM's QMP socket was.
-        vm_uuid: The VM's UUID, or empty.
-        vm_name: Its name, or empty.
-        instance: Thread ids of QEMU's virtual CPUs, as it has them itself; empty: not known.
-        boot: What tells this boot of the host from another; empty: not known.
-        started_ns: Host's wall clock, since the epoch.
-        plan: The plan, as its file has it.
-        facts: The VM's facts just before the run, as their file has them, without the schema.
-        baseline: What the machine was given of the VM.
-        deadline_s: What replaced every step's deadline, in seconds.
-        process: The QEMU process; None: it could not be told.
-        socket: What tells the socket's file from a new one at its path; empty: not known.
-        becomes: What the VM stands on once the run is done: a snapshot, then its ancestors.
-    """
-
-    run: str
-    snapplan: str
-    address: str
-    vm_uuid: str
-    vm_name: str
-    instance: str
-    boot: str
-    started_ns: int
-    plan: Mapping[str, object]
-    facts: Mapping[str, object]
-    baseline: Baseline
-    deadline_s: float | None = None
-    process: Process | None = None
-    socket: str = ""
-    becomes: tuple[Ancestor, ...] = ()
-
-
-@frozen
-class Intent:
-    """Something that changes the VM or the host is about to be done.
-
-    Attributes:
-        action: The action as plain values: compared, never read back.
-    """
-
-    action: Mapping[str, object]
-
-
-@frozen
-class Result:
-    """What came of an action.
-
-    Attributes:
-        action: The action as plain values.
-        response: What the machine is told.
-        events: What QEMU said meanwhile.
-        interrupted: Whether the user's wish to stop reached the machine with it.
-        changed: Whether it had an intent.
-    """
-
-    action: Mapping[str, object]
-    response: Response
-    events: tuple[Event, ...] = ()
-    interrupted: bool = False
-    changed: bool = False
-
-
-@frozen
-class Again:
-    """The run had ended undone in part, or unknown, and its undo is begun anew."""
-
-
-Record = Intent | Result | Again
 
 
 @frozen
@@ -171,6 +100,8 @@ def changes_something(action: Action) -> bool:
         return not all(each.command.startswith(_QUESTIONS) for each in (action, *action.then))
     if isinstance(action, HostDo) and action.instruction in FLUSHES:
         return False
+    if isinstance(action, AtGate):
+        return action.gate in _DECIDING
     return not isinstance(action, AwaitEvent | ListImage | Poll | Reconnect | Tell)
 
 
@@ -194,12 +125,13 @@ def _converter() -> Converter:
         Baseline,
         Process,
         Ancestor,
+        GroupRun,
         Intent,
         Result,
         Again,
     ):
         write_with_hyphens(converter, kind)
-    write_with_hyphens(converter, Header, seldom=("becomes",))
+    write_with_hyphens(converter, Header, seldom=("becomes", "group"))
     return converter
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from attrs import frozen
 
 from planner.model.facts import SnapshotInfo
+from planner.program.gates import Gate
 from planner.run.progress import Amount
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "CommandRefused",
     "ConnectionLost",
     "Event",
+    "GateShut",
+    "Gates",
     "Host",
     "HostRefused",
     "Images",
@@ -253,6 +256,30 @@ class Host(Protocol):
 
         Raises:
             HostRefused: There is none.
+        """
+        ...
+
+
+class GateShut(Exception):
+    """The group is given up: its members undo what they have done.
+
+    Attributes:
+        code: Stable identifier of why.
+    """
+
+    def __init__(self, code: str, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class Gates(Protocol):
+    """The other members of the group that a run is of."""
+
+    async def wait_at(self, gate: Gate) -> None:
+        """Say that this member is at a gate, and wait until it opens.
+
+        Raises:
+            GateShut: It will not.  Of a decision that was made already nothing is taken back.
         """
         ...
 

@@ -13,7 +13,6 @@ not is an unknown outcome, which the machine looks at; who is told of the progre
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from planner.errors import CannotConnect
 from planner.host.host_clock import HostClock
@@ -21,6 +20,7 @@ from planner.run.actions import (
     SINK,
     Action,
     AskAgent,
+    AtGate,
     AwaitEvent,
     ErrorReply,
     HostDo,
@@ -40,13 +40,15 @@ from planner.run.deadline import Deadline
 from planner.run.freezing import FREEZE, THAW
 from planner.run.machine import Machine
 from planner.run.outcome import Outcome
+from planner.run.pause_budget import PauseBudget
 from planner.run.phases import Phase
 from planner.run.ports import (
     Agent,
     Backend,
     Clock,
     ConnectionLost,
-    Event,
+    Gates,
+    GateShut,
     Host,
     HostRefused,
     Images,
@@ -84,6 +86,7 @@ class Pump:
             undone, in milliseconds; None: as long as it takes.
         recorder: Who writes the journal; None: nobody.
         meter: What counts the bytes of a snapshot job, where it can be counted.
+        gates: The other members of the group that it is of; None: it is of none.
     """
 
     _sink: Sink | None = None
@@ -103,6 +106,7 @@ class Pump:
         pause_budget_ms: float | None = None,
         recorder: Recorder | None = None,
         meter: Meter | None = None,
+        gates: Gates | None = None,
     ) -> None:
         self._machine = machine
         self._recorder = recorder
@@ -112,12 +116,12 @@ class Pump:
         self._host = host
         self._agent = agent
         self._clock = clock
+        self._gates = gates
         self._reporter = telling(reporter)
         self._watch = Watch(self._reporter, meter)
         self._deadline = Deadline()
         self._frozen_until: float | None = None
-        self._pause_budget_ms = pause_budget_ms
-        self._stopped_at: float | None = None
+        self._budget = PauseBudget(pause_budget_ms)
 
     def interrupt(self) -> None:
         """Stop the run: the step in hand is finished, then everything is undone.
@@ -167,7 +171,7 @@ class Pump:
                 self._recorder.after(action, response, events, interrupted=interrupted)
             if interrupted:
                 self._machine.interrupt()
-            self._note_pause(events)
+            self._budget.note(events, asyncio.get_running_loop().time())
             action = self._machine.tell(response, events)
         self._watch.enter(action.phase)
         return action
@@ -185,35 +189,12 @@ class Pump:
         except Exception as error:  # noqa: BLE001 - the guest must not stay paused for anybody's bug
             return NoAnswer(f"{type(error).__name__}: {error}", lost=True)
 
-    def _note_pause(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if event.name == "STOP":
-                self._stopped_at = asyncio.get_running_loop().time()
-            elif event.name == "RESUME":
-                self._stopped_at = None
-
-    def _over_budget(self, action: Action) -> NotSent | None:
-        """What to say in place of an action when the guest has stood still for too long.
-
-        A `cont` is never withheld: it ends the pause, and with it everything that the pause is for.
-        """
-        if self._pause_budget_ms is None or self._stopped_at is None:
-            return None
-        if isinstance(action, Tell) or (isinstance(action, Send) and action.command == "cont"):
-            return None
-        stood_ms = (asyncio.get_running_loop().time() - self._stopped_at) * 1000
-        if stood_ms <= self._pause_budget_ms:
-            return None
-        return NotSent(
-            "pause-budget-exceeded",
-            f"the guest has stood still for {stood_ms:.0f} ms, and {self._pause_budget_ms:g} ms are "
-            "allowed (--pause-budget)",
-        )
-
     async def _recorded(self, action: Action) -> Response:
-        forward = self._machine.context.phase is Phase.STEPPING
-        withheld = self._over_budget(action) if forward else None
+        phase = self._machine.context.phase
+        now = asyncio.get_running_loop().time()
+        withheld = self._budget.over(action, now) if phase is Phase.STEPPING else None
         if withheld is None and self._recorder is not None:
+            forward = phase in (Phase.STEPPING, Phase.CONFIRMING)
             withheld = self._recorder.before(action, forward=forward)
         return withheld or await self._do_in_time(action)
 
@@ -243,6 +224,8 @@ class Pump:
             return await self._on_host(action)
         if isinstance(action, AskAgent):
             return await self._on_agent(action)
+        if isinstance(action, AtGate):
+            return await self._at_gate(action)
         if isinstance(action, AwaitEvent):
             return await self._await_event(action)
         if isinstance(action, Poll):
@@ -291,6 +274,15 @@ class Pump:
         if action.command == THAW:
             return await answer_of(self._agent.thaw(action.timeout_s))
         return await answer_of(self._agent.status(action.timeout_s))
+
+    async def _at_gate(self, action: AtGate) -> Response:
+        if self._gates is None:
+            return NotSent("group-aborted", "this run is a member of no group that is at work")
+        try:
+            await self._gates.wait_at(action.gate)
+        except GateShut as shut:
+            return NotSent(shut.code, str(shut))
+        return Returned()
 
     async def _poll(self, action: Poll) -> Response:
         now = asyncio.get_running_loop().time()

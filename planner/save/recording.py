@@ -8,6 +8,7 @@ from planner.compile.plan import Plan
 from planner.compile.plan_text import plan_to_plain
 from planner.model.ancestor import Ancestor
 from planner.model.facts import Facts
+from planner.model.group_run import GroupRun
 from planner.parts.disk_part import DiskPart
 from planner.parts.left_out_checks import left_out_of
 from planner.parts.manifest import Manifest
@@ -33,6 +34,7 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
     started_ns: int,
     ended_ns: int,
     ancestors: tuple[Ancestor, ...] = (),
+    group: GroupRun | None = None,
 ) -> Manifest:
     """The manifest of a run that is done.
 
@@ -44,6 +46,7 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
         started_ns: Host's wall clock when it began.
         ended_ns: The same when the VM had shown the last part.
         ancestors: The snapshot that the VM stood on, then that one's ancestors.
+        group: The group that it is a member's snapshot of; None: of none.
     """
     program = plan.program
     disks = {disk.name: disk for disk in facts.disks}
@@ -75,4 +78,5 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
         ),
         description=plan.request.description,
         ancestors=ancestors,
+        group=group,
     )

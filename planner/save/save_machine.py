@@ -20,9 +20,11 @@ from planner.model.operations import Kind
 from planner.model.replies import descriptor_sets_of, job_of
 from planner.model.request import RunStateAfter
 from planner.parts.making import KeptFile
+from planner.program.gates import Gate, gates_of
 from planner.program.program import Program, Step, Target, WaitsFor
 from planner.run.actions import (
     Action,
+    AtGate,
     ErrorReply,
     Flow,
     HostDo,
@@ -59,21 +61,28 @@ class SaveMachine(Machine):
         context: What it knows of the VM, and its phase.
         program: Proved, with references to nodes still in it.
         deadline_s: Replaces every step's own deadline where set.
+        gated: Whether it is a member of a group, and waits for the others at its gates.
     """
 
     program: Program = field(kw_only=True)
     deadline_s: float | None = None
+    gated: bool = False
     _kept: KeptFile | None = field(init=False, default=None)
     _failure: Failure | None = field(init=False, default=None)
 
     @classmethod
     def of(
-        cls, program: Program, baseline: Baseline, deadline_s: float | None = None
+        cls,
+        program: Program,
+        baseline: Baseline,
+        deadline_s: float | None = None,
+        *,
+        gated: bool = False,
     ) -> SaveMachine:
         """A run of a program on a VM that is as `baseline` says just now."""
         paused = program.resolution.run_state_before is RunStateAfter.PAUSED
         context = RunContext(baseline, holds_pause=paused)
-        return cls(context, program=program, deadline_s=deadline_s)
+        return cls(context, program=program, deadline_s=deadline_s, gated=gated)
 
     @classmethod
     def on(cls, program: Program, facts: Facts, deadline_s: float | None = None) -> SaveMachine:
@@ -117,6 +126,8 @@ class SaveMachine(Machine):
             self.context.go(Phase.CONFIRMING)
             look = yield from self._final_look()
             parts = yield from confirm(self.program, look, self.context, self._kept)
+            if self.gated:
+                yield from self._wait_at(Gate.COMMIT)  # nothing fails from here on
         except StepFailed as failed:
             self.context.go(Phase.INSPECTING)
             return (yield from undo_run(self.program, self.context, failed.failure))
@@ -136,7 +147,10 @@ class SaveMachine(Machine):
         if self.program.resolution.freeze is not None:
             self.context.where = "the guest agent"
             yield from check_agent(self.context)  # before anything is done that cannot be undone
+        gates = gates_of(self.program) if self.gated else {}
         for number, step in enumerate(self.program.steps, start=1):
+            for gate in gates.get(number, ()):
+                yield from self._wait_at(gate)
             self.context.check_wishes()
             told = yield Tell(step.execute, number, count)
             if isinstance(told, Returned) and isinstance(told.value, int):
@@ -144,7 +158,17 @@ class SaveMachine(Machine):
             self.context.where = f"step {number} of {count} ({step.execute})"
             yield from self._step(step)
             self.context.check_pause_held()
+        for gate in gates.get(count + 1, ()):
+            yield from self._wait_at(gate)
         self.context.check_wishes()
+
+    def _wait_at(self, gate: Gate) -> Flow[None]:
+        """Wait for the other members; raises `StepFailed` where the group is given up."""
+        self.context.check_wishes()
+        self.context.where = f"the gate {gate.value!r} of the group"
+        self.context.must_be_done((yield AtGate(gate)))
+        if gate is not Gate.COMMIT:
+            self.context.check_pause_held()
 
     def _final_look(self) -> Flow[Observation]:
         self.context.where = "the final check"

@@ -10,17 +10,29 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from planner.compile.plan import Plan
 from planner.compile.plan_text import plan_from_plain, plan_to_plain
 from planner.errors import BadInput, Problem, UndoIncomplete, VmChanged
+from planner.group.records import GroupStore
 from planner.host.evidence import with_records
 from planner.host.left_out import with_left_out
 from planner.model.ancestor import Ancestor
 from planner.model.facts import Facts
 from planner.model.facts_text import facts_from_plain
-from planner.run.actions import Action, AwaitEvent, NoAnswer, NotSent, Poll, Response
+from planner.model.group_run import GroupRun
+from planner.program.gates import Gate
+from planner.run.actions import (
+    Action,
+    AtGate,
+    AwaitEvent,
+    NoAnswer,
+    NotSent,
+    Poll,
+    Response,
+    Returned,
+)
 from planner.run.journal import Header, changes_something
 from planner.run.leftovers import files_of
 from planner.run.machine import Machine
@@ -47,18 +59,30 @@ class SaveRun(Run):
         plan: What is run.
         facts: The VM just before; read from a journal, without the schema.
         digest: Whether frozen images are read in the end, and their digests recorded.
+        group: The run of a group that it is a member of; None: of none.
+        committed: Whether that group has decided that its snapshot is made.
     """
 
     plan: Plan
     facts: Facts
     digest: bool = False
+    group: GroupRun | None = None
+    committed: bool = False
 
     @classmethod
     def read(cls, header: Header, source: str) -> SaveRun:
         """The save that a journal holds; its plan is proved anew."""
         return cls(
-            plan_from_plain(dict(header.plan), source), facts_from_plain(dict(header.facts), source)
+            plan_from_plain(dict(header.plan), source),
+            facts_from_plain(dict(header.facts), source),
+            group=header.group,
         )
+
+    def informed(self, vm: VmStore) -> SaveRun:
+        """It, knowing what its group has decided."""
+        if self.group is None:
+            return self
+        return evolve(self, committed=GroupStore.beside(vm).is_committed(self.group))
 
     @property
     def tag(self) -> str:
@@ -68,7 +92,8 @@ class SaveRun(Run):
     @property
     def what(self) -> str:
         """See `Run.what`."""
-        return f"apply {self.tag!r} ({self.plan.program.design})"
+        member = "" if self.group is None else f", of group {self.group.group!r}"
+        return f"apply {self.tag!r} ({self.plan.program.design}{member})"
 
     @property
     def baseline(self) -> Baseline:
@@ -91,7 +116,8 @@ class SaveRun(Run):
 
     def machine(self, baseline: Baseline, deadline_s: float | None = None) -> Machine:
         """See `Run.machine`."""
-        return SaveMachine.of(self.plan.program, baseline, deadline_s)
+        gated = self.group is not None
+        return SaveMachine.of(self.plan.program, baseline, deadline_s, gated=gated)
 
     def record_end(self, outcome: Outcome, begun: JournaledRun) -> Path | None:
         """Write the manifest of a snapshot that is made, and that the VM stands on it.
@@ -109,6 +135,7 @@ class SaveRun(Run):
             started_ns=begun.started_ns,
             ended_ns=time.time_ns(),
             ancestors=begun.becomes[1:],
+            group=self.group,
         )
         # Over TCP the VM's files may be another machine's.
         here = begun.address.startswith("/")
@@ -160,8 +187,27 @@ class SaveRun(Run):
             message = "a disk of the run is gone from its VM, so its part cannot be looked for"
             raise VmChanged(message, problems=problems)
 
+    def told_instead(self, machine: Machine, action: Action, *, unknown: bool) -> Response | None:
+        """At a gate: what the group has decided."""
+        if isinstance(action, AtGate):
+            return self._at_gate(action)
+        return super().told_instead(machine, action, unknown=unknown)
+
+    def _at_gate(self, action: AtGate) -> Response:
+        """Who had not come to the last gate is no member of a group that has decided to go on."""
+        if self.committed and action.gate is Gate.COMMIT:
+            return Returned()
+        return NotSent("group-aborted", "the run of the group ended before all members were ready")
+
+    @property
+    def needs_no_vm(self) -> bool:
+        """See `Run.needs_no_vm`."""
+        return self.committed
+
     def held_back(self, machine: Machine, action: Action) -> Response | None:
         """No step is sent that had not been."""
+        if isinstance(action, AtGate):
+            return self._at_gate(action)
         if machine.context.phase is not Phase.STEPPING or ends_a_job(action):
             return None
         if changes_something(action):
@@ -185,9 +231,12 @@ def begin_save(  # noqa: PLR0913 - what a header says
     instance: Instance,
     deadline_s: float | None = None,
     digest: bool = False,
+    group: GroupRun | None = None,
 ) -> JournaledRun:
     """Begin a save with its journal; the errors are those of `begin_run`."""
     if identity.address.startswith("/"):  # over TCP the VM's files may be another machine's
         facts = with_left_out(facts, plan.program.resolution.excluded)
-    run = SaveRun(plan, facts, digest)
-    return begin_run(vm, identity, run, facts, instance=instance, deadline_s=deadline_s)
+    run = SaveRun(plan, facts, digest, group)
+    return begin_run(
+        *(vm, identity, run, facts), instance=instance, deadline_s=deadline_s, group=group
+    )

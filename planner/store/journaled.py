@@ -22,6 +22,7 @@ from planner.host.version import snapplan_version
 from planner.model.ancestor import Ancestor
 from planner.model.facts import Facts
 from planner.model.facts_text import facts_to_plain
+from planner.model.group_run import GroupRun
 from planner.run.actions import Action, NoAnswer, RepairImage, Response, Send
 from planner.run.journal import Header, journal_line
 from planner.run.machine import Machine
@@ -84,6 +85,15 @@ class Run(ABC):
 
     # --- for whoever goes on with it after a crash --------------------------------------------------
 
+    def informed(self, vm: VmStore) -> Run:
+        """It, knowing what was decided outside of its journal; the VM's lock is held.
+
+        Raises:
+            BadInput: That cannot be read; nothing is to be done then.
+        """
+        del vm
+        return self
+
     def files(self) -> Iterable[str]:
         """The files that it makes or removes."""
         return ()
@@ -117,6 +127,11 @@ class Run(ABC):
         """What its machine is told of any action that was not begun before the crash; None: do it."""
         del machine, action
         return None
+
+    @property
+    def needs_no_vm(self) -> bool:
+        """Whether it only has to be recorded, whatever has become of its VM."""
+        return False
 
     def is_given_up(self, machine: Machine) -> bool:
         """Whether it is interrupted where it stands."""
@@ -187,6 +202,7 @@ def begin_run(  # noqa: PLR0913 - what a header says
     *,
     instance: Instance,
     deadline_s: float | None = None,
+    group: GroupRun | None = None,
 ) -> JournaledRun:
     """Begin a journal; nothing has been sent to the VM yet.
 
@@ -211,6 +227,7 @@ def begin_run(  # noqa: PLR0913 - what a header says
         baseline=run.baseline,
         deadline_s=deadline_s,
         becomes=run.becomes(vm, identity, started_ns),
+        group=group,
     )
     try:
         journal = JournalFile.create(vm.journals / f"{name}.journal", journal_line(0, header))

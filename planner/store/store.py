@@ -4,6 +4,7 @@
     <root>/<vm key>/journals/<run>.journal           one unfinished run each
     <root>/<vm key>/lock                             held while a snapplan changes the VM
     <root>/<vm key>/vm.json                          which images and which process the VM is
+    <root>/groups/<group>-<digest>.json              one group each (`planner.group.records`)
 
 The shape for its users::
 
@@ -25,7 +26,6 @@ VM.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,9 +42,10 @@ from planner.program.program import canonical_json
 from planner.run.journal import read_journal
 from planner.store.claims import Claim, Kinship, kinship, read_claim, write_claim
 from planner.store.identity import VmIdentity, absolute_address
-from planner.store.store_files import read_stored, unreadable, unwritable
+from planner.store.store_files import file_name, read_stored, unreadable, unwritable
 
 __all__ = [
+    "GROUPS",
     "Manifests",
     "Store",
     "View",
@@ -55,7 +56,8 @@ __all__ = [
     "default_root",
 ]
 
-_SLUG_CHARACTERS = 40
+GROUPS = "groups"
+"""The folder that is no VM's: what groups of VMs are recorded in."""
 
 
 @frozen
@@ -206,9 +208,7 @@ class VmStore:
 
     def manifest_path(self, tag: str) -> Path:
         """Where the manifest of a tag is kept."""
-        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", tag)[:_SLUG_CHARACTERS].lstrip(".")
-        digest = hashlib.sha256(tag.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-        return self.folder / "manifests" / f"{slug}-{digest}.json"
+        return self.folder / "manifests" / file_name(tag)
 
     def write(self, manifest: Manifest) -> Path:
         """Write a manifest, whole or not at all, in place of one of the same tag.
@@ -310,7 +310,9 @@ class Store:
         Raises:
             BadInput: The folder cannot be read (``store-unreadable``).
         """
-        return tuple(self._vm(each) for each in _entries(self.root) if each.is_dir())
+        return tuple(
+            self._vm(each) for each in _entries(self.root) if each.name != GROUPS and each.is_dir()
+        )
 
 
 def default_root() -> Path:

@@ -1,12 +1,27 @@
-"""Files of the store that cannot be read or written: one error for each, whatever is in them."""
+"""Files of the store that cannot be read or written: one error for each, whatever is in them.
+
+And how files are called that people name.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 
 from planner.errors import BadInput, Problem
 
-__all__ = ["read_stored", "unreadable", "unwritable"]
+__all__ = ["file_name", "read_stored", "unreadable", "unwritable"]
+
+
+_SLUG_CHARACTERS = 40
+
+
+def file_name(name: str) -> str:
+    """A file's name for what people name: their words, as far as they can be one, and a digest."""
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:_SLUG_CHARACTERS].lstrip(".")
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{slug}-{digest}.json"
 
 
 def read_stored(path: Path, code: str) -> str:

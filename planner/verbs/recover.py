@@ -12,6 +12,7 @@ from attrs import frozen
 from planner.errors import CannotConnect, Problem
 from planner.recover.forgetting import forget_run
 from planner.recover.gone import GoneVm, ImagesOfAnother, check_gone, refuse_unknown
+from planner.recover.group_ending import forget_undone_group
 from planner.recover.recovery import (
     Link,
     Pending,
@@ -164,6 +165,11 @@ async def _link(pending: Pending, context: Context, met: Met) -> Link:
     return Link(GoneVm(), images, host=backend.host)
 
 
+def _needs_no_vm(pending: Pending) -> bool:
+    """Whether a run only has to be recorded: its group has decided, and its VM may be gone since."""
+    return pending.replayed is not None and pending.replayed.run.informed(pending.vm).needs_no_vm
+
+
 @frozen
 class _How:
     """How runs are recovered: what is there to be asked of each, and under which locks."""
@@ -181,11 +187,11 @@ async def _one(pending: Pending, how: _How) -> list[Recovered]:
         now = pending_run(pending.vm, pending.path)
         if now is None:
             return []
-        met = await how.link(now)
+        met = Link(GoneVm(), None) if _needs_no_vm(now) else await how.link(now)
         clock = None if met.images is None else HostClock()
-        return [
-            await how.awaiting(
-                recover_run(now, met, clock=clock, reporter=how.reporter),
-                lambda: teller.note("recovery is under way; it ends soon"),
-            )
-        ]
+        done = await how.awaiting(
+            recover_run(now, met, clock=clock, reporter=how.reporter),
+            lambda: teller.note("recovery is under way; it ends soon"),
+        )
+        forget_undone_group(now)
+        return [done]

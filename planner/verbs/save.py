@@ -19,7 +19,7 @@ from planner.program.program import Target
 from planner.run.consent import decide_and_ask
 from planner.run.leftovers import files_of
 from planner.run.outcome import Outcome
-from planner.run.ports import Backend
+from planner.run.ports import Agent, Backend, Gates
 from planner.run.progress import Meter
 from planner.run.pump import HostClock, Pump
 from planner.save.before_save import check_tag_free
@@ -27,9 +27,10 @@ from planner.save.save_run import begin_save
 from planner.store.frozen_bases import check_bases
 from planner.store.held import met_and_locked
 from planner.store.journaled import JournaledRun, check_nothing_pending
+from planner.store.store import VmStore
 from planner.verbs.context import Context, Question
 
-__all__ = ["Limits", "Saved", "save"]
+__all__ = ["Limits", "Saved", "check_saving", "pump_of", "save"]
 
 
 @frozen
@@ -98,11 +99,7 @@ async def save(
         async def decide() -> _Decided:
             facts = await held.facts()
             plan = _fitting_plan(source, facts, design)
-            check_tag_free(vm, plan, facts)
-            _check_host(plan, context.backend)
-            if context.backend.images is not None:
-                check_bases(vm, plan, facts)
-            _check_pause(plan, limits, facts)
+            check_saving(plan, facts, vm, context.backend, limits)
             return _Decided(plan, _given_up(plan, facts), facts)
 
         decided = await decide_and_ask(
@@ -136,6 +133,19 @@ class _Decided:
     facts: Facts = field(eq=False)
 
 
+def check_saving(plan: Plan, facts: Facts, vm: VmStore, backend: Backend, limits: Limits) -> None:
+    """What the compiler cannot see of a plan: what is recorded, and where the VM's files are.
+
+    Raises:
+        Refused: It cannot be run safely; nothing but questions was sent.
+    """
+    check_tag_free(vm, plan, facts)
+    _check_host(plan, backend)
+    if backend.images is not None:
+        check_bases(vm, plan, facts)
+    _check_pause(plan, limits, facts)
+
+
 def _given_up(plan: Plan, facts: Facts) -> tuple[tuple[str, SnapshotInfo], ...]:
     ids = {(old.disk, old.id) for old in plan.program.resolution.replaced}
     return tuple(
@@ -150,19 +160,7 @@ async def _run(
     context: Context, plan: Plan, run: JournaledRun, limits: Limits, meter: Meter | None
 ) -> Saved:
     agent = context.agents(run.run.agent) if run.run.agent else None
-    images = context.backend.images
-    pump = Pump(
-        run.machine,
-        context.backend,
-        images=images,
-        host=context.backend.host,
-        agent=agent,
-        clock=None if images is None else HostClock(),
-        reporter=context.reporter,
-        pause_budget_ms=limits.pause_budget_ms,
-        recorder=run.recorder(),
-        meter=meter,
-    )
+    pump = pump_of(context, run, limits, meter, agent)
 
     async def work() -> Saved:
         try:
@@ -173,6 +171,31 @@ async def _run(
                 await agent.close()
 
     return await context.awaiting(work(), pump.interrupt)
+
+
+def pump_of(  # noqa: PLR0913, PLR0917 - all that a run is driven with
+    context: Context,
+    run: JournaledRun,
+    limits: Limits,
+    meter: Meter | None,
+    agent: Agent | None,
+    gates: Gates | None = None,
+) -> Pump:
+    """What drives the run of a save; with gates that of a member of a group."""
+    images = context.backend.images
+    return Pump(
+        run.machine,
+        context.backend,
+        images=images,
+        host=context.backend.host,
+        agent=agent,
+        clock=None if images is None else HostClock(),
+        reporter=context.reporter,
+        pause_budget_ms=limits.pause_budget_ms,
+        recorder=run.recorder(),
+        meter=meter,
+        gates=gates,
+    )
 
 
 def _files(decided: _Decided) -> tuple[str, ...]:

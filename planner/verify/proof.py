@@ -25,7 +25,7 @@ from planner.verify.effects import Names, VmBefore, effect_of
 from planner.verify.frozen_walk import FrozenWalk
 from planner.verify.step_checks import covers_problems, undo_problems
 
-__all__ = ["verify", "violations"]
+__all__ = ["operations_by_step", "verify", "violations"]
 
 
 def verify(program: Program) -> None:
@@ -47,6 +47,14 @@ def violations(program: Program) -> tuple[Problem, ...]:
         walk.take(step, f"step {number} ({step.execute})")
     walk.finish()
     return tuple(dict.fromkeys(walk.problems))
+
+
+def operations_by_step(program: Program) -> tuple[tuple[Operation, ...], ...]:
+    """What each step of a program does, by its command alone, in the order of the steps."""
+    walk = _ProgramWalk(program.resolution)
+    for number, step in enumerate(program.steps, start=1):
+        walk.take(step, f"step {number} ({step.execute})")
+    return tuple(walk.done)
 
 
 @define
@@ -74,6 +82,7 @@ class _ProgramWalk:
     added: set[str] = field(factory=set)
     switched: dict[str, int] = field(factory=dict)
     where: str = ""
+    done: list[tuple[Operation, ...]] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.names = Names.of(self.resolution)
@@ -91,6 +100,7 @@ class _ProgramWalk:
         self.problems.extend(self.preparations.take(step, where, ended=self.streamed > 0))
         self.problems.extend(self.file_systems.take(step, effect.operations, where))
         self.problems.extend(covers_problems(step, effect, where))
+        self.done.append(effect.operations)
         for operation in effect.operations:
             self._apply(operation, atomic=effect.atomic)
         if step.execute == "migrate" and not effect.operations:

@@ -1,0 +1,194 @@
+"""`snapplan group`: snapshots of several VMs at one instant."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from planner.cli.asking import context_of, offline_of
+from planner.cli.common import connected, json_option, print_json, read_file, run, store_option
+from planner.cli.plan_command import check_design
+from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.stopping import stopped_by_signals
+from planner.errors import CannotConnect
+from planner.group.planning import GroupPlan
+from planner.group.record import GroupMember
+from planner.group.saved import GroupSaved
+from planner.model.group_text import GroupFile, read_group
+from planner.model.request_text import read_request
+from planner.present.group_view import (
+    group_plan_text,
+    group_plan_to_plain,
+    group_saved_text,
+    group_saved_to_plain,
+    groups_text,
+    groups_to_plain,
+)
+from planner.present.recovery_view import recovered_text, recovered_to_plain
+from planner.recover.recovery import Recovered
+from planner.store.finding import find_backend
+from planner.store.store import Store
+from planner.verbs.context import Context
+from planner.verbs.group_members import by_member
+from planner.verbs.group_records import list_groups, recover_group
+from planner.verbs.group_save import MemberWish, plan_members, save_group
+from planner.verbs.recover import raise_left, recover, recover_unreachable
+from planner.verbs.save import Limits
+
+__all__ = ["command"]
+
+_Result = TypeVar("_Result")
+
+_file = click.argument(
+    "source", metavar="GROUPFILE", type=click.Path(dir_okay=False, allow_dash=True)
+)
+_name = click.argument("name", metavar="GROUP")
+
+
+@click.group("group")
+def command() -> None:
+    """Snapshots of several VMs at one instant: all of them, or none.
+
+    A group's file names its members, each with its VM and its request. Every guest stands before any
+    goes on, so that none remembers what another one has not done; a failure in one undoes all.
+    """
+
+
+@command.command("plan")
+@_file
+@store_option
+@json_option
+def _plan(*, source: str, store: Store, as_json: bool) -> None:
+    """Plan a group and prove that it is one instant; the VMs are asked questions only."""
+    group = read_group(read_file(source), source)
+    wishes = _wishes(group, source)
+    with TerminalReporter("none") as reporter:
+
+        async def work(members: Mapping[str, Context]) -> GroupPlan:
+            return await plan_members(members, wishes, group.group, group.pause_budget_ms or None)
+
+        plan = run(_with_members(_addresses(group), store, reporter, work))
+    if as_json:
+        print_json(group_plan_to_plain(plan))
+    else:
+        click.echo(group_plan_text(plan))
+
+
+@command.command("apply")
+@_file
+@click.option(
+    "--deadline",
+    "deadline_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long any step may take, in place of each step's own deadline.",
+)
+@store_option
+@progress_option
+@json_option
+def _apply(
+    *, source: str, deadline_s: float | None, store: Store, progress: str, as_json: bool
+) -> None:
+    """Save a group: every member, or none.
+
+    On a failure in any member, and on Ctrl-C, every member is undone and every guest runs as before.
+    What a killed run leaves, `snapplan group recover GROUP` ends: all are undone, or all finished.
+    """
+    group = read_group(read_file(source), source)
+    wishes = _wishes(group, source)
+    limits = Limits(deadline_s, group.pause_budget_ms or None)
+    with TerminalReporter(progress) as reporter:
+
+        async def work(members: Mapping[str, Context]) -> GroupSaved:
+            return await save_group(
+                members, wishes, group.group, awaiting=stopped_by_signals, limits=limits
+            )
+
+        saved = run(_with_members(_addresses(group), store, reporter, work))
+    if saved.failure is not None:
+        raise saved.failure
+    if as_json:
+        print_json(group_saved_to_plain(saved))
+    else:
+        click.echo(group_saved_text(saved))
+
+
+@command.command("list")
+@store_option
+@json_option
+def _list(*, store: Store, as_json: bool) -> None:
+    """List the groups of a store; no VM is asked."""
+    known, problems = list_groups(store)
+    if as_json:
+        print_json(groups_to_plain(known, problems))
+    else:
+        click.echo(groups_text(known, problems))
+
+
+@command.command("recover")
+@_name
+@store_option
+@progress_option
+@json_option
+def _recover(*, name: str, store: Store, progress: str, as_json: bool) -> None:
+    """Finish or undo what an interrupted run of a group left, in all members alike.
+
+    Every member is finished where the group had decided that its snapshot is made, else every one is
+    undone. `snapplan recover --vm ADDR` does the same for one member, by the same record.
+    """
+    with TerminalReporter(progress) as reporter:
+
+        async def one(member: GroupMember) -> list[Recovered]:
+            try:
+                return await connected(
+                    member.address,
+                    lambda backend: recover(context_of(backend, store, member.address, reporter)),
+                )
+            except CannotConnect as error:
+                offline = offline_of(store, reporter)
+                return await recover_unreachable(offline, member.address, error)
+
+        recovered = run(recover_group(store, name, one))
+    raise_left(recovered)
+    if as_json:
+        print_json(recovered_to_plain(recovered, "group"))
+    else:
+        click.echo(recovered_text(recovered))
+
+
+def _addresses(group: GroupFile) -> dict[str, str]:
+    return {name: member.vm for name, member in group.members}
+
+
+def _wishes(group: GroupFile, source: str) -> dict[str, MemberWish]:
+    """Each member's request, from its file beside the group's."""
+    folder = Path() if source == "-" else Path(source).parent
+    wishes = {}
+    for name, member in group.members:
+        with by_member(name):
+            path = str(folder / member.request)
+            check_design(member.design)
+            wishes[name] = MemberWish(read_request(read_file(path), path), member.design)
+    return wishes
+
+
+async def _with_members(
+    addresses: Mapping[str, str],
+    store: Store,
+    reporter: TerminalReporter,
+    use: Callable[[Mapping[str, Context]], Awaitable[_Result]],
+) -> _Result:
+    """Connect to every member, use the connections, and end them whatever happens."""
+    async with AsyncExitStack() as links:
+        members = {}
+        for name, address in addresses.items():
+            with by_member(name):
+                connect, place = find_backend(address)
+                link = await connect(place)
+                links.push_async_callback(link.close)
+                members[name] = context_of(link, store, address, reporter)
+        return await use(members)

@@ -1,0 +1,161 @@
+"""What a group may be: its members' plans, checked against each other, and proved to be one instant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attrs import frozen
+
+from planner.compile.graph import canonical_order
+from planner.compile.plan import Plan
+from planner.errors import Problem, Refused, in_order
+from planner.group.union import union_graph
+from planner.model.facts import Facts
+from planner.model.operations import Kind
+from planner.model.request import RunStateAfter
+from planner.program.gates import gates_of
+from planner.run.leftovers import files_of
+from planner.store.claims import ImageFile
+from planner.verify.group_proof import GatedProgram, verify_group
+
+__all__ = ["GroupPlan", "MemberPlan", "check_images", "plan_group"]
+
+
+@frozen
+class MemberPlan:
+    """One member, planned.
+
+    Attributes:
+        name: What the group calls it.
+        address: Where its VM is.
+        plan: What is run.
+        facts: The VM as it was planned for.
+        images: Those that its guest writes to.
+        below: Files under these.
+    """
+
+    name: str
+    address: str
+    plan: Plan
+    facts: Facts
+    images: tuple[ImageFile, ...] = ()
+    below: frozenset[str] = frozenset()
+
+
+@frozen
+class GroupPlan:
+    """A group that is proved to be one instant.
+
+    Attributes:
+        name: Its name.
+        members: In order of name.
+        pause_budget_ms: How long the guests may stand still; None: as long as it takes.
+    """
+
+    name: str
+    members: tuple[MemberPlan, ...]
+    pause_budget_ms: float | None = None
+
+
+def plan_group(
+    name: str, members: Sequence[MemberPlan], pause_budget_ms: float | None = None
+) -> GroupPlan:
+    """Check members against each other, and prove that their snapshots are one instant.
+
+    Raises:
+        Refused: With a problem for each reason, named after its member; nothing was sent.
+        Violation: The gates do not make it one instant: a mistake in a design.
+        InternalError: The rules contradict each other over the members together.
+    """
+    ordered = tuple(sorted(members, key=lambda each: each.name))
+    problems = [problem for member in ordered for problem in _alone(member)]
+    problems += [*check_images(ordered), *_files(ordered)]
+    if problems:
+        raise Refused(
+            f"group {name!r} cannot be one instant, or not safely",
+            problems=in_order(problems),
+            code="group-refused",
+        )
+    canonical_order(
+        union_graph({each.name: each.plan.program.resolution for each in ordered})
+    )  # raises on a cycle
+    verify_group(
+        {
+            each.name: GatedProgram(each.plan.program, gates_of(each.plan.program))
+            for each in ordered
+        }
+    )
+    return GroupPlan(name, ordered, pause_budget_ms)
+
+
+def _alone(member: MemberPlan) -> Iterator[Problem]:
+    """What keeps one member out of any group."""
+    program = member.plan.program
+    resolution = program.resolution
+    running = resolution.run_state_before is RunStateAfter.RUNNING
+    if running and not resolution.pauses:
+        yield Problem(
+            "group-without-pause",
+            member.name,
+            "its guest is not stopped (disks alone), so that its instant cannot be that of the others",
+            "ask for its machine state too, or for `run-state-after: paused`",
+        )
+    if any(_pauses_and_resumes(step.covers) for step in program.steps):
+        yield Problem(
+            "group-monolithic",
+            member.name,
+            f"design {program.design} stops the guest and lets it go on in one job: it cannot wait",
+            "leave the design out, or take `transactional`",
+        )
+    if resolution.replaced:
+        yield Problem(
+            "group-replaces",
+            member.name,
+            "its request replaces a snapshot, which is gone when another member fails",
+            "delete that snapshot when the group is made, or choose another tag",
+        )
+
+
+def _pauses_and_resumes(operations: Sequence[object]) -> bool:
+    kinds = {getattr(operation, "kind", None) for operation in operations}
+    return {Kind.PAUSE_GUEST, Kind.RESUME_GUEST} <= kinds
+
+
+def check_images(members: Sequence[MemberPlan]) -> Iterator[Problem]:
+    """Images that one member's guest writes to, and another one has: one of the two has no instant."""
+    for number, one in enumerate(members):
+        for other in members[number + 1 :]:
+            for image in _shared(one, other):
+                yield Problem(
+                    "group-image-shared",
+                    f"{one.name}, {other.name}",
+                    f"both have {image} open, and a guest writes to it",
+                    "leave one of the two out of the group",
+                )
+
+
+def _shared(one: MemberPlan, other: MemberPlan) -> Iterator[str]:
+    if _host(one.address) != _host(other.address):
+        return  # paths of two machines
+    for mine in one.images:
+        if any(mine.is_same(its) for its in other.images) or mine.path in other.below:
+            yield mine.path
+    for its in other.images:
+        if its.path in one.below:
+            yield its.path
+
+
+def _host(address: str) -> str:
+    """The machine that an address is on; empty: this one."""
+    return "" if address.startswith("/") else address.rpartition(":")[0]
+
+
+def _files(members: Sequence[MemberPlan]) -> Iterator[Problem]:
+    """Files that two members would make."""
+    makers: dict[str, str] = {}
+    for member in members:
+        for path in files_of(member.plan.program):
+            first = makers.setdefault(path, member.name)
+            if first != member.name and not path.rpartition("/")[2].startswith("."):
+                words = f"members {first!r} and {member.name!r} would both make it"
+                yield Problem("path-used-twice", path, words, "give each its own file")

@@ -1,0 +1,67 @@
+"""Gates: the places in a program at which a member of a group waits for the others.
+
+A group is ordinary programs of several VMs, each of which waits at three places.  Where they are follows
+from what the program's steps cover, so no plan has to say it; `planner.verify.group_proof` judges it by
+what QEMU does instead.
+
+    prepare, freeze - |pause| - stop, captures - |resume| - cont, tidy up - confirm - |commit|
+
+A live capture stops its guest by itself, when little is left to copy.  Such a member comes to `PAUSE`
+with its guest standing already, and the others are not stopped before: they would stand while it copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from planner.model.operations import CAPTURES, Kind
+from planner.program.program import Program, Step
+
+__all__ = ["Gate", "gates_of"]
+
+
+class Gate(StrEnum):
+    """A place at which a member of a group waits until every member is there."""
+
+    PAUSE = "pause"
+    """Everything is prepared; the guest is stopped next, or a live capture has stopped it."""
+    PAUSED = "paused"
+    """The guest stands.  Nobody waits here: it is told, and the pause of the group counts from it."""
+    RESUME = "resume"
+    """Every capture is done; the guest goes on next, if it goes on at all."""
+    COMMIT = "commit"
+    """The VM has shown every part, and nothing is recorded yet: the group decides."""
+    LOAD = "load"
+    """A load: the guest stands and all was looked at once more; disks are reverted next."""
+    LOADED = "loaded"
+    """A load: QEMU has loaded the snapshot; the guest goes on next, if it goes on at all."""
+
+    __hash__ = str.__hash__
+
+
+def gates_of(program: Program) -> Mapping[int, tuple[Gate, ...]]:
+    """The gates before each step, by its number from 1; after the last step: by the next number."""
+    steps = list(enumerate(program.steps, start=1))
+    pause = next((n for n, step in steps if Kind.PAUSE_GUEST in _kinds(step)), None)
+    resume = next((n for n, step in steps if Kind.RESUME_GUEST in _kinds(step)), None)
+    found: dict[int, tuple[Gate, ...]] = {}
+
+    def put(number: int, gate: Gate) -> None:
+        found[number] = (*found.get(number, ()), gate)
+
+    if pause is None:
+        capturing = (n for n, step in steps if CAPTURES & _kinds(step) or step.execute == "migrate")
+        put(next(capturing, 1), Gate.PAUSE)
+    elif program.steps[pause - 1].execute == "stop":
+        put(pause, Gate.PAUSE)
+        put(pause + 1, Gate.PAUSED)
+    else:
+        put(pause + 1, Gate.PAUSED)  # the pause of the group counts from here
+        put(pause + 1, Gate.PAUSE)
+    put(len(steps) + 1 if resume is None else resume, Gate.RESUME)
+    return found
+
+
+def _kinds(step: Step) -> frozenset[Kind]:
+    return frozenset(operation.kind for operation in step.covers)

@@ -1,0 +1,219 @@
+"""Groups of simulated VMs, in process: faults in any member, and a snapplan that dies at any moment.
+
+One process runs all members, so there is one count of moments (`tests.crash.killing`), and one order
+of what happens to all of them.
+"""
+
+import asyncio
+import random
+from contextlib import ExitStack
+from unittest import mock
+
+from attrs import define, evolve, field
+
+from planner.compile.plan import compile_request
+from planner.group.planning import MemberPlan, plan_group
+from planner.group.records import GroupStore
+from planner.model.request_text import read_request
+from planner.recover.gone import GoneVm
+from planner.recover.group_ending import forget_undone_group
+from planner.recover.recovery import Link, pending_runs, recover_run
+from planner.run.pump import ask_facts
+from planner.run.stopping import to_its_end
+from planner.semantics.construct import DiskDescription, vm_state
+from planner.store.held import Held
+from planner.store.instance import Instance
+from planner.store.meeting import Met
+from planner.store.store import Store, VmIdentity
+from planner.verbs import group_save
+from planner.verbs.context import Context
+from planner.verbs.save import Limits, pump_of
+from tests.crash.killing import Killed, KilledVm, Moments, process
+from tests.crash.test_random_faults import OLD, OLD_STATE, TAG
+
+GROUP = "together"
+TEXT = (
+    f"tag: {TAG}\nmachine-state: {{internal: disk0}}\ndisks: {{disk0: internal, disk1: internal}}\n"
+)
+
+
+@define
+class GroupMoments(Moments):
+    """The moments of a process with several runs: once it is dead none of them does anything more."""
+
+    def pass_by(self, what):
+        if 0 <= self.kill_at < len(self.seen):
+            raise Killed(what)
+        super().pass_by(what)
+
+
+@define
+class GroupVm(KilledVm):
+    """A member's VM; all of a group write down what they did in one order.
+
+    Attributes:
+        name: Of the member.
+        order: What happened to all members.
+        dice: Whether another member goes on before a command; None: never.
+    """
+
+    name: str = ""
+    order: list = field(factory=list)
+    dice: random.Random | None = None
+    turn: asyncio.Lock = field(factory=asyncio.Lock)
+
+    @property
+    def images(self):
+        return self
+
+    @property
+    def host(self):
+        return None
+
+    async def execute(self, command, arguments, timeout_s):
+        async with self.turn:  # QEMU takes commands in their order
+            for _ in range(0 if self.dice is None else self.dice.randrange(4)):
+                await asyncio.sleep(0)
+            return await self._in_turn(command, arguments, timeout_s)
+
+    async def _in_turn(self, command, arguments, timeout_s):
+        running = self.state.run_state == "running"
+        try:
+            return await super().execute(command, arguments, timeout_s)
+        finally:
+            if running is not (self.state.run_state == "running"):
+                self.order.append((self.name, "stops" if running else "goes on"))
+
+
+@define
+class Group:
+    """A planned group, and how its VMs were.
+
+    Attributes:
+        plan: The plan.
+        states: Each member's VM, by name.
+    """
+
+    plan: object
+    states: dict
+
+    @classmethod
+    def of(cls, run_states, text=TEXT, design="transactional"):
+        states, members = {}, []
+        for number, run_state in enumerate(run_states):
+            name = f"m{number}"
+            disks = [
+                DiskDescription("disk0", "qcow2", snapshots=(OLD_STATE,)),
+                DiskDescription("disk1", "qcow2", snapshots=(OLD,)),
+            ]
+            states[name] = vm_state("11.1", disks, run_state=run_state)
+            facts = asyncio.run(ask_facts(GroupVm(states[name], TAG)))
+            plan = compile_request(read_request(text), facts, design)
+            members.append(MemberPlan(name, f"/run/{name}/qmp", plan, facts))
+        return cls(plan_group(GROUP, members), states)
+
+    def vms(self, seed=None, faults=None):
+        """New VMs as they were; the faults are those of each member, by its name."""
+        order = []
+        dice = None if seed is None else random.Random(seed)
+        vms = {}
+        for name, state in self.states.items():
+            own = list((faults or {}).get(name, ()))
+            vms[name] = GroupVm(state, TAG, own, name=name, order=order, dice=dice)
+        return vms
+
+
+def identity_of(name):
+    return VmIdentity("", f"guest {name}", f"/run/{name}/qmp")
+
+
+async def apply(group, vms, folder, limits=None):
+    """What `snapplan group apply` does, from the plan on."""
+    store = Store(folder)
+    contexts, held = {}, {}
+    for member in group.plan.members:
+        vm, identity = vms[member.name], identity_of(member.name)
+        vm.armed = True
+        contexts[member.name] = Context(vm, store, identity.address, None)
+        met = Met(store, identity, member.facts, Instance((1,)), vm)
+        held[member.name] = Held(met, store.vm(identity))
+    limits = limits or Limits()
+    saving = group_save._begin(GroupStore.of(store), contexts, group.plan, held, limits)
+    with mock.patch.object(group_save, "pump_of", _by_its_own_clock):
+        return await saving.run(to_its_end, limits)
+
+
+def _by_its_own_clock(context, *given):
+    pump = pump_of(context, *given)
+    pump._clock = context.backend
+    return pump
+
+
+async def recover(vms, folder):
+    """What `snapplan recover` of each member does, from the journals on."""
+    found = {}
+    for pending in pending_runs(Store(folder)):
+        name = pending.journal.header.group.member
+        vm = vms[name]
+        informed = pending.replayed.run.informed(pending.vm)
+        if informed.needs_no_vm or vm.state.died:
+            link = Link(GoneVm(), vm)
+        else:
+            await vm.connect(1.0)
+            link = Link(vm, vm, await ask_facts(vm))
+        vm.armed = True
+        found[name] = (await recover_run(pending, link, clock=vm)).outcome
+        forget_undone_group(pending)
+    return found
+
+
+def in_process(vms, moments, work, *, power_loss=False):
+    """A process of snapplan that may be killed; None where it was."""
+    first, *others = vms.values()
+    for vm in others:
+        vm.moments = moments
+    groups = {"write": GroupStore.write, "remove": GroupStore.remove}
+
+    def counted(name):
+        def do(self, what):
+            moments.pass_by(f"before the group's {name}")
+            groups[name](self, what)
+            moments.pass_by(f"after the group's {name}")
+
+        return do
+
+    with ExitStack() as patches:
+        for name in groups:
+            patches.enter_context(mock.patch.object(GroupStore, name, counted(name)))
+        try:
+            with process(first, moments, power_loss=power_loss):
+                return asyncio.run(work())
+        except Killed:
+            return None
+        finally:
+            for vm in vms.values():
+                vm.events.clear()
+                vm.linked = False
+
+
+def die(vm):
+    """A member's QEMU is killed too."""
+    if not vm.state.died:
+        vm.state = evolve(vm.state, died="killed", pending=(), background=())
+
+
+def parts_of(vm):
+    """The new snapshots on its disks, as (node, id), that no other client made."""
+    return [
+        (node.name, part.id)
+        for node in vm.state.graph.nodes
+        for part in node.layer.snapshots
+        if part.name == TAG and (node.name, part.id) not in vm.foreign
+    ]
+
+
+def orders_fit(order):
+    """Whether every guest that was stopped stood before any went on."""
+    last_stop = max((n for n, (_, what) in enumerate(order) if what == "stops"), default=-1)
+    goes_on = [n for n, (_, what) in enumerate(order) if what == "goes on"]
+    return not goes_on or last_stop < goes_on[0]

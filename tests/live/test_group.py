@@ -1,0 +1,125 @@
+"""Groups of real QEMUs: one instant, all or none, whoever is killed."""
+
+import json
+import subprocess
+from contextlib import ExitStack
+
+import pytest
+
+from tests.live.faults import assert_guest_unharmed, assert_nothing_left, request, start
+from tests.live.gate import Gate
+from tests.live.runs import SNAPPLAN, as_json, held, snapplan
+
+pytestmark = pytest.mark.real_qemu
+
+NAMES = ("db", "web")
+BOTH = {"disk0": ["a"], "disk1": ["a"]}
+
+
+def started(qemu):
+    """Two VMs whose guests check themselves."""
+    return {name: start(qemu) for name in NAMES}
+
+
+def group_file(folder, addresses, more=""):
+    """A group of these VMs; each is asked for the same."""
+    (folder / "request.yaml").write_text(request())
+    lines = [f"  {name}: {{vm: {at}, request: request.yaml}}\n" for name, at in addresses.items()]
+    path = folder / "group.yaml"
+    path.write_text(f"group: together\n{more}members:\n{''.join(lines)}")
+    return path
+
+
+def listed(store):
+    return json.loads(snapplan("group", "list", "--store", store, "--json").stdout)["groups"]
+
+
+def test_two_vms_are_saved_at_one_instant(qemu, tmp_path):
+    """Planned, proved, run; both are recorded, both guests go on, and the group is listed."""
+    vms, store = started(qemu), tmp_path / "store"
+    file = group_file(tmp_path, {name: vm.qmp_path for name, vm in vms.items()})
+    plan = as_json(snapplan("group", "plan", file, "--json", "--store", store))["plan"]
+    assert [each["member"] for each in plan["members"]] == ["db", "web"]
+    assert {each["design"] for each in plan["members"]} == {"transactional"}
+    assert not store.exists(), "a plan writes nothing"
+    saved = as_json(snapplan("group", "apply", file, "--json", "--store", store))["saved"]
+    assert saved["spread-us"] >= 0
+    assert [each["run-state"] for each in saved["members"]] == ["running", "running"]
+    [group] = listed(store)
+    assert (group["group"], group["standing"]) == ("together", "whole")
+    for vm in vms.values():
+        assert held(vm, BOTH) == BOTH
+        assert_guest_unharmed(vm)
+    again = snapplan("group", "apply", file, "--json", "--store", store)
+    assert (again.returncode, as_json(again)["error"]["code"]) == (10, "group-taken")
+
+
+def test_a_failure_in_one_undoes_the_other(qemu, tmp_path):
+    """The second member holds a snapshot that fills the place of its own: both are as before."""
+    vms, store = started(qemu), tmp_path / "store"
+    file = group_file(tmp_path, {name: vm.qmp_path for name, vm in vms.items()})
+    done = snapplan("group", "apply", file, "--json", "--store", store, "--deadline", "0.000001")
+    assert done.returncode == 20, done.stderr
+    assert as_json(done)["error"]["code"] in {"deadline-passed", "group-aborted"}
+    assert listed(store) == []
+    for vm in vms.values():
+        assert_nothing_left(vm)
+
+
+@pytest.mark.parametrize(
+    ("command", "after"),
+    [("cont", False), pytest.param("transaction", True, marks=pytest.mark.long)],
+)
+def test_a_killed_group_is_recovered(qemu, tmp_path, command, after):
+    """SIGKILL of snapplan while one member is at a step: both members are undone."""
+    vms, store = started(qemu), tmp_path / "store"
+    with ExitStack() as gates:
+        held_back = gates.enter_context(Gate(vms["web"], command))
+        at = {"db": vms["db"].qmp_path, "web": held_back.path}
+        file = group_file(tmp_path, at)
+        running = subprocess.Popen(
+            [SNAPPLAN, "group", "apply", file, "--store", store],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        held_back.kill(running, after=after)
+    [group] = listed(store)
+    assert (group["standing"], group["pending"]) == ("pending", ["db", "web"])
+    with Gate(vms["web"], "nothing"):
+        done = as_json(snapplan("group", "recover", "together", "--store", store, "--json"))
+    assert {each["end"] for each in done["recovered"]} == {"undone"}
+    assert listed(store) == []
+    for vm in vms.values():
+        assert_nothing_left(vm)
+
+
+def test_a_group_that_has_decided_is_finished(qemu, tmp_path):
+    """One member's record cannot be written: `recover` writes it, and undoes nothing."""
+    vms, store = started(qemu), tmp_path / "store"
+    addresses = {name: vm.qmp_path for name, vm in vms.items()}
+    file = group_file(tmp_path, addresses)
+    first = snapplan("list", "--vm", vms["web"].qmp_path, "--store", store, "--json")
+    assert first.returncode == 0
+    done = blocked(file, store)
+    assert (done.returncode, as_json(done)["error"]["code"]) == (21, "manifest-unwritten")
+    [group] = listed(store)
+    assert (group["standing"], len(group["pending"])) == ("pending", 2)
+    for share in store.iterdir():
+        if share.name != "groups":
+            (share / "manifests").unlink()
+    done = as_json(snapplan("group", "recover", "together", "--store", store, "--json"))
+    assert {each["end"] for each in done["recovered"]} == {"done"}
+    assert [each["standing"] for each in listed(store)] == ["whole"]
+    for vm in vms.values():
+        assert held(vm, BOTH) == BOTH
+
+
+def blocked(file, store):
+    """A save of a group in whose members' folders no manifest can be written."""
+    refused = snapplan("group", "apply", file, "--store", store, "--deadline", "0.000001")
+    assert refused.returncode == 20  # it made the members' folders
+    shares = [each for each in store.iterdir() if each.name != "groups"]
+    assert len(shares) == len(NAMES)
+    for share in shares:
+        (share / "manifests").symlink_to("/nowhere/at/all")
+    return snapplan("group", "apply", file, "--store", store, "--json")
