@@ -33,6 +33,7 @@ class CapturedPart:
         vmstate: Whether it holds machine state.
         is_stream: Whether it is a stream.
         until: Number of the pause that its end began; -1: it began none.
+        leaves_memory_out: Whether it is a stream without shared memory: a template's, of no disk.
     """
 
     command: Command
@@ -43,6 +44,7 @@ class CapturedPart:
     vmstate: bool = False
     is_stream: bool = False
     until: int = -1
+    leaves_memory_out: bool = False
 
 
 def captures_between(
@@ -64,7 +66,15 @@ def captures_between(
     known_streams = set(before.streams)
     for stream in after.streams:
         if stream not in known_streams:
-            yield CapturedPart(command, stream.uri, "", stream.machine, pause, is_stream=True)
+            yield CapturedPart(
+                command,
+                stream.uri,
+                "",
+                stream.machine,
+                pause,
+                is_stream=True,
+                leaves_memory_out="x-ignore-shared" in before.capabilities,
+            )
 
 
 def instants(captures: list[CapturedPart]) -> Iterator[Finding]:
@@ -102,7 +112,8 @@ def _of_stream(
     command = stream.command
     related = [part for part in before if not part.tag or part.pause >= stream.pause]
     related += [part for part in after if part.pause in (stream.pause, stream.until)]
-    if not related and stream.what.startswith(_FILE_STREAMS):
+    of_a_vm = stream.what.startswith(_FILE_STREAMS) and not stream.leaves_memory_out
+    if not related and of_a_vm:
         yield Finding(
             command.line,
             "one-instant",

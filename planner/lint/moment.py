@@ -60,6 +60,9 @@ class Memory:
         deletions: Lines and names of old snapshots that were deleted, with the command.
         migrate: The last `migrate` that nobody has asked about since.
         stops: The line of the last command that left the guest paused; 0: none.
+        leaves_memory_out: Whether each stream was written with `x-ignore-shared`, by its URI.
+        template_line: The line of a `migrate` that left shared memory out; 0: none.
+        clone_line: The line of a `migrate-incoming` with that capability; 0: none.
         unmodelled: The line of each command whose effect is not known here, by what it names.
         unknown_since: The line of the first command after which anything may be otherwise; 0: none.
     """
@@ -73,6 +76,9 @@ class Memory:
     deletions: list[tuple[Command, str]] = field(factory=list)
     migrate: Command | None = None
     stops: int = 0
+    leaves_memory_out: dict[str, bool] = field(factory=dict)
+    template_line: int = 0
+    clone_line: int = 0
     unmodelled: dict[str, int] = field(factory=dict)
     unknown_since: int = 0
 

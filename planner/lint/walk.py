@@ -21,6 +21,7 @@ from planner.lint.rules_jobs import RULES as JOB_RULES
 from planner.lint.rules_jobs import at_the_end, note_event
 from planner.lint.rules_schema import schema_findings
 from planner.lint.rules_tags import RULES as TAG_RULES
+from planner.lint.rules_templates import RULES as TEMPLATE_RULES
 from planner.lint.vm import TrialVm, hmp_snapshot, set_the_stage
 from planner.model.facts import Facts
 from planner.semantics import (
@@ -35,7 +36,9 @@ from planner.semantics import (
 
 __all__ = ["RULES", "lint"]
 
-RULES: tuple[Rule, ...] = (*DISK_RULES, *TAG_RULES, *INSTRUCTION_RULES, *JOB_RULES)
+RULES: tuple[Rule, ...] = (
+    *DISK_RULES, *TAG_RULES, *INSTRUCTION_RULES, *JOB_RULES, *TEMPLATE_RULES,
+)  # fmt: skip
 _NOT_MODELLED = "the simulator does not model"
 
 

@@ -28,7 +28,9 @@ FIRST_BYTE      equ 16 << 20
 HOLE            equ (3 << 30) - FIRST_BYTE      ; the BIOS keeps its virtqueues at the end of low memory
 HOLE_BYTES      equ (1 << 30) + FIRST_BYTE
 TIMER_DIVISOR   equ 1193182 / 100
-HEARTBEAT_MASK  equ 4095                ; pages: 16 MiB
+%ifndef HEARTBEAT_MASK
+HEARTBEAT_MASK  equ 4095                ; pages: 16 MiB; -D says another power of two, less one
+%endif
 CONSOLE         equ 0xe9
 
 start:

@@ -27,22 +27,29 @@ _PARAMETERS_OFFSET = 1016
 _TICKS_PER_S = 100
 _PAGES_PER_MIB = 256
 _HEARTBEAT_MIB = 16
+_HEARTBEAT_PAGES = _HEARTBEAT_MIB * _PAGES_PER_MIB
 
 
 @functools.cache
-def _assembled() -> bytes:
+def _assembled(heartbeat_pages: int) -> bytes:
     source = Path(__file__).with_name("writer.asm")
     with tempfile.TemporaryDirectory(prefix="sp-") as directory:
         made = Path(directory, "writer")
-        subprocess.run(["nasm", "-f", "bin", "-o", str(made), str(source)], check=True)
+        mask = f"-DHEARTBEAT_MASK={heartbeat_pages - 1}"
+        subprocess.run(["nasm", "-f", "bin", mask, "-o", str(made), str(source)], check=True)
         return made.read_bytes()
 
 
-def boot_sectors(memory_mib: int, mib_per_s: int) -> bytes:
-    """The first sectors of a disk whose guest rewrites so much memory at that rate."""
+def boot_sectors(
+    memory_mib: int, mib_per_s: int, *, heartbeat_pages: int = _HEARTBEAT_PAGES
+) -> bytes:
+    """The first sectors of a disk whose guest rewrites so much memory at that rate.
+
+    It prints what it has written so far each so many pages, a power of two.
+    """
     if not 1 <= memory_mib <= 4096:
         raise ValueError(f"the guest writes 1 to 4096 MiB, not {memory_mib}")
-    sectors = bytearray(_assembled())
+    sectors = bytearray(_assembled(heartbeat_pages))
     allowed = mib_per_s * _PAGES_PER_MIB // _TICKS_PER_S
     struct.pack_into("<II", sectors, _PARAMETERS_OFFSET, memory_mib * _PAGES_PER_MIB, allowed)
     return bytes(sectors)

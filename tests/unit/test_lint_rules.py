@@ -28,6 +28,8 @@ BACKGROUND = (
 )
 MIGRATE = "migrate uri=file:/s"
 MULTIFD = 'migrate-set-capabilities capabilities=[{"capability":"multifd","state":'
+IGNORE = 'migrate-set-capabilities capabilities=[{"capability":"x-ignore-shared","state":'
+READ = "migrate-incoming uri=file:/s"
 LIVE = (
     'migrate-set-capabilities capabilities=[{"capability":"pause-before-switchover","state":true}]'
 )
@@ -152,6 +154,27 @@ CASES = {
         NEW,
         BACKGROUND + ',{"capability":"mapped-ram","state":true}]',
         [(1, "background-incompatible")],
+    ),
+    "a template's maker": (
+        NEW,
+        f"migrate-incoming uri=file:/source\n{IGNORE}true}}]\n{MIGRATE}\nquery-migrate\nquit",
+        [],
+    ),
+    "a template's maker that runs on": (
+        NEW,
+        f"migrate-incoming uri=file:/source\n{IGNORE}true}}]\n{MIGRATE}\nquery-migrate\ncont",
+        [(5, "maker-never-runs")],
+    ),
+    "a clone": (NEW, f"{IGNORE}true}}]\n{READ}\n{IGNORE}false}}]\ncont", []),
+    "a clone with the capability left on": (
+        NEW,
+        f"{IGNORE}true}}]\n{READ}\ncont",
+        [(3, "ignore-shared-off-before-it-runs")],
+    ),
+    "written with the capability and read without": (
+        NEW,
+        f"{IGNORE}true}}]\n{MIGRATE}\nquery-migrate\n{IGNORE}false}}]\n{READ}",
+        [(2, "run-state-restored"), (5, "ignore-shared-on-both-sides")],
     ),
     "a save with multifd left on": (
         NEW,
