@@ -28,6 +28,7 @@ from backends.drops import DROPS, Drops
 from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
 from backends.merges import MERGES, Merges
+from backends.vmstate_images import VMSTATE_IMAGES, VmstateImages
 from backends.writable import must_be_unused, must_be_writable
 from planner.host.absence import whether_there
 from planner.host.evidence import digest_of
@@ -55,6 +56,7 @@ class QemuHost:
       QEMU writes to it in any order, so that nothing of it can be read before its end.
     - ``keep-stream`` (path, temporary): gives it its name; tells its ``size`` in bytes and the
       ``sha256`` of its content, which is read from the page cache (`backends.digest`).
+    - what `backends.vmstate_images` does about images of machine state (path, temporary).
     - ``look-before-write`` (path): refuses an image that cannot be written to, or that a QEMU has open.
     - ``is-there`` (path): whether something of that name is ``there``; where it is not, whether it is
       ``gone`` (`planner.host.absence`).
@@ -114,6 +116,9 @@ class QemuHost:
         temporary = Path(_text(arguments, "temporary"))
         if temporary.parent != path.parent:
             raise HostRefused("path-differs", f"{temporary} is not beside {path}")
+        if instruction in VMSTATE_IMAGES:
+            images = VmstateImages(self._qemu_img, self._open, self._passed)
+            return images.do(instruction, path, temporary)
         if instruction == "create-stream":
             return self._create_stream(path, temporary, mapped=bool(arguments.get("mapped")))
         if instruction == "keep-stream":

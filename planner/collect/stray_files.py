@@ -18,6 +18,8 @@ _DAY_S = 24 * 3600
 _STREAM_MAGIC = b"QEVM"
 _QCOW2_MAGIC = b"QFI\xfb"
 _HEADER_BYTES = 4096
+_VMSTATE_IMAGE_BYTES = 2**20
+"""The size of the disk in an image of machine state (`backends.vmstate_images`): nobody uses it."""
 _LONGEST_PATH_BYTES = 1023
 
 
@@ -85,6 +87,9 @@ def _what_is(path: Path, known: set[str]) -> str:
         return "it is a stream of machine state"
     if not header.startswith(_QCOW2_MAGIC):
         return ""
+    holds, bytes_ = int.from_bytes(header[60:64], "big"), int.from_bytes(header[24:32], "big")
+    if holds and bytes_ == _VMSTATE_IMAGE_BYTES:
+        return "it is an image that holds snapshots and no disk, as machine state has of its own"
     at, size = int.from_bytes(header[8:16], "big"), int.from_bytes(header[16:20], "big")
     if not at or not 0 < size <= _LONGEST_PATH_BYTES or at + size > len(header):
         return ""

@@ -171,6 +171,8 @@ class DesignReport:
         resolution = self.program.resolution
         if resolution.stream is not None:
             return f"external, {resolution.stream.capture}"
+        if resolution.vmstate_node is not None:
+            return "an image of its own"
         return f"internal, {resolution.vmstate}" if resolution.vmstate else "none"
 
     @property

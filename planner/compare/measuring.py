@@ -29,7 +29,7 @@ from planner.errors import (
     UndoIncomplete,
 )
 from planner.model.facts import Facts
-from planner.model.request import ExistingTag, ExternalMachineState
+from planner.model.request import ExistingTag, ExternalMachineState, ImageMachineState
 from planner.model.request_text import ReadRequest
 from planner.run.leftovers import differences, file_left, files_of
 from planner.run.observation import baseline_of
@@ -167,7 +167,7 @@ class Measuring:
         """The request as the design gets it, under names of the comparison's own."""
         request = adapt(self.read, facts, design).read.request
         state = request.machine_state
-        if isinstance(state, ExternalMachineState):
+        if isinstance(state, ExternalMachineState | ImageMachineState):
             folder = self.streams_to or folder_for_streams(self.read.request, facts)
             state = evolve(state, path=f"{folder}/{stream_name(design)}")
         if request.freeze is not None:

@@ -78,7 +78,7 @@ class RehearsedHost:
     def _do(self, action: HostDo) -> dict[str, object]:
         path = str(action.arguments.get("path", ""))
         temporary = str(action.arguments.get("temporary", ""))
-        if action.instruction == "create-stream":
+        if action.instruction in ("create-stream", "create-vmstate-image"):
             self.files.add(temporary)
         elif action.instruction == "create-overlay":
             self.files.add(path)

@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from attrs import evolve, frozen
 
 from planner.compile.designs import DESIGNS
-from planner.compile.lowering import background, external, live
+from planner.compile.lowering import background, external, live, vmstate_node
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
     Capture,
     ExternalMachineState,
+    ImageMachineState,
     Internal,
     InternalMachineState,
     MachineState,
@@ -38,8 +39,8 @@ _CAPTURES = {
     live.NAME: Capture.LIVE,
     background.NAME: Capture.BACKGROUND,
 }
-_INTERNAL = {design.name for design in DESIGNS} - set(_CAPTURES)
-"""What writes machine state into an image."""
+_INTERNAL = {design.name for design in DESIGNS} - {*_CAPTURES, vmstate_node.NAME}
+"""What writes machine state into a disk's image."""
 
 
 @frozen
@@ -61,17 +62,19 @@ def adapt(read: ReadRequest, facts: Facts, design: str) -> Adapted:
     Args:
         read: The request.
         facts: The VM.
-        design: A design's name; with any but the five compiled ones the request stays as it is.
+        design: A design's name; with any but the compiled ones the request stays as it is.
     """
     state = read.request.machine_state
     if isinstance(state, NoMachineState | Unreadable):
         return Adapted(read)
-    if design in _INTERNAL and isinstance(state, ExternalMachineState):
+    if design == vmstate_node.NAME and not isinstance(state, ImageMachineState):
+        return _image(read, facts, design)
+    if design in _INTERNAL and isinstance(state, ExternalMachineState | ImageMachineState):
         return _internal(read, facts, state)
     capture = _CAPTURES.get(design)
     if capture is None:
         return Adapted(read)
-    if isinstance(state, InternalMachineState):
+    if isinstance(state, InternalMachineState | ImageMachineState):
         return _external(read, facts, design, capture)
     if state.capture is not capture:
         return _captured(read, state, capture)
@@ -79,29 +82,43 @@ def adapt(read: ReadRequest, facts: Facts, design: str) -> Adapted:
 
 
 def stream_name(design: str) -> str:
-    """The name of a made-up file for a stream."""
-    return f"snapplan-compare-{design}.state"
+    """The name of a made-up file for machine state."""
+    suffix = "qcow2" if design == vmstate_node.NAME else "state"
+    return f"snapplan-compare-{design}.{suffix}"
 
 
 def folder_for_streams(request: Request, facts: Facts) -> str:
     """Where a stream goes: beside the one that is asked for, else beside the first disk's image."""
-    if isinstance(request.machine_state, ExternalMachineState):
+    if isinstance(request.machine_state, ExternalMachineState | ImageMachineState):
         return request.machine_state.path.rpartition("/")[0]
     files = (disk.filename for disk in _as_asked(request, facts) if disk.filename.startswith("/"))
     return next(files, "").rpartition("/")[0]
 
 
-def _internal(read: ReadRequest, facts: Facts, state: ExternalMachineState) -> Adapted:
+def _internal(
+    read: ReadRequest, facts: Facts, state: ExternalMachineState | ImageMachineState
+) -> Adapted:
     holder = next(_internal_disks(read.request, facts), None)
     if holder is None:
         return Adapted(read)  # the design says itself why it cannot
-    note = f"machine state is internal on {holder}, instead of {state.capture} in {state.path}"
+    how = (
+        f"{state.capture} in"
+        if isinstance(state, ExternalMachineState)
+        else "in an image of its own,"
+    )
+    note = f"machine state is internal on {holder}, instead of {how} {state.path}"
     return Adapted(_with_state(read, InternalMachineState(holder)), (note,))
+
+
+def _image(read: ReadRequest, facts: Facts, design: str) -> Adapted:
+    path = f"{folder_for_streams(read.request, facts)}/{stream_name(design)}"
+    note = f"machine state is in an image of its own, {path}, instead of as asked for"
+    return Adapted(_with_state(read, ImageMachineState(path)), (note,))
 
 
 def _external(read: ReadRequest, facts: Facts, design: str, capture: Capture) -> Adapted:
     path = f"{folder_for_streams(read.request, facts)}/{stream_name(design)}"
-    note = f"machine state is external in {path}, `capture: {capture}`, instead of internal"
+    note = f"machine state is external in {path}, `capture: {capture}`, instead of as asked for"
     return Adapted(_with_state(read, ExternalMachineState(path, capture)), (note,))
 
 

@@ -1,7 +1,7 @@
 """The designs by name, and which of them can do a request.
 
 `auto` is no design: it is the first of `DESIGNS` that can do the request, with the reasons why those
-before it cannot.
+before it cannot.  Machine state in an image of its own has a design of its own, and no other can do it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 
 from attrs import frozen
 
-from planner.compile.lowering import background, external, live, monolithic, transactional
+from planner.compile.lowering import (
+    background,
+    external,
+    live,
+    monolithic,
+    transactional,
+    vmstate_node,
+)
 from planner.errors import BadInput, Problem, Refused
 from planner.program.program import Step
 from planner.program.resolution import Resolution
@@ -37,7 +44,7 @@ class Design:
 
 DESIGNS: tuple[Design, ...] = tuple(
     Design(module.NAME, module.problems, module.instructions)
-    for module in (monolithic, transactional, external, live, background)
+    for module in (monolithic, transactional, external, live, background, vmstate_node)
 )
 
 
@@ -56,7 +63,8 @@ def choose_design(name: str, resolution: Resolution) -> tuple[Design, tuple[Prob
         Refused: The design, or with `auto` every design, cannot do the request.
     """
     known = ", ".join([AUTO, *(design.name for design in DESIGNS)])
-    candidates = [design for design in DESIGNS if name in (AUTO, design.name)]
+    wanted = vmstate_node.NAME if name == AUTO and resolution.vmstate_node is not None else name
+    candidates = [design for design in DESIGNS if wanted in (AUTO, design.name)]
     if not candidates:
         problem = Problem("design-unknown", name, "no design is called so", f"known are: {known}")
         raise BadInput(f"unknown design {name!r}", problems=(problem,), code=problem.code)

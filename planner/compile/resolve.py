@@ -28,6 +28,7 @@ from planner.model.request import (
     Exclude,
     ExistingTag,
     ExternalMachineState,
+    ImageMachineState,
     Internal,
     InternalMachineState,
     NoMachineState,
@@ -40,6 +41,11 @@ from planner.model.request_text import ReadRequest
 from planner.parts.image_limits import encryption_warnings, holds_machine_state
 from planner.parts.kinds import making_of, planned_disks
 from planner.parts.make_stream import stream_choices, stream_of, stream_problems
+from planner.parts.make_vmstate_image import (
+    vmstate_node_choices,
+    vmstate_node_of,
+    vmstate_node_problems,
+)
 from planner.parts.reach import ENCRYPTED, needs_vm, reach_problems, shared_problems
 from planner.program.resolution import (
     Choice,
@@ -180,13 +186,13 @@ class _Work:
         excluded = [self.disks[n] for n, wish in self.wishes.items() if isinstance(wish, Exclude)]
         self.warnings.extend(cost_of_leaving_out(excluded))
         state = request.machine_state
-        if isinstance(state, ExternalMachineState):
+        if isinstance(state, ExternalMachineState | ImageMachineState):
             self._check_path(paths, state.path, "machine-state")
         taken = [self.disks[n] for n, w in self.wishes.items() if not isinstance(w, Exclude)]
         self.warnings.extend(
             encryption_warnings(
                 taken,
-                in_vm=isinstance(state, InternalMachineState),
+                in_vm=isinstance(state, InternalMachineState | ImageMachineState),
                 machine_state=self.wants_machine_state,
             )
         )
@@ -207,6 +213,8 @@ class _Work:
         if isinstance(state, ExternalMachineState):
             after = self._run_state_after()
             self.problems.extend(stream_problems(state, self.facts, after))
+        if isinstance(state, ImageMachineState):
+            self.problems.extend(vmstate_node_problems(self.facts))
         if not isinstance(state, InternalMachineState):
             return
         disk = self.names.find(state.disk, "vmstate-disk-unknown")
@@ -254,11 +262,14 @@ class _Work:
         )
         before = RunStateAfter(self.facts.run_state)
         stream = stream_of(state, self.facts) if isinstance(state, ExternalMachineState) else None
-        settings = settings_for(self.facts) if vmstate else Settings()
+        own = vmstate_node_of(request.tag, state) if isinstance(state, ImageMachineState) else None
+        settings = settings_for(self.facts) if vmstate or own is not None else Settings()
         self.warnings.extend(left_on(settings if stream is None else stream.settings))
         self._explain_defaults(before)
         if stream is not None:
             self.choices.extend(stream_choices(stream, self.facts))
+        if own is not None:
+            self.choices.extend(vmstate_node_choices(own))
         self.choices.extend(freeze_choices(request))
         return Resolution(
             tag=request.tag,
@@ -274,6 +285,7 @@ class _Work:
             freeze=request.freeze,
             outside=self.left_out.devices,
             settings=settings,
+            vmstate_node=own,
         )
 
     def _explain_defaults(self, before: RunStateAfter) -> None:

@@ -132,6 +132,12 @@ def _overlay_ready(operations: Operations) -> Iterator[Edge]:
             yield add, switch
         for pause in operations.on_vm(Kind.PAUSE_GUEST, add.vm):
             yield add, pause
+    # AddVmstateNode(n) -> PauseGuest, AddVmstateNode(n) -> WriteVmstate(n).
+    for add in operations.of_kind(Kind.ADD_VMSTATE_NODE):
+        for write in operations.on_disk(Kind.WRITE_VMSTATE, add):
+            yield add, write
+        for pause in operations.on_vm(Kind.PAUSE_GUEST, add.vm):
+            yield add, pause
 
 
 def _nodes_active(operations: Operations) -> Iterator[Edge]:
@@ -187,8 +193,9 @@ def _old_until_new(operations: Operations) -> Iterator[Edge]:
             yield delete, write
         for pause in operations.on_vm(Kind.PAUSE_GUEST, delete.vm):
             yield delete, pause
-        for add in operations.on_vm(Kind.ADD_OVERLAY, delete.vm):
-            yield add, delete
+        for kind in (Kind.ADD_OVERLAY, Kind.ADD_VMSTATE_NODE):
+            for add in operations.on_vm(kind, delete.vm):
+                yield add, delete
 
 
 RULES: tuple[Rule, ...] = (

@@ -31,6 +31,7 @@ from planner.model.request import Capture
 from planner.program.resolution import Resolution, operations_of
 
 __all__ = [
+    "IN_AN_IMAGE",
     "AnyOrder",
     "DesignFile",
     "InOrder",
@@ -41,6 +42,9 @@ __all__ = [
     "instructions_for",
     "rules_say",
 ]
+
+IN_AN_IMAGE = "image"
+"""In place of a capture: machine state has an image of its own."""
 
 Which = str
 """``vmstate``, ``others`` or ``all``."""
@@ -119,7 +123,8 @@ class DesignFile:
         instructions: In the order in which a client sends them.
         verdict: By set of faults, the ids of the properties that do not hold.
         finding: What the verdict means.
-        capture: The one way in which it captures external machine state; empty: it captures none.
+        capture: The one way in which it captures machine state beside the disks, `IN_AN_IMAGE` for an
+            image of its own; empty: it captures none there.
     """
 
     name: str
@@ -142,7 +147,7 @@ def instructions_for(design: DesignFile, resolution: Resolution) -> tuple[Instru
     found = [
         instruction
         for planned in design.instructions
-        for instruction in _instructions(planned, operations, resolution.vmstate)
+        for instruction in _instructions(planned, operations, resolution.vmstate_at)
     ]
     problems = [*_capture_differs(design, resolution), *_missing(design, operations, found)]
     if not resolution.has_machine_state:
@@ -162,8 +167,10 @@ def instructions_for(design: DesignFile, resolution: Resolution) -> tuple[Instru
 
 def _capture_differs(design: DesignFile, resolution: Resolution) -> Iterator[Problem]:
     wanted = "" if resolution.stream is None else str(resolution.stream.capture)
+    asked = f"says `capture: {wanted}`" if wanted else "asks for no external machine state"
+    if resolution.vmstate_node is not None:
+        wanted, asked = IN_AN_IMAGE, "asks for an image of its own"
     if design.capture and wanted != design.capture:
-        asked = f"says `capture: {wanted}`" if wanted else "asks for no external machine state"
         yield _cannot(design, "machine-state", f"it captures {design.capture}; the request {asked}")
 
 
@@ -202,8 +209,16 @@ def _instructions(
 
 def _effect_disks(effect: SideEffect, operations: Sequence[Operation]) -> Iterator[str]:
     """For each time that an effect is needed, the disk that it is about."""
-    kind = Kind.ADD_OVERLAY if effect is SideEffect.CREATE_OVERLAY else Kind.BEGIN_STREAM_VMSTATE
-    return (operation.disk for operation in operations if operation.kind is kind)
+    kinds = _NEEDED_FOR.get(effect, (Kind.BEGIN_STREAM_VMSTATE,))
+    return (operation.disk for operation in operations if operation.kind in kinds)
+
+
+_NEEDED_FOR: Mapping[SideEffect, tuple[Kind, ...]] = {
+    SideEffect.CREATE_OVERLAY: (Kind.ADD_OVERLAY,),
+    SideEffect.CREATE_IMAGE: (Kind.ADD_VMSTATE_NODE,),
+    SideEffect.REMOVE_NODE: (Kind.ADD_VMSTATE_NODE,),
+    SideEffect.KEEP_STREAM: (Kind.BEGIN_STREAM_VMSTATE, Kind.ADD_VMSTATE_NODE),
+}
 
 
 def _instruction(

@@ -24,6 +24,7 @@ from typing import TypeVar
 
 from planner.errors import BadInput, Problem
 from planner.explore.design import (
+    IN_AN_IMAGE,
     AnyOrder,
     Body,
     DesignFile,
@@ -113,9 +114,10 @@ class _Reader:
         )
 
     def _capture(self, value: object) -> str:
-        if value == "" or value in [capture.value for capture in Capture]:
+        known = [*Capture, IN_AN_IMAGE]
+        if value == "" or value in known:
             return str(value)
-        self._wrong("the file: capture", f"must be one of: {', '.join(Capture)}")
+        self._wrong("the file: capture", f"must be one of: {', '.join(known)}")
         return ""
 
     def _list(self, value: object, where: str) -> list[object]:

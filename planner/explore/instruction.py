@@ -82,6 +82,10 @@ class SideEffect(StrEnum):
     """Give it its name."""
     CREATE_OVERLAY = "create-overlay"
     """Make an overlay's image; QEMU knows nothing of it yet."""
+    CREATE_IMAGE = "create-vmstate-image"
+    """Make the image that machine state has of its own; QEMU knows nothing of it yet."""
+    REMOVE_NODE = "remove-node"
+    """Take the node of that image out of QEMU, when the snapshot is in it."""
     CHANGE_SETTINGS = "change-settings"
     """Make the VM's migration settings what the capture needs."""
     RESTORE_SETTINGS = "restore-settings"
@@ -170,16 +174,25 @@ def instruction_of_step(step: Step) -> Instruction:
         existing_tag=OnExistingTag.REFUSE_IF_ALL if save else OnExistingTag.REFUSE,
         waits_for_tracking=step.waits_for is WaitsFor.TRACKING,
         effect=_effect(step),
-        effect_disk=next((undo.disk for undo in step.undo), "") if not count else "",
+        effect_disk=_effect_disk(step) if not count else "",
     )
 
 
+def _effect_disk(step: Step) -> str:
+    if step.execute == "blockdev-del":
+        return str(step.arguments["node-name"])
+    return next((undo.disk for undo in step.undo), "")
+
+
 def _effect(step: Step) -> SideEffect:
+    if step.execute == "blockdev-del":
+        return SideEffect.REMOVE_NODE
     if step.execute == "migrate" and not step.covers:
         return SideEffect.START_STREAM
     if step.execute in (
         SideEffect.CREATE_STREAM,
         SideEffect.CREATE_OVERLAY,
+        SideEffect.CREATE_IMAGE,
         SideEffect.KEEP_STREAM,
     ):
         return SideEffect(step.execute)

@@ -20,7 +20,7 @@ from planner.model.request import Capture
 __all__ = ["EXTERNAL_KINDS", "STREAM_KINDS", "OutsideVm", "replaced_in"]
 
 STREAM_KINDS = frozenset({Kind.BEGIN_STREAM_VMSTATE, Kind.END_STREAM_VMSTATE})
-EXTERNAL_KINDS = STREAM_KINDS | {Kind.ADD_OVERLAY, Kind.SWITCH_TO_OVERLAY}
+EXTERNAL_KINDS = STREAM_KINDS | {Kind.ADD_OVERLAY, Kind.ADD_VMSTATE_NODE, Kind.SWITCH_TO_OVERLAY}
 
 
 def replaced_in(numbers: tuple[int, ...], place: int, new: int) -> tuple[int, ...]:
@@ -35,7 +35,6 @@ class OutsideVm:
         self._setting = setting
         self._layers = layers
         self._numbers = {name: number for number, name in enumerate(setting.disks)}
-        self._any = bool(setting.overlays or setting.capture)
         self._background = setting.capture == Capture.BACKGROUND
         self._started_apart = any(i.effect is SideEffect.START_STREAM for i in setting.instructions)
 
@@ -51,7 +50,7 @@ class OutsideVm:
     ) -> State | None:
         """Do an operation on an external part; None: QEMU refuses it."""
         match kind:
-            case Kind.ADD_OVERLAY:
+            case Kind.ADD_OVERLAY | Kind.ADD_VMSTATE_NODE:
                 return self._add(state, disk)
             case Kind.SWITCH_TO_OVERLAY:
                 return self._switch(state, disk)
@@ -70,6 +69,10 @@ class OutsideVm:
                 slow=outside.slow or standing,
             )
         )
+
+    def is_there(self, state: State, disk: int) -> bool:
+        """Whether QEMU has a node of a disk; of the guest's disks it has."""
+        return disk != self._setting.own or bool(state.outside.added >> disk & 1)
 
     def _switch(self, state: State, disk: int) -> State | None:
         outside = state.outside
@@ -189,12 +192,14 @@ class OutsideVm:
             case SideEffect.CREATE_STREAM:
                 file = self._setting.stream_file
                 outside = outside._replace(files=outside.files | 1 << file)
-            case SideEffect.CREATE_OVERLAY:
+            case SideEffect.CREATE_OVERLAY | SideEffect.CREATE_IMAGE:
                 disk = self._numbers[instruction.effect_disk]
                 standing = self._setting.runs_before and not state.running
                 outside = outside._replace(
                     files=outside.files | 1 << disk, slow=outside.slow or standing
                 )
+            case SideEffect.REMOVE_NODE:
+                outside = outside._replace(added=outside.added & ~(1 << self._setting.own))
             case SideEffect.CHANGE_SETTINGS:
                 outside = outside._replace(changed=outside.changed | bit)
             case SideEffect.RESTORE_SETTINGS:

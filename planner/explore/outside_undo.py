@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from planner.explore.layers import Layers
 from planner.explore.outside import OutsideVm, replaced_in
 from planner.explore.state import KILLED, Act, Action, ClientPhase, Setting, State, StreamPlace
+from planner.semantics import Qcow2Image
 
 __all__ = ["OutsideUndo", "killed"]
 
@@ -34,7 +35,7 @@ class OutsideUndo:
         self._vm = vm
         self._layers = layers
         self._steps = setting.undo
-        self._any = bool(setting.overlays or setting.capture)
+        self._any = bool(setting.overlays or setting.capture or setting.own >= 0)
 
     def first(self, state: State) -> Iterator[Move]:
         """What comes before anything else is touched; nothing where nothing does."""
@@ -95,7 +96,10 @@ class OutsideUndo:
 
     def _without_file(self, state: State, number: int) -> State:
         outside = state.outside._replace(files=state.outside.files & ~(1 << number))
-        return state._replace(outside=outside)
+        if number != self._setting.own:
+            return state._replace(outside=outside)
+        nothing = self._layers.number(Qcow2Image(content=1))
+        return state._replace(outside=outside, layers=replaced_in(state.layers, number, nothing))
 
     def _refused(self, state: State, act: Act, number: int) -> Iterator[Move]:
         if state.budget:
@@ -120,7 +124,7 @@ class OutsideUndo:
     def _committed(self, state: State, disk: int) -> State:
         """The overlay is off its disk, what it held in the base, and its node is gone."""
         outside = state.outside._replace(added=state.outside.added & ~(1 << disk))
-        base = outside.frozen[disk]
+        base = -1 if disk == self._setting.own else outside.frozen[disk]
         if base < 0:
             return state._replace(outside=outside)
         if "commit-overlays" in self._steps:

@@ -40,7 +40,9 @@ def promela(setting: Setting) -> str:
     """
     _check(setting)
     writer = _Writer(setting)
-    title = f"design {setting.design}: {len(setting.disks)} disks, {setting.faults} faults at most"
+    title = (
+        f"design {setting.design}: {len(setting.of_guest)} disks, {setting.faults} faults at most"
+    )
     head = HEAD.format(
         title=title,
         disks=len(setting.disks),
@@ -96,7 +98,7 @@ class _Writer:
     def _guest(self) -> Iterator[str]:
         yield "  :: atomic { phase == STEPPING && running && captured ->"
         yield "       version++; captured = false;"
-        for disk in self._disks:
+        for disk in range(len(self._setting.of_guest)):
             yield f"       if :: {self._drained(disk)} -> skip"
             yield f"       :: else -> content[{disk}] = version;{self._outside.written(disk)}"
             yield f"          if :: part[{disk}] && until[{disk}] == 0 -> until[{disk}] = version"
@@ -255,7 +257,9 @@ class _Writer:
     # --- undo ---
 
     def _owns(self, disk: int) -> str:
-        """Whether the part of a disk is provably the run's own."""
+        """Whether the part of a disk is provably the run's own, and is deleted by its id."""
+        if disk == self._setting.own:
+            return "false"
         for at, instruction in enumerate(self._setting.instructions):
             disks = [self._number[name] for name in instruction.disks(Kind.SNAPSHOT_DISK)]
             if disk not in disks:
@@ -272,7 +276,7 @@ class _Writer:
         yield "  :: atomic { phase == LOOKING ->"
         for at, instruction in enumerate(self._setting.instructions):
             disks = [self._number[name] for name in instruction.disks(Kind.SNAPSHOT_DISK)]
-            if disks:
+            if disks and disks != [self._setting.own]:
                 own = any_of([self._owns(disk) for disk in disks], "false")
                 yield f"       if :: {own} -> attempt[{at}] = APPLIED :: else -> skip fi;"
         yield "       phase = UNDOING }"

@@ -45,7 +45,8 @@ class PromelaOutside:
         self.external = [d for d in range(len(setting.disks)) if setting.overlays >> d & 1]
         self.internal = [d for d in range(len(setting.disks)) if not setting.overlays >> d & 1]
         self.stream = bool(setting.capture)
-        self._any = bool(self.external or self.stream)
+        self.own = setting.own
+        self._any = bool(self.external or self.stream or self.own >= 0)
         self._background = setting.capture == Capture.BACKGROUND
         self._started_apart = any(i.effect is SideEffect.START_STREAM for i in setting.instructions)
         self._live = setting.capture == Capture.LIVE
@@ -65,7 +66,9 @@ class PromelaOutside:
                 return f" {_START}"
             case SideEffect.CREATE_STREAM:
                 return " stream_file = true;"
-            case SideEffect.CREATE_OVERLAY:
+            case SideEffect.REMOVE_NODE:
+                return f" added[{self.own}] = false;"
+            case SideEffect.CREATE_OVERLAY | SideEffect.CREATE_IMAGE:
                 disk = self._number[instruction.effect_disk]
                 return f" overlay_file[{disk}] = true;{self._slow()}"
             case SideEffect.CHANGE_SETTINGS:
@@ -84,6 +87,8 @@ class PromelaOutside:
         """When QEMU does an operation instead of failing it; empty: always."""
         disk = self._number.get(operation.disk, -1)
         match operation.kind:
+            case Kind.SNAPSHOT_DISK | Kind.WRITE_VMSTATE if disk == self.own:
+                return f"added[{disk}]"
             case Kind.SNAPSHOT_DISK | Kind.WRITE_VMSTATE:
                 return "!inactive" if self.stream else ""
             case Kind.SWITCH_TO_OVERLAY:
@@ -104,7 +109,7 @@ class PromelaOutside:
     def doing(self, instruction: Instruction, kind: Kind, disk: int) -> str:
         """What an operation on an external part does."""
         match kind:
-            case Kind.ADD_OVERLAY:
+            case Kind.ADD_OVERLAY | Kind.ADD_VMSTATE_NODE:
                 return f"added[{disk}] = true; overlay_file[{disk}] = true;{self._slow()}"
             case Kind.SWITCH_TO_OVERLAY:
                 return (
@@ -170,9 +175,11 @@ class PromelaOutside:
             yield f"  :: atomic {{ {wakes} -> running = true; inactive = false; sent_cont = true }}"
             yield f"  :: atomic {{ {wakes} && budget > 0 -> budget-- }}"
         after = f"{parts_gone}{self.ready()}"
-        for disk in self.external:
+        for disk in self._added():
             guard = f"{after} && added[{disk}] && !left[{disk}]"
-            off = f"over[{disk}] = false; added[{disk}] = false;"
+            off = f"added[{disk}] = false;"
+            if disk != self.own:
+                off = f"over[{disk}] = false; {off}"
             yield f"  :: atomic {{ phase == UNDOING && {guard} -> {off} }}"
             offline = f"phase == OFFLINE && {parts_gone} && added[{disk}] && !left[{disk}]"
             yield f"  :: atomic {{ {offline} -> {off} }}"
@@ -192,15 +199,26 @@ class PromelaOutside:
         for when in (online, f"phase == OFFLINE && {parts_gone}"):
             for file, left in self._files():
                 guard = f"{when} && {self._overlays_gone()} && {file} && !{left}"
-                yield f"  :: atomic {{ {guard} -> {file} = false }}"
+                gone = self._gone_with(file)
+                yield f"  :: atomic {{ {guard} -> {file} = false{gone} }}"
                 yield f"  :: atomic {{ {guard} && budget > 0 -> budget--; {left} = true }}"
 
+    def _added(self) -> list[int]:
+        """The disks that have a node of the run's own."""
+        return [*self.external, *([self.own] if self.own >= 0 else [])]
+
+    def _gone_with(self, file: str) -> str:
+        """What else is gone when a file is: the machine state's own image with all that it held."""
+        if file != f"overlay_file[{self.own}]":
+            return ""
+        return f"; part[{self.own}] = false; layer[{self.own}] = 0"
+
     def _files(self) -> list[tuple[str, str]]:
-        files = [(f"overlay_file[{disk}]", f"left[{disk}]") for disk in self.external]
+        files = [(f"overlay_file[{disk}]", f"left[{disk}]") for disk in self._added()]
         return [*files, ("stream_file", "left_stream")]
 
     def _overlays_gone(self) -> str:
-        waiting = [f"(added[{disk}] && !left[{disk}])" for disk in self.external]
+        waiting = [f"(added[{disk}] && !left[{disk}])" for disk in self._added()]
         return f"!({' || '.join(waiting)})" if waiting else "true"
 
     def settled(self, *, offline: bool) -> str:
@@ -230,7 +248,7 @@ class PromelaOutside:
         """What of the external parts a run that is undone has left without saying so."""
         if not self._any:
             return "false"
-        left = [f"(added[{disk}] && !left[{disk}])" for disk in self.external]
+        left = [f"(added[{disk}] && !left[{disk}])" for disk in self._added()]
         left += [f"({file} && !{word})" for file, word in self._files()]
         return " || ".join([*left, "(UNDER_WAY && !dead)"])
 

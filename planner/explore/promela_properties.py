@@ -60,7 +60,8 @@ def verdict(setting: Setting, outside: PromelaOutside) -> Iterator[str]:
     yield "    if :: machine != 0 && machine + 1 < last -> last = machine + 1 :: else -> skip fi;"
     yield f"    bad_one_instant = phase == DONE && ({some}) && first >= last;"
     yield f"    bad_complete = (phase == DONE -> (!({every}) || {olds}) : budget == FAULTS);"
-    layers = any_of([f"layer[{disk}] != 0" for disk in disks], "false")
+    guests = range(len(setting.of_guest))
+    layers = any_of([f"layer[{disk}] != 0" for disk in guests], "false")
     yield f"    bad_no_vmstate_left = {layers};"
     yield f"    bad_holds_machine_state = phase == DONE && ({_misplaced(setting, outside)});"
     kept = any_of([f"(part[{disk}] && !left[{disk}])" for disk in disks], "false")

@@ -129,7 +129,9 @@ def _complete(end: End) -> str:
 
 
 def _no_vmstate_left(end: End) -> str:
-    left = [disk for disk, image in enumerate(end.images) if image.vmstate is not None]
+    # The machine state's own image is no disk: its active layer is nobody's, and goes with it.
+    guests = enumerate(end.images[: len(end.setting.of_guest)])
+    left = [disk for disk, image in guests if image.vmstate is not None]
     if not left:
         return ""
     return (
@@ -171,7 +173,12 @@ def _outside_left(end: End) -> str:
     over = [d for d in end.external() if outside.added >> d & 1 and not end.left(d)]
     if over:
         return f"{said} its overlay is still there for {end.names(over)}"
+    own = end.setting.own
+    if own >= 0 and outside.added >> own & 1 and not end.left(own):
+        return f"{said} the node of its machine state is still there"
     files = outside.files & ~end.state.left
+    if own >= 0 and files >> own & 1:
+        return f"{said} the image of its machine state is still there"
     if files:
         of = "the stream" if files >> end.setting.stream_file else "an overlay"
         return f"{said} a file of {of} is still there"

@@ -67,7 +67,8 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
         )
         raise Refused("this cannot be explored", problems=problems, code="explore-cannot")
     inside = tuple(part.disk for part in resolution.internal)
-    names = (*inside, *(overlay.disk for overlay in resolution.overlays))
+    own = () if resolution.vmstate_node is None else (resolution.vmstate_node.node,)
+    names = (*inside, *(overlay.disk for overlay in resolution.overlays), *own)
     numbers = {name: number for number, name in enumerate(names)}
     replaced = tuple((numbers[old.disk], old.id) for old in resolution.replaced)
     disks = {disk.name: disk for disk in facts.disks} if facts else {}
@@ -75,7 +76,7 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
         design=design,
         tag=resolution.tag,
         disks=names,
-        vmstate=numbers.get(resolution.vmstate, -1),
+        vmstate=numbers.get(resolution.vmstate_at, -1),
         instructions=tuple(instructions),
         images=tuple(
             _image(disks.get(name), resolution.tag, [i for d, i in replaced if d == number])
@@ -88,11 +89,12 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
         other_clients=other_clients,
         overlays=((1 << len(resolution.overlays)) - 1) << len(inside),
         capture="" if resolution.stream is None else resolution.stream.capture,
+        own=len(names) - 1 if own else -1,
     )
 
 
 def _image(disk: Disk | None, tag: str, replaced: list[str]) -> Qcow2Image:
-    if disk is None:
+    if disk is None:  # nothing is known of it, or it is the machine state's own
         return Qcow2Image(content=1, snapshots=tuple(_old(i, TAG, holds=False) for i in replaced))
     return Qcow2Image(
         content=1,

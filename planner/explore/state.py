@@ -160,7 +160,7 @@ class ExternalState(NamedTuple):
     Attributes:
         frozen: For each disk the number of the image below its overlay; -1: no overlay is on it.  Empty
             where no part is external.
-        added: Mask of the disks whose overlay is a node of QEMU's.
+        added: Mask of the disks whose overlay is a node of QEMU's; and of the machine state's own.
         files: Mask of the files that the run made: by disk its overlay's, then the stream's.
         stream: Where the stream is.
         streamed: The instant of the machine state in it; 0: none yet.
@@ -246,7 +246,7 @@ class Setting:
     Attributes:
         design: Name of the design.
         tag: What the request calls the snapshot.
-        disks: Names of the disks that are parts.
+        disks: Names of the disks that are parts; the node that machine state has of its own is the last.
         vmstate: Number of the disk that is to hold the machine state; -1: none.
         instructions: In the order in which the client sends them.
         images: The images before the run.
@@ -258,6 +258,7 @@ class Setting:
         undo: The steps of undo that are taken.
         overlays: Mask of the disks whose part is the image below a new overlay.
         capture: How external machine state is captured; empty: there is none.
+        own: Number of the node that machine state has of its own among the disks; -1: it has none.
     """
 
     design: str
@@ -274,11 +275,22 @@ class Setting:
     undo: frozenset[str] = frozenset(UNDO_STEPS)
     overlays: int = 0
     capture: str = ""
+    own: int = -1
 
     @property
     def whole(self) -> int:
         """Mask of all disks."""
         return (1 << len(self.disks)) - 1
+
+    @property
+    def of_guest(self) -> tuple[str, ...]:
+        """Names of the disks that are the guest's."""
+        return self.disks if self.own < 0 else self.disks[: self.own]
+
+    @property
+    def written(self) -> int:
+        """Mask of the disks that the guest can write to."""
+        return (1 << len(self.of_guest)) - 1
 
     @property
     def stream_file(self) -> int:

@@ -258,7 +258,10 @@ class _Teller:
         return Line(QEMU, operation.disk, text, f"take back {operation.kind.value}")
 
 
-_MADE = (SideEffect.CREATE_STREAM, SideEffect.KEEP_STREAM, SideEffect.CREATE_OVERLAY)
+_MADE = (
+    *(SideEffect.CREATE_STREAM, SideEffect.KEEP_STREAM),
+    *(SideEffect.CREATE_OVERLAY, SideEffect.CREATE_IMAGE),
+)
 """What snapplan does itself, on this machine."""
 
 

@@ -19,6 +19,8 @@ _EFFECTS = {
     SideEffect.KEEP_STREAM: "; the file has its name now",
     SideEffect.CREATE_STREAM: "; the file has a temporary name until it is complete",
     SideEffect.CREATE_OVERLAY: "; QEMU knows nothing of it yet",
+    SideEffect.CREATE_IMAGE: "; QEMU knows nothing of it yet",
+    SideEffect.REMOVE_NODE: "; QEMU has closed the image of the machine state",
     SideEffect.CHANGE_SETTINGS: "; the VM's migration settings are what the capture needs",
     SideEffect.RESTORE_SETTINGS: "; the VM's migration settings are as before",
 }
@@ -35,6 +37,8 @@ def operate_outside(setting: Setting, move: StoryMove, kind: Kind, disk: int) ->
     name = setting.disks[disk] if disk >= 0 else IMAGES
     if move.after.failing:
         return _refused(kind, name)
+    if kind is Kind.ADD_VMSTATE_NODE:
+        return Line(QEMU, name, f"QEMU has the node {name} for machine state alone", "add node")
     if kind is Kind.ADD_OVERLAY:
         return Line(QEMU, name, f"QEMU has a node of the new overlay for {name}", "add overlay")
     if kind is Kind.SWITCH_TO_OVERLAY:
@@ -77,6 +81,9 @@ def _ended(setting: Setting, state: State) -> Line:
 
 def struck_outside(setting: Setting, kind: Kind, disk: int) -> Line:
     """An error strikes an operation on an external part."""
+    if kind is Kind.ADD_VMSTATE_NODE:
+        name = setting.disks[disk]
+        return Line(QEMU, name, f"the node {name} cannot be added", "add: error", fault=True)
     if kind is Kind.ADD_OVERLAY:
         name = setting.disks[disk]
         return Line(QEMU, name, f"the overlay of {name} cannot be added", "add: error", fault=True)
@@ -91,6 +98,8 @@ def struck_outside(setting: Setting, kind: Kind, disk: int) -> Line:
 def _file(setting: Setting, number: int) -> str:
     if number == setting.stream_file:
         return "the stream's file"
+    if number == setting.own:
+        return "the image of the machine state"
     return f"the overlay's file of {setting.disks[number]}"
 
 
@@ -121,7 +130,9 @@ def _commit(setting: Setting, move: StoryMove) -> Line:
     name = setting.disks[disk]
     if move.after.dead == KILLED and not move.before.dead:
         return aborts(f"merges the overlay of {name}", move)
-    if move.before.outside.frozen[disk] < 0:
+    if disk == setting.own:
+        text = f"snapplan takes the node {name} out of QEMU"
+    elif move.before.outside.frozen[disk] < 0:
         text = f"snapplan removes the node of the overlay for {name}, which is on no disk"
     elif "commit-overlays" in setting.undo:
         text = f"snapplan merges the overlay of {name} into its base, and takes it off"
@@ -133,7 +144,8 @@ def _commit(setting: Setting, move: StoryMove) -> Line:
 def _commit_cut(setting: Setting, move: StoryMove) -> Line:
     name = setting.disks[move.action.first]
     when = "after" if move.action.second else "before"
-    text = f"the connection ends {when} QEMU has merged the overlay of {name}"
+    did = "taken out the node" if move.action.first == setting.own else "merged the overlay of"
+    text = f"the connection ends {when} QEMU has {did} {name}"
     return Line(CLIENT, name, text, f"merge: connection lost {when}", fault=True)
 
 
@@ -180,7 +192,8 @@ def _undo_refused(setting: Setting, move: StoryMove) -> Line:
     if act in what:
         return Line(CLIENT, QEMU, what[Act(act)], "refused", fault=True)
     name = setting.disks[number]
-    text = f"QEMU cannot merge the overlay of {name}; snapplan will report it"
+    what_not = "take out the node" if number == setting.own else "merge the overlay of"
+    text = f"QEMU cannot {what_not} {name}; snapplan will report it"
     return Line(CLIENT, name, text, "merge: refused", fault=True)
 
 

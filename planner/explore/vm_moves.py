@@ -60,7 +60,11 @@ class VmMoves:
             for instruction in setting.instructions
         )
         self.snapshots = tuple(
-            tuple(numbers[disk] for disk in instruction.disks(Kind.SNAPSHOT_DISK))
+            tuple(  # what goes with its node and its file is no part that undo deletes by id
+                numbers[disk]
+                for disk in instruction.disks(Kind.SNAPSHOT_DISK)
+                if numbers[disk] != setting.own
+            )
             for instruction in setting.instructions
         )
         self._holds_pause = any(i.vmstate_of is VmstateOf.PAUSE for i in setting.instructions)
@@ -78,7 +82,7 @@ class VmMoves:
         if state.version > 1 and not self._each_write:
             return
         drained = self._drained(state)
-        free = self.setting.whole & ~drained
+        free = self.setting.written & ~drained
         written = [free]
         if self._each_write:
             written = [mask for mask in range(free + 1) if mask & ~free == 0]
@@ -129,7 +133,7 @@ class VmMoves:
                 Action(Act.FOREIGN_RESUME),
                 self.outside.resume(less)._replace(woken=state.woken or state.holds),
             )
-        for disk in range(len(self.setting.disks)):
+        for disk in range(len(self.setting.of_guest)):
             if not self.layers.holds_tag(state.layers[disk]):
                 taken = self.layers.snapshotted(
                     state.layers[disk], state.version, 2 * state.at + 1, 0
@@ -188,6 +192,8 @@ class VmMoves:
             return action, self._fail(state) if done is None else done
         if kind in _INTERNAL and state.outside.inactive:
             return action, self._fail(state)  # "does not support internal snapshots" (fact 29)
+        if kind in _INTERNAL and not self.outside.is_there(state, disk):
+            return action, self._fail(state)
         match kind:
             case Kind.PAUSE_GUEST:
                 return action, self._pause(after, instruction)

@@ -118,7 +118,7 @@ async def images_of_files(
             try:
                 files[file] = await images.look(file, image_format)
             except NoReply as silent:
-                problems.append(_unreadable(part.disk, file, str(silent)))
+                problems.append(_unreadable(part.subject, file, str(silent)))
     return found, tuple(problems)
 
 

@@ -10,7 +10,7 @@ from planner.model.facts import Facts
 from planner.model.image import Image, images_of_nodes
 from planner.parts.file_checks import file_problems
 from planner.parts.manifest import Manifest
-from planner.parts.part import Seen
+from planner.parts.part import ManifestPart, Seen
 from planner.parts.part_checks import (
     manifest_problems,
     part_problems,
@@ -66,6 +66,9 @@ async def with_images_beside(
         return images  # it is loaded by the VM itself, on the images that it has open
     opened = {file for of_disk in images.values() for file in of_disk}
     found = {disk: dict(of_disk) for disk, of_disk in images.items()}
+    for part in manifest.parts:
+        if part.images and not part.disk:
+            await _add_own_image(part, found, files)
     for part in manifest.disk_parts:
         if part.disk not in found or part.file in opened:
             continue
@@ -79,6 +82,19 @@ async def with_images_beside(
                 *(part.file, part.format, part.virtual_size_bytes, snapshots), active=False
             )
     return found
+
+
+async def _add_own_image(
+    part: ManifestPart, found: dict[str, dict[str, Image]], files: Images
+) -> None:
+    """Look into an image that is a part alone: no disk of the VM has it open."""
+    for file, image_format in part.images:
+        try:
+            held = await files.snapshots(file)
+        except NoReply:
+            continue  # that it is not there, its size tells
+        image = Image(file, image_format, 0, held, active=False)
+        found.setdefault(part.disk, {})[file] = image
 
 
 def verify_images(

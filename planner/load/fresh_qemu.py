@@ -36,6 +36,7 @@ from planner.parts.part_image import ImagesByDisk
 from planner.parts.readied import LOSING, Readied, Restoring
 from planner.parts.recorded_files import FoundFile
 from planner.parts.stream import MAPPED, StateStream
+from planner.parts.vmstate_image import VmstateImage
 from planner.program.program import DESCRIPTOR_NAME
 from planner.program.resolution import Settings, descriptor_set
 from planner.program.settings import left_as_found, settings_commands, settings_of_stream
@@ -91,6 +92,11 @@ class RestorePlan:
     def loads(self) -> bool:
         """Whether the machine state is inside an image, and `snapshot-load` reads it."""
         return self.stream is None and self.manifest.vmstate is not None
+
+    @property
+    def image(self) -> VmstateImage | None:
+        """Machine state in an image of its own; None: there is none."""
+        return next(iter(self.manifest.of(VmstateImage)), None)
 
     @property
     def loses(self) -> tuple[RestoredDisk, ...]:
@@ -154,7 +160,7 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
     if problems:
         message = f"snapshot {manifest.tag!r} cannot be restored safely"
         raise Refused(message, problems=tuple(problems), code="load-refused")
-    loads = any(part.holds_state and not part.external for part in manifest.parts)
+    loads = any(part.holds_state and part.read_by_load for part in manifest.parts)
     number, names = 1, set(taken)
     while number in numbers or not names.isdisjoint(
         _new_files(manifest, Restoring(copies, (), loads, number))
@@ -185,7 +191,7 @@ def _problems(
 def _uncopied(manifest: Manifest, images: ImagesByDisk) -> Iterator[Problem]:
     """Images that cannot be copied whole: the name of what lies under them may be relative."""
     holder = manifest.vmstate
-    if holder is None or holder.external:
+    if holder is None or not holder.read_by_load:
         return
     for part in manifest.parts:
         image = images.get(part.disk, {}).get(part.file)
@@ -264,5 +270,8 @@ def expected(plan: RestorePlan) -> Manifest:
     """
     shown = [(disk.part, disk.part.expected_at(disk.file)) for disk in plan.disks]
     internal = tuple(part for _, part in shown if part is not None)
+    alone = () if plan.image is None else (plan.image,)
     others = tuple(part.disk for part, there in shown if there is None)
-    return evolve(plan.manifest, parts=internal, excluded=(*plan.manifest.excluded, *others))
+    return evolve(
+        plan.manifest, parts=(*internal, *alone), excluded=(*plan.manifest.excluded, *others)
+    )

@@ -26,11 +26,12 @@ from planner.parts.manifest import Manifest
 from planner.parts.part_checks import manifest_problems, vm_problems
 from planner.parts.part_image import ImagesByDisk
 from planner.parts.recorded_files import FoundFile
-from planner.program.resolution import Settings
+from planner.parts.vmstate_image import VmstateImage
+from planner.program.resolution import Settings, overlay_node_name
 from planner.program.schema import CommandSchema
 from planner.program.settings import settings_for
 
-__all__ = ["LoadPlan", "LoadedPart", "load_problems", "plan_load"]
+__all__ = ["LoadPlan", "LoadedImage", "LoadedPart", "load_problems", "plan_load"]
 
 _KEEPS_CODE_SINCE = (10, 2)
 _LOADABLE = ("restore-vm", "prelaunch", "guest-panicked", "shutdown")
@@ -64,6 +65,23 @@ class LoadedPart:
 
 
 @frozen
+class LoadedImage:
+    """Machine state in an image of its own, which QEMU gets a node of for the load.
+
+    Attributes:
+        file: The image.
+        node: The node's name.
+        snapshot_id: Id of the snapshot in it.
+        vm_clock_ns: The snapshot's instant.
+    """
+
+    file: str
+    node: str
+    snapshot_id: str
+    vm_clock_ns: int
+
+
+@frozen
 class LoadPlan:
     """A load that passed the preflight, with nothing left to decide.
 
@@ -84,6 +102,7 @@ class LoadPlan:
         forgets_error: Whether it does remember one, and has to forget it first.
         stops_by: A tag that nothing has, where the guest must be stopped by a load of it, since QEMU
             would run code of before the load otherwise (fact 76); empty: `stop` will do.
+        image: Where the machine state is, if in an image of its own; None: a disk holds it.
     """
 
     tag: str
@@ -99,6 +118,13 @@ class LoadPlan:
     minds_errors: bool = False
     forgets_error: bool = False
     stops_by: str = ""
+    image: LoadedImage | None = None
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The nodes that QEMU reverts, in its order: what the guest does not use goes first."""
+        own = () if self.image is None else (self.image.node,)
+        return (*own, *(part.node for part in self.parts))
 
     @property
     def stops(self) -> bool:
@@ -133,6 +159,7 @@ def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
         *_vm_busy(facts),
         *_machine_state(manifest),
         *CommandSchema.of(facts.schema).problems("snapshot-load", _example()),
+        *_own_image(manifest, facts),
     ]
     by_name = {disk.name: disk for disk in facts.disks}
     for part in manifest.parts:
@@ -142,6 +169,23 @@ def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
 
 def _example() -> dict[str, object]:
     return {"job-id": "j", "tag": "t", "vmstate": "n", "devices": ["n"]}
+
+
+def _own_image(manifest: Manifest, facts: Facts) -> Iterator[Problem]:
+    """Whether QEMU can be given a node of machine state that has an image of its own."""
+    schema = CommandSchema.of(facts.schema)
+    for image in manifest.of(VmstateImage):
+        node = _node_of(manifest, image)
+        for name in ("add-fd", "blockdev-add", "blockdev-del", "remove-fd"):
+            if not schema.has_command(name):
+                yield Problem("command-lacking", name, "this QEMU has no such command")
+        if any(node in disk.names for disk in facts.disks):
+            words = "QEMU has a node of this name already, perhaps from a load that was cut off"
+            yield Problem("node-left", node, words, "take it out with blockdev-del")
+
+
+def _node_of(manifest: Manifest, image: VmstateImage) -> str:
+    return overlay_node_name(manifest.tag, image.file)
 
 
 def _vm_busy(facts: Facts) -> Iterator[Problem]:
@@ -213,6 +257,10 @@ def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
         parts.append(LoadedPart(part.disk, node, part.snapshot_id, part.vm_clock_ns, names))
         if part.vm_state_size_bytes:
             vmstate = node
+    own = None
+    for image in manifest.of(VmstateImage):
+        vmstate = _node_of(manifest, image)
+        own = LoadedImage(image.file, vmstate, image.snapshot_id, image.vm_clock_ns)
     told_apart = facts.run_state in ("running", "suspended", "shutdown")
     before = facts.run_state if told_apart else "paused"
     as_before = "running" if facts.run_state in ("running", *_ENDED) else "paused"
@@ -230,6 +278,7 @@ def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
         minds_errors=minds,
         forgets_error=minds and bool(facts.migration_error),
         stops_by=_no_tag(facts) if _keeps_code(facts) else "",
+        image=own,
     )
 
 

@@ -10,6 +10,7 @@ from attrs import define, field, frozen
 from planner.errors import Problem
 from planner.load.load_checks import LoadPlan
 from planner.load.load_failure import UNTOUCHED, RevertedDisks, everything_perhaps
+from planner.load.vmstate_node import remove_node
 from planner.run.actions import Flow, Tell
 from planner.run.conversation import Gone, Silent
 from planner.run.machine import Machine
@@ -59,6 +60,7 @@ class EndingLoad(Machine):
     _loaded: bool = field(init=False, default=False)
     _reverted: RevertedDisks = field(init=False, default=UNTOUCHED)
     _settings_left: str = field(init=False, default="")
+    _node_left: str = field(init=False, default="")
 
     def _failure(self, code: str, message: str) -> Failure:
         return Failure(code, self.context.where or "the start", message)
@@ -70,6 +72,7 @@ class EndingLoad(Machine):
         if self._unknown and not self._loaded:  # sent, and nothing is known of it
             self._reverted = everything_perhaps(self.order)
         try:
+            yield from self._remove_node()
             yield from self._put_settings_back()
             run_state = yield from self.context.run_state()
             if not self._loaded and self._reverted.nothing:
@@ -92,6 +95,11 @@ class EndingLoad(Machine):
             left = (Problem("run-state-changed", "vm", words, remedy), *left)
         return self._end(Phase.INCOMPLETE, run_state, failure, left)
 
+    def _remove_node(self) -> Flow[None]:
+        """Take the node out of QEMU that was added for the load; what cannot be done is told as left."""
+        if self.order.image is not None:
+            self._node_left = yield from remove_node(self.context, self.order.image)
+
     def _put_settings_back(self) -> Flow[str]:
         """Make the migration settings again what they were; why that cannot be done, or nothing."""
         if not self.context.settings_changed:
@@ -104,10 +112,15 @@ class EndingLoad(Machine):
         return why
 
     def _settings_problems(self) -> tuple[Problem, ...]:
-        if not self._settings_left:
-            return ()
-        words = f"migration settings are not as they were: {self._settings_left}"
-        return (Problem("settings-left", "vm", words, "set them by hand"),)
+        left: tuple[Problem, ...] = ()
+        if self._settings_left:
+            words = f"migration settings are not as they were: {self._settings_left}"
+            left = (Problem("settings-left", "vm", words, "set them by hand"),)
+        if self._node_left and self.order.image is not None:
+            words = f"QEMU keeps the node that the load has read from: {self._node_left}"
+            remedy = "take it out with blockdev-del"
+            left = (*left, Problem("node-left", self.order.image.node, words, remedy))
+        return left
 
     def _bring_back(self, failure: Failure, run_state: str) -> Flow[Outcome]:
         wanted = self.order.run_state_before

@@ -113,6 +113,8 @@ def read_failure(error: str, order: LoadPlan) -> RevertedDisks:
 
 
 def _up_to(name: str, why: str, order: LoadPlan) -> RevertedDisks:
+    if order.image is not None and name == order.image.node:
+        return UNTOUCHED  # it goes first, and is no disk of the guest's
     places = [number for number, part in enumerate(order.parts) if name in part.names]
     if len(places) != 1:
         return everything_perhaps(order)

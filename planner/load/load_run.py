@@ -12,7 +12,7 @@ from attrs import frozen
 from cattrs import Converter
 
 from planner.errors import BadInput, Problem, UndoIncomplete
-from planner.load.load_checks import LoadedPart, LoadPlan
+from planner.load.load_checks import LoadedImage, LoadedPart, LoadPlan
 from planner.load.load_ending import LoadOutcome
 from planner.load.loading import LoadMachine
 from planner.model.ancestor import Ancestor
@@ -33,13 +33,13 @@ from planner.store.store import VmStore
 __all__ = ["LOAD_PLANS", "LoadRun"]
 
 
-_SELDOM = ("settings", "minds_errors", "forgets_error", "stops_by")
+_SELDOM = ("settings", "minds_errors", "forgets_error", "stops_by", "image")
 
 
 @cache  # most commands need none of them
 def _converter() -> Converter:
     converter = strict_converter()
-    for kind in (LoadedPart, Settings):
+    for kind in (LoadedImage, LoadedPart, Settings):
         write_with_hyphens(converter, kind)
     write_with_hyphens(converter, LoadPlan, seldom=_SELDOM)
     return converter

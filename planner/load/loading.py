@@ -1,6 +1,6 @@
 """Loads a snapshot on a running VM, without I/O: the machine of `snapplan load`.
 
-    settings - stop - look again - snapshot-load - look - cont - settings
+    settings - node - stop - look again - snapshot-load - look - cont - node - settings
 
 The guest is stopped first, by a command of its own: a failed load then leaves it `paused`, from which
 everything is known to be right, and not in `restore-vm` (fact 18); what the preflight saw is looked at
@@ -21,10 +21,11 @@ from collections.abc import Iterator
 from attrs import define, field
 
 from planner.errors import InternalError
-from planner.load.load_checks import LoadedPart, LoadPlan
+from planner.load.load_checks import LoadedImage, LoadedPart, LoadPlan
 from planner.load.load_ending import EndingLoad, LoadOutcome
 from planner.load.load_failure import UNTOUCHED, everything_perhaps, read_failure
 from planner.load.stop_by_load import reset, stop_by_load
+from planner.load.vmstate_node import add_node
 from planner.model.facts import SnapshotInfo
 from planner.model.image import bitmaps_of_nodes
 from planner.model.replies import job_of, jobs_of, migration_of, snapshots_of
@@ -127,6 +128,8 @@ class LoadMachine(EndingLoad):
                 self.context.check_wishes()
             if name == "settings":
                 yield from self._settle_settings()
+            elif name == "blockdev-add" and self.order.image is not None:
+                yield from add_node(self.context, self.order.image)
             elif name == "snapshot-load":
                 run_state = yield from self._load_job()
             elif name == "system_reset":
@@ -137,6 +140,7 @@ class LoadMachine(EndingLoad):
                 wanted = "running" if name == "cont" else "paused"
                 run_state = yield from self.context.bring_to(name, wanted)
                 self.context.holds_pause = name == "stop"
+        yield from self._remove_node()
         yield from self._must_put_settings_back()
         return run_state
 
@@ -173,12 +177,15 @@ class LoadMachine(EndingLoad):
             run_state = yield from self.context.bring_to("cont", "running")
         else:
             run_state = yield from self.context.run_state()
+        yield from self._remove_node()
         yield from self._must_put_settings_back()
         return run_state
 
     def _steps(self) -> Iterator[str]:
         if self.order.settings != Settings() or self.order.forgets_error:
             yield "settings"
+        if self.order.image is not None:
+            yield "blockdev-add"
         if self.order.run_state_before == "shutdown":
             yield "system_reset"
         if self.order.stops_by or self.order.stops:
@@ -196,7 +203,7 @@ class LoadMachine(EndingLoad):
             "job-id": self.order.job_id,
             "tag": self.order.tag,
             "vmstate": self.order.vmstate,
-            "devices": [part.node for part in self.order.parts],
+            "devices": list(self.order.devices),
         }
         self._unknown = True
         response = yield Send("snapshot-load", arguments, self.deadline_s, starts_deadline=True)
@@ -225,6 +232,10 @@ class LoadMachine(EndingLoad):
             raise self.context.failed("resumed-by-other", "another QMP client let the guest run")
         nodes = yield from self.context.ask("query-named-block-nodes", {"flat": True})
         held, bitmaps = snapshots_of(nodes), bitmaps_of_nodes(nodes)
+        own = self.order.image
+        if own is not None and not _holds_just(own, self.order.tag, held.get(own.node, ())):
+            words = f"{own.file} does not hold what it held when it was checked"
+            raise self.context.failed("vm-changed", words)
         for part in self.order.parts:
             if not _holds_just(part, self.order.tag, held.get(part.node, ())):
                 words = f"the snapshots of {part.disk} have changed since they were checked"
@@ -292,7 +303,7 @@ class LoadMachine(EndingLoad):
 ROUNDS_OF_WAITING = 3
 
 
-def _holds_just(part: LoadedPart, tag: str, held: tuple[SnapshotInfo, ...]) -> bool:
+def _holds_just(part: LoadedPart | LoadedImage, tag: str, held: tuple[SnapshotInfo, ...]) -> bool:
     """Whether a node holds the part, and no other snapshot that QEMU could take for it."""
     named = [snapshot for snapshot in held if tag in (snapshot.name, snapshot.id)]
     return [(s.id, s.vm_clock_ns) for s in named] == [(part.snapshot_id, part.vm_clock_ns)]

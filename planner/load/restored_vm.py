@@ -22,7 +22,7 @@ from planner.errors import (
 from planner.host.left_out import look_at_left_out
 from planner.host.process_io import meter_of
 from planner.host.processes import process_of
-from planner.inspect.verifying import ask_images
+from planner.inspect.verifying import ask_images, with_images_beside
 from planner.load.fresh_qemu import (
     RestorePlan,
     expected,
@@ -35,7 +35,7 @@ from planner.load.started import started_problems
 from planner.model.facts import Facts
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import not_accepted
-from planner.parts.part_image import images_of_vm
+from planner.parts.part_image import ImagesByDisk, images_of_vm
 from planner.program.settings import settings_commands
 from planner.run.phases import Phase
 from planner.run.ports import (
@@ -124,14 +124,17 @@ async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
     deadline_s: float | None,
     reporter: Reporter | None,
 ) -> str:
-    images = images_of_vm(facts, await ask_images(backend))
+    images: ImagesByDisk = images_of_vm(facts, await ask_images(backend))
+    if backend.images is not None:
+        images = await with_images_beside(plan.manifest, images, backend.images)
     left_out = look_at_left_out(plan.manifest)
     order = plan_load(expected(plan), facts, images, wanted, left_out, plan.accepted)
     order = evolve(
         order, stops_by=""
     )  # nothing has run in it, so it has no code to forget (fact 76)
     machine = LoadMachine.of(order, deadline_s)
-    pump = Pump(machine, backend, reporter=reporter, meter=_reading(plan, backend))
+    meter = _reading(plan, backend)
+    pump = Pump(machine, backend, host=backend.host, reporter=reporter, meter=meter)
     (outcome := await to_its_end(pump.run(), pump.interrupt)).raise_failure()
     return outcome.run_state
 

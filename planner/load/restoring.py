@@ -69,7 +69,7 @@ async def look_at_parts(
                 used = "lock" in str(silent)
                 code = "image-in-use" if used else "image-unreadable"
                 remedy = "end the VM first" if used else ""
-                problems.append(Problem(code, part.disk, f"{file}: {silent}", remedy))
+                problems.append(Problem(code, part.subject, f"{file}: {silent}", remedy))
     return found, (*problems, *header_problems(manifest, found))
 
 

@@ -21,6 +21,7 @@ class Kind(StrEnum):
 
     DELETE_DISK_SNAPSHOT = "DeleteDiskSnapshot"
     ADD_OVERLAY = "AddOverlay"
+    ADD_VMSTATE_NODE = "AddVmstateNode"
     FREEZE_FILESYSTEMS = "FreezeFilesystems"
     BEGIN_STREAM_VMSTATE = "BeginStreamVmstate"
     PAUSE_GUEST = "PauseGuest"
@@ -52,7 +53,8 @@ class Operation(NamedTuple):
     Attributes:
         kind: What happens.
         vm: The VM.
-        disk: The disk that it happens to (canonical name); empty for the machine as a whole.
+        disk: The disk that it happens to (canonical name), or the node that machine state has of its
+            own; empty for the machine as a whole.
         detail: What else tells it apart: a snapshot id, a file, a capture.
     """
 

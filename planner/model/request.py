@@ -20,6 +20,7 @@ __all__ = [
     "External",
     "ExternalMachineState",
     "FreezeFilesystems",
+    "ImageMachineState",
     "Internal",
     "InternalMachineState",
     "MachineState",
@@ -117,6 +118,17 @@ class InternalMachineState:
 
 
 @frozen
+class ImageMachineState:
+    """Memory and devices go into a qcow2 image of their own, in QEMU's snapshot format.
+
+    Attributes:
+        path: Where the image is to be made.
+    """
+
+    path: str
+
+
+@frozen
 class ExternalMachineState:
     """Memory and devices go to a file of their own.
 
@@ -151,7 +163,9 @@ class FreezeFilesystems:
     at_most_s: int = FREEZE_AT_MOST_S
 
 
-MachineState = NoMachineState | InternalMachineState | ExternalMachineState | Unreadable
+MachineState = (
+    NoMachineState | InternalMachineState | ImageMachineState | ExternalMachineState | Unreadable
+)
 
 
 @frozen

@@ -18,6 +18,7 @@ from planner.model.request import (
     External,
     ExternalMachineState,
     FreezeFilesystems,
+    ImageMachineState,
     Internal,
     InternalMachineState,
     NoMachineState,
@@ -80,10 +81,11 @@ _STREAM = record(
     Key("auto-converge", flag(), _CONVERGE, seldom=True),
 )
 _IN_AN_IMAGE = record(InternalMachineState, Key("internal", _NAME, attribute="disk"))
+_IMAGE_OF_ITS_OWN = record(ImageMachineState, Key("image", _PATH, attribute="path"))
 _MACHINE_STATE = one_of(
     {"none": NoMachineState},
-    {"internal": _IN_AN_IMAGE, "external": _STREAM},
-    "`none`, `{internal: DISK}` or `{external: PATH, …}`",
+    {"internal": _IN_AN_IMAGE, "image": _IMAGE_OF_ITS_OWN, "external": _STREAM},
+    "`none`, `{internal: DISK}`, `{image: PATH}` or `{external: PATH, …}`",
     Unreadable(),
 )
 _WISH = one_of(
@@ -108,7 +110,9 @@ _SHOWN = "^[^\\u0000-\\u0009\\u000b-\\u001f\\u007f]*$"
 _DESCRIPTION = said(description_problems, maxLength=DESCRIPTION_LIMIT_BYTES, pattern=_SHOWN)
 _SAYS = "What its user says of it: at most 4096 bytes of UTF-8, printable, with line breaks."
 _NO_STATE = "the request does not say where the machine state goes"
-_STATES = "write `none`, or `{internal: DISK}`, or `{external: PATH, capture: stopped}`"
+_STATES = (
+    "write `none`, `{internal: DISK}`, `{image: PATH}` or `{external: PATH, capture: stopped}`"
+)
 _NO_DISKS = "the request names no disks", "write `disks: {}` at least"
 _DISKS = named(_NAME, _WISH, "a mapping of disk names to wishes")
 _FREEZES = "Have the guest agent freeze the guest's file systems around the capture; disks only."

@@ -41,6 +41,7 @@ class InternalSnapshot(DiskPart):
 
     kind: ClassVar[str] = "internal"
     external: ClassVar[bool] = False
+    read_by_load: ClassVar[bool] = True
 
     snapshot_id: str = ""
     vm_clock_ns: int = 0

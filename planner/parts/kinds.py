@@ -15,21 +15,23 @@ from planner.parts.internal import InternalSnapshot
 from planner.parts.make_internal import MakeInternal
 from planner.parts.make_overlay import MakeOverlay
 from planner.parts.make_stream import MakeStream
+from planner.parts.make_vmstate_image import MakeVmstateImage
 from planner.parts.making import Making
 from planner.parts.overlay import FrozenImage
 from planner.parts.part import ManifestPart
 from planner.parts.stream import StateStream
+from planner.parts.vmstate_image import VmstateImage
 
 __all__ = ["KINDS", "MAKERS", "making_of", "planned_disks"]
 
 _INTERNAL, _OVERLAY = MakeInternal(), MakeOverlay()
 
 KINDS: Mapping[str, type[ManifestPart]] = MappingProxyType(
-    {kind.kind: kind for kind in (InternalSnapshot, FrozenImage, StateStream)}
+    {kind.kind: kind for kind in (InternalSnapshot, FrozenImage, StateStream, VmstateImage)}
 )
 """By the word that manifests have for it."""
 
-MAKERS: tuple[Making, ...] = (_INTERNAL, _OVERLAY, MakeStream())
+MAKERS: tuple[Making, ...] = (_INTERNAL, _OVERLAY, MakeStream(), MakeVmstateImage())
 """In the order in which one transaction captures disks."""
 
 _OF_WISH: Mapping[type[Wish], Making] = {Internal: _INTERNAL, External: _OVERLAY}

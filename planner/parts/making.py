@@ -1,9 +1,10 @@
 """What can be asked of a kind of part before there is one: what it can be, its steps, how it is shown.
 
 A request asks for parts, a resolution says of each how it is made, and at the end of a run the VM has to
-show it.  The kinds are `planner.parts.make_internal`, `planner.parts.make_overlay` and
-`planner.parts.make_stream`; `planner.parts.kinds` lists them in the order in which one transaction
-captures them.  What a part is once it is recorded, `planner.parts.part` says.
+show it.  The kinds are `planner.parts.make_internal`, `planner.parts.make_overlay`,
+`planner.parts.make_stream` and `planner.parts.make_vmstate_image`; `planner.parts.kinds` lists them in
+the order in which one transaction captures them.  What a part is once it is recorded,
+`planner.parts.part` says.
 """
 
 from __future__ import annotations
@@ -72,12 +73,14 @@ class Shown:
         filenames: By disk, its image before the run.
         disks: By name, the disks as they are now; empty where no kind of part of the run asks for it.
         kept: The file that the run has given its name; None: none.
+        in_own_node: What the machine state's own node held, just before it was taken out of QEMU.
     """
 
     fresh: Mapping[str, tuple[SnapshotInfo, ...]]
     filenames: Mapping[str, str]
     disks: Mapping[str, Disk]
     kept: KeptFile | None = None
+    in_own_node: tuple[SnapshotInfo, ...] = ()
 
 
 class NotShown(Exception):  # never leaves `planner.save.confirm`

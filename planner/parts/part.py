@@ -1,6 +1,7 @@
 """What can be asked of any part of a snapshot; each kind of part answers in a file of its own.
 
-The kinds are `planner.parts.internal`, `planner.parts.overlay` and `planner.parts.stream`; the registry
+The kinds are `planner.parts.internal`, `planner.parts.overlay`, `planner.parts.stream` and
+`planner.parts.vmstate_image`; the registry
 `planner.parts.kinds` names them.  Whoever works with a snapshot asks its parts, and does not look of
 which kind they are.  An answer that most kinds share stands here, and a kind says where it differs.
 Pure: what a part says depends on what it is given alone.
@@ -70,6 +71,9 @@ class ManifestPart(ABC):
     """Its kind as manifests say it."""
     external: ClassVar[bool] = True
     """Whether it has a file of its own; else it is inside an image that the guest goes on writing to."""
+
+    read_by_load: ClassVar[bool] = False
+    """Whether `snapshot-load` goes back to it, in a VM that runs too."""
 
     disk: str = ""
     file: str = ""

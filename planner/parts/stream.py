@@ -1,30 +1,21 @@
 """Machine state in a file of its own, as `migrate` writes it.
 
-It is confirmed by its length, told from any other file by its first bytes, its digest where one was
-made, and what the file was; nobody writes to it again.  A running VM cannot read it: a QEMU that is
-started with ``-incoming`` does (facts 31 and 32).  It is deleted by removing its file.
+It is confirmed by its length.  A running VM cannot read it: a QEMU that is started with ``-incoming``
+does (facts 31 and 32).  What the file is, and how it is deleted, `planner.parts.state_file` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import ClassVar, Self
+from collections.abc import Iterator
+from typing import ClassVar
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from planner.errors import Problem
 from planner.model.facts import Disk
-from planner.model.file_record import FileRecord
-from planner.parts.deletions import DeletionOrigin, RemovedFile
-from planner.parts.part import LookAtFile, ManifestPart, Seen
+from planner.parts.part import Seen
 from planner.parts.part_image import ImagesByDisk
-from planner.parts.recorded_files import (
-    FoundFile,
-    RecordedFile,
-    Role,
-    evidence_of_change,
-    identity,
-)
+from planner.parts.state_file import StateFile
 
 __all__ = ["MAPPED", "PLAIN", "StateStream"]
 
@@ -33,23 +24,9 @@ PLAIN = "stream"
 MAPPED = "mapped-ram"
 """Each page at a place of its own in the file."""
 
-_MAGIC = b"QEVM"  # QEMU's, of `mapped-ram` files too
-
-
-def _changed(recorded: RecordedFile, what: str) -> Problem:
-    return Problem(
-        "stream-differs",
-        recorded.subject,
-        f"it is not the machine state that was saved: {what}",
-        "put the file back that was there when the snapshot was made",
-    )
-
-
-_ROLE = Role("the machine state", _changed, length_told=False)
-
 
 @frozen
-class StateStream(ManifestPart):
+class StateStream(StateFile):
     """The machine state in a file; ``file`` is that file, ``format`` `PLAIN` or `MAPPED`.
 
     Attributes:
@@ -57,92 +34,12 @@ class StateStream(ManifestPart):
     """
 
     kind: ClassVar[str] = "stream"
-
-    vm_state_size_bytes: int = 0
-
-    @property
-    def holds_state(self) -> bool:
-        """Always."""
-        return True
+    magic: ClassVar[bytes] = b"QEVM"  # QEMU's, of `mapped-ram` files too
 
     @property
-    def state_bytes(self) -> int:
-        """The file's length."""
+    def length_bytes(self) -> int:
+        """The same."""
         return self.vm_state_size_bytes
-
-    @property
-    def own_file(self) -> str:
-        """The file."""
-        return self.file
-
-    @property
-    def recorded_files(self) -> Iterator[RecordedFile]:
-        """The file: nobody writes to it again."""
-        yield RecordedFile(self.subject, _ROLE, self.file, self.record)
-
-    def renewed(self, look: LookAtFile) -> Self:
-        """The part with what its file is now; a digest of it is made while it is written."""
-        return evolve(self, record=look(self.file, self.record, content=False))
-
-    def problems(self, tag: str, seen: Seen) -> Iterator[Problem]:
-        """Whether the file is there, and as long as it was."""
-        if seen.sizes is None:
-            return
-        size = seen.sizes.get(self.file)
-        if size is None:
-            message = "the machine state's file is not there"
-            yield Problem("file-missing", self.file, message, "the snapshot cannot be restored")
-        elif size != self.vm_state_size_bytes:
-            message = f"the machine state had {self.vm_state_size_bytes} bytes and has {size}"
-            yield Problem("part-differs", self.file, message)
-
-    def is_there(
-        self,
-        tag: str,
-        images: ImagesByDisk,
-        there: Mapping[str, bool | None],
-    ) -> bool | None:
-        """Whether its file is there."""
-        return there.get(self.file)
-
-    def needed_by(self, theirs: ManifestPart, tag: str) -> Iterator[Problem]:
-        """Whether another snapshot's record names the same file."""
-        if isinstance(theirs, StateStream) and theirs.file == self.file:
-            words = f"{self.file} is the machine state of {tag!r}, too"
-            yield Problem("part-needed", self.subject, words, f"delete {tag!r} first")
-
-    def delete_problems(self, origin: DeletionOrigin) -> Iterator[Problem]:
-        """Whether its file can be reached; what it is, `removal_problem` tells."""
-        if not origin.files_here:
-            yield origin.elsewhere(self.subject, self.file)
-
-    def deletion(self, origin: DeletionOrigin) -> RemovedFile:
-        """Its file is removed; one that is gone already may be removed again."""
-        return RemovedFile(self.file)
-
-    def removal_problem(self, found: FoundFile, begins: bytes) -> Problem | None:
-        """Why its file must not be removed: it is not provably the one that was saved.
-
-        A name is no proof: by now it may be anybody's file.  Its length is compared always, and its
-        content where there is a digest; without one it must be the same file, unchanged, as far as it
-        was recorded.
-        """
-        now = found.record
-        if now is None:
-            return None  # it is gone already
-        if not now.known:
-            why = "it is no regular file"
-        elif now.size_bytes != self.vm_state_size_bytes:
-            why = f"it had {self.vm_state_size_bytes} bytes and has {now.size_bytes}"
-        elif not begins.startswith(_MAGIC):
-            why = "it does not begin as machine state does"
-        else:
-            why = _other_stream(self.record, now, found.unread)
-        if not why:
-            return None
-        words = f"it is not removed: it is not the machine state that was saved: {why}"
-        remedy = "see what it is, and move it away or remove it; then delete again"
-        return Problem("stream-differs", self.file, words, remedy)
 
     def load_problems(self, tag: str, disk: Disk | None, images: ImagesByDisk) -> Iterator[Problem]:
         """No running VM reads it."""
@@ -157,17 +54,3 @@ class StateStream(ManifestPart):
     def restore_problems(self, tag: str, seen: Seen) -> Iterator[Problem]:
         """A fresh QEMU reads the file that was saved."""
         yield from self.problems(tag, seen)
-
-
-def _other_stream(was: FileRecord, now: FileRecord, unread: str) -> str:
-    """Why a file of the right length is not known to be the stream; empty: it is."""
-    if not was.known or identity(was) == identity(now):
-        return ""
-    if was.sha256 and not now.sha256:
-        return f"its content cannot be compared ({unread or 'it was not read'})"
-    what = evidence_of_change(was, now)
-    if (
-        what or was.sha256 or was.inode == now.inode
-    ):  # the last: only its mode, owner or names changed
-        return what
-    return "it is another file, of the same length and time"

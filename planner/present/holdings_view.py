@@ -109,8 +109,9 @@ def _under(part: ManifestPart, snapshot: SnapshotInfo) -> tuple[str, str, str, s
 
 
 def _external(part: ManifestPart) -> tuple[str, str, str, str, str]:
-    size = part.state_bytes
-    return part.disk or "-", "-", "-", bytes_text(size) if size else "-", part.words
+    size = bytes_text(part.state_bytes) if part.state_bytes else "-"
+    clock = "-" if part.instant_ns is None else clock_text(part.instant_ns)
+    return part.disk or "-", part.plain_id or "-", clock, size, part.words
 
 
 def holdings_to_plain(

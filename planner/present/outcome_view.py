@@ -18,7 +18,7 @@ def outcome_text(program: Program, outcome: Outcome) -> str:
         if part.instant_ns is not None:
             clock = clock_text(part.instant_ns)
             state = bytes_text(part.state_bytes) if part.state_bytes else "-"
-            rows.append((part.disk, part.plain_id, clock, state, part.filename))
+            rows.append((part.disk or "-", part.plain_id, clock, state, part.filename))
     lines: list[str] = [table(rows, "  ")] if len(rows) > 1 else []
     for part in outcome.parts:
         if part.instant_ns is None:
@@ -77,6 +77,7 @@ def outcome_to_plain(program: Program, outcome: Outcome) -> dict[str, object]:
                 if part.start_option
             ],
             "stream": next(iter(_plain(outcome, "stream")), None),
+            "vmstate-image": next(iter(_plain(outcome, "vmstate-image")), None),
         },
     )
 

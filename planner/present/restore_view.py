@@ -7,16 +7,21 @@ import shlex
 
 from planner.load.fresh_qemu import RestoredDisk, RestorePlan, qmp_steps, reading_settings
 from planner.load.started import Restored
+from planner.load.vmstate_node import reading_node
 from planner.parts.readied import Readied
+from planner.parts.vmstate_image import VmstateImage
 from planner.present.outputs import output
 from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.visible import as_lines
 from planner.present.words import table
+from planner.program.resolution import overlay_node_name, temporary_path
 from planner.program.settings import settings_commands
 
 __all__ = ["restore_text", "restore_to_plain", "restored_text", "restored_to_plain"]
 
 _WAIT = "query-status"
+_SPARE_BYTES = 2**30
+_ALIGNED_BYTES = 2**16
 
 
 def restore_text(plan: RestorePlan, *, ready: bool) -> str:
@@ -46,6 +51,17 @@ def _disk_lines(plan: RestorePlan) -> list[str]:
     return lines
 
 
+def _layer(image: VmstateImage) -> str:
+    return temporary_path(image.file)
+
+
+def _layer_command(image: VmstateImage) -> list[str]:
+    """How a person makes the layer: larger than the image's file, for what QEMU adds to that."""
+    size = 2 * (image.length_bytes or image.state_bytes) + _SPARE_BYTES
+    new = ("-f", "qcow2", "--", _layer(image), str(size - size % _ALIGNED_BYTES))
+    return ["qemu-img", "create", "-q", *new]
+
+
 def _command(disk: RestoredDisk) -> list[str]:
     return disk.part.ready_command(disk.how, disk.file, disk.format)
 
@@ -57,11 +73,20 @@ def _qmp(plan: RestorePlan) -> list[dict[str, object]]:
     ]
     if plan.loads:
         devices = [d.part.node for d in plan.disks if d.how is not Readied.NEW_OVERLAY]
-        vmstate = next(d.part.node for d in plan.disks if d.part.holds_state)
+        vmstate = next((d.part.node for d in plan.disks if d.part.holds_state), "")
+        if plan.image is not None:
+            vmstate = _own_node(plan, plan.image)
+            devices.insert(0, vmstate)
+            node = reading_node(vmstate, plan.image.file, _layer(plan.image))
+            commands.append({"execute": "blockdev-add", "arguments": node})
         arguments = {"job-id": "load", "tag": plan.manifest.tag}
         more = {"vmstate": vmstate, "devices": devices}
         commands.append({"execute": "snapshot-load", "arguments": {**arguments, **more}})
     return commands
+
+
+def _own_node(plan: RestorePlan, image: VmstateImage) -> str:
+    return overlay_node_name(plan.manifest.tag, image.file)
 
 
 def _qmp_lines(plan: RestorePlan) -> list[str]:
@@ -76,6 +101,11 @@ def _qmp_lines(plan: RestorePlan) -> list[str]:
                 1, "# or: no QMP, and `-incoming fd:3` with that descriptor inherited as 3"
             )
         lines.append(f"# wait until {_WAIT} says something else than inmigrate: paused")
+    if plan.image is not None:
+        what = (
+            "beforehand, a throw-away layer for what QEMU writes while it reads the machine state"
+        )
+        lines.insert(0, f"# {what}: {shlex.join(_layer_command(plan.image))}")
     if plan.loads:
         if any(disk.part.node.startswith("@") for disk in plan.disks):
             lines.insert(
@@ -90,6 +120,9 @@ def _qmp_last(plan: RestorePlan) -> list[dict[str, object]]:
     settings = reading_settings(plan)
     before = settings_commands(settings.capabilities_before, settings.parameters_before)
     last: list[dict[str, object]] = [{"execute": c, "arguments": a} for c, a in before]
+    if plan.image is not None:
+        gone = {"node-name": _own_node(plan, plan.image)}
+        last.append({"execute": "blockdev-del", "arguments": gone})
     return [*last, {"execute": "cont"}]
 
 
@@ -114,9 +147,16 @@ def restore_to_plain(plan: RestorePlan, *, ready: bool) -> dict[str, object]:
             ],
             "arguments": list(plan.arguments),
             "stream": plan.stream.file if plan.stream else None,
+            "vmstate-image": _image_to_plain(plan.image),
             "qmp": [json.dumps(command) for command in (*_qmp(plan), *_qmp_last(plan))],
         },
     )
+
+
+def _image_to_plain(image: VmstateImage | None) -> dict[str, object] | None:
+    if image is None:
+        return None
+    return {"file": image.file, "layer": _layer(image), "command": _layer_command(image)}
 
 
 def restored_text(restored: Restored) -> str:

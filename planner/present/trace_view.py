@@ -43,7 +43,7 @@ def verdict_line(report: SearchReport) -> str:
     faults = _FAULT_WORDS.get(setting.faults, str(setting.faults))
     others = ", other clients" if setting.other_clients else ""
     verdict = "violates " + ", ".join(report.violated) if report.violated else _unbroken(report)
-    return f"{setting.design}, {len(setting.disks)} disks, faults {faults}{others}: {verdict}"
+    return f"{setting.design}, {len(setting.of_guest)} disks, faults {faults}{others}: {verdict}"
 
 
 def report_text(
@@ -64,12 +64,14 @@ def _head(setting: Setting, rules: Sequence[Problem]) -> Iterator[str]:
     state = "none"
     if setting.vmstate >= 0:
         state = f"machine state in {setting.disks[setting.vmstate]}"
+        if setting.own >= 0:
+            state = f"in an image of its own, on node {setting.disks[setting.own]}"
     elif setting.capture:
         state = f"in a file of its own, captured {setting.capture}"
     over = tuple(name for n, name in enumerate(setting.disks) if setting.overlays >> n & 1)
     others = ", and other QMP clients act" if setting.other_clients else ""
     yield f"Design {setting.design}: every run, with every order, every guest and every fault"
-    yield f"  disks          {len(setting.disks)}: {_names(setting.disks)}"
+    yield f"  disks          {len(setting.of_guest)}: {_names(setting.of_guest)}"
     if over:
         yield f"  overlays       {len(over)}: {_names(over)}"
     yield f"  machine state  {state}"

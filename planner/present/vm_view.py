@@ -11,6 +11,7 @@ from planner.model.request import (
     Exclude,
     External,
     ExternalMachineState,
+    ImageMachineState,
     InternalMachineState,
     MachineState,
     NoMachineState,
@@ -106,6 +107,8 @@ def draft_request(facts: Facts, tag: str, draft: Draft | None = None) -> str:
 def _state(state: MachineState) -> str:
     if isinstance(state, InternalMachineState):
         return f"{{internal: {_scalar(state.disk)}}}"
+    if isinstance(state, ImageMachineState):
+        return f"{{image: {_scalar(state.path)}}}"
     if isinstance(state, ExternalMachineState):
         return f"{{external: {_scalar(state.path)}, capture: {state.capture}}}"
     return "none"

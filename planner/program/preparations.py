@@ -30,9 +30,9 @@ class Preparations:
         images: Disks whose overlay's image has been made.
         set_capabilities: Capabilities that the program has set, with their values.
         set_parameters: Parameters that it has set.
-        temporary: Whether the stream's temporary file is there.
-        kept: Whether the stream has its name.
-        descriptor: Whether QEMU was given the stream's descriptor.
+        temporary: Whether the machine state's temporary file is there.
+        kept: Whether the machine state's file has its name.
+        descriptor: Whether QEMU was given the descriptor of that file.
         in_set: Whether QEMU has it in a set, and keeps it until it is told otherwise.
     """
 
@@ -66,7 +66,7 @@ class Preparations:
         Args:
             step: The step.
             where: What to call it.
-            ended: Whether the stream has been completed before it.
+            ended: Whether the machine state is complete in its file before it, and QEMU done with that.
         """
         try:
             problems = list(self._take(step, where, ended=ended))
@@ -99,8 +99,8 @@ class Preparations:
             yield from self._check_known_settings(where)
 
     def _take_set(self, step: Step, where: str, *, ended: bool) -> Iterator[Problem]:
-        stream = self.resolution.stream
-        if stream is None or step.arguments["fdset-id"] != stream.descriptor_set:
+        own = self.resolution.state_file
+        if own is None or step.arguments["fdset-id"] != own.descriptor_set:
             yield Problem(
                 RuleId.NOTHING_ELSE, where, "it is about a set of descriptors of nobody's"
             )
@@ -113,7 +113,9 @@ class Preparations:
             self.descriptor = self.in_set = True
         else:
             if not ended:
-                yield Problem(RuleId.COMPLETE, where, "the stream still needs the descriptor")
+                yield Problem(
+                    RuleId.COMPLETE, where, "the machine state still needs the descriptor"
+                )
             self.in_set = False
 
     def _check_known(self, step: Step, where: str) -> Iterator[Problem]:
@@ -155,19 +157,23 @@ class Preparations:
         if step.execute in FLUSHES:
             yield from self._check_flush(step, where)
             return
-        stream = self.resolution.stream
+        own = self.resolution.state_file
         paths = (step.arguments["path"], step.arguments["temporary"])
-        if stream is None or paths != (stream.path, stream.temporary):
+        if own is None or paths != (own.path, own.temporary):
             yield Problem(
                 RuleId.NOTHING_ELSE, where, "it makes a file that the request does not ask for"
             )
             return
-        yield from _must_undo(step, where, Undo(UndoKind.REMOVE_FILE))
-        if step.execute == "create-stream":
+        node = "" if self.resolution.vmstate_node is None else self.resolution.vmstate_node.node
+        yield from _must_undo(step, where, Undo(UndoKind.REMOVE_FILE, node))
+        makes = "create-vmstate-image" if node else "create-stream"
+        if step.execute == makes:
             self.temporary = True
             return
+        if step.execute != "keep-stream":
+            yield Problem(RuleId.NOTHING_ELSE, where, "it makes a file of another kind")
         if not self.temporary or not ended:
-            yield Problem(RuleId.COMPLETE, where, "it names a stream that is not complete")
+            yield Problem(RuleId.COMPLETE, where, "it names machine state that is not complete")
         self.kept = True
 
     def _check_flush(self, step: Step, where: str) -> Iterator[Problem]:
@@ -191,11 +197,11 @@ class Preparations:
 
     def finish(self, where: str) -> Iterator[Problem]:
         """Say what is not as it must be at the end."""
-        if self.resolution.stream is not None and not self.kept:
-            yield Problem(RuleId.COMPLETE, where, "the stream never gets its name")
+        if self.resolution.state_file is not None and not self.kept:
+            yield Problem(RuleId.COMPLETE, where, "the machine state's file never gets its name")
         if self.in_set:
             yield Problem(
-                RuleId.SETTINGS_RESTORED, where, "QEMU keeps the descriptor of the stream"
+                RuleId.SETTINGS_RESTORED, where, "QEMU keeps the descriptor of the machine state"
             )
         before: dict[str, object] = dict(self._settings.capabilities_before)
         before |= self._settings.parameters_before

@@ -56,6 +56,7 @@ FLUSHES = ("flush-images", "flush-while-streaming", "end-flushing")
 
 HOST_INSTRUCTIONS = (
     "create-overlay",
+    "create-vmstate-image",
     "create-stream",
     "keep-stream",
     "flush-images",
@@ -95,6 +96,8 @@ class UndoKind(StrEnum):
     """Stop the guest again."""
     REMOVE_OVERLAY = "remove-overlay"
     """Take the overlay off the disk, what the guest wrote into it merged into the base, and its node."""
+    REMOVE_NODE = "remove-node"
+    """Take the node that machine state has of its own out of QEMU; its image goes with its file."""
     REMOVE_FILE = "remove-file"
     """Remove the file that the step made."""
     CLOSE_DESCRIPTOR = "close-descriptor"
@@ -170,7 +173,7 @@ def canonical_json(value: object) -> str:
 
 def job_id(resolution: Resolution) -> str:
     """A job id that QEMU takes whatever the tag is (fact 3), and the same for the same request."""
-    words = [resolution.tag, resolution.vmstate, *(part.disk for part in resolution.internal)]
+    words = [resolution.tag, resolution.vmstate_at, *(part.disk for part in resolution.internal)]
     digest = hashlib.sha256("\0".join(words).encode()).hexdigest()
     return f"snapplan-{digest[:16]}"
 

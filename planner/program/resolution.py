@@ -23,6 +23,7 @@ __all__ = [
     "Settings",
     "Stream",
     "Transport",
+    "VmstateNode",
     "operations_of",
     "overlay_node_name",
     "temporary_path",
@@ -147,6 +148,34 @@ class Stream:
         return descriptor_set(self.path)
 
 
+@frozen
+class VmstateNode:
+    """Machine state in a qcow2 image that holds nothing else, on a node of its own.
+
+    Attributes:
+        path: Where the image is in the end.
+        node: Node name while QEMU writes to it.
+    """
+
+    path: str
+    node: str
+
+    @property
+    def temporary(self) -> str:
+        """Where the image is until it is complete."""
+        return temporary_path(self.path)
+
+    @property
+    def descriptor_set(self) -> int:
+        """The number of the set that its descriptor is put into: the same for the same file."""
+        return descriptor_set(self.path)
+
+    @property
+    def filename(self) -> str:
+        """By which name QEMU opens it: whoever QEMU runs as (fact 75)."""
+        return f"/dev/fdset/{self.descriptor_set}"
+
+
 def temporary_path(path: str) -> str:
     """The name, in the same folder, of a file that is not complete yet."""
     folder, _, name = path.rpartition("/")
@@ -174,7 +203,9 @@ class Replaced:
     id: str
 
 
-IN_RESOLUTIONS: tuple[type, ...] = (Choice, InternalPart, Overlay, Replaced, Settings, Stream)
+IN_RESOLUTIONS: tuple[type, ...] = (
+    *(Choice, InternalPart, Overlay, Replaced, Settings, Stream, VmstateNode),
+)
 """The classes of which a resolution is made."""
 
 
@@ -198,6 +229,7 @@ class Resolution:
         outside: What is outside of QEMU's block layer and left out by name: name and type.
         settings: What the VM's migration settings are to be while machine state is written into an
             image; a stream has its own.
+        vmstate_node: Machine state in an image of its own, where asked for.
     """
 
     tag: str
@@ -214,6 +246,17 @@ class Resolution:
     freeze: FreezeFilesystems | None = None
     outside: tuple[tuple[str, str], ...] = ()
     settings: Settings = field(factory=Settings)
+    vmstate_node: VmstateNode | None = None
+
+    @property
+    def vmstate_at(self) -> str:
+        """What QEMU writes machine state into in its snapshot format: a disk, or the node of its own."""
+        return self.vmstate if self.vmstate_node is None else self.vmstate_node.node
+
+    @property
+    def state_file(self) -> Stream | VmstateNode | None:
+        """The file that is made for the machine state; None: none is."""
+        return self.stream if self.vmstate_node is None else self.vmstate_node
 
     @property
     def migration_settings(self) -> Settings:
@@ -223,7 +266,7 @@ class Resolution:
     @property
     def has_machine_state(self) -> bool:
         """Whether memory and devices are part of the snapshot."""
-        return bool(self.vmstate) or self.stream is not None
+        return bool(self.vmstate_at) or self.stream is not None
 
     @property
     def pauses(self) -> bool:
@@ -251,9 +294,12 @@ def operations_of(resolution: Resolution) -> Iterator[Operation]:
         yield Operation(Kind.SWITCH_TO_OVERLAY, disk=overlay.disk)
     for part in resolution.internal:
         yield Operation(Kind.SNAPSHOT_DISK, THE_VM, part.disk)
-    if resolution.vmstate:
-        yield Operation(Kind.WRITE_VMSTATE, disk=resolution.vmstate)
-        yield Operation(Kind.DISCARD_VMSTATE, disk=resolution.vmstate)
+    if resolution.vmstate_node is not None:
+        yield Operation(Kind.ADD_VMSTATE_NODE, disk=resolution.vmstate_at)
+        yield Operation(Kind.SNAPSHOT_DISK, disk=resolution.vmstate_at)
+    if resolution.vmstate_at:
+        yield Operation(Kind.WRITE_VMSTATE, disk=resolution.vmstate_at)
+        yield Operation(Kind.DISCARD_VMSTATE, disk=resolution.vmstate_at)
     if resolution.stream is not None:
         capture = resolution.stream.capture
         yield Operation(Kind.BEGIN_STREAM_VMSTATE, detail=capture)

@@ -44,7 +44,7 @@ class Send:
         arguments: With live node names.
         timeout_s: How long to wait for the reply, in seconds.
         starts_deadline: Whether events awaited later are awaited within this same time.
-        descriptor: Path of a stream's temporary file whose descriptor goes with the command; or `SINK`.
+        descriptor: Name of the file whose descriptor goes with it (`Host.descriptor`); or `SINK`.
         then: Questions that are sent right behind it, without waiting for its reply: QEMU takes
             commands in their order (fact 58), so they are answered as if they were asked afterwards,
             and one round trip does for all.

@@ -11,7 +11,7 @@ from planner.errors import Problem, VmChanged
 from planner.model.facts import Facts, JobInfo, SnapshotInfo
 from planner.model.image_file import FILTERS
 from planner.model.operations import Kind
-from planner.program.program import Step
+from planner.program.program import Step, UndoKind
 
 __all__ = ["Baseline", "Observation", "baseline_of", "bind", "bind_node", "steps_disks"]
 
@@ -124,5 +124,7 @@ def bind_node(name: str, live_nodes: Mapping[str, str]) -> str:
 
 
 def steps_disks(step: Step) -> tuple[str, ...]:
-    """The disks that a step snapshots."""
-    return tuple(op.disk for op in step.covers if op.kind is Kind.SNAPSHOT_DISK)
+    """The disks that a step snapshots; a node that machine state has of its own is none."""
+    own = {undo.disk for undo in step.undo if undo.kind is UndoKind.REMOVE_NODE}
+    snapshotted = (op.disk for op in step.covers if op.kind is Kind.SNAPSHOT_DISK)
+    return tuple(disk for disk in snapshotted if disk not in own)

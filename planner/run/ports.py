@@ -250,9 +250,11 @@ class Host(Protocol):
         ...
 
     def descriptor(self, temporary: str) -> int:
-        """The descriptor of a stream's temporary file that ``create-stream`` made and keeps open.
+        """The descriptor of a file that an instruction made or opened, and keeps open to be passed.
 
-        It is open for writing only: QEMU takes no other from a set for a stream (fact 75).
+        By its temporary name: of a stream open for writing only, since QEMU takes no other from a set
+        for that (fact 75); of an image of machine state for both.  By its own name, where it is read:
+        for reading only.
 
         Raises:
             HostRefused: There is none.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from planner.model.disk_replies import DiskReplies, disks_of
-from planner.model.facts import Disk
+from planner.model.facts import Disk, SnapshotInfo
 from planner.parts.kinds import MAKERS
 from planner.parts.making import KeptFile, Making, NotShown, Shown, ShownPart
 from planner.program.program import Program
@@ -20,7 +20,11 @@ __all__ = ["confirm", "disks_as_shown"]
 
 
 def confirm(
-    program: Program, look: Observation, context: RunContext, kept: KeptFile | None
+    program: Program,
+    look: Observation,
+    context: RunContext,
+    kept: KeptFile | None,
+    in_own_node: tuple[SnapshotInfo, ...] = (),
 ) -> Flow[tuple[ShownPart, ...]]:
     """Check the VM after the last step.
 
@@ -29,6 +33,7 @@ def confirm(
         look: The VM as it is now.
         context: What is known of the run.
         kept: The file that the run has given its name; None: none.
+        in_own_node: What the machine state's own node held before it was taken out of QEMU.
 
     Returns:
         The parts, as the VM shows them.
@@ -37,7 +42,7 @@ def confirm(
         StepFailed: Something is missing, twice, of another instant, or beside what was asked for.
     """
     resolution, baseline = program.resolution, context.baseline
-    shown = Shown(look.fresh(baseline, resolution.tag), baseline.filenames, {}, kept)
+    shown = Shown(look.fresh(baseline, resolution.tag), baseline.filenames, {}, kept, in_own_node)
     last = [making for making in MAKERS if making.looks_at_chains(resolution)]
     parts = [
         part

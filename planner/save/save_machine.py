@@ -15,9 +15,9 @@ from __future__ import annotations
 from attrs import define, field
 
 from planner.errors import InternalError
-from planner.model.facts import Facts
+from planner.model.facts import Facts, SnapshotInfo
 from planner.model.operations import Kind
-from planner.model.replies import descriptor_sets_of, job_of
+from planner.model.replies import descriptor_sets_of, job_of, snapshots_of
 from planner.model.request import RunStateAfter
 from planner.parts.making import KeptFile
 from planner.program.gates import Gate, gates_of
@@ -68,6 +68,7 @@ class SaveMachine(Machine):
     deadline_s: float | None = None
     gated: bool = False
     _kept: KeptFile | None = field(init=False, default=None)
+    _in_own_node: tuple[SnapshotInfo, ...] = field(init=False, default=())
     _failure: Failure | None = field(init=False, default=None)
 
     @classmethod
@@ -125,7 +126,9 @@ class SaveMachine(Machine):
             yield from self._steps()
             self.context.go(Phase.CONFIRMING)
             look = yield from self._final_look()
-            parts = yield from confirm(self.program, look, self.context, self._kept)
+            parts = yield from confirm(
+                self.program, look, self.context, self._kept, self._in_own_node
+            )
             if self.gated:
                 yield from self._wait_at(Gate.COMMIT)  # nothing fails from here on
         except StepFailed as failed:
@@ -185,6 +188,7 @@ class SaveMachine(Machine):
         if step.target is Target.AGENT and freeze is not None:
             yield from agent_step(self.context, step, freeze, self.deadline_s)
             return
+        yield from self._look_before(step)
         told = yield from answers(
             Send(
                 step.execute,
@@ -199,8 +203,7 @@ class SaveMachine(Machine):
         if isinstance(response, ErrorReply):
             self.context.end_capture(StepOutcome.FAILED)
         self.context.must_be_done(response)
-        if step.execute == "add-fd":
-            self._check_own_set(step, told[1:])
+        self._check_answer(step, told[1:])
         if step.waits_for is WaitsFor.JOB:
             yield from self._await_job(
                 str(step.arguments["job-id"]), self.deadline_s or step.timeout_s
@@ -226,10 +229,24 @@ class SaveMachine(Machine):
             )
             raise self.context.failed("descriptor-not-ours", words)
 
+    def _check_answer(self, step: Step, told: tuple[Response, ...]) -> None:
+        if step.execute == "add-fd":
+            self._check_own_set(step, told)
+        elif step.execute == "blockdev-del":
+            self.context.added.remove(str(step.arguments["node-name"]))
+
+    def _look_before(self, step: Step) -> Flow[None]:
+        """See what the machine state's own node holds, while QEMU has it."""
+        if step.execute != "blockdev-del":
+            return
+        node = str(step.arguments["node-name"])
+        nodes = self.context.must_be_done((yield Send("query-named-block-nodes", {"flat": True})))
+        self._in_own_node = snapshots_of(nodes).get(node, ())
+
     @property
     def _temporary(self) -> str:
-        stream = self.program.resolution.stream
-        return "" if stream is None else stream.temporary
+        own = self.program.resolution.state_file
+        return "" if own is None else own.temporary
 
     def _host_step(self, step: Step) -> Flow[None]:
         timeout_s = self.deadline_s or step.timeout_s

@@ -168,6 +168,8 @@ class SaveRun(Run):
         """See `Run.repaired`."""
         resolution = self.plan.program.resolution
         parts = {filenames.get(part.disk, "") for part in resolution.internal}
+        own = resolution.vmstate_node
+        parts |= set() if own is None else {own.temporary}
         return parts | {overlay.path for overlay in resolution.overlays}
 
     def check_disks(self, machine: Machine, facts: Facts) -> None:

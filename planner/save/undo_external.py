@@ -1,4 +1,4 @@
-"""Undoes what a run did beside internal parts: the stream, overlays, settings, files.
+"""Undoes what a run did beside internal parts: the stream, overlays, a node of its own, settings, files.
 
 Rules: the stream ends first, and the nodes are active again before anything touches them (fact 35:
 QEMU aborts otherwise); an overlay that is on its disk is merged into its base, since the guest may have
@@ -17,7 +17,7 @@ from planner.model.replies import job_of, migration_of, run_state_of, snapshots_
 from planner.model.request import Capture
 from planner.parts.deletions import UNPROVED, UNPROVED_REMEDY
 from planner.program.program import DESCRIPTOR_NAME, Program, Step, UndoKind
-from planner.program.resolution import Overlay, Transport
+from planner.program.resolution import Overlay, Transport, VmstateNode
 from planner.run.actions import (
     AwaitEvent,
     ErrorReply,
@@ -74,7 +74,7 @@ class UndoExternal:
     def concerned(self) -> bool:
         """Whether the run has external parts at all."""
         resolution = self._program.resolution
-        return bool(resolution.overlays) or resolution.stream is not None
+        return bool(resolution.overlays) or resolution.state_file is not None
 
     def end_migration(self) -> Flow[bool]:
         """Cancel a stream of ours that goes on, and see to it that the nodes are active.
@@ -100,16 +100,21 @@ class UndoExternal:
             yield AwaitEvent(_POLL_S)
         self._context.migrating = False
         active = yield from self._activate_nodes()
+        yield from self._take_back_descriptor()
+        return active
+
+    def _take_back_descriptor(self) -> Flow[None]:
         if self._context.passed_descriptor:
             # `migrate` takes it over, and then there is none to close: either answer is right.
             yield from self._context.answer(self._close_descriptor())
             self._context.passed_descriptor = False
-        return active
 
     def _close_descriptor(self) -> Send:
-        stream = self._program.resolution.stream
-        if stream is not None and stream.transport is Transport.DESCRIPTOR_SET:
-            return Send("remove-fd", {"fdset-id": stream.descriptor_set})
+        own = self._program.resolution.state_file
+        if isinstance(own, VmstateNode) or (
+            own is not None and own.transport is Transport.DESCRIPTOR_SET
+        ):
+            return Send("remove-fd", {"fdset-id": own.descriptor_set})
         return Send("closefd", {"fdname": DESCRIPTOR_NAME})
 
     def _free_migration(self) -> Flow[None]:
@@ -148,8 +153,11 @@ class UndoExternal:
         return False
 
     def remove_overlays(self) -> Flow[None]:
-        """Take every overlay off its disk, and its node out of QEMU."""
+        """Take every overlay off its disk, and each node that was added out of QEMU."""
         for disk in list(reversed(self._context.added)):
+            if disk not in self._overlays:
+                yield from self._remove_own_node(disk)
+                continue
             overlay = self._overlays[disk]
             gone = yield from self._delete_node(overlay)
             if not gone:
@@ -157,6 +165,27 @@ class UndoExternal:
             if gone:
                 self._context.added.remove(disk)
                 self._context.written.discard(disk)
+
+        if self._program.resolution.vmstate_node is not None:
+            yield from self._take_back_descriptor()
+
+    def _remove_own_node(self, node: str) -> Flow[None]:
+        """Take the machine state's own node out of QEMU; its image goes with its file."""
+        response = yield from self._context.answer(Send("blockdev-del", {"node-name": node}))
+        if isinstance(response, Returned):
+            self._undone.append("removed the node of the machine state")
+        elif not (
+            isinstance(response, ErrorReply) and "Failed to find node" in response.description
+        ):
+            why = response.description if isinstance(response, ErrorReply) else "no answer"
+            words = f"QEMU keeps the node of the machine state, and its image stays: {why}"
+            self._left.append(
+                Problem(
+                    "node-left", node, words, "take it out with blockdev-del, then remove the file"
+                )
+            )
+            return
+        self._context.added.remove(node)
 
     def _delete_node(self, overlay: Overlay) -> Flow[bool]:
         response = yield from self._context.answer(

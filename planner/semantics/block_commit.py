@@ -21,7 +21,8 @@ from attrs import evolve
 from planner.semantics.block import content_node, device_of, is_root, lookup
 from planner.semantics.block_commit_job import with_devices_on
 from planner.semantics.job_commands import job_id_problem, status_event
-from planner.semantics.overlay import automatic_name, name_problem, set_read_only
+from planner.semantics.nodes import automatic_name, name_problem
+from planner.semantics.overlay import set_read_only
 from planner.semantics.result import (
     CommandResult,
     MicroStep,

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from planner.errors import BadInput
 from planner.model.facts import Disk, Facts, SnapshotInfo
 from planner.semantics.block import FILTER_DRIVERS
-from planner.semantics.overlay import automatic_name
+from planner.semantics.nodes import automatic_name
 from planner.semantics.qcow2 import LayerSnapshot, Qcow2Image, Vmstate
 from planner.semantics.state import (
     BlockBackend,

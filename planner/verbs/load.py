@@ -10,7 +10,7 @@ from planner.errors import Problem, Refused
 from planner.host.evidence import look_at_files
 from planner.host.left_out import look_at_left_out
 from planner.host.process_io import meter_of
-from planner.inspect.verifying import ask_images
+from planner.inspect.verifying import ask_images, with_images_beside
 from planner.load.load_checks import LoadPlan, plan_load
 from planner.load.load_run import LoadRun
 from planner.load.loading import LoadOutcome
@@ -19,7 +19,7 @@ from planner.model.facts import Facts
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import NOTHING_ACCEPTED, Accepted
 from planner.parts.manifest import Manifest
-from planner.parts.part_image import images_of_vm
+from planner.parts.part_image import ImagesByDisk, images_of_vm
 from planner.run.outcome import Outcome
 from planner.run.pump import Pump
 from planner.store.frozen_bases import check_reverted
@@ -103,8 +103,10 @@ async def load(context: Context, source: str, wish: LoadWish | None = None) -> L
 
 async def _decide(context: Context, manifest: Manifest, facts: Facts, wish: LoadWish) -> LoadPlan:
     backend = context.backend
-    images = images_of_vm(facts, await ask_images(backend))
+    images: ImagesByDisk = images_of_vm(facts, await ask_images(backend))
     local = backend.images is not None
+    if backend.images is not None:
+        images = await with_images_beside(manifest, images, backend.images)
     left_out = look_at_left_out(manifest, local=local)
     saved = look_at_files(manifest) if local else {}
     after, accepted = wish.run_state_after, wish.accepted
@@ -139,6 +141,7 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
             run.machine,
             context.backend,
             images=context.backend.images,
+            host=context.backend.host,
             reporter=context.reporter,
             recorder=run.recorder(),
             meter=meter_of(instance.process, _state_bytes(load_run.order, facts)),

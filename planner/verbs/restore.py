@@ -69,8 +69,8 @@ class Reverted:
 
 
 def goes_back_in_a_fresh_qemu(manifest: Manifest) -> bool:
-    """Whether a snapshot has external parts, so that no running VM can load it."""
-    return any(part.external for part in manifest.parts)
+    """Whether a snapshot has parts that no running VM can go back to."""
+    return not all(part.read_by_load for part in manifest.parts)
 
 
 async def show_restore(offline: Offline, source: str, wish: RestoreWish) -> RestorePlan:

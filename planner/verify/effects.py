@@ -22,7 +22,7 @@ from planner.program.program import (
     Step,
     Target,
 )
-from planner.program.resolution import Overlay, Resolution
+from planner.program.resolution import Overlay, Resolution, VmstateNode
 from planner.program.rule_ids import RuleId
 
 __all__ = ["Effect", "VmBefore", "Names", "effect_of"]
@@ -33,20 +33,26 @@ _JOB_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 @frozen
 class Names:
-    """Which disk a QMP argument means: by image node (jobs), root (internal-sync), overlay node."""
+    """Which disk a QMP argument means: by image node (jobs), root (internal-sync), overlay node.
+
+    The node that machine state has of its own is called by its name, and no disk is called so.
+    """
 
     by_node: Mapping[str, str]
     by_root: Mapping[str, str]
     by_overlay: Mapping[str, Overlay]
+    own: VmstateNode | None = None
 
     @classmethod
     def of(cls, resolution: Resolution) -> Names:
         """The names of a resolution's disks."""
-        parts = resolution.internal
+        parts, own = resolution.internal, resolution.vmstate_node
+        alone = {} if own is None else {own.node: own.node}
         return cls(
-            {p.node: p.disk for p in parts},
+            {p.node: p.disk for p in parts} | alone,
             {p.root: p.disk for p in parts},
             {overlay.overlay: overlay for overlay in resolution.overlays},
+            own,
         )
 
 
@@ -199,9 +205,11 @@ def _switch(
 
 def _add(context: _Context) -> Effect:
     arguments = context.arguments
-    overlay = context.names.by_overlay.get(str(arguments["node-name"]))
+    name, own = str(arguments["node-name"]), context.names.own
+    if own is not None and name == own.node:
+        return _add_own(arguments, own)
+    overlay = context.names.by_overlay.get(name)
     if overlay is None:
-        name = str(arguments["node-name"])
         problem = Problem(RuleId.NOTHING_ELSE, name, "this is no overlay of the snapshot")
         return Effect(problems=(problem,))
     file = cast("Mapping[str, object]", arguments["file"])
@@ -213,6 +221,24 @@ def _add(context: _Context) -> Effect:
         text = "it must be added without a backing file: `blockdev-snapshot` puts it on its base"
         problems.append(Problem(RuleId.OVERLAY_READY, overlay.overlay, text))
     return Effect((Operation(Kind.ADD_OVERLAY, disk=overlay.disk),), problems=tuple(problems))
+
+
+def _add_own(arguments: Mapping[str, object], own: VmstateNode) -> Effect:
+    file = {"driver": "file", "filename": own.filename}
+    wanted = {"driver": "qcow2", "node-name": own.node, "file": file}
+    problems = []
+    if dict(arguments) != wanted:
+        text = f"it must be the new qcow2 image {own.path}, by its descriptor, and nothing below it"
+        problems.append(Problem(RuleId.NOTHING_ELSE, own.node, text))
+    return Effect((Operation(Kind.ADD_VMSTATE_NODE, disk=own.node),), problems=tuple(problems))
+
+
+def _remove(context: _Context) -> Effect:
+    own, name = context.names.own, context.arguments["node-name"]
+    if own is not None and name == own.node:
+        return Effect()  # the walk keeps account of it
+    text = "this node was not made for the snapshot"
+    return Effect(problems=(Problem(RuleId.NOTHING_ELSE, str(name), text),))
 
 
 def _migrate(context: _Context) -> Effect:
@@ -293,6 +319,7 @@ _EFFECTS: dict[str, Callable[[_Context], Effect]] = {
     "transaction": _transaction,
     "blockdev-snapshot-delete-internal-sync": _delete,
     "blockdev-add": _add,
+    "blockdev-del": _remove,
     "migrate": _migrate,
     "migrate-continue": _continue,
     "query-migrate": _await_stream,

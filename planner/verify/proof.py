@@ -79,6 +79,8 @@ class _ProgramWalk:
     tracking: bool = False
     streamed: int = 0
     active: bool = True
+    own: str = ""
+    put_away: bool = False
     added: set[str] = field(factory=set)
     switched: dict[str, int] = field(factory=dict)
     where: str = ""
@@ -88,6 +90,8 @@ class _ProgramWalk:
         self.names = Names.of(self.resolution)
         self.replaced = frozenset((old.disk, old.id) for old in self.resolution.replaced)
         self.running = self.resolution.run_state_before is RunStateAfter.RUNNING
+        if self.resolution.vmstate_node is not None:
+            self.own = self.resolution.vmstate_node.node
         self.preparations = Preparations(self.resolution)
         self.file_systems = FrozenWalk(self.resolution)
 
@@ -97,7 +101,10 @@ class _ProgramWalk:
         moment = VmBefore(self.running, capabilities, self.streaming, self.tracking)
         effect = effect_of(step, self.resolution, self.names, moment)
         self.problems.extend(effect.problems)
-        self.problems.extend(self.preparations.take(step, where, ended=self.streamed > 0))
+        if step.execute == "blockdev-del":
+            self._remove_node()
+        ended = self.streamed > 0 or self.put_away
+        self.problems.extend(self.preparations.take(step, where, ended=ended))
         self.problems.extend(self.file_systems.take(step, effect.operations, where))
         self.problems.extend(covers_problems(step, effect, where))
         self.done.append(effect.operations)
@@ -107,7 +114,7 @@ class _ProgramWalk:
             self._send_migrate()
         if self.running:
             self.instant += 1  # the guest goes on between two commands
-        self.problems.extend(undo_problems(step, effect, where))
+        self.problems.extend(undo_problems(step, effect, where, self.own))
 
     def _report(self, rule: RuleId, message: str) -> None:
         self.problems.append(Problem(rule, self.where, message))
@@ -159,6 +166,22 @@ class _ProgramWalk:
         if operation.disk not in self.preparations.images:
             self._report(RuleId.OVERLAY_READY, f"{operation} before its image is made")
         self.added.add(operation.disk)
+
+    def add_node(self, operation: Operation) -> None:
+        """QEMU gets the node that machine state has of its own."""
+        if self.resolution.pauses and not self.running:
+            self._report(RuleId.OVERLAY_READY, f"{operation} in the pause")
+        if not self.preparations.in_set:
+            self._report(RuleId.OVERLAY_READY, f"{operation} before QEMU has its image")
+        self.added.add(operation.disk)
+
+    def _remove_node(self) -> None:
+        if self.own not in self.snapshot_holds_vmstate or self.own in self.layer_holds_vmstate:
+            self._report(
+                RuleId.COMPLETE, f"{self.own or 'a node'} is removed before its snapshot is there"
+            )
+        self.added.discard(self.own)
+        self.put_away = True
 
     def _switch(self, operation: Operation, *, atomic: bool) -> None:
         disk = operation.disk
@@ -218,6 +241,8 @@ class _ProgramWalk:
         disk = operation.disk
         if self.running:
             self._report(RuleId.ONE_INSTANT, f"{operation} while the guest runs")
+        if disk == self.own != "" and disk not in self.added:
+            self._report(RuleId.OVERLAY_READY, f"{operation} before the node is added")
         if disk in self.snapshots:
             self._report(
                 RuleId.VMSTATE_BEFORE_SNAPSHOT,
@@ -265,11 +290,12 @@ class _ProgramWalk:
         """Check what must hold at the end."""
         self.where = "the whole program"
         resolution = self.resolution
-        for part in resolution.internal:
-            count = self.snapshots.get(part.disk, 0)
+        alone = (self.own,) if self.own else ()
+        for disk in (*(part.disk for part in resolution.internal), *alone):
+            count = self.snapshots.get(disk, 0)
             if count != 1:
                 self._report(
-                    RuleId.COMPLETE, f"{part.disk} is snapshotted {count} times instead of once"
+                    RuleId.COMPLETE, f"{disk} is snapshotted {count} times instead of once"
                 )
         for overlay in resolution.overlays:
             count = self.switched.get(overlay.disk, 0)
@@ -301,7 +327,9 @@ class _ProgramWalk:
             )
 
     def _finish_machine_state(self) -> None:
-        wanted = {self.resolution.vmstate} if self.resolution.vmstate else set()
+        if self.own in self.added or bool(self.own) is not self.put_away:
+            self._report(RuleId.COMPLETE, f"QEMU keeps the node {self.own}")
+        wanted = {self.resolution.vmstate_at} if self.resolution.vmstate_at else set()
         if self.snapshot_holds_vmstate != wanted or self.wrote_vmstate - wanted:
             have = ", ".join(sorted(self.snapshot_holds_vmstate)) or "no disk"
             want = ", ".join(wanted) or "no disk"
@@ -316,6 +344,7 @@ _CHANGES: dict[Kind, Callable[[_ProgramWalk, Operation], None]] = {
     Kind.DISCARD_VMSTATE: _ProgramWalk.discard,
     Kind.DELETE_DISK_SNAPSHOT: _ProgramWalk.delete,
     Kind.ADD_OVERLAY: _ProgramWalk.add_overlay,
+    Kind.ADD_VMSTATE_NODE: _ProgramWalk.add_node,
     Kind.BEGIN_STREAM_VMSTATE: _ProgramWalk.begin_stream,
     Kind.END_STREAM_VMSTATE: _ProgramWalk.end_stream,
 }

@@ -68,9 +68,21 @@ def _unordered_problems(effect: Effect, where: str) -> Iterator[Problem]:
         )
 
 
-def undo_problems(step: Step, effect: Effect, where: str) -> Iterator[Problem]:
-    """Where the undo of a step does not undo just what the step does."""
-    made = {op.disk for op in effect.operations if op.kind is Kind.SNAPSHOT_DISK}
+def undo_problems(step: Step, effect: Effect, where: str, own: str = "") -> Iterator[Problem]:
+    """Where the undo of a step does not undo just what the step does.
+
+    Args:
+        step: The step.
+        effect: What it does.
+        where: What to call it.
+        own: The node that machine state has of its own: its snapshot goes with it; empty: there is none.
+    """
+    made = {op.disk for op in effect.operations if op.kind is Kind.SNAPSHOT_DISK} - {own}
+    touches = {op.disk for op in effect.operations if op.disk == own != ""}
+    if touches != {undo.disk for undo in step.undo if undo.kind is UndoKind.REMOVE_NODE}:
+        yield Problem(
+            RuleId.UNDO_COMPLETE, where, "its undo does not remove just the node that it writes to"
+        )
     undone = {undo.disk for undo in step.undo if undo.kind is UndoKind.DELETE_PART}
     if made != undone:
         yield Problem(

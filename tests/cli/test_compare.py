@@ -34,9 +34,9 @@ def test_the_table_has_a_column_for_each_design(snapplan):
     code, out, err = snapplan("compare", REQUEST, "--facts", FACTS)
     assert (code, err) == (0, "")
     assert out.splitlines()[0].split() == [
-        "DESIGN", "monolithic", "transactional", "external", "live", "background",
+        "DESIGN", "monolithic", "transactional", "external", "live", "background", "vmstate-node",
     ]  # fmt: skip
-    assert out.splitlines()[1].split()[4:] == ["yes", "yes", "yes", "yes", "no"]
+    assert out.splitlines()[1].split()[4:] == ["yes", "yes", "yes", "yes", "no", "yes"]
     assert out.count("\n  adapted: machine state is external in ") == 3
     assert "an estimate, no measurement" in out
 

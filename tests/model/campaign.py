@@ -11,7 +11,7 @@ from planner.explore.search import explore
 from tests.model.exploring import DESIGNS, setting_for
 from tests.model.spin import spin_and_explorer
 
-REAL = ("monolithic", "transactional", "external", "live", "background")
+REAL = ("monolithic", "transactional", "vmstate-node", "external", "live", "background")
 
 
 def verdict(report):

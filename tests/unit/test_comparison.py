@@ -102,6 +102,10 @@ def test_one_request_is_compared_in_every_design_that_its_disks_allow(capture):
     read, facts = mixed(capture)
     reports = {r.design: r for r in compare_designs(read, facts, ALL)}
     assert [name for name, report in reports.items() if report.problems] == ["monolithic"]
+    own = reports["vmstate-node"]
+    assert own.machine_state == "an image of its own"
+    assert own.adapted
+    assert {fault.end for fault in own.faults} == {"undone"}
     for design, its_capture in EXTERNAL.items():
         report = reports[design]
         assert report.machine_state == f"external, {its_capture}"

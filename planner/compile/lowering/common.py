@@ -9,7 +9,7 @@ from planner.model.operations import Kind, Operation
 from planner.parts.kinds import MAKERS
 from planner.parts.making import DiskCapture
 from planner.program.program import Step, Undo, UndoKind, WaitsFor, job_id
-from planner.program.resolution import InternalPart, Resolution
+from planner.program.resolution import InternalPart, Resolution, VmstateNode
 
 __all__ = [
     "SAVE_TIMEOUT_S",
@@ -21,6 +21,7 @@ __all__ = [
     "pause_guest",
     "prepare_parts",
     "resume_guest",
+    "save_into_own_node",
     "snapshot_save",
 ]
 
@@ -43,7 +44,14 @@ def internal_only(design: str, resolution: Resolution) -> Iterator[Problem]:
 
 
 def no_stream(design: str, resolution: Resolution) -> Iterator[Problem]:
-    """Why a design that writes machine state into an image cannot do this request."""
+    """Why a design that writes machine state into a disk's image cannot do this request."""
+    if resolution.vmstate_node is not None:
+        yield Problem(
+            "design-cannot",
+            "machine-state",
+            f"design {design} writes machine state into a disk's image, not into one of its own",
+            "use design vmstate-node",
+        )
     if resolution.stream is not None:
         yield Problem(
             "design-cannot",
@@ -116,6 +124,25 @@ def capture_disks(resolution: Resolution, but: Collection[str] = ()) -> Iterator
             undo=tuple(undo),
             timeout_s=TRANSACTION_TIMEOUT_S,
         )
+
+
+def save_into_own_node(resolution: Resolution, own: VmstateNode) -> Step:
+    """One `snapshot-save` job over the node that machine state has of its own, the guest standing."""
+    kinds = (Kind.WRITE_VMSTATE, Kind.SNAPSHOT_DISK, Kind.DISCARD_VMSTATE)
+    return Step(
+        execute="snapshot-save",
+        arguments={
+            "job-id": job_id(resolution),
+            "tag": resolution.tag,
+            "vmstate": own.node,
+            "devices": [own.node],
+        },
+        covers=tuple(Operation(kind, disk=own.node) for kind in kinds),
+        waits_for=WaitsFor.JOB,
+        ordered=True,
+        undo=(Undo(UndoKind.REMOVE_NODE, own.node),),
+        timeout_s=SAVE_TIMEOUT_S,
+    )
 
 
 def snapshot_save(resolution: Resolution, parts: tuple[InternalPart, ...], *, pauses: bool) -> Step:

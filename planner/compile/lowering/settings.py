@@ -20,7 +20,7 @@ __all__ = ["around_vmstate", "settings_before", "settings_put_back"]
 
 def around_vmstate(resolution: Resolution) -> Iterator[Step]:
     """The steps around machine state that goes into an image."""
-    disk = resolution.vmstate
+    disk = resolution.vmstate_at
     before = (Operation(Kind.PAUSE_GUEST), Operation(Kind.WRITE_VMSTATE, disk=disk))
     after = (Operation(Kind.RESUME_GUEST), Operation(Kind.DISCARD_VMSTATE, disk=disk))
     yield from settings_before(resolution.settings, before)

@@ -38,8 +38,10 @@ def stream_problem(design: str, capture: Capture, resolution: Resolution) -> Ite
         yield Problem(
             "design-cannot",
             "machine-state",
-            f"design {design} writes machine state to a file, and the request asks for none",
-            "use design transactional",
+            f"design {design} writes machine state to a file as a stream, and the request asks for none",
+            "use design vmstate-node"
+            if resolution.vmstate_node is not None
+            else "use design transactional",
         )
     elif stream.capture is not capture:
         yield Problem(
