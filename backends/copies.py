@@ -12,12 +12,14 @@ from attrs import define, field
 
 from backends.by_descriptor import Folder, name_of, open_file
 from backends.host import QemuHost
-from backends.nodes import chain_told, json_name
+from backends.nodes import chain_told, json_name, secret_options
+from planner.model.image_key import NO_KEYS, Keys
 from planner.run.ports import HostRefused
 
 __all__ = ["RestoringHost"]
 
 _Told = Mapping[str, object]
+_TRIES = 10
 
 
 @define
@@ -28,8 +30,13 @@ class RestoringHost(QemuHost):
       qcow2; what lies under the source: file and format of each, absent where nobody wrote it down.
     - ``copy-image`` (path, source): the image with all its snapshots.
     - ``remove-copy`` (path): removes one that was made here, in this run.
+
+    Attributes:
+        keys: What opens the images that are encrypted, by file.  What is made of one is encrypted with
+            the same secret.
     """
 
+    keys: Keys = NO_KEYS
     _copies: dict[str, tuple[int, int]] = field(factory=dict)
 
     def _do(self, instruction: str, path: Path, arguments: _Told) -> _Told:
@@ -69,12 +76,26 @@ class RestoringHost(QemuHost):
         if snapshot_id is None:
             shutil.copyfile(name_of(image), name_of(descriptor))
             return
-        self._qemu_img(
-            *("convert", "-q", "-O", "qcow2", "-l", f"snapshot.id={snapshot_id}", "--"),
-            json_name(str(source), "qcow2", chain_told(arguments.get("backing"))),
+        chain = chain_told(arguments.get("backing"))
+        files = [str(source), *(file for file, _ in chain or ())]
+        own = self.keys.get(str(source))
+        made = () if own is None else ("-o", f"encrypt.format=luks,encrypt.key-secret={own.id}")
+        secrets = secret_options("--object", [self.keys[f] for f in files if f in self.keys])
+        words = (
+            *("convert", "-q", *secrets, "-O", "qcow2", *made),
+            *("-l", f"snapshot.id={snapshot_id}", "--"),
+            json_name(str(source), "qcow2", chain, self.keys),
             name_of(descriptor),
-            descriptors=(descriptor,),
         )
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                self._qemu_img(*words, descriptors=(descriptor,))
+            except HostRefused as failed:
+                # A LUKS key takes as long as is measured, which fails by chance on a busy machine.
+                if not (own and tries_left and "accurate CPU usage" in str(failed)):
+                    raise
+            else:
+                return
 
     def _remove_copy(self, path: Path) -> _Told:
         made = self._copies.pop(str(path), None)

@@ -2,7 +2,8 @@
 
 A socket that waits to be accepted has no inode yet, and the kernel does not list it; so every connected
 socket that it lists with the name of the server's file was accepted by the server.  A QEMU that is slow,
-or hangs, has accepted nobody.
+or hangs, has accepted nobody.  A client that has gone holds nothing, also where a busy QEMU has not
+noticed that yet: the kernel has shut its side of the connection down.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _DUMP_REQUEST = 0x301
 _ESTABLISHED = 1
 _SHOW_FILE = 2
 _FILE_ATTRIBUTE = 1
+_SHUTDOWN_ATTRIBUTE = 6
+_NOTHING_TO_COME = 1  # RCV_SHUTDOWN
 _DONE_OR_ERROR = (2, 3)
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBHIIIII")
@@ -79,7 +82,7 @@ def _accepted_at(port: int) -> Iterator[bool]:
 
 
 def _connected_files() -> Iterator[tuple[int, int]]:
-    """Inode and device of the file of each connected unix socket that has one (sock_diag(7))."""
+    """Inode and device of the file of each unix socket that has one and a living peer (sock_diag(7))."""
     asking = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG)
     with asking:
         asking.settimeout(_TIMEOUT_S)
@@ -97,10 +100,16 @@ def _connected_files() -> Iterator[tuple[int, int]]:
 
 
 def _files_of(attributes: bytes) -> Iterator[tuple[int, int]]:
-    while len(attributes) >= _ATTRIBUTE.size:
-        size, kind = _ATTRIBUTE.unpack_from(attributes)
+    told = dict(_attributes(attributes))
+    file, shut = told.get(_FILE_ATTRIBUTE, b""), told.get(_SHUTDOWN_ATTRIBUTE, b"")
+    if len(file) >= _FILE.size and not (shut and shut[0] & _NOTHING_TO_COME):
+        yield _FILE.unpack_from(file)
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while len(data) >= _ATTRIBUTE.size:
+        size, kind = _ATTRIBUTE.unpack_from(data)
         if size < _ATTRIBUTE.size:
             return
-        if kind == _FILE_ATTRIBUTE and size >= _ATTRIBUTE.size + _FILE.size:
-            yield _FILE.unpack_from(attributes, _ATTRIBUTE.size)
-        attributes = attributes[(size + 3) & ~3 :]
+        yield kind, data[_ATTRIBUTE.size : size]
+        data = data[(size + 3) & ~3 :]

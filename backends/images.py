@@ -8,6 +8,9 @@ has no such lock, so it is looked at and never written to.
 ``qemu-img snapshot -d`` deletes the first snapshot of a name in the table's order, which is that of
 ``qemu-img info``, and takes no id (seen on 7.2, 10.0 and 11.1).  Where the one that is meant is not the
 first, a QEMU without a guest deletes it by id and name (`backends.images_by_id`).
+
+An encrypted image is looked at without its key, which `qemu-img info` does not need (fact 72), and
+written to and checked with it alone.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ from pathlib import Path
 
 from backends.by_descriptor import name_of, open_file
 from backends.images_by_id import delete_by_id
-from backends.nodes import alone
+from backends.nodes import alone, secret_options
 from backends.tied import tied
 from planner.errors import CannotConnect
 from planner.model.facts import SnapshotInfo
 from planner.model.image import Image, image_of_info
+from planner.model.image_key import NO_KEYS, Keys
 from planner.model.replies import snapshots_of_image
 from planner.run.ports import NoReply
 from planner.run.stopping import to_its_end
@@ -46,10 +50,12 @@ class QemuImages:
 
     Args:
         program: Path or name of qemu-img; by default ``$SNAPPLAN_QEMU_IMG``, else ``qemu-img``.
+        keys: What opens the images that are encrypted, by file.
     """
 
-    def __init__(self, program: str = "") -> None:
+    def __init__(self, program: str = "", keys: Keys = NO_KEYS) -> None:
         self._program = program
+        self._keys = keys
 
     async def snapshots(self, filename: str) -> tuple[SnapshotInfo, ...]:
         """List an image's snapshots; see `planner.run.ports.Images.snapshots`."""
@@ -68,9 +74,9 @@ class QemuImages:
             return
         with _held(filename) as image:
             if named[0] == snapshot_id:
-                await self._write(image, "snapshot", "-d", name)
+                await self._write(filename, image, "snapshot", "-d", name)
             else:
-                await delete_by_id(image, name, snapshot_id)
+                await delete_by_id(image, name, snapshot_id, self._keys.get(filename))
         after = await self.snapshots(filename)
         if [snapshot for snapshot in before if snapshot.id != snapshot_id] != list(after):
             raise NoReply(f"{filename} holds other snapshots now than it should")
@@ -80,6 +86,8 @@ class QemuImages:
         _check(filename, served=True)
         # Without --backing-chain it opens this one file, and says what its header names.
         text = await self._run("info", "--output=json", "-f", image_format, "--", filename)
+        if filename in self._keys:  # a key that does not fit must show before anything is done
+            await self._run_on(filename, "snapshot", "-l")
         try:
             return image_of_info(json.loads(text))
         except (ValueError, RecursionError, CannotConnect) as error:
@@ -88,8 +96,9 @@ class QemuImages:
     async def check(self, filename: str, image_format: str) -> str:
         """Check an image; see `planner.inspect.offline.OfflineImages.check`."""
         _check(filename, served=True)
-        name = alone(filename, image_format)
-        text = await self._run("check", "--output=json", "--", name, ends=_CHECK_ENDS)
+        text = await self._run_on(
+            filename, "check", "--output=json", image_format=image_format, ends=_CHECK_ENDS
+        )
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -102,11 +111,32 @@ class QemuImages:
         _check(filename)
         # In one argument, whatever it begins with; qcow2 looks for an id before it looks for a tag.
         with _held(filename) as image:
-            await self._write(image, "snapshot", "-q", f"-a{snapshot_id}")
+            await self._write(filename, image, "snapshot", "-q", f"-a{snapshot_id}")
 
-    async def _write(self, image: int, *arguments: str) -> None:
+    async def _write(self, filename: str, image: int, *arguments: str) -> None:
         """Let qemu-img write to the image that is open, whatever its name means by now."""
-        await self._run(*arguments, "--", alone(name_of(image)), descriptors=(image,))
+        await self._run_on(filename, *arguments, image=image)
+
+    async def _run_on(
+        self,
+        filename: str,
+        subcommand: str,
+        *arguments: str,
+        image: int | None = None,
+        image_format: str = "qcow2",
+        ends: tuple[int, ...] = (0,),
+    ) -> str:
+        """Run qemu-img on an image alone, with its key where it has one; open, or by its name."""
+        key = self._keys.get(filename)
+        secret = secret_options("--object", () if key is None else (key,))
+        name = alone(filename if image is None else name_of(image), image_format, key)
+        descriptors = () if image is None else (image,)
+        try:
+            return await self._run(
+                *(subcommand, *secret, *arguments, "--", name), ends=ends, descriptors=descriptors
+            )
+        except NoReply as failed:
+            raise NoReply(_without_options(str(failed), name, filename)) from failed
 
     async def _run(
         self, *arguments: str, ends: tuple[int, ...] = (0,), descriptors: Sequence[int] = ()
@@ -154,6 +184,14 @@ def run_qemu_img(
         told = [line for line in lines if "Error when deleting file" not in line] or lines
         raise NoReply(told[0] if told else f"{program} failed")
     return done.stdout.decode(errors="replace")
+
+
+def _without_options(said: str, name: str, filename: str) -> str:
+    """qemu-img's words with the image's file in the place of all its options, and what to do."""
+    words = said.replace(name, filename)
+    if "key-secret' is required" in words:
+        return f"{filename} is encrypted, and its key was not given (--secret ID=FILE)"
+    return words
 
 
 @contextmanager

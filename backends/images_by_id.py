@@ -15,8 +15,9 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 
 from backends.by_descriptor import name_of
-from backends.nodes import image_node
+from backends.nodes import encrypted_node, image_node, secret_options
 from backends.tied import tied
+from planner.model.image_key import Key
 from planner.run.ports import NoReply
 
 __all__ = ["delete_by_id"]
@@ -25,18 +26,19 @@ _TIMEOUT_S = 120.0
 _NODE = "image"
 
 
-async def delete_by_id(image: int, name: str, snapshot_id: str) -> None:
+async def delete_by_id(image: int, name: str, snapshot_id: str, key: Key | None = None) -> None:
     """Delete the snapshot of that id and name from a qcow2 image that no QEMU has open.
 
     Args:
         image: The image's descriptor.
         name: The snapshot's tag.
         snapshot_id: Its id.
+        key: What opens the image, where it is encrypted.
 
     Raises:
         NoReply: It is not deleted, or nobody knows whether it is.
     """
-    process = await _start(image)
+    process = await _start(image, key)
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             await _answer(process)  # the greeting
@@ -66,9 +68,11 @@ def _binary() -> str:
     return found
 
 
-async def _start(image: int) -> Process:
-    node = {**image_node(name_of(image), "qcow2", ()), "node-name": _NODE}
+async def _start(image: int, key: Key | None) -> Process:
+    opened = encrypted_node(image_node(name_of(image), "qcow2", ()), key)
+    node = {**opened, "node-name": _NODE}
     arguments = ["-machine", "none", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio"]
+    arguments += secret_options("-object", () if key is None else (key,))
     arguments += ["-blockdev", json.dumps(node)]
     program = _binary()
     try:

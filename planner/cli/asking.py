@@ -19,11 +19,13 @@ from backends.guest_agent import GuestAgent
 from planner.cli.reporter import TerminalReporter
 from planner.cli.stopping import stopped_by_signals
 from planner.errors import BadInput, Problem
+from planner.model.image_key import NO_SECRETS, Secrets
 from planner.present.visible import visible
 from planner.run.ports import Backend
 from planner.run.remembering import RememberingBackend
 from planner.store.store import Store
 from planner.verbs.context import Context, Offline, Question
+from planner.verbs.keyring import NO_KEYRING, KeyRing
 
 __all__ = ["Asking", "ask_person", "can_ask", "context_of", "offline_of"]
 
@@ -118,8 +120,14 @@ class Asking:
         return True
 
 
-def context_of(
-    backend: Backend, store: Store, address: str, reporter: TerminalReporter, *, yes: bool = False
+def context_of(  # noqa: PLR0913 - each is of its own
+    backend: Backend,
+    store: Store,
+    address: str,
+    reporter: TerminalReporter,
+    *,
+    yes: bool = False,
+    secrets: Secrets = NO_SECRETS,
 ) -> Context:
     """What the command line does a verb with: stopped by signals, asking at the terminal."""
     return Context(
@@ -130,11 +138,17 @@ def context_of(
         reporter,
         consent=Asking(reporter, yes),
         awaiting=stopped_by_signals,
+        keyring=_keyring(secrets) if secrets.files else NO_KEYRING,
     )
 
 
 def offline_of(
-    store: Store, reporter: TerminalReporter, *, yes: bool = False, vm_name: str = ""
+    store: Store,
+    reporter: TerminalReporter,
+    *,
+    yes: bool = False,
+    vm_name: str = "",
+    secrets: Secrets = NO_SECRETS,
 ) -> Offline:
     """The same without a VM; the tags are those of the VM of this name."""
     # What works on image files takes its time to import, and a running VM needs none of it.
@@ -151,4 +165,14 @@ def offline_of(
         awaiting=stopped_by_signals,
         vm_name=vm_name,
         launch=launch,
+        keyring=_keyring(secrets),
+    )
+
+
+def _keyring(secrets: Secrets) -> KeyRing:
+    from backends.copies import RestoringHost  # noqa: PLC0415 - as above
+    from backends.images import QemuImages  # noqa: PLC0415
+
+    return KeyRing(
+        secrets, lambda keys: QemuImages(keys=keys), lambda keys: RestoringHost(keys=keys)
     )

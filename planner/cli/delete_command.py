@@ -18,11 +18,13 @@ from planner.cli.manifests import (
     manifest_argument,
     name_option,
     offline_option,
+    secret_option,
 )
 from planner.cli.reporter import TerminalReporter, progress_option
 from planner.delete.delete_checks import (
     Overlays,
 )
+from planner.model.image_key import Secrets
 from planner.present.delete_view import (
     delete_text,
     delete_to_plain,
@@ -53,6 +55,7 @@ __all__ = ["command"]
     help="Merge overlays back into the frozen images (commit), or leave the chain as it is (keep).",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before anything is deleted.")
+@secret_option
 @store_option
 @progress_option
 @json_option
@@ -65,6 +68,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     forget: bool,
     overlays: str | None,
     yes: bool,
+    secrets: Secrets,
     store: Store,
     progress: str,
     as_json: bool,
@@ -91,9 +95,8 @@ def command(  # noqa: PLR0913 - one parameter an option
         if vm:
             deleted = run(connected(vm, work))
         else:
-            deleted = run(
-                delete_offline(offline_of(store, reporter, yes=yes, vm_name=name), source, choice)
-            )
+            gone = offline_of(store, reporter, yes=yes, vm_name=name, secrets=secrets)
+            deleted = run(delete_offline(gone, source, choice))
     deleted.outcome.raise_failure()
     if as_json:
         print_json(delete_to_plain(deleted.order))

@@ -20,8 +20,10 @@ from planner.cli.manifests import (
     manifest_argument,
     name_option,
     offline_option,
+    secret_option,
 )
 from planner.cli.reporter import TerminalReporter, progress_option
+from planner.model.image_key import Secrets
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import Accepted
 from planner.present.load_view import (
@@ -97,6 +99,7 @@ __all__ = ["command"]
     is_flag=True,
     help="Load although the VM's processor is another one than the guest knew.",
 )
+@secret_option
 @store_option
 @progress_option
 @json_option
@@ -115,6 +118,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     changed: tuple[str, ...],
     accept_cpu: bool,
     keep: str,
+    secrets: Secrets,
     store: Store,
     progress: str,
     as_json: bool,
@@ -150,7 +154,7 @@ def command(  # noqa: PLR0913 - one parameter an option
             from planner.verbs.restore_decision import RestoreWish  # noqa: PLC0415
 
             fresh = RestoreWish(template, socket, folder, after, deadline_s, accepted)
-            gone = offline_of(store, reporter, yes=yes, vm_name=name)
+            gone = offline_of(store, reporter, yes=yes, vm_name=name, secrets=secrets)
             said, text = run(load_without_vm(gone, source, fresh, ready=offline))
     if as_json:
         print_json(said)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["check_name", "manifest_argument", "name_option", "offline_option"]
+from planner.host.secret_files import open_to_others, secret_files
+from planner.model.image_key import Secrets
+
+__all__ = ["check_name", "manifest_argument", "name_option", "offline_option", "secret_option"]
 
 manifest_argument = click.argument("source", metavar="TAG|MANIFEST")
 offline_option = click.option(
@@ -18,6 +21,30 @@ name_option = click.option(
     metavar="VM",
     default="",
     help="Without --vm: which VM of the store, by its name or UUID.",
+)
+
+
+def _secrets(
+    _context: click.Context, _parameter: click.Parameter, told: tuple[str, ...]
+) -> Secrets:
+    pairs = [text.partition("=") for text in told]
+    if not all(name and equals and file for name, equals, file in pairs):
+        # What was given is not repeated: somebody may have taken this for the place of the key.
+        raise click.BadParameter("it is ID=FILE")
+    secrets = secret_files({name: file for name, _, file in pairs})
+    for file in open_to_others(secrets):
+        click.echo(f"snapplan: others may read {file}, which holds a secret: chmod 600", err=True)
+    return secrets
+
+
+secret_option = click.option(
+    "--secret",
+    "secrets",
+    metavar="ID=FILE",
+    multiple=True,
+    callback=_secrets,
+    help="Where no VM runs: the file that holds the key of an encrypted image, by the id that its QEMU "
+    "has for that secret (-object secret,id=ID). Once for each. The key itself is never given here.",
 )
 
 

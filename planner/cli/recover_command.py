@@ -15,8 +15,10 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
+from planner.cli.manifests import secret_option
 from planner.cli.reporter import TerminalReporter, progress_option
 from planner.errors import CannotConnect
+from planner.model.image_key import Secrets
 from planner.present.recovery_view import (
     forgotten_to_plain,
     pending_text,
@@ -45,10 +47,18 @@ __all__ = ["command"]
     help="Remove the journals of the VM's unfinished runs, and touch nothing else.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before journals are removed.")
+@secret_option
 @progress_option
 @json_option
 def command(  # noqa: PLR0913 - one parameter an option
-    *, vm: str | None, store: Store, gives_up: bool, yes: bool, progress: str, as_json: bool
+    *,
+    vm: str | None,
+    store: Store,
+    gives_up: bool,
+    yes: bool,
+    secrets: Secrets,
+    progress: str,
+    as_json: bool,
 ) -> None:
     """Finish or undo what an interrupted run left.
 
@@ -63,7 +73,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         _forget(vm, store, yes=yes, as_json=as_json)
     else:
         with TerminalReporter(progress) as reporter:
-            recovered = run(_recover(vm, store, reporter))
+            recovered = run(_recover(vm, store, reporter, secrets))
         _tell(recovered, as_json=as_json)
 
 
@@ -93,11 +103,15 @@ def _forget(address: str, store: Store, *, yes: bool, as_json: bool) -> None:
         print_json(forgotten_to_plain(pending))
 
 
-async def _recover(address: str, store: Store, reporter: TerminalReporter) -> list[Recovered]:
+async def _recover(
+    address: str, store: Store, reporter: TerminalReporter, secrets: Secrets
+) -> list[Recovered]:
     """Recover the runs of one VM, or of its images where its QEMU is gone."""
     try:
         return await connected(
-            address, lambda backend: recover(context_of(backend, store, address, reporter))
+            address,
+            lambda backend: recover(context_of(backend, store, address, reporter, secrets=secrets)),
         )
     except CannotConnect as error:
-        return await recover_unreachable(offline_of(store, reporter), address, error)
+        offline = offline_of(store, reporter, secrets=secrets)
+        return await recover_unreachable(offline, address, error)

@@ -18,9 +18,11 @@ from planner.cli.manifests import (
     manifest_argument,
     name_option,
     offline_option,
+    secret_option,
 )
 from planner.cli.reporter import TerminalReporter, progress_option
 from planner.errors import Violation
+from planner.model.image_key import Secrets
 from planner.present.verdict_view import Verdict, verdict_text, verdict_to_plain
 from planner.run.ports import Backend
 from planner.store.store import Store
@@ -39,6 +41,7 @@ __all__ = ["command"]
     is_flag=True,
     help="Read what there are digests of, and run `qemu-img check` on each image.",
 )
+@secret_option
 @store_option
 @progress_option
 @json_option
@@ -49,6 +52,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     offline: bool,
     name: str,
     deep: bool,
+    secrets: Secrets,
     store: Store,
     progress: str,
     as_json: bool,
@@ -66,7 +70,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     check_name(name, vm)
     with TerminalReporter(progress) as reporter:
         if vm is None:
-            gone = offline_of(store, reporter, vm_name=name)
+            gone = offline_of(store, reporter, vm_name=name, secrets=secrets)
             verdict = run(verify_offline(gone, source, deep=deep))
         else:
 

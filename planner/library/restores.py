@@ -17,6 +17,7 @@ from pathlib import Path
 from backends.copies import RestoringHost
 from backends.images import QemuImages
 from backends.launch import launch
+from planner.library.keys import SecretFiles, keyring
 from planner.library.progress import OnProgress, ProgressReporter
 from planner.library.stores import Folder, store_at
 from planner.load.fresh_qemu import RestorePlan
@@ -41,6 +42,7 @@ async def restore(  # noqa: PLR0913 - each is a wish of its own
     run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
     accept_changed: Iterable[str] = (),
     accept_cpu: bool = False,
+    secrets: SecretFiles | None = None,
     on_progress: OnProgress | None = None,
     deadline_s: float | None = None,
 ) -> Restored:
@@ -58,6 +60,7 @@ async def restore(  # noqa: PLR0913 - each is a wish of its own
         run_state_after: ``paused``, or else the guest runs.
         accept_changed: Disks that were left out of it and may have changed since.
         accept_cpu: Whether the processor may be another one.
+        secrets: Files that hold the keys of encrypted images, by the id that QEMU has for each secret.
         on_progress: Called with what is being done.
         deadline_s: How long QEMU may take to read its state, in seconds; None: an hour.
 
@@ -79,7 +82,7 @@ async def restore(  # noqa: PLR0913 - each is a wish of its own
         deadline_s,
         Accepted(accept_cpu, frozenset(accept_changed)),
     )
-    return await restore_in_qemu(_offline(store, on_progress), str(source), wish)
+    return await restore_in_qemu(_offline(store, on_progress, secrets), str(source), wish)
 
 
 async def prepare_restore(  # noqa: PLR0913 - each is a wish of its own
@@ -90,6 +93,7 @@ async def prepare_restore(  # noqa: PLR0913 - each is a wish of its own
     dry_run: bool = False,
     accept_changed: Iterable[str] = (),
     accept_cpu: bool = False,
+    secrets: SecretFiles | None = None,
     on_progress: OnProgress | None = None,
 ) -> RestorePlan:
     """Make the disks of a snapshot ready for a QEMU that the tool starts itself.
@@ -101,6 +105,7 @@ async def prepare_restore(  # noqa: PLR0913 - each is a wish of its own
         dry_run: Whether it is decided only, and nothing made.
         accept_changed: Disks that were left out of it and may have changed since.
         accept_cpu: Whether the processor may be another one.
+        secrets: Files that hold the keys of encrypted images, by the id that QEMU has for each secret.
         on_progress: Called with what is being done.
 
     Returns:
@@ -116,7 +121,7 @@ async def prepare_restore(  # noqa: PLR0913 - each is a wish of its own
     accepted = Accepted(accept_cpu, frozenset(accept_changed))
     wish = RestoreWish(copies=_folder(copy_to), accepted=accepted)
     return await (show_restore if dry_run else make_ready)(
-        _offline(store, on_progress), str(source), wish
+        _offline(store, on_progress, secrets), str(source), wish
     )
 
 
@@ -124,6 +129,9 @@ def _folder(copy_to: str | Path) -> str:
     return os.path.realpath(copy_to) if copy_to else ""
 
 
-def _offline(store: Folder, on_progress: OnProgress | None) -> Offline:
+def _offline(store: Folder, on_progress: OnProgress | None, secrets: SecretFiles | None) -> Offline:
     reporter = None if on_progress is None else ProgressReporter(on_progress)
-    return Offline(store_at(store), QemuImages(), RestoringHost(), reporter, launch=launch)
+    ring = keyring(secrets)
+    return Offline(
+        store_at(store), QemuImages(), RestoringHost(), reporter, launch=launch, keyring=ring
+    )

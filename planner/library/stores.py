@@ -10,6 +10,7 @@ from backends.guest_agent import GuestAgent
 from backends.host import QemuHost
 from backends.images import QemuImages
 from planner.errors import CannotConnect
+from planner.library.keys import SecretFiles, keyring
 from planner.library.progress import OnProgress, ProgressReporter
 from planner.recover.recovery import Pending, Recovered, pending_runs
 from planner.store.finding import find_backend
@@ -59,13 +60,18 @@ def stored(store: Folder = None, vm: str = "") -> tuple[StoredSnapshots, ...]:
 
 
 async def recover(
-    address: str | Path, *, store: Folder = None, on_progress: OnProgress | None = None
+    address: str | Path,
+    *,
+    store: Folder = None,
+    secrets: SecretFiles | None = None,
+    on_progress: OnProgress | None = None,
 ) -> tuple[Recovered, ...]:
     """Finish or undo what an interrupted run left on a VM; where its QEMU is gone, in its images.
 
     Args:
         address: Where the VM is, or was.
         store: Where its journals are.
+        secrets: Files that hold the keys of encrypted images, by the id that QEMU has for each secret.
         on_progress: Called with what is being done.
 
     Returns:
@@ -75,18 +81,20 @@ async def recover(
         CannotConnect: The VM cannot be asked, and nothing is pending; nothing was touched.
         Refused: Another snapplan is at work on it.
         UndoIncomplete, OutcomeUnknown: Something is still there, or cannot be known.
+        BadInput: A file of a secret cannot be used (``secret-unusable``).
     """
-    where, kept = str(address), store_at(store)
+    where, kept, ring = str(address), store_at(store), keyring(secrets)
     reporter = None if on_progress is None else ProgressReporter(on_progress)
     try:
         connect, place = find_backend(where)
         backend = await connect(place)
         try:
-            done = await recover_vm(Context(backend, kept, where, GuestAgent, reporter))
+            context = Context(backend, kept, where, GuestAgent, reporter, keyring=ring)
+            done = await recover_vm(context)
         finally:
             await backend.close()
     except CannotConnect as error:
-        offline = Offline(kept, QemuImages(), QemuHost(), reporter)
+        offline = Offline(kept, QemuImages(), QemuHost(), reporter, keyring=ring)
         done = await recover_unreachable(offline, where, error)
     raise_left(done)
     return tuple(done)

@@ -26,6 +26,7 @@ from planner.inspect.inspecting import Inspection
 from planner.library import restores, stores
 from planner.library.attaching import Attachment as AsyncAttachment
 from planner.library.attaching import attach as attach_async
+from planner.library.keys import SecretFiles
 from planner.library.loop import Loop, once
 from planner.library.progress import OnProgress
 from planner.library.stores import Folder
@@ -65,10 +66,14 @@ def attach(
 
 
 def recover(
-    address: str | Path, *, store: Folder = None, on_progress: OnProgress | None = None
+    address: str | Path,
+    *,
+    store: Folder = None,
+    secrets: SecretFiles | None = None,
+    on_progress: OnProgress | None = None,
 ) -> tuple[Recovered, ...]:
     """Finish or undo what an interrupted run left on a VM; see `snapplan.recover`."""
-    return once(stores.recover(address, store=store, on_progress=on_progress))
+    return once(stores.recover(address, store=store, secrets=secrets, on_progress=on_progress))
 
 
 def collect(store: Folder = None, *, dry_run: bool = False) -> Collected:
@@ -86,6 +91,7 @@ def restore(  # noqa: PLR0913 - each is a wish of its own
     run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
     accept_changed: Iterable[str] = (),
     accept_cpu: bool = False,
+    secrets: SecretFiles | None = None,
     on_progress: OnProgress | None = None,
     deadline_s: float | None = None,
 ) -> Restored:
@@ -100,6 +106,7 @@ def restore(  # noqa: PLR0913 - each is a wish of its own
             run_state_after=run_state_after,
             accept_changed=accept_changed,
             accept_cpu=accept_cpu,
+            secrets=secrets,
             on_progress=on_progress,
             deadline_s=deadline_s,
         )
@@ -114,6 +121,7 @@ def prepare_restore(  # noqa: PLR0913 - each is a wish of its own
     dry_run: bool = False,
     accept_changed: Iterable[str] = (),
     accept_cpu: bool = False,
+    secrets: SecretFiles | None = None,
     on_progress: OnProgress | None = None,
 ) -> RestorePlan:
     """Make the disks of a snapshot ready for a QEMU of yours; see `snapplan.prepare_restore`."""
@@ -125,6 +133,7 @@ def prepare_restore(  # noqa: PLR0913 - each is a wish of its own
             dry_run=dry_run,
             accept_changed=accept_changed,
             accept_cpu=accept_cpu,
+            secrets=secrets,
             on_progress=on_progress,
         )
     )

@@ -25,8 +25,10 @@ from planner.load.fresh_qemu import (
     RestorePlan,
 )
 from planner.model.image import Image
+from planner.model.image_key import NO_SECRETS, Secrets
 from planner.parts.manifest import Manifest
 from planner.parts.needing_vm import unreached_problems, unwritable_problems
+from planner.parts.reach import ENCRYPTED
 from planner.parts.readied import Readied
 from planner.run.phases import Phase
 from planner.run.ports import (
@@ -49,16 +51,20 @@ _HOST_TIMEOUT_S = 3600.0
 
 
 async def look_at_parts(
-    manifest: Manifest, images: OfflineImages
+    manifest: Manifest, images: OfflineImages, secrets: Secrets = NO_SECRETS
 ) -> tuple[dict[str, dict[str, Image]], tuple[Problem, ...]]:
     """The images that hold the parts, by disk and file, and which cannot be looked at.
 
-    What the VM wrote to since, overlays above frozen images, is nobody's business here.
+    What the VM wrote to since, overlays above frozen images, is nobody's business here.  Where the fresh
+    QEMU itself reverts the disks, it has the keys of encrypted ones, and none is needed here.
     """
     found: dict[str, dict[str, Image]] = {}
     problems: list[Problem] = []
     unreached = {problem.subject: problem for problem in unreached_problems(manifest)}
-    problems += [*unreached.values(), *unwritable_problems(manifest)]
+    loads = any(part.holds_state and not part.external for part in manifest.parts)
+    locked = unwritable_problems(manifest, secrets)
+    problems += unreached.values()
+    problems += [each for each in locked if not (loads and each.code == ENCRYPTED)]
     for part in manifest.parts:
         for file, image_format in part.images[:1]:
             if part.disk in unreached:

@@ -15,6 +15,7 @@ from planner.host.left_out import look_at_left_out
 from planner.inspect.before_writing import unwritable
 from planner.inspect.offline import OfflineImages, images_of_files
 from planner.model.image import Image
+from planner.model.image_key import NO_SECRETS, Secrets
 from planner.parts.accepting import NOTHING_ACCEPTED, Accepted, not_accepted
 from planner.parts.internal import InternalSnapshot
 from planner.parts.left_out_checks import left_out_problems
@@ -40,6 +41,7 @@ async def revert_offline(  # noqa: PLR0913 - what a load is decided on
     accepted: Accepted = NOTHING_ACCEPTED,
     *,
     host: Host | None = None,
+    secrets: Secrets = NO_SECRETS,
 ) -> tuple[InternalSnapshot, ...]:
     """Revert every disk of a disk-only snapshot.
 
@@ -50,6 +52,7 @@ async def revert_offline(  # noqa: PLR0913 - what a load is decided on
         reporter: Who is told of the progress.
         accepted: What may differ.
         host: Looks whether each image can be written to before one is; None: nobody does.
+        secrets: What opens encrypted images; the images have their keys already.
 
     Returns:
         The parts, all of them reverted.
@@ -62,7 +65,7 @@ async def revert_offline(  # noqa: PLR0913 - what a load is decided on
     found, unreadable = await images_of_files(manifest, images)
     left_out = not_accepted(left_out_problems(manifest, look_at_left_out(manifest)), accepted)
     changed = check_files(manifest)
-    locked = unwritable_problems(manifest)
+    locked = unwritable_problems(manifest, secrets)
     problems = in_order(
         (*unreadable, *locked, *_problems(manifest, found, others), *left_out, *changed)
     )

@@ -18,6 +18,7 @@ from planner.model.facts import (
     node_reference,
 )
 from planner.model.image_file import FILTERS, file_of_image, with_below
+from planner.model.image_key import key_secret_of
 from planner.model.replies import snapshots_in
 
 __all__ = ["DiskReplies", "disks_of"]
@@ -146,6 +147,7 @@ class _Disks:
             backing=backing,
             below=tuple(sorted(part for part in below if not _is_automatic(part))),
             filename=self._file(info.text("filename", ""), stat),
+            key_secret=key_secret_of(info.text("filename", "")),
             virtual_size_bytes=info.number("virtual-size", 0),
             data_file="data-file" in specific.value,
             encrypted=node.flag("encrypted", default=False),
@@ -168,7 +170,8 @@ class _Disks:
         entry = self._nodes[node]
         lasting = "" if _is_automatic(node) else node
         shown = entry.member("image").text("filename", "")
-        return ChainNode(lasting, entry.text("drv"), self._file(shown, stat))
+        file = self._file(shown, stat)
+        return ChainNode(lasting, entry.text("drv"), file, key_secret_of(shown))
 
     def _file(self, shown: str, stat: AnswerObject | None) -> str:
         """An image's file: what QEMU shows, or where that is options, what lies under its format."""

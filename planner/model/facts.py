@@ -115,11 +115,13 @@ class ChainNode:
         node: Its name where the user gave one, else empty.
         driver: QEMU's block driver.
         filename: The file behind it, where it has one.
+        key_secret: The id of the secret that opens it, where QEMU shows one.
     """
 
     node: str
     driver: str
     filename: str = ""
+    key_secret: str = ""
 
 
 @frozen
@@ -152,6 +154,7 @@ class Disk:
         drives_below: Ids of other ``-drive`` options that this disk's lies over: no disks of their own.
         place: Which file the image is on this machine, where somebody looked.
         header_names: What an image of the chain names as the one under it, where QEMU was told another.
+        key_secret: The id of the secret that opens the image, where QEMU shows one.
     """
 
     name: str
@@ -177,6 +180,7 @@ class Disk:
     drives_below: tuple[str, ...] = ()
     place: ImagePlace = UNPLACED
     header_names: str = ""
+    key_secret: str = ""
 
     @property
     def attached(self) -> bool:

@@ -36,7 +36,6 @@ def _converter() -> Converter:
         QemuVersion,
         SnapshotInfo,
         Bitmap,
-        ChainNode,
         JobInfo,
         ImagePlace,
         Device,
@@ -46,7 +45,9 @@ def _converter() -> Converter:
         FileRecord,
     ):
         write_with_hyphens(converter, kind)
-    write_with_hyphens(converter, Disk, seldom=("drives_below", "place", "header_names"))
+    write_with_hyphens(converter, ChainNode, seldom=("key_secret",))
+    rarely = ("drives_below", "place", "header_names", "key_secret")
+    write_with_hyphens(converter, Disk, seldom=rarely)
     register_hardware(converter)
     write_with_hyphens(
         converter,

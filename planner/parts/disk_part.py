@@ -26,11 +26,13 @@ class BackingImage:
         file: As QEMU names it.
         format: QEMU's block driver.
         record: What the file was, where it is one of this machine.
+        key_secret: The id of the secret that opens it, where QEMU showed one.
     """
 
     file: str
     format: str
     record: FileRecord = UNSEEN
+    key_secret: str = ""
 
 
 @frozen
@@ -44,6 +46,7 @@ class DiskPart(ManifestPart):
         virtual_size_bytes: Size of the disk that the guest sees.
         backing: The images under ``file``, from the top down; None: nobody wrote them down.
         place: Which file ``file`` was on this machine; it is the same wherever it is moved to.
+        key_secret: The id of the secret that opens ``file``, where QEMU showed one.
     """
 
     qdev: str = ""
@@ -52,6 +55,7 @@ class DiskPart(ManifestPart):
     virtual_size_bytes: int = 0
     backing: tuple[BackingImage, ...] | None = None
     place: ImagePlace = UNPLACED
+    key_secret: str = ""
 
     def with_files(self, today: Callable[[str], str]) -> Self:
         """The part with its files as they are called today."""

@@ -6,7 +6,7 @@ state in an encrypted image ends QEMU (facts 66 and 67).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from planner.errors import Problem
 from planner.model.facts import Disk
@@ -67,7 +67,7 @@ def holds_machine_state(disk: Disk, others: Iterable[Disk] = ()) -> Iterator[Pro
 
 
 def encryption_warnings(
-    disks: Iterable[Disk], *, in_vm: bool, machine_state: bool
+    disks: Collection[Disk], *, in_vm: bool, machine_state: bool
 ) -> Iterator[str]:
     """What a snapshot of encrypted disks costs, beyond what one of plain disks does.
 
@@ -80,6 +80,8 @@ def encryption_warnings(
     if not encrypted:
         return
     names = ", ".join(encrypted)
+    ids = sorted({disk.key_secret for disk in disks if disk.encrypted and disk.key_secret})
+    secret = ids[0] if len(ids) == 1 else "ID"
     if machine_state:
         yield (
             f"the machine state is not encrypted, and {names} is: the guest's memory holds what it has "
@@ -88,7 +90,6 @@ def encryption_warnings(
     parts = "loaded, deleted or repaired" if in_vm else "reverted, deleted or repaired"
     way = "" if in_vm else "; with the machine state inside another disk, `load --vm` needs no key"
     yield (
-        f"[image-encrypted] {names}: encrypted, and snapplan has no key: without the VM it can be "
-        f"verified, and {parts} by hand alone (qemu-img snapshot --object secret,... --image-opts -a "
-        f"ID){way}"
+        f"[image-encrypted] {names}: encrypted: without the VM and without the key it can be verified, "
+        f"and not {parts}; keep a file that holds the key, for --secret {secret}=FILE then{way}"
     )

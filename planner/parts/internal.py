@@ -304,15 +304,39 @@ class InternalSnapshot(DiskPart):
         if how is Readied.REVERT:
             return self.revert_command
         if how is Readied.CONVERT:
-            wanted = ["-l", f"snapshot.id={self.snapshot_id}"]
-            formats = ["-f", "qcow2", "-O", image_format]
-            return ["qemu-img", "convert", *formats, *wanted, "--", self.file, file]
+            wanted = ["-O", image_format, "-l", f"snapshot.id={self.snapshot_id}"]
+            if self.key_secret:
+                key = f"encrypt.format=luks,encrypt.key-secret={self.key_secret}"
+                return [
+                    "qemu-img",
+                    "convert",
+                    *self._secret,
+                    *wanted,
+                    "-o",
+                    key,
+                    *self._opened,
+                    file,
+                ]
+            return ["qemu-img", "convert", "-f", "qcow2", *wanted, "--", self.file, file]
         return ["cp", "--no-clobber", "--", self.file, file] if how is Readied.COPY else []
 
     @property
     def revert_command(self) -> list[str]:
         """What a person types to revert the image to it, by id (fact 9)."""
-        return ["qemu-img", "snapshot", f"-a{self.snapshot_id}", "--", self.file]
+        revert = f"-a{self.snapshot_id}"
+        if self.key_secret:
+            return ["qemu-img", "snapshot", *self._secret, revert, *self._opened]
+        return ["qemu-img", "snapshot", revert, "--", self.file]
+
+    @property
+    def _secret(self) -> list[str]:
+        return ["--object", f"secret,id={self.key_secret},file=FILE"]
+
+    @property
+    def _opened(self) -> list[str]:
+        file = self.file.replace(",", ",,")
+        options = f"driver=qcow2,encrypt.key-secret={self.key_secret},file.filename={file}"
+        return ["--image-opts", "--", options]
 
     def expected_at(self, file: str) -> Self | None:
         """The same, in the file that the fresh QEMU opened."""

@@ -70,6 +70,7 @@ class ShownSnapshot(ShownPart):
             virtual_size_bytes=disk.virtual_size_bytes,
             backing=backing_of(disk),
             place=disk.place,
+            key_secret=disk.key_secret,
         )
 
     def to_plain(self) -> dict[str, object]:

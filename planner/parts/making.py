@@ -224,4 +224,7 @@ def backing_of(disk: Disk) -> tuple[BackingImage, ...] | None:
     """The images under a disk's own; None: a filter is among them, and hides what is below it."""
     if any(layer.driver in FILTERS for layer in disk.backing):
         return None
-    return tuple(BackingImage(layer.filename, layer.driver) for layer in disk.backing)
+    return tuple(
+        BackingImage(layer.filename, layer.driver, key_secret=layer.key_secret)
+        for layer in disk.backing
+    )

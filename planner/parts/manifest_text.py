@@ -51,7 +51,7 @@ def _converter() -> Converter:
     converter = strict_converter()
     for kind in (Ancestor, GroupRun, QemuVersion, FileRecord, ImagePlace, Device):
         write_with_hyphens(converter, kind)
-    write_with_hyphens(converter, BackingImage, seldom=("record",))
+    write_with_hyphens(converter, BackingImage, seldom=("record", "key_secret"))
     for part in KINDS.values():
         names = {attribute.name for attribute in fields(part)}
         seldom = sorted(names - {name.replace("-", "_") for name in _EVERY_PART})

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.errors import Problem
+from planner.model.image_key import NO_SECRETS, Secrets
 from planner.parts.internal import InternalSnapshot
 from planner.parts.manifest import Manifest
 from planner.parts.reach import ELSEWHERE, ENCRYPTED, NO_FILE
 
-__all__ = ["unreached_problems", "unwritable_problems"]
+__all__ = ["no_key", "unreached_problems", "unwritable_problems"]
 
 
 def unreached_problems(manifest: Manifest) -> Iterator[Problem]:
@@ -25,18 +26,17 @@ def unreached_problems(manifest: Manifest) -> Iterator[Problem]:
             )
 
 
-def unwritable_problems(manifest: Manifest) -> Iterator[Problem]:
-    """The parts inside images that are not written to from here: no key, or no lock to rely on."""
+def unwritable_problems(manifest: Manifest, secrets: Secrets = NO_SECRETS) -> Iterator[Problem]:
+    """The parts inside images that are not written to from here: no key, or no lock to rely on.
+
+    Args:
+        manifest: The snapshot.
+        secrets: The secrets that a user named.
+    """
     told = {(disk, code) for disk, code in manifest.needs_vm}
     for part in manifest.of(InternalSnapshot):
-        if (part.disk, ENCRYPTED) in told:
-            yield Problem(
-                ENCRYPTED,
-                part.disk,
-                f"{part.file} is encrypted, and snapplan has no key",
-                "start the VM, and give --vm ADDR; or by hand: qemu-img snapshot --object secret,... "
-                "--image-opts ...",
-            )
+        if (part.disk, ENCRYPTED) in told and secrets.key(part.key_secret) is None:
+            yield no_key(part.disk, part.file, part.key_secret)
         if (part.disk, NO_FILE) in told:
             yield Problem(
                 NO_FILE,
@@ -45,3 +45,15 @@ def unwritable_problems(manifest: Manifest) -> Iterator[Problem]:
                 "QEMU has it open",
                 "start the VM, and give --vm ADDR",
             )
+
+
+def no_key(disk: str, file: str, key_secret: str) -> Problem:
+    """An encrypted image whose key was not named."""
+    which = f" (QEMU's secret {key_secret!r})" if key_secret else ""
+    return Problem(
+        ENCRYPTED,
+        disk,
+        f"{file} is encrypted, and its key{which} was not given",
+        f"give the file that holds it: --secret {key_secret or 'ID'}=FILE; or start the VM, and give "
+        "--vm ADDR",
+    )

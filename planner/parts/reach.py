@@ -63,9 +63,9 @@ def needs_vm(disk: Disk) -> Iterator[Problem]:
         yield Problem(
             ENCRYPTED,
             disk.name,
-            "it is encrypted, and snapplan has no key: without its VM this part can be verified, and "
-            "not loaded, deleted or repaired",
-            "start the VM for that; or by hand: qemu-img snapshot --object secret,... --image-opts ...",
+            "it is encrypted: without its VM and without its key this part can be verified, and not "
+            "loaded, deleted or repaired",
+            f"keep a file that holds the key, for --secret {disk.key_secret or 'ID'}=FILE then",
         )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from planner.inspect.offline import OfflineImages
+from planner.parts.manifest import Manifest
 from planner.run.ports import Agent, Backend, Host, Images, Reporter
 from planner.run.stopping import to_its_end
 from planner.store.store import Store
+from planner.verbs.keyring import NO_KEYRING, KeyRing
 
 if TYPE_CHECKING:
     from planner.load.starting import Launch
@@ -84,6 +86,7 @@ class Context:
         reporter: Who is told of the progress; one that fails is not told anything more.
         consent: Who is asked before something is lost for good.
         awaiting: How work that changes the VM is awaited.
+        keyring: What opens encrypted images that no VM has open.
     """
 
     backend: Backend
@@ -93,6 +96,7 @@ class Context:
     reporter: Reporter | None = None
     consent: Consent = agreed
     awaiting: Awaiting = to_its_end
+    keyring: KeyRing = NO_KEYRING
 
 
 class ImageFiles(OfflineImages, Images, Protocol):
@@ -112,6 +116,7 @@ class Offline:
         awaiting: How work that changes the images is awaited.
         vm_name: The name or UUID of the VM that tags are of; empty: the only one that has the tag.
         launch: Starts a fresh QEMU; needed for a restore only.
+        keyring: What opens encrypted images.
     """
 
     store: Store
@@ -122,3 +127,11 @@ class Offline:
     awaiting: Awaiting = to_its_end
     vm_name: str = ""
     launch: Launch | None = None
+    keyring: KeyRing = NO_KEYRING
+
+    def unlocked(self, manifest: Manifest) -> Offline:
+        """The same with the keys of a snapshot's images, where they were named."""
+        keys, ring = self.keyring.keys(manifest), self.keyring
+        if not keys or ring.images is None or ring.host is None:
+            return self
+        return evolve(self, images=ring.images(keys), host=ring.host(keys))

@@ -124,7 +124,8 @@ async def delete_offline(
             source,
         )
         order = decided[0]
-        hands = _Hands(GoneVm("no VM is used"), offline.images, offline.host)
+        using = offline.unlocked(read_again(found).manifest)
+        hands = _Hands(GoneVm("no VM is used"), using.images, using.host)
         with own_writes(vm, [part.file for part in order.parts], order.tag):
             deleted = await _delete(order, hands, offline)
         if vm is not None:
@@ -138,11 +139,12 @@ async def _decide_offline(
     found = read_again(first)
     check_images_free(offline.store, found.manifest, vm)
     absent = await absent_files(found.manifest, offline.host)
-    images, unreadable = await images_of_files(found.manifest, offline.images, absent)
+    using = offline.unlocked(found.manifest)
+    images, unreadable = await images_of_files(found.manifest, using.images, absent)
     if unreadable:
         message = "not all images can be looked at"
         raise Refused(message, problems=unreadable, code=unreadable[0].code)
-    locked = tuple(unwritable_problems(found.manifest))
+    locked = tuple(unwritable_problems(found.manifest, offline.keyring.secrets))
     if locked:
         raise Refused("an image cannot be written to", problems=locked, code=locked[0].code)
     others = () if vm is None else vm.manifests().found

@@ -90,9 +90,11 @@ async def recover_unreachable(
         raise _left_alone(error, there) from error
 
     async def gone(run: Pending) -> Link:
+        images = offline.images
         if run.journal is not None and run.replayed is not None:
             check_gone(run.journal, run.replayed)
-        return Link(GoneVm(), offline.images, host=offline.host)
+            images = offline.keyring.for_run(run.journal.header, images)
+        return Link(GoneVm(), images, host=offline.host)
 
     how = _How(gone, (), offline.reporter, offline.awaiting)
     return [done for each in there for done in await _one(each, how)]
@@ -152,6 +154,7 @@ async def _link(pending: Pending, context: Context, met: Met) -> Link:
     backend = context.backend
     now = await met.again(backend)
     journal, replayed = pending.journal, pending.replayed
+    closed = backend.images  # those that this QEMU has not open
     if journal is not None and replayed is not None:
         same = Sameness.ANOTHER
         if _is_of(pending, now):
@@ -161,7 +164,9 @@ async def _link(pending: Pending, context: Context, met: Met) -> Link:
         if same is Sameness.UNKNOWN:
             refuse_unknown(journal.header)
         check_gone(journal, replayed, files_of(now.facts), now.instance)
-    images = ImagesOfAnother(backend, now.facts, backend.images)
+        if closed is not None:
+            closed = context.keyring.for_run(journal.header, closed)
+    images = ImagesOfAnother(backend, now.facts, closed)
     return Link(GoneVm(), images, host=backend.host)
 
 

@@ -180,8 +180,9 @@ async def revert(offline: Offline, source: str, wish: RestoreWish) -> Reverted:
         check_images_free(offline.store, manifest, vm)
         others = () if vm is None else vm.manifests().found
         disks = revert_offline(
-            *(manifest, offline.images, others, offline.reporter, wish.accepted),
+            *(manifest, offline.unlocked(manifest).images, others, offline.reporter, wish.accepted),
             host=offline.host,
+            secrets=offline.keyring.secrets,
         )
 
         async def work() -> Reverted:
@@ -223,7 +224,8 @@ async def _with_disks(
         )
         for what in decided.unproved:
             teller.note(f"not checked: {what}")
-        disks = Disks(decided.plan, offline.images, offline.host, offline.reporter)
+        using = offline.unlocked(decided.plan.manifest)
+        disks = Disks(decided.plan, using.images, using.host, offline.reporter)
 
         plan = decided.plan
         record = RestoreRecord.begin(vm, plan, HostClock().now_us() * 1000)

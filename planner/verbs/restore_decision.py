@@ -80,7 +80,9 @@ async def decide_restore(
     """
     manifest = found.manifest
     check_images_free(offline.store, manifest, vm)
-    images, unreadable = await look_at_parts(manifest, offline.images)
+    images, unreadable = await look_at_parts(
+        manifest, offline.unlocked(manifest).images, offline.keyring.secrets
+    )
     if unreadable:
         message = f"snapshot {manifest.tag!r} cannot be restored safely"
         raise Refused(message, problems=unreadable, code="load-refused")

@@ -77,7 +77,8 @@ async def verify_offline(offline: Offline, source: str, *, deep: bool = False) -
         Refused: A VM has an image open, or an unfinished run concerns it.
     """
     found = find_in_store(source, offline.store, offline.vm_name)
-    manifest, images = found.manifest, offline.images
+    manifest = found.manifest
+    images = offline.unlocked(manifest).images
     check_images_free(offline.store, manifest, store_of(found, offline.store))
     files = look_at_files(manifest, deep=deep, tell=_on_read(offline.reporter))
     findings = await verify_files(manifest, images, stream_sizes(manifest), files)

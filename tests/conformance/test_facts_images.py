@@ -101,4 +101,13 @@ def test_fact_72_what_an_encrypted_image_shows_without_its_key(place):
         refused = qemu_img(*words, str(path))
         assert refused.returncode != 0
         assert "'encrypt.key-secret' is required" in refused.stderr
-    assert qemu_img("snapshot", "-d", "a", *opened).returncode == 0
+    (place.path / "wrong").write_text("not it")
+    node = {"driver": "qcow2", "file": {"driver": "file", "filename": str(path)}}
+    node["encrypt"] = {"format": "luks", "key-secret": "k"}
+    delete = ("snapshot", "-d", "a", "--object")
+    wrong = qemu_img(
+        *delete, f"secret,id=k,file={place.path / 'wrong'}", f"json:{json.dumps(node)}"
+    )
+    assert "Invalid password, cannot unlock any keyslot" in wrong.stderr
+    done = qemu_img(*delete, f"secret,id=k,file={key}", f"json:{json.dumps(node)}")
+    assert done.returncode == 0, done.stderr

@@ -23,6 +23,7 @@ __all__ = [
     "SHARED_MEMORY",
     "disk_of_kind",
     "encrypted_disk",
+    "until_timed",
     "emulated_tpm",
     "folder",
     "shared_memory",
@@ -153,12 +154,12 @@ def encrypted_disk(*, container: bool = False) -> Iterator[tuple[str, ...]]:
         if container:
             qemu_img(binary, "create", "-f", "qcow2", "-o", "preallocation=falloc", plain, "8M")
             luks = ("-f", "raw", "-O", "luks", "-o", "key-secret=key,iter-time=10")
-            _until_timed(binary, "convert", *made, *luks, plain, image)
+            until_timed(binary, "convert", *made, *luks, plain, image)
             file = {"driver": "luks", "file": {"driver": "file", "filename": str(image)}, **key}
             node = {"driver": "qcow2", "node-name": "secret0", "file": file}
         else:
             options = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10"
-            _until_timed(binary, "create", "-f", "qcow2", *made, "-o", options, image, "8M")
+            until_timed(binary, "create", "-f", "qcow2", *made, "-o", options, image, "8M")
             file = {"driver": "file", "filename": str(image)}
             encrypt = {"format": "luks", **key}
             node = {"driver": "qcow2", "node-name": "secret0", "file": file, "encrypt": encrypt}
@@ -180,7 +181,7 @@ def disk_of_kind(options: str, *, written: bool) -> Iterator[tuple[tuple[str, ..
         yield _attached({"driver": "qcow2", "node-name": "kind0", "file": file}), image
 
 
-def _until_timed(binary: str, *arguments: str | Path) -> None:
+def until_timed(binary: str, *arguments: str | Path) -> None:
     """Make a LUKS key: how long that takes is measured, which fails by chance on a busy machine."""
     for _ in range(_TRIES):
         try:

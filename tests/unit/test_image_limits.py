@@ -15,7 +15,7 @@ from planner.semantics import execute, state_from_facts
 from tests.unit.build import facts, held, qcow2, raw, request, streamed, whole
 from tests.unit.recorded import ask, replies
 
-SECRET = qcow2("disk0", encrypted=True)
+SECRET = qcow2("disk0", encrypted=True, key_secret="s")
 PLAIN = qcow2("disk1")
 # As QEMU names an encrypted image: its options, spelled out.
 SPELLED = qcow2(
@@ -72,9 +72,9 @@ def warnings(the_request):
 
 def test_what_needs_the_key_to_go_back_is_a_warning():
     """Offline nobody but its owner works on the encrypted disk; a running VM loads it."""
-    assert [w for w in warnings(streamed("stopped", "disk0", "disk1")) if "no key" in w]
+    assert [w for w in warnings(streamed("stopped", "disk0", "disk1")) if "--secret s=FILE" in w]
     alone = request(disks={"disk0": "internal", "disk1": "internal"})
-    assert [w for w in warnings(alone) if "no key" in w]
+    assert [w for w in warnings(alone) if "--secret s=FILE" in w]
     inside = warnings(whole("disk0", "disk1", vmstate="disk1"))
     assert [w for w in inside if w.startswith("[image-encrypted] disk0")]
     assert not [w for w in inside if "load --vm" in w]
