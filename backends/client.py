@@ -12,12 +12,13 @@ import struct
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
 from qemu.qmp import ExecuteError, Message, QMPClient, QMPError
 
+from backends.descriptor_names import files_of_sets, names_a_set
 from backends.host import QemuHost
 from backends.images import QemuImages
 from backends.logged import log_answer, log_command
@@ -130,7 +131,10 @@ class ClientBackend(ABC):
     ) -> object:
         try:
             async with asyncio.timeout(timeout_s):
-                return self._told(command, await client.execute_msg(message))
+                answer = await client.execute_msg(message)
+                if command not in TELLS_FILES or not self.is_local:
+                    return answer
+                return from_the_root(answer, self._peer_pid, await self._sets(client, answer))
         except ExecuteError as refused:
             raise CommandRefused(refused.error_class, str(refused)) from refused
         except TimeoutError as error:
@@ -140,11 +144,16 @@ class ClientBackend(ABC):
             words = f"the connection ended before {command} was answered"
             raise ConnectionLost(f"{words}: {why}" if why else words) from error
 
-    def _told(self, command: str, answer: object) -> object:
-        """An answer, with names of files that mean the same in every folder."""
-        if command not in TELLS_FILES or not self.is_local:
-            return answer
-        return from_the_root(answer, self._peer_pid)
+    async def _sets(self, client: QMPClient, answer: object) -> Callable[[str], str]:
+        """What the names of descriptor sets in an answer mean."""
+        if not names_a_set(answer):
+            return str
+        asking = QMPClient.make_execute_msg("query-fdsets")
+        try:
+            sets = await client.execute_msg(asking)
+        except ExecuteError:
+            return str
+        return files_of_sets(sets, self._peer_pid)
 
     async def execute_with_descriptor(
         self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float

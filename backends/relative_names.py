@@ -23,16 +23,17 @@ _NAMES = frozenset({"file", "filename", "full-backing-filename"})
 _NOTHING = re.compile(r"/(?:\.?/)+")
 
 
-def from_the_root(answer: object, pid: int | None) -> object:
+def from_the_root(answer: object, pid: int | None, of_sets: Callable[[str], str] = str) -> object:
     """An answer whose relative names are absolute, as far as QEMU's process proves what they mean.
 
     Args:
         answer: QEMU's; it is not changed.
         pid: The process at the other end; None: it cannot be known.
+        of_sets: What the names of descriptor sets mean (`backends.descriptor_names`).
     """
     # One look at the process for each answer, and none where all names are absolute.
     opened = cache(partial(open_by, pid))
-    return _renamed(answer, cache(partial(_absolute, open_files=opened)))
+    return _renamed(answer, cache(lambda name: of_sets(_absolute(name, open_files=opened))))
 
 
 def _absolute(name: str, open_files: Callable[[], OpenByProcess | None]) -> str:

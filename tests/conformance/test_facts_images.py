@@ -79,6 +79,35 @@ def test_fact_71_files_of_snapshot_have_no_name(place):
     assert not any(path.exists() for path in gone)
 
 
+def test_fact_110_an_image_by_descriptor_and_what_the_process_has_open(place):
+    """The set's descriptors and one more are of the file; with the set's gone the node's is left."""
+    path = place.image("a.qcow2")
+    passed = [os.open(path, flags) for flags in (os.O_RDWR, os.O_RDONLY)]
+    try:
+        sets = [word for fd in passed for word in ("-add-fd", f"fd={fd},set=7")]
+        place.start(
+            *sets,
+            *("-drive", "if=none,id=A,file=/dev/fdset/7,format=qcow2"),
+            descriptors=passed,
+        )
+    finally:
+        for descriptor in passed:
+            os.close(descriptor)
+    assert "/dev/fdset/7" in shown(place).values()
+    folder = Path(f"/proc/{place.process.pid}/fd")
+
+    def ours():
+        return {int(each.name) for each in folder.iterdir() if each.samefile(path)}
+
+    [told] = place.qmp.execute("query-fdsets")
+    listed = {each["fd"] for each in told["fds"]}
+    assert (told["fdset-id"], len(listed)) == (7, 2)
+    assert listed < ours()
+    place.qmp.execute("remove-fd", **{"fdset-id": 7})
+    assert ours()
+    assert [each["fdset-id"] for each in place.qmp.execute("query-fdsets")] == [7]
+
+
 def qemu_img(*words):
     return subprocess.run([qemu_img_binary(), *words], capture_output=True, text=True, check=False)
 

@@ -97,25 +97,74 @@ def test_other_mounts_are_told_and_named_later(place):
     assert place.tags("images/a.qcow2") == []
 
 
-def test_an_image_by_descriptor_is_told(place):
-    """`-add-fd`, as libvirt passes images: `/dev/fdset/N` is a name for that QEMU alone."""
+def by_descriptors(place, *numbers):
+    """The image opened for each set, to write and to read, and the options that pass it."""
+    opened, words = [], []
+    for number in numbers:
+        for flags in (os.O_RDWR, os.O_RDONLY):
+            opened.append(os.open(place.path / "a.qcow2", flags))
+            words += ["-add-fd", f"fd={opened[-1]},set={number}"]
+    return opened, words
+
+
+def close(opened):
+    for descriptor in opened:
+        os.close(descriptor)
+
+
+def test_an_image_by_descriptor_is_known_by_its_file(place):
+    """`-add-fd`, as libvirt passes images: `/dev/fdset/N` is a name for that QEMU alone (fact 110)."""
     path = place.image("a.qcow2")
-    opened = [os.open(path, flags) for flags in (os.O_RDWR, os.O_RDONLY)]
+    opened, sets = by_descriptors(place, 1)
     try:
-        sets = [word for fd in opened for word in ("-add-fd", f"fd={fd},set=1")]
         place.start(*sets, *drive("/dev/fdset/1"), descriptors=opened)
     finally:
-        for descriptor in opened:
-            os.close(descriptor)
+        close(opened)
+    made = place.run("apply", "-", text=request_text("a", ["A"], "A"))
+    assert made.returncode == 0, made.stderr
+    assert warned(made) == []
+    assert needs_vm(place) == []
+    assert place.run("load", "a", "--yes").returncode == 0
+    place.start(*drive(path))  # another time by its name
+    assert place.run("verify", "a").returncode == 0
+    place.end()
+    assert place.offline("delete", "a", "--yes").returncode == 0
+    assert place.tags("a.qcow2") == []
+
+
+def test_a_descriptor_whose_file_has_no_name_is_told(place):
+    """Then it stays what QEMU calls it, and its part needs its VM until somebody says where it is."""
+    path = place.image("a.qcow2")
+    opened, sets = by_descriptors(place, 1)
+    hidden = place.path / "hidden.qcow2"
+    os.link(path, hidden)
+    path.unlink()
+    try:
+        place.start(*sets, *drive("/dev/fdset/1"), descriptors=opened)
+    finally:
+        close(opened)
     made = place.run("apply", "-", text=request_text("a", ["A"], "A"))
     assert made.returncode == 0, made.stderr
     assert "[image-elsewhere] A" in warned(made)[0]
-    assert place.run("load", "a", "--yes").returncode == 0
     place.end()
     assert place.offline("delete", "a", "--yes").returncode == 10
-    moved = ("--moved", f"/dev/fdset/1={path}")
+    moved = ("--moved", f"/dev/fdset/1={hidden}")
     assert place.offline("delete", "a", "--yes", *moved).returncode == 0
-    assert place.tags("a.qcow2") == []
+    assert place.tags("hidden.qcow2") == []
+
+
+def test_two_sets_of_one_image_are_refused(place):
+    """Each has a name of its own in QEMU; the file is one."""
+    place.image("a.qcow2")
+    opened, sets = by_descriptors(place, 1, 2)
+    unlocked = {"file.locking": "off"}
+    disks = (*drive("/dev/fdset/1", **unlocked), *drive("/dev/fdset/2", "B", **unlocked))
+    try:
+        place.start(*sets, *disks, descriptors=opened)
+    finally:
+        close(opened)
+    refused = plan(place, request_text("a", ["A", "B"], "A"))
+    assert codes(refused) == {("image-shared", "A"), ("image-shared", "B")}
 
 
 @pytest.mark.long
