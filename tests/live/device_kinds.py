@@ -8,8 +8,10 @@ the images of before are left.  Or it is refused, with the reason.
 
 import contextlib
 import json
+import os
 import re
 import shlex
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -22,12 +24,15 @@ from tests.live.restores import Adopted
 from tests.live.runs import snapplan
 from tests.support.guest import failures, heartbeats
 from tests.support.linux_guest import guest_folder
-from tests.support.qemu import end_process, qemu_binary, qemu_img_binary
+from tests.support.outside import emulated_tpm, until_timed
+from tests.support.qemu import end_process, qemu_binary, qemu_img_binary, qemu_version
+from tests.support.qmp import QmpClient
+from tests.support.user import NOBODY
 
 __all__ = ["DESIGNS", "KINDS", "Result", "through"]
 
 DESIGNS = ("internal", "external, stopped", "external, live", "as drafted")
-PATIENCE_S = 300.0
+PATIENCE_S = 600.0  # a busy machine is slow, and that is no finding
 SIZE = "64M"
 _KERNEL_WORDS = "console=ttyS0 quiet loglevel=0 checker.mib=24"
 _DISK = re.compile(r"DISK \w+ ")  # what firmware says may stand before it
@@ -44,6 +49,7 @@ class Disk:
         blockdev: Whether it is written with ``-blockdev``.
         options: More options of its node.
         base: Whether its image lies on another.
+        slot: The bus that it is plugged into while the guest runs; empty: it is there from the start.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Disk:
     blockdev: bool = False
     options: str = ""
     base: bool = False
+    slot: str = ""
 
     @property
     def seen(self) -> bool:
@@ -73,7 +80,8 @@ class Disk:
             "scsi": f"scsi-hd,bus=scsi0.0,drive={self.name}",
             "nvme": f"nvme,serial={self.name},drive={self.name}",
         }
-        return [*words, "-device", f"{devices[self.bus]},id={self.name}-device"]
+        slot = f",bus={self.slot}" if self.slot else ""
+        return [*words, "-device", f"{devices[self.bus]},id={self.name}-device{slot}"]
 
     def make(self, path: Path) -> None:
         """Its image."""
@@ -89,7 +97,11 @@ class Disk:
             ]
         elif self.format == "luks":
             key = ["--object", "secret,id=key,data=secret", "-o", "key-secret=key,iter-time=10"]
-            wanted = ["create", "-q", "-f", "luks", *key, path, SIZE]
+            return until_timed(qemu_img_binary(), "create", "-q", "-f", "luks", *key, path, SIZE)
+        elif "encrypt." in self.options:
+            key = ["--object", "secret,id=key,data=secret"]
+            key += ["-o", "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10"]
+            return until_timed(qemu_img_binary(), "create", "-q", "-f", "qcow2", *key, path, SIZE)
         elif self.base:
             _img("create", "-q", "-f", "raw", path.with_suffix(".base"), SIZE)
             below = ["-F", "raw", "-b", path.with_suffix(".base")]
@@ -97,6 +109,14 @@ class Disk:
         else:
             wanted = ["create", "-q", "-f", self.format, path, SIZE]
         _img(*wanted)
+        return None
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probing:
+        probing.bind(("127.0.0.1", 0))
+        return probing.getsockname()[1]
 
 
 def _img(*words) -> None:
@@ -106,16 +126,39 @@ def _img(*words) -> None:
 _FIRST, _SECOND = Disk("disk0"), Disk("disk1")
 _SCSI = ("-object", "iothread,id=io0", "-device", "virtio-scsi-pci,id=scsi0,iothread=io0")
 _NET = ("-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0,id=nic0")
+_ECHO = (
+    *("-netdev", "user,id=net0,hostfwd=tcp:127.0.0.1:{port}-:7"),
+    *("-device", "virtio-net-pci,netdev=net0,id=nic0"),
+)
+_AGENT = (
+    *("-chardev", "socket,id=agent,path={folder}/agent,server=on,wait=off"),
+    *("-device", "virtio-serial-pci,id=serial0"),
+    *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0,id=agent-port"),
+)
+_PORT = ("-device", "pcie-root-port,id=port1,chassis=1")
+_MODULE_BYTES = 128 << 20
+_MODULE = (
+    *("-object", f"memory-backend-ram,id=ram1,size={_MODULE_BYTES}"),
+    *("-device", "pc-dimm,id=dimm1,memdev=ram1"),
+)
+_OTHER = ("{user}",)
 _CODE = ("-drive", "if=pflash,unit=0,format=raw,readonly=on,file={code}")
 _SECRET = ("-object", "secret,id=key,data=secret")
 
 
 @frozen
 class Kind:
-    """A machine: its disks, and what else it has."""
+    """A machine.
+
+    Attributes:
+        disks: Its disks; those with a slot, and a memory module with them, come while the guest runs.
+        more: What else it has, as QEMU's words.
+        tpm: Whether it has a TPM, which swtpm emulates.
+    """
 
     disks: tuple[Disk, ...]
     more: tuple[str, ...] = ()
+    tpm: bool = False
 
 
 KINDS = {
@@ -130,9 +173,23 @@ KINDS = {
     "LUKS": Kind(
         (_FIRST, Disk("disk1", format="luks", blockdev=True, options=",key-secret=key")), _SECRET
     ),
+    "qcow2, encrypted": Kind(
+        (
+            _FIRST,
+            Disk("disk1", blockdev=True, options=",encrypt.format=luks,encrypt.key-secret=key"),
+        ),
+        _SECRET,
+    ),
     "OVMF, raw variables": Kind((_FIRST, Disk("vars0", "pflash", "raw")), _CODE),
     "OVMF, qcow2 variables": Kind((_FIRST, Disk("vars0", "pflash")), _CODE),
     "virtio-net": Kind((_FIRST, _SECOND), _NET),
+    "virtio-net with an open connection": Kind((_FIRST,), _ECHO),
+    "a TPM (swtpm)": Kind((_FIRST, _SECOND), tpm=True),
+    "a guest agent": Kind((_FIRST, _SECOND), _AGENT),
+    "a disk and memory, hotplugged": Kind(
+        (_FIRST, Disk("disk1", blockdev=True, slot="port1")), _PORT
+    ),
+    "QEMU as another user": Kind((_FIRST, _SECOND), _OTHER),
 }
 
 
@@ -150,6 +207,8 @@ class Machine:
 
     kind: Kind
     folder: Path
+    tpm: tuple[str, ...] = ()
+    port: int = field(factory=free_port)
     images: dict[str, Path] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -158,6 +217,10 @@ class Machine:
             made[disk.name] = self.folder / f"{disk.name}.{disk.format}"
             disk.make(made[disk.name])
         object.__setattr__(self, "images", made)
+        if self.kind.more == _OTHER:
+            for path in (self.folder, *self.folder.iterdir()):
+                os.chown(path, NOBODY, NOBODY)
+            self.folder.chmod(0o755)
 
     @property
     def socket(self) -> Path:
@@ -169,14 +232,37 @@ class Machine:
         """The options of each snapplan here."""
         return ("--store", self.folder / "store", "--json")
 
-    def words(self, place: Callable[[Disk], tuple[str, str]], socket: str) -> list[str]:
-        """QEMU's command line, by where each disk's image is."""
+    @property
+    def plugged(self) -> list[Disk]:
+        """The disks that come while the guest runs."""
+        return [disk for disk in self.kind.disks if disk.slot]
+
+    def more(self) -> list[str]:
+        """What else it has, with this machine's own places and names."""
+        if self.kind.more == _OTHER:
+            newer = qemu_version() >= (10, 0)
+            return ["-run-with", "user=nobody"] if newer else ["-runas", "nobody"]
+        own = {
+            "{code}": str(guest_folder() / "OVMF_CODE_4M.fd"),
+            "{folder}": str(self.folder),
+            "{port}": str(self.port),
+        }
+        words = list(self.kind.more)
+        for name, value in own.items():
+            words = [word.replace(name, value) for word in words]
+        return [*words, *self.tpm]
+
+    def words(
+        self, place: Callable[[Disk], tuple[str, str]], socket: str, *, whole: bool = True
+    ) -> list[str]:
+        """QEMU's command line, by where each disk's image is; whole: with what is plugged later."""
         guest = guest_folder()
-        code = str(guest / "OVMF_CODE_4M.fd")
-        more = [word.replace("{code}", code) for word in self.kind.more]
-        disks = [word for disk in self.kind.disks for word in disk.words(*place(disk))]
+        there = [disk for disk in self.kind.disks if whole or not disk.slot]
+        more = [*self.more(), *(_MODULE if whole and self.plugged else ())]
+        disks = [word for disk in there for word in disk.words(*place(disk))]
         return [
-            *(qemu_binary(), "-machine", "q35,accel=tcg", "-m", "192", "-nodefaults"),
+            *(qemu_binary(), "-machine", "q35,accel=tcg", "-m", "192,slots=2,maxmem=1G"),
+            "-nodefaults",
             *("-no-user-config", "-display", "none", "-name", self.folder.name),
             *("-serial", f"file:{self.folder / 'console'}", "-kernel", str(guest / "vmlinuz")),
             *("-initrd", str(guest / "initrd"), "-append", _KERNEL_WORDS),
@@ -194,7 +280,7 @@ class Machine:
     def started(self):
         """Its QEMU; ended at the end, whatever happens."""
         words = self.words(
-            lambda disk: (str(self.images[disk.name]), disk.format), str(self.socket)
+            lambda disk: (str(self.images[disk.name]), disk.format), str(self.socket), whole=False
         )
         with (self.folder / "said").open("wb") as said:
             process = subprocess.Popen(
@@ -204,6 +290,32 @@ class Machine:
             yield process
         finally:
             end_process(process)
+
+    def plug(self) -> None:
+        """What comes while the guest runs: disks, and a memory module with them."""
+        with contextlib.closing(QmpClient(self.socket)) as qmp:
+            for disk in self.plugged:
+                file = {"driver": "file", "filename": str(self.images[disk.name])}
+                node = {"driver": disk.format, "node-name": disk.name, "file": file}
+                device = {"driver": "virtio-blk-pci", "drive": disk.name, "bus": disk.slot}
+                qmp.execute("blockdev-add", node)
+                qmp.execute("device_add", {**device, "id": f"{disk.name}-device"})
+            if self.plugged:
+                memory = {"qom-type": "memory-backend-ram", "id": "ram1", "size": _MODULE_BYTES}
+                qmp.execute("object-add", memory)
+                qmp.execute("device_add", {"driver": "pc-dimm", "id": "dimm1", "memdev": "ram1"})
+
+    @contextlib.contextmanager
+    def connected(self):
+        """A connection through the guest's network card that is open meanwhile, where it has one."""
+        if self.kind.more != _ECHO:
+            yield
+            return
+        where = ("127.0.0.1", self.port)
+        with socket.create_connection(where, timeout=PATIENCE_S) as connection:
+            _say(connection, b"before")
+            yield
+            _say(connection, b"after")
 
     def console(self) -> str:
         """All that the guest has said since its QEMU was started."""
@@ -225,6 +337,16 @@ class Machine:
             time.sleep(0.2)
         return self.ticks()[-1]
 
+    def wait_disks(self, process) -> None:
+        """Wait until the guest has seen all of its disks."""
+        wanted, deadline = sum(disk.seen for disk in self.kind.disks), time.monotonic() + PATIENCE_S
+        while len(_DISK.findall(self.console())) < wanted:
+            assert self.plugged, "the guest misses a disk"
+            assert process.poll() is None, (self.folder / "said").read_text()
+            assert time.monotonic() < deadline, "the guest does not see what was plugged"
+            time.sleep(0.2)
+        assert len(_DISK.findall(self.console())) == wanted, "the guest sees more disks"
+
     def run(self, *words, text=None, code=0) -> dict:
         """A snapplan; what it says."""
         done = snapplan(*words, *self.store, text=text)
@@ -237,27 +359,43 @@ class Machine:
         return sorted(path.name for path in self.folder.iterdir() if path.name.endswith(known))
 
 
+def _say(connection: socket.socket, word: bytes) -> None:
+    connection.sendall(word)
+    assert connection.recv(len(word), socket.MSG_WAITALL) == word, "the guest says something else"
+
+
 def through(kind: str, design: str, folder: Path) -> Result:
     """Take a machine through a design."""
-    machine = Machine(KINDS[kind], folder)
-    with machine.started() as process:
-        machine.wait_ticks(4, process)
-        seen = len(_DISK.findall(machine.console()))
-        assert seen == sum(disk.seen for disk in machine.kind.disks), "the guest misses a disk"
-        done = snapplan(
-            *("apply", "-", "--vm", machine.socket, *machine.store), text=_request(machine, design)
-        )
-        said = json.loads(done.stdout)
-        if done.returncode == 10:
-            return Result("refused", "; ".join(_why(said)))
-        assert done.returncode == 0, done.stderr
-        saved = machine.wait_ticks(3, process)
-        manifest = json.loads(Path(said["manifest"]).read_text())
-        if all(part["kind"] == "internal" for part in manifest["parts"]):
-            _load_twice(machine, process)
-            return Result("works")
-    _restore(machine, saved)
-    return Result("works")
+    wanted = KINDS[kind]
+    with emulated_tpm() if wanted.tpm else contextlib.nullcontext(()) as tpm:
+        machine = Machine(wanted, folder, tuple(tpm))
+        with machine.started() as process:
+            machine.wait_ticks(4, process)
+            machine.plug()
+            machine.wait_disks(process)
+            with machine.connected():
+                done = _saved(machine, design, process)
+            if isinstance(done, Result):
+                return done
+        _restore(machine, done)
+        return Result("works")
+
+
+def _saved(machine: Machine, design: str, process) -> Result | int:
+    """Save it; where its parts are inside images it goes back here. Else the counter that was saved."""
+    done = snapplan(
+        *("apply", "-", "--vm", machine.socket, *machine.store), text=_request(machine, design)
+    )
+    said = json.loads(done.stdout)
+    if done.returncode == 10:
+        return Result("refused", "; ".join(_why(said)))
+    assert done.returncode == 0, done.stderr
+    saved = machine.wait_ticks(3, process)
+    manifest = json.loads(Path(said["manifest"]).read_text())
+    if all(part["kind"] == "internal" for part in manifest["parts"]):
+        _load_twice(machine, process)
+        return Result("works")
+    return saved
 
 
 def _why(said) -> list[str]:
@@ -310,7 +448,8 @@ def _restore(machine: Machine, saved: int) -> None:
         vm = ("--vm", machine.socket)
         assert machine.run("verify", tag, *vm)["findings"] == []
         machine.run("delete", tag, *vm, "--overlays", "commit", "--yes")
-        machine.wait_ticks(3, process)
+        with machine.connected():
+            machine.wait_ticks(3, process)
         assert "START" not in machine.console()
         assert machine.left() == sorted(path.name for path in machine.images.values()), before
     finally:
