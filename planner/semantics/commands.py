@@ -190,6 +190,9 @@ COMMANDS: dict[str, Handler] = {
         state, "blockdev-snapshot-internal-sync", a
     ),
     "blockdev-snapshot": lambda state, a: transaction.single_action(state, "blockdev-snapshot", a),
+    "blockdev-snapshot-sync": lambda state, a: transaction.single_action(
+        state, "blockdev-snapshot-sync", a
+    ),
     "blockdev-snapshot-delete-internal-sync": transaction.delete_internal_snapshot,
     "blockdev-add": nodes.blockdev_add,
     "blockdev-del": nodes.blockdev_del,

@@ -17,7 +17,16 @@ from planner.semantics.descriptors import set_problem
 from planner.semantics.result import CommandResult, generic
 from planner.semantics.state import BlockGraph, Node, VmState
 
-__all__ = ["COMMITS", "automatic_name", "blockdev_add", "blockdev_del", "name_problem"]
+__all__ = [
+    "COMMITS",
+    "add_tree",
+    "automatic_name",
+    "blockdev_add",
+    "blockdev_del",
+    "name_problem",
+    "tree_problem",
+    "without_nodes",
+]
 
 _WELL_FORMED = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _NODE_NAME_LIMIT = 31
@@ -44,20 +53,21 @@ def blockdev_add(state: VmState, arguments: Mapping[str, object]) -> CommandResu
     problem = _add_problem(state, arguments)
     if problem:
         return CommandResult(state, error=generic(problem))
-    return CommandResult(_add_tree(state, arguments, owned=True)[0], {})
+    return CommandResult(add_tree(state, arguments, owned=True)[0], {})
 
 
 def _add_problem(state: VmState, options: Mapping[str, Any]) -> str:
     if "node-name" not in options:
         return "'node-name' must be specified for the root node"
-    return _tree_problem(state, options) or _locks_problem(state, options)
+    return tree_problem(state, options) or _locks_problem(state, options)
 
 
-def _tree_problem(state: VmState, options: Mapping[str, Any], under: str = "") -> str:
+def tree_problem(state: VmState, options: Mapping[str, Any], under: str = "") -> str:
+    """Why these nodes cannot be made: a name that is missing or taken, a driver that is not modelled."""
     child = options.get("file")
     problem = ""
     if isinstance(child, dict):
-        problem = _tree_problem(state, child, under=str(options["driver"]))
+        problem = tree_problem(state, child, under=str(options["driver"]))
     elif isinstance(child, str):
         problem = _reference_problem(state, child)
     if problem:
@@ -128,11 +138,12 @@ def _lock_problem(state: VmState, options: Mapping[str, Any]) -> str:
     return 'Failed to get "write" lock' if taken else ""
 
 
-def _add_tree(state: VmState, options: Mapping[str, Any], *, owned: bool) -> tuple[VmState, Node]:
+def add_tree(state: VmState, options: Mapping[str, Any], *, owned: bool) -> tuple[VmState, Node]:
+    """Make a node and what is below it; the state with them, and the node."""
     child = options.get("file")
     below: Node | None = None
     if isinstance(child, dict):
-        state, below = _add_tree(state, child, owned=False)
+        state, below = add_tree(state, child, owned=False)
     elif isinstance(child, str):
         below = state.graph.node(child)
     name = options.get("node-name")
@@ -174,7 +185,7 @@ def blockdev_del(state: VmState, arguments: Mapping[str, object]) -> CommandResu
     problem = _del_problem(state, node)
     if problem:
         return CommandResult(state, error=generic(problem))
-    return CommandResult(_without(state, {name}), {})
+    return CommandResult(without_nodes(state, {name}), {})
 
 
 def _del_problem(state: VmState, node: Node) -> str:
@@ -201,7 +212,7 @@ def _in_commit(state: VmState, node: Node) -> str:
     return f"Node {node.name} is in use"
 
 
-def _without(state: VmState, names: set[str]) -> VmState:
+def without_nodes(state: VmState, names: set[str]) -> VmState:
     """The state without these nodes, and without what only they used."""
     graph = state.graph
     used = {device.node for device in state.devices}  # a drive's node under an undone overlay

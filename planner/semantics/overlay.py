@@ -27,6 +27,7 @@ from planner.semantics.state import Node, VmState
 __all__ = [
     "append_overlay",
     "blockdev_set_active",
+    "on_busy_node",
     "overlay_problem",
     "remove_overlay",
     "set_read_only",
@@ -38,12 +39,9 @@ __all__ = [
 
 def overlay_problem(state: VmState, node: Node, overlay_name: str) -> str:
     """Why this overlay cannot be put on this node; empty if it can."""
-    backs = [p for p, role in state.graph.parents.get(node.name, ()) if role == "backing"]
-    shown = device_or_node_name(state, node)
-    if committing(state, node):
-        return f"Node '{shown}' is busy: {COMMITS}"
-    if backs:
-        return f"Node '{shown}' is busy: node is used as backing hd of '{backs[0]}'"
+    busy = on_busy_node(state, node)
+    if busy:
+        return busy
     overlay = state.graph.get(overlay_name)
     if overlay is None:
         return f"Cannot find device='{overlay_name}' nor node-name='{overlay_name}'"
@@ -59,6 +57,17 @@ def overlay_problem(state: VmState, node: Node, overlay_name: str) -> str:
         return "The overlay does not support backing images"
     if overlay.name == node.name:
         return f"Making '{node.name}' a backing child of '{node.name}' would create a cycle"
+    return ""
+
+
+def on_busy_node(state: VmState, node: Node) -> str:
+    """Why nothing can be put on this node; empty if something can."""
+    backs = [p for p, role in state.graph.parents.get(node.name, ()) if role == "backing"]
+    shown = device_or_node_name(state, node)
+    if committing(state, node):
+        return f"Node '{shown}' is busy: {COMMITS}"
+    if backs:
+        return f"Node '{shown}' is busy: node is used as backing hd of '{backs[0]}'"
     return ""
 
 

@@ -29,6 +29,7 @@ from planner.semantics.overlay import (
     remove_overlay,
     set_read_only,
 )
+from planner.semantics.overlay_by_file import make_overlay, overlay_step, take_off
 from planner.semantics.quirks import Quirk
 from planner.semantics.result import (
     CommandResult,
@@ -42,7 +43,14 @@ from planner.semantics.state import Node, VmState
 
 __all__ = ["TRANSACTION_STEPS", "delete_internal_snapshot", "single_action", "start_transaction"]
 
-_MODELLED = frozenset({"abort", "blockdev-snapshot", "blockdev-snapshot-internal-sync"})
+_MODELLED = frozenset(
+    {
+        "abort",
+        "blockdev-snapshot",
+        "blockdev-snapshot-internal-sync",
+        "blockdev-snapshot-sync",
+    }
+)
 _GROUPED_TAKES = frozenset({"blockdev-backup", "drive-backup"})
 
 
@@ -66,7 +74,7 @@ def start_transaction(state: VmState, arguments: Mapping[str, object]) -> Comman
 
 
 def single_action(state: VmState, kind: str, arguments: Mapping[str, object]) -> CommandResult:
-    """`blockdev-snapshot` and `blockdev-snapshot-internal-sync`: a transaction of one."""
+    """A snapshot command that is a transaction of one."""
     return start_transaction(state, {"actions": [{"type": kind, "data": dict(arguments)}]})
 
 
@@ -76,6 +84,8 @@ def _prepare_step(action: Mapping[str, Any], number: int) -> MicroStep:
         return MicroStep("prepare-abort", number=number)
     if kind == "blockdev-snapshot":
         return MicroStep("prepare-overlay", data["node"], detail=data["overlay"], number=number)
+    if kind == "blockdev-snapshot-sync":
+        return overlay_step(data, number)
     return MicroStep("prepare-internal", data["device"], data["name"], number=number)
 
 
@@ -150,6 +160,13 @@ def _prepare_overlay(
     return _prepared(append_overlay(state, overlay, node), commit)
 
 
+def _prepare_overlay_by_file(
+    state: VmState, step: MicroStep, failure: InjectedFailure | None
+) -> StepEffect:
+    after, commit, problem = make_overlay(state, step, failure)
+    return _fail(state, generic(problem)) if commit is None else _prepared(after, commit)
+
+
 def _prepare_abort(
     state: VmState, _step: MicroStep, _failure: InjectedFailure | None
 ) -> StepEffect:
@@ -192,6 +209,12 @@ def _commit_overlay(
     state: VmState, step: MicroStep, _failure: InjectedFailure | None
 ) -> StepEffect:
     return StepEffect(set_read_only(state, step.node, read_only=True))
+
+
+def _abort_overlay_by_file(
+    state: VmState, step: MicroStep, _failure: InjectedFailure | None
+) -> StepEffect:
+    return StepEffect(take_off(state, step))
 
 
 def _abort_internal(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
@@ -271,11 +294,14 @@ def _shown(text: str | None) -> str:
 TRANSACTION_STEPS = {
     "prepare-internal": _prepare_internal,
     "prepare-overlay": _prepare_overlay,
+    "prepare-overlay-sync": _prepare_overlay_by_file,
     "prepare-abort": _prepare_abort,
     "prepare-refused": _prepare_refused,
     "commit-internal": _commit_internal,
     "commit-overlay": _commit_overlay,
+    "commit-overlay-sync": _commit_overlay,
     "abort-internal": _abort_internal,
     "abort-overlay": _abort_overlay,
+    "abort-overlay-sync": _abort_overlay_by_file,
     "answer-transaction": _answer,
 }

@@ -243,6 +243,7 @@ class Sequence:
             + [self.bad] * 2
             + [self.add_overlay, self.put_overlay, self.put_overlay, self.remove_node]
             + [self.commit, self.complete, self.complete, self.overlay_and_undo]
+            + [self.overlay_by_file, self.overlay_by_file, self.human]
         )
         return self.random.choice(kinds)()
 
@@ -281,6 +282,8 @@ class Sequence:
             return {"type": "abort", "data": {}}
         if roll < 0.25:
             return {"type": "blockdev-snapshot", "data": self.put_overlay()[1]}
+        if roll < 0.35:
+            return {"type": "blockdev-snapshot-sync", "data": self.overlay_by_file()[1]}
         return {"type": "blockdev-snapshot-internal-sync", "data": self.internal()[1]}
 
     def transaction(self):
@@ -348,6 +351,24 @@ class Sequence:
         node = node or self.random.choice((*OVERLAY_ON, "nope"))
         overlay = overlay or self.random.choice((*OVERLAYS, "disk0", "nope"))
         return "blockdev-snapshot", {"node": node, "overlay": overlay}
+
+    def overlay_by_file(self):
+        """An overlay that QEMU makes itself; each in a file of its own."""
+        self.jobs += 1
+        name = self.random.choice((f"sy{self.jobs}",) * 5 + ("disk0", "1bad", "n" * 40))
+        arguments = {"snapshot-file": f"@DIR@/sy{self.jobs}.qcow2", "snapshot-node-name": name}
+        if self.random.random() < 0.1:
+            del arguments["snapshot-node-name"]
+        by = self.random.choice(("node-name", "node-name", "device"))
+        names = OVERLAY_ON if by == "node-name" else ("drv0", "disk1", "nope")
+        arguments[by] = self.random.choice((*names, "nope"))
+        if "snapshot-node-name" not in arguments:
+            arguments["node-name"] = arguments.pop(by)
+        return "blockdev-snapshot-sync", arguments
+
+    def human(self):
+        line = self.random.choice(("savevm a", "loadvm a", "delvm a", "loadvm", "stop", "cont"))
+        return "human-monitor-command", {"command-line": line}
 
     def remove_node(self):
         return "blockdev-del", {"node-name": self.random.choice((*OVERLAYS, "disk0", "nope"))}

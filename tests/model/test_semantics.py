@@ -396,9 +396,30 @@ def test_an_overlay_is_taken_off_again_when_the_transaction_fails():
     assert result.state == state
 
 
+def sync(name, **data):
+    named = {"snapshot-node-name": name} if name else {}
+    return {"type": "blockdev-snapshot-sync", "data": {"snapshot-file": "/o", **named, **data}}
+
+
+def test_an_overlay_that_qemu_makes_itself_is_put_on_as_one_that_was_added():
+    """Its node is QEMU's own, as large as what it lies on, and that is read-only from then on."""
+    state = transaction(vm("disk0"), sync("ov", **{"node-name": "disk0"})).state
+    assert [device.node for device in state.devices] == ["ov"]
+    assert (lookup(state, "ov").backing, lookup(state, "ov").owned) == ("disk0", False)
+    assert lookup(state, "disk0").read_only
+
+
+def test_an_overlay_that_qemu_made_is_closed_again_when_the_transaction_fails():
+    """No node is left; the file is (fact 26), which is not the model's."""
+    state = vm("disk0")
+    abort = {"type": "abort", "data": {}}
+    after = transaction(state, sync("ov", **{"node-name": "disk0"}), abort).state
+    assert after.graph == state.graph
+
+
 def test_what_the_model_does_not_know_it_refuses_honestly():
-    action = {"type": "blockdev-snapshot-sync", "data": {"device": "disk0", "snapshot-file": "x"}}
-    result = transaction(vm(), action)
+    bitmap = {"node": "disk0", "name": "b"}
+    result = transaction(vm(), {"type": "block-dirty-bitmap-add", "data": bitmap})
     assert result.error.desc.startswith("the simulator does not model")
     assert execute(vm(), "block_resize", {"size": 1}).error.desc.startswith("the simulator does")
 
