@@ -13,7 +13,7 @@ from attrs import frozen
 
 from planner.lint.moment import FIRST
 from planner.lint.program import Command, Finding
-from planner.semantics import VmState
+from planner.semantics import Node, VmState
 
 __all__ = ["CapturedPart", "captures_between", "instants"]
 
@@ -32,6 +32,7 @@ class CapturedPart:
         pause: Number of the pause (or of the running time) in which it was captured.
         vmstate: Whether it holds machine state.
         is_stream: Whether it is a stream.
+        disk: For what an overlay was put on: the image at the bottom of its chain.
         until: Number of the pause that its end began; -1: it began none.
         leaves_memory_out: Whether it is a stream without shared memory: a template's, of no disk.
     """
@@ -44,6 +45,7 @@ class CapturedPart:
     vmstate: bool = False
     is_stream: bool = False
     until: int = -1
+    disk: str = ""
     leaves_memory_out: bool = False
 
 
@@ -61,8 +63,9 @@ def captures_between(
                 yield CapturedPart(
                     command, node.name, snapshot.name, snapshot.instant, pause, vmstate=vmstate
                 )
-        if old is not None and node.backing and node.backing != old.backing:
-            yield CapturedPart(command, node.backing, "", after.machine_version, pause)
+        if node.backing and (old is None or node.backing != old.backing):
+            disk = _bottom(after, node)
+            yield CapturedPart(command, node.backing, "", after.machine_version, pause, disk=disk)
     known_streams = set(before.streams)
     for stream in after.streams:
         if stream not in known_streams:
@@ -77,16 +80,44 @@ def captures_between(
             )
 
 
+def _bottom(state: VmState, node: Node) -> str:
+    while node.backing:
+        node = state.graph.node(node.backing)
+    return node.name
+
+
 def instants(captures: list[CapturedPart]) -> Iterator[Finding]:
     """Parts of one snapshot that are of different instants."""
     tags = dict.fromkeys(capture.tag for capture in captures if capture.tag)
     for tag in tags:
         yield from _of_tag(tag, [capture for capture in captures if capture.tag == tag])
+    yield from _of_disks_alone(captures)
     streams = [place for place, capture in enumerate(captures) if capture.is_stream]
     for number, place in enumerate(streams):
         begin = streams[number - 1] + 1 if number else 0
         end = streams[number + 1] if number + 1 < len(streams) else len(captures)
         yield from _of_stream(captures[place], captures[begin:place], captures[place + 1 : end])
+
+
+def _of_disks_alone(captures: list[CapturedPart]) -> Iterator[Finding]:
+    """Overlays that nothing but their sequence ties together: each disk's first is taken for one set."""
+    if any(capture.is_stream for capture in captures):
+        return
+    first: CapturedPart | None = None
+    for capture in captures:
+        if capture.tag:
+            continue
+        if first is None or capture.disk == first.disk:
+            first = capture
+        elif capture.instant != first.instant:
+            yield Finding(
+                capture.command.line,
+                "one-instant",
+                capture.command.execute,
+                f"{capture.what} is captured at another instant than {first.what} (line "
+                f"{first.command.line}): the guest ran between",
+                "one transaction over all disks, or stop before the first and cont after the last",
+            )
 
 
 def _of_tag(tag: str, parts: list[CapturedPart]) -> Iterator[Finding]:

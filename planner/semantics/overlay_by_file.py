@@ -71,7 +71,9 @@ def take_off(state: VmState, step: MicroStep) -> VmState:
 
 def _target(state: VmState, data: Mapping[str, str]) -> tuple[Node | None, str]:
     device, name = data.get("device", ""), data.get("node-name", "")
-    node = lookup(state, device) if device else None
+    # ``device`` is a -drive's id alone here, unlike in the other actions
+    is_drive = any(one.name == device for one in state.devices if one.name)
+    node = lookup(state, device) if is_drive else None
     if node is None and name:
         node = state.graph.get(name)
     if node is None:

@@ -542,3 +542,19 @@ def test_what_loadvm_needs_is_there_where_nobody_knows_the_vm():
         (1, "hmp-snapshot"),
         (2, "hmp-snapshot"),
     ]
+
+
+TWO_SYNC = """blockdev-snapshot-sync node-name=disk0 snapshot-file=/a snapshot-node-name=a
+blockdev-snapshot-sync node-name=disk1 snapshot-file=/b snapshot-node-name=b"""
+OVERWRITES = [(1, "snapshot-sync-overwrites"), (2, "snapshot-sync-overwrites")]
+
+
+def test_overlays_that_are_put_on_one_after_the_other_are_of_two_instants():
+    """Under a running guest; the same disk again begins another set, and a pause makes them one."""
+    assert found(USUAL, TWO_SYNC) == [OVERWRITES[0], (2, "one-instant"), OVERWRITES[1]]
+    assert found(USUAL, f"stop\n{TWO_SYNC}\ncont") == [
+        (2, "snapshot-sync-overwrites"),
+        (3, "snapshot-sync-overwrites"),
+    ]
+    again = TWO_SYNC.replace("node-name=disk1", "node-name=a")
+    assert found(USUAL, again) == OVERWRITES
