@@ -20,6 +20,7 @@ from planner.model.hardware import Hardware
 from planner.model.peripherals import Device
 from planner.parts.disk_part import DiskPart
 from planner.parts.part import ManifestPart
+from planner.parts.template import Template
 
 __all__ = ["MANIFEST_FORMAT_VERSION", "LeftOut", "Manifest"]
 
@@ -80,6 +81,7 @@ class Manifest:
         ancestors: The snapshot that the VM was last loaded from or saved as, then that one's ancestors,
             as far as they were there; empty: none, or nobody wrote it down.
         group: The group that it is a member's snapshot of; None: of none.
+        template: What it was made ready with for instant restore; None: it was not.
     """
 
     tag: str
@@ -105,6 +107,7 @@ class Manifest:
     description: str = ""
     ancestors: tuple[Ancestor, ...] = ()
     group: GroupRun | None = None
+    template: Template | None = None
 
     def of(self, kind: type[_P]) -> tuple[_P, ...]:
         """The parts of one kind, for what is about that kind alone."""

@@ -26,6 +26,7 @@ from planner.parts.disk_part import BackingImage
 from planner.parts.kinds import KINDS
 from planner.parts.manifest import MANIFEST_FORMAT_VERSION, LeftOut, Manifest
 from planner.parts.part import ManifestPart
+from planner.parts.template import Template, TemplateDisk, TemplateFile, TemplateMemory
 
 __all__ = ["manifest_to_plain", "read_manifest"]
 
@@ -64,15 +65,11 @@ def _converter() -> Converter:
     )
     register_hardware(converter)
     write_with_hyphens(converter, LeftOut, seldom=("record",))
+    for each in (TemplateFile, TemplateMemory, TemplateDisk, Template):
+        write_with_hyphens(converter, each)
     rarely = (
-        "hardware",
-        "added",
-        "left_out",
-        "needs_vm",
-        "unproved",
-        "description",
-        "ancestors",
-        "group",
+        *("hardware", "added", "left_out", "needs_vm", "unproved"),
+        *("description", "ancestors", "group", "template"),
     )
     write_with_hyphens(converter, Manifest, seldom=rarely)
     return converter

@@ -75,7 +75,8 @@ def with_files(manifest: Manifest, today: Callable[[str], str]) -> Manifest:
         for disk, code in manifest.needs_vm
         if not (disk in renamed and code == ELSEWHERE)
     )
-    return evolve(manifest, parts=parts, left_out=left_out, needs_vm=reached)
+    template = manifest.template and manifest.template.with_files(today)
+    return evolve(manifest, parts=parts, left_out=left_out, needs_vm=reached, template=template)
 
 
 def recognized(manifest: Manifest, facts: Facts) -> Manifest:
