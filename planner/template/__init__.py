@@ -1,0 +1,1 @@
+"""Snapshots made ready for instant restore, and what is started from them."""
