@@ -12,6 +12,7 @@ from attrs import define, field
 
 from backends.by_descriptor import Folder, name_of, open_file
 from backends.host import QemuHost
+from backends.new_overlays import CLONE_OVERLAYS, clone_overlay
 from backends.nodes import chain_told, json_name, secret_options
 from planner.model.image_key import NO_KEYS, Keys
 from planner.run.ports import HostRefused
@@ -30,6 +31,7 @@ class RestoringHost(QemuHost):
       qcow2; what lies under the source: file and format of each, absent where nobody wrote it down.
     - ``copy-image`` (path, source): the image with all its snapshots.
     - ``remove-copy`` (path): removes one that was made here, in this run.
+    - what `backends.new_overlays` does for clones.
 
     Attributes:
         keys: What opens the images that are encrypted, by file.  What is made of one is encrypted with
@@ -40,6 +42,8 @@ class RestoringHost(QemuHost):
     _copies: dict[str, tuple[int, int]] = field(factory=dict)
 
     def _do(self, instruction: str, path: Path, arguments: _Told) -> _Told:
+        if instruction in CLONE_OVERLAYS:
+            return clone_overlay(instruction, path, arguments)
         if instruction == "remove-copy":
             return self._remove_copy(path)
         if instruction not in ("convert-snapshot", "copy-image"):

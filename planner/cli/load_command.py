@@ -69,21 +69,37 @@ __all__ = ["command"]
     metavar="TEMPLATE",
     default="",
     help="Start QEMU by this command line, and restore into it. It is split into words as a shell "
-    "would, and run without one. Places: {disk:NAME} image, {format:NAME} its format, {qmp} socket.",
+    "would, and run without one. Places: {disk:NAME} image, {format:NAME} its format, {qmp} socket; "
+    "{clone} a number, {uuid} and {mac}, other ones in each VM that is started.",
+)
+@click.option(
+    "--clones",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Start N of them side by side from the snapshot's template, all or none; without --run by the "
+    "command line that the template was made with.",
+)
+@click.option(
+    "--no-template",
+    "plainly",
+    is_flag=True,
+    help="With --run: read the machine state itself, also where the snapshot has a template.",
 )
 @click.option(
     "--qmp",
     "socket",
     metavar="PATH",
     default="",
-    help="With --run: the socket for {qmp}; else the one of the VM that was saved.",
+    help="With --run: the socket for {qmp}; else the one of the VM that was saved. From a template: "
+    "with {clone} in it where there are several; else that socket's name and the number.",
 )
 @click.option(
     "--copy-to",
     "copies",
     metavar="FOLDER",
     type=click.Path(exists=True, file_okay=False),
-    help="Copy images there that would else be reverted, so that nothing that they hold now is lost.",
+    help="Copy images there that would else be reverted, so that nothing that they hold now is lost. "
+    "From a template: where new overlays are made.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before what a disk holds now is lost.")
 @click.option(
@@ -112,6 +128,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     run_state_after: str,
     deadline_s: float | None,
     template: str,
+    clones: int | None,
+    plainly: bool,
     socket: str,
     copies: str | None,
     yes: bool,
@@ -128,13 +146,16 @@ def command(  # noqa: PLR0913 - one parameter an option
     With --vm it is loaded by a running VM, where all its parts are inside images. Without, it goes back
     into a fresh QEMU: the way is shown, or with --run TEMPLATE gone; --offline makes the disks ready and
     no more. Frozen images are never written again: a snapshot can be restored any number of times.
+    Where the snapshot has a template (`snapplan template`), --run and --clones start from that, at once.
 
     All disks are checked before one is touched. A load that fails before a disk was reverted leaves
     the VM as it was; one that fails later leaves it stopped and says which disks were reverted.
     A snapshot of disks alone can be loaded with --offline only.
     """
-    if bool(vm) + offline + bool(template) > 1:
-        raise click.UsageError("give one of --vm ADDR, --offline and --run TEMPLATE")
+    if bool(vm) + offline + bool(template or clones) > 1:
+        raise click.UsageError("give one of --vm ADDR, --offline, --run TEMPLATE and --clones N")
+    if plainly and clones:
+        raise click.UsageError("--clones N starts from the template: leave --no-template out")
     check_name(name, vm)
     if keep and not vm:
         raise click.UsageError("--keep-current needs --vm ADDR")
@@ -150,12 +171,13 @@ def command(  # noqa: PLR0913 - one parameter an option
 
             said, text = _loaded(run(connected(vm, work)))
         else:
-            from planner.cli.load_without_vm import load_without_vm  # noqa: PLC0415 - seldom needed
+            from planner.cli.load_without_vm import Cloning, load_without_vm  # noqa: PLC0415 - seldom needed
             from planner.verbs.restore_decision import RestoreWish  # noqa: PLC0415
 
             fresh = RestoreWish(template, socket, folder, after, deadline_s, accepted)
             gone = offline_of(store, reporter, yes=yes, vm_name=name, secrets=secrets)
-            said, text = run(load_without_vm(gone, source, fresh, ready=offline))
+            cloning = Cloning(clones, never=plainly)
+            said, text = run(load_without_vm(gone, source, fresh, cloning, ready=offline))
     if as_json:
         print_json(said)
     else:

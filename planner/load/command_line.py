@@ -1,29 +1,70 @@
 """QEMU's command line from a template of the user's: words with places for files, never a shell line.
 
 The template is split into words as a shell would (quotes and all), and nothing else of a shell is in it.
-Places: ``{disk:NAME}`` a disk's image, ``{format:NAME}`` its format, ``{qmp}`` the QMP socket.  What is
-put there is written as the word wants it: a JSON word gets JSON, a word with options gets its commas
-doubled, as QEMU's option parser wants them, and a word that is nothing but the place gets it as it is.
+Places: ``{disk:NAME}`` a disk's image, ``{format:NAME}`` its format, ``{qmp}`` the QMP socket; and where
+several VMs of one snapshot run side by side, what tells them apart: ``{clone}`` a number, ``{uuid}``,
+``{mac}``.  What is put there is written as the word wants it: a JSON word gets JSON, a word with options
+gets its commas doubled, as QEMU's option parser wants them, and a word that is nothing but the place
+gets it as it is.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
+from attrs import frozen
+
 from planner.errors import BadInput, Problem
 
-__all__ = ["fill_template"]
+__all__ = ["OwnNames", "fill_template", "names_from"]
 
 _Place = Callable[[re.Match[str]], str]
 _FORMAT = re.compile(r"""(^|[,."])(format|driver)("\s*:|=)""")
-_PLACE = re.compile(r"\{(?:(disk|format):([^{}]+)|(qmp))\}")
+_PLACE = re.compile(r"\{(?:(disk|format):([^{}]+)|(qmp|clone|uuid|mac))\}")
+_LOCAL = 0x02
+_GROUP = 0x01
+
+
+@frozen
+class OwnNames:
+    """What tells a VM from others that go on from the same snapshot.
+
+    Attributes:
+        number: Which restore of the snapshot it is.
+        uuid: A UUID of its own.
+        mac: A locally administered MAC address of its own.
+    """
+
+    number: int = 0
+    uuid: str = "00000000-0000-4000-8000-000000000000"
+    mac: str = "02:00:00:00:00:00"
+
+
+def names_from(number: int, *seed: str) -> OwnNames:
+    """Names that follow from what is unique to a restore: the same seed, the same names.
+
+    Args:
+        number: Which restore of its snapshot it is.
+        seed: The host, the store, the snapshot, the moment.
+    """
+    made = hashlib.sha256("\0".join((str(number), *seed)).encode("utf-8", "surrogatepass")).digest()
+    first = (made[16] | _LOCAL) & ~_GROUP
+    digits = f"{made[:6].hex()}4{made[6:8].hex()[1:]}{'89ab'[made[8] & 3]}{made[8:16].hex()[1:]}"
+    at = (0, 8, 12, 16, 20, 32)
+    uuid = "-".join(digits[begin:end] for begin, end in itertools.pairwise(at))
+    return OwnNames(number, uuid, bytes((first, *made[17:22])).hex(":"))
 
 
 def fill_template(
-    template: str | Sequence[str], disks: Mapping[str, tuple[str, str]], qmp: str
+    template: str | Sequence[str],
+    disks: Mapping[str, tuple[str, str]],
+    qmp: str,
+    own: OwnNames = OwnNames(),
 ) -> tuple[str, ...]:
     """The words of a command line.
 
@@ -31,6 +72,7 @@ def fill_template(
         template: As a user writes it, in a line or as words.
         disks: Image and format of each disk that is restored, by name.
         qmp: Path of the QMP socket.
+        own: What tells it from other VMs of the same snapshot.
 
     Raises:
         BadInput: It cannot be split, names an unknown disk, leaves one or the socket out, or has QEMU
@@ -43,12 +85,13 @@ def fill_template(
     if not words:
         raise _bad("template-malformed", "it is empty")
     used: set[str] = set()
+    plainly = {"qmp": qmp, "clone": str(own.number), "uuid": own.uuid, "mac": own.mac}
 
     def place(found: re.Match[str]) -> str:
-        kind, name, socket = found.groups()
-        if socket:
-            used.add(socket)
-            return qmp
+        kind, name, plain = found.groups()
+        if plain:
+            used.add(plain)
+            return plainly[plain]
         if name not in disks:
             known = ", ".join(sorted(disks)) or "none"
             raise _bad("template-malformed", f"no disk {name!r} is restored (there are: {known})")

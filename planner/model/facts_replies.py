@@ -18,7 +18,7 @@ from planner.model.migration import LIMITS, ORDINARY, Setting
 from planner.model.peripherals import Device, HostObject, tpms_of
 from planner.model.replies import jobs_of, optional_text, run_state_of, vm_name_of, vm_uuid_of
 
-__all__ = ["Replies", "facts_from_replies"]
+__all__ = ["Replies", "facts_from_replies", "version_of"]
 
 
 @frozen(kw_only=True)
@@ -56,7 +56,7 @@ def facts_from_replies(replies: Replies) -> Facts:
     disks, live_nodes = disks_of(replies)
     migrate = AnswerObject.of(replies.migrate, "query-migrate")
     return Facts(
-        qemu=_version(replies.version),
+        qemu=version_of(replies.version),
         machine=_machine(replies.machine),
         run_state=run_state_of(replies.status),
         disks=disks,
@@ -114,7 +114,12 @@ def _parameters(reply: object) -> dict[str, Setting]:
     return found
 
 
-def _version(reply: object) -> QemuVersion:
+def version_of(reply: object) -> QemuVersion:
+    """QEMU's version, from what it answers to `query-version`.
+
+    Raises:
+        CannotConnect: It is no such answer.
+    """
     top = AnswerObject.of(reply, "query-version")
     qemu = top.member("qemu")
     return QemuVersion(

@@ -41,6 +41,8 @@ def known_lines(known: Sequence[KnownRestore]) -> Iterator[str]:
 
 def _words(known: KnownRestore) -> str:
     restore = known.restore
+    if restore.state is RestoreState.SPARE:
+        return _spare_words(known)
     if restore.state is not RestoreState.STARTED:
         return _WORDS[restore.state]
     pid = "" if restore.process is None else f" (pid {restore.process.pid})"
@@ -49,6 +51,13 @@ def _words(known: KnownRestore) -> str:
     if known.runs is False:
         return "its QEMU has ended"
     return f"whether its QEMU{pid} is there cannot be told from here"
+
+
+def _spare_words(known: KnownRestore) -> str:
+    if known.runs is False:
+        return "a spare whose QEMU has ended: gc removes it"
+    pid = "" if known.restore.process is None else f" (pid {known.restore.process.pid})"
+    return f"a spare: its QEMU{pid} waits at {known.restore.socket} for a load"
 
 
 def restores_text(known: Sequence[KnownRestore], problems: Sequence[Problem]) -> str:

@@ -36,6 +36,8 @@ class RestoreState(StrEnum):
     """Its files are made, and whoever asked for them starts QEMU himself (`load --offline`)."""
     STARTED = "started"
     """A QEMU was started on them: its guest may have written to them."""
+    SPARE = "spare"
+    """A QEMU waits on them for its machine state: no guest has run on them."""
     SET_ASIDE = "set-aside"
     """Its disk is the VM's disk; what is recorded are the overlays that were it before."""
 
@@ -78,6 +80,8 @@ class Restore:
         made_ns: When the restore began, by the host's wall clock, since the epoch.
         process: Its QEMU; None: none was started, or it cannot be told.
         socket: Where that listens; empty: none was started.
+        owner: The program that it ends with, and whose files go then; None: it stays.
+        template_ns: When the template that it was started from was finished; 0: from none.
     """
 
     tag: str
@@ -88,6 +92,8 @@ class Restore:
     made_ns: int = 0
     process: Process | None = None
     socket: str = ""
+    owner: Process | None = None
+    template_ns: int = 0
 
     @property
     def name(self) -> str:
@@ -99,7 +105,8 @@ class Restore:
 def _converter() -> Converter:
     converter = strict_converter()
     for kind in (RestoredFile, Process, Restore):
-        write_with_hyphens(converter, kind)
+        seldom = ("owner", "template_ns") if kind is Restore else ()
+        write_with_hyphens(converter, kind, seldom=seldom)
     return converter
 
 
