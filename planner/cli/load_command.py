@@ -101,6 +101,12 @@ __all__ = ["command"]
     help="Copy images there that would else be reverted, so that nothing that they hold now is lost. "
     "From a template: where new overlays are made.",
 )
+@click.option(
+    "--reset",
+    is_flag=True,
+    help="With --vm: send `system_reset` first where QEMU lets no guest run else (internal-error, "
+    "suspended before QEMU 9.0, a crash that is to be left paused). The guest's memory is lost then.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before what a disk holds now is lost.")
 @click.option(
     "--accept-changed",
@@ -132,6 +138,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     plainly: bool,
     socket: str,
     copies: str | None,
+    reset: bool,
     yes: bool,
     changed: tuple[str, ...],
     accept_cpu: bool,
@@ -159,12 +166,14 @@ def command(  # noqa: PLR0913 - one parameter an option
     check_name(name, vm)
     if keep and not vm:
         raise click.UsageError("--keep-current needs --vm ADDR")
+    if reset and not vm:
+        raise click.UsageError("--reset needs --vm ADDR")
     folder = os.path.realpath(copies) if copies else ""
     after = RunStateAfter(run_state_after)
     accepted = Accepted(accept_cpu, frozenset(changed))
     with TerminalReporter(progress) as reporter:
         if vm:
-            wish = LoadWish(after, deadline_s, keep, accepted)
+            wish = LoadWish(after, deadline_s, keep, accepted, reset)
 
             async def work(backend: Backend) -> Loaded:
                 return await load(context_of(backend, store, vm, reporter), source, wish)

@@ -76,6 +76,7 @@ class Snapshot:
         keep_current: str = "",
         accept_changed: Iterable[str] = (),
         accept_cpu: bool = False,
+        reset: bool = False,
         on_progress: OnProgress | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
@@ -86,6 +87,8 @@ class Snapshot:
             keep_current: A tag under which what is there now is saved first; empty: it is lost.
             accept_changed: Disks that were left out of it and may have changed since.
             accept_cpu: Whether the processor may be another one.
+            reset: Whether the VM may be reset first, where QEMU lets no guest run else; what its guest
+                has in memory is lost then, also where the load fails.
             on_progress: Called with each phase, each step before it is sent, and bytes meanwhile.
             deadline_s: How long the load may take, in seconds.
 
@@ -100,6 +103,7 @@ class Snapshot:
             deadline_s,
             keep_current,
             Accepted(accept_cpu, frozenset(accept_changed)),
+            reset,
         )
         loaded = await load(telling(self._context, on_progress), self.tag, wish)
         loaded.outcome.raise_failure()

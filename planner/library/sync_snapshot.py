@@ -90,6 +90,7 @@ class Snapshot:
         keep_current: str = "",
         accept_changed: Iterable[str] = (),
         accept_cpu: bool = False,
+        reset: bool = False,
         on_progress: OnProgress | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
@@ -100,6 +101,7 @@ class Snapshot:
                 keep_current=keep_current,
                 accept_changed=accept_changed,
                 accept_cpu=accept_cpu,
+                reset=reset,
                 on_progress=on_progress,
                 deadline_s=deadline_s,
             )

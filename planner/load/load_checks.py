@@ -14,6 +14,13 @@ from attrs import field, frozen
 
 from planner.compile.refusals import vm_problems as busy_problems
 from planner.errors import Problem, Refused, in_order
+from planner.load.ended_guest import (
+    ENDED,
+    Wanted,
+    is_reset_first,
+    keeps_code,
+    run_state_problems,
+)
 from planner.model.facts import Facts
 from planner.model.file_record import NO_FILES, FileRecord
 from planner.model.request import RunStateAfter
@@ -33,15 +40,8 @@ from planner.program.settings import settings_for
 
 __all__ = ["LoadPlan", "LoadedImage", "LoadedPart", "load_problems", "plan_load"]
 
-_KEEPS_CODE_SINCE = (10, 2)
-_LOADABLE = ("restore-vm", "prelaunch", "guest-panicked", "shutdown")
-_SLEEPS_SINCE = (9, 0)
-"""From here on a guest that sleeps is stopped, loaded and continued like one that runs (fact 77)."""
-_ENDED = ("guest-panicked", "shutdown", "suspended")
-"""Nobody stopped these, so as before is running."""
-"""Run states beside running and paused that a load leads out of: after a load that failed (fact 18),
-and before a QEMU that was started with ``-S`` has run."""
-
+_TOLD_APART = ("running", "suspended", "shutdown", "io-error", "internal-error")
+"""Run states that the VM is told to have been in; from the others a load is as from paused."""
 _MINDS_ERRORS_SINCE = (10, 0)
 
 
@@ -103,6 +103,7 @@ class LoadPlan:
         stops_by: A tag that nothing has, where the guest must be stopped by a load of it, since QEMU
             would run code of before the load otherwise (fact 76); empty: `stop` will do.
         image: Where the machine state is, if in an image of its own; None: a disk holds it.
+        resets: Whether the VM is reset first, since QEMU lets no guest run else (fact 77).
     """
 
     tag: str
@@ -119,6 +120,7 @@ class LoadPlan:
     forgets_error: bool = False
     stops_by: str = ""
     image: LoadedImage | None = None
+    resets: bool = False
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -129,7 +131,8 @@ class LoadPlan:
     @property
     def stops(self) -> bool:
         """Whether the guest runs, or sleeps, and has to be stopped."""
-        return self.run_state_before in ("running", "suspended") and not self.stopped
+        live = self.run_state_before in ("running", "suspended")
+        return live and not self.stopped and not self.resets
 
 
 def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
@@ -139,6 +142,7 @@ def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
     files: Mapping[str, FileRecord] = NO_FILES,
     accepted: Accepted = NOTHING_ACCEPTED,
     saved: Mapping[str, FoundFile] | None = None,
+    wanted: Wanted | None = None,
 ) -> tuple[Problem, ...]:
     """Everything that speaks against a load, in canonical order; empty: it can be done.
 
@@ -149,6 +153,7 @@ def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
         files: What the images are that were left out (`planner.host.left_out.look_at_left_out`).
         accepted: What may differ.
         saved: The files that must be what they were, as they are, where they can be seen.
+        wanted: What the VM is to do then, and whether it may be reset first.
     """
     problems = [
         *tag_problems(manifest.tag),
@@ -157,6 +162,7 @@ def load_problems(  # noqa: PLR0913, PLR0917 - what a load is decided on
         *vm_problems(manifest, facts),
         *left_out_problems(manifest, files, facts),
         *_vm_busy(facts),
+        *run_state_problems(facts, wanted or Wanted()),
         *_machine_state(manifest),
         *CommandSchema.of(facts.schema).problems("snapshot-load", _example()),
         *_own_image(manifest, facts),
@@ -190,27 +196,8 @@ def _node_of(manifest: Manifest, image: VmstateImage) -> str:
 
 def _vm_busy(facts: Facts) -> Iterator[Problem]:
     for problem in busy_problems(facts, machine_state=False):
-        if problem.code != "run-state-unsupported" or not _loadable(facts):
+        if problem.code != "run-state-unsupported":  # a load leads out of more than a save does
             yield problem
-
-
-def _loadable(facts: Facts) -> bool:
-    sleeps = facts.run_state == "suspended" and _version(facts) >= _SLEEPS_SINCE
-    return sleeps or facts.run_state in _LOADABLE
-
-
-def _version(facts: Facts) -> tuple[int, int]:
-    return facts.qemu.major, facts.qemu.minor
-
-
-def _stays_panicked(facts: Facts, after: RunStateAfter) -> Iterator[Problem]:
-    if facts.run_state == "guest-panicked" and after is RunStateAfter.PAUSED:
-        yield Problem(
-            "run-state-stays",
-            "vm",
-            "after a load QEMU still says 'guest-panicked', and only `cont` leads out of that (fact 77)",
-            "use --run-state-after running, or send `system_reset` first",
-        )
 
 
 def _machine_state(manifest: Manifest) -> Iterator[Problem]:
@@ -228,7 +215,7 @@ def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
     manifest: Manifest,
     facts: Facts,
     images: ImagesByDisk,
-    run_state_after: RunStateAfter = RunStateAfter.AS_BEFORE,
+    wanted: Wanted | None = None,
     files: Mapping[str, FileRecord] = NO_FILES,
     accepted: Accepted = NOTHING_ACCEPTED,
     saved: Mapping[str, FoundFile] | None = None,
@@ -238,8 +225,8 @@ def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
     Raises:
         Refused: With every problem; the VM was asked questions only.
     """
-    problems = load_problems(manifest, facts, images, files, accepted, saved)
-    problems += tuple(_stays_panicked(facts, run_state_after))
+    wanted = wanted or Wanted()
+    problems = load_problems(manifest, facts, images, files, accepted, saved, wanted)
     if problems:
         raise Refused(
             f"snapshot {manifest.tag!r} cannot be loaded safely",
@@ -261,11 +248,13 @@ def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
     for image in manifest.of(VmstateImage):
         vmstate = _node_of(manifest, image)
         own = LoadedImage(image.file, vmstate, image.snapshot_id, image.vm_clock_ns)
-    told_apart = facts.run_state in ("running", "suspended", "shutdown")
+    resets = is_reset_first(facts, wanted)
+    told_apart = resets or facts.run_state in _TOLD_APART
     before = facts.run_state if told_apart else "paused"
-    as_before = "running" if facts.run_state in ("running", *_ENDED) else "paused"
+    as_before = "running" if facts.run_state in ("running", *ENDED) else "paused"
+    forgotten = facts.run_state == "restore-vm"  # a load stopped it, and nothing has run since
     minds = (facts.qemu.major, facts.qemu.minor) >= _MINDS_ERRORS_SINCE
-    after = as_before if run_state_after is RunStateAfter.AS_BEFORE else run_state_after.value
+    after = as_before if wanted.after is RunStateAfter.AS_BEFORE else wanted.after.value
     return LoadPlan(
         tag=manifest.tag,
         job_id=_free_job_id(manifest, facts),
@@ -277,18 +266,10 @@ def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
         settings=settings_for(facts),
         minds_errors=minds,
         forgets_error=minds and bool(facts.migration_error),
-        stops_by=_no_tag(facts) if _keeps_code(facts) else "",
+        stops_by=_no_tag(facts) if keeps_code(facts) and not forgotten else "",
         image=own,
+        resets=resets,
     )
-
-
-def _keeps_code(facts: Facts) -> bool:
-    """Whether code that QEMU has translated outlives a load into a guest that stands (fact 76)."""
-    hardware = facts.hardware
-    translates = hardware is not None and hardware.accelerator == "tcg"
-    forgotten = facts.run_state == "restore-vm"  # a load stopped it, and nothing has run since
-    keeps = (facts.qemu.major, facts.qemu.minor) >= _KEEPS_CODE_SINCE
-    return translates and keeps and not forgotten
 
 
 def _no_tag(facts: Facts) -> str:

@@ -61,6 +61,7 @@ class EndingLoad(Machine):
     _reverted: RevertedDisks = field(init=False, default=UNTOUCHED)
     _settings_left: str = field(init=False, default="")
     _node_left: str = field(init=False, default="")
+    _reset: bool = field(init=False, default=False)
 
     def _failure(self, code: str, message: str) -> Failure:
         return Failure(code, self.context.where or "the start", message)
@@ -133,7 +134,14 @@ class EndingLoad(Machine):
         self.context.go(Phase.UNDOING)
         self.context.go(Phase.RESTORING)
         left = self._settings_problems()
-        if wanted not in {"paused", run_state}:
+        if self._reset and run_state != wanted:
+            words = f"it was reset for the load, and is {run_state!r} where it was {wanted!r}: what its "
+            words += "guest had in memory is lost"
+            left = (
+                Problem("guest-reset", "vm", words, "load again, or boot it with `cont`"),
+                *left,
+            )
+        elif wanted not in {"paused", run_state}:
             words = f"the VM is {run_state!r} and was {wanted!r} before the load"
             left = (Problem("run-state-changed", "vm", words, "bring it back by hand"), *left)
         self.context.go(Phase.INCOMPLETE if left else Phase.UNDONE)

@@ -33,7 +33,7 @@ from planner.store.store import VmStore
 __all__ = ["LOAD_PLANS", "LoadRun"]
 
 
-_SELDOM = ("settings", "minds_errors", "forgets_error", "stops_by", "image")
+_SELDOM = ("settings", "minds_errors", "forgets_error", "stops_by", "image", "resets")
 
 
 @cache  # most commands need none of them

@@ -133,6 +133,9 @@ class LoadMachine(EndingLoad):
             elif name == "snapshot-load":
                 run_state = yield from self._load_job()
             elif name == "system_reset":
+                if self.order.resets:  # a journal of before does not say so, and has not looked
+                    yield from self._look_again()  # what is lost by a reset does not come back
+                self._reset = True
                 run_state = yield from reset(self.context)
             elif name == "stop" and self.order.stops_by:
                 run_state = yield from stop_by_load(self.context, self.order)
@@ -186,7 +189,7 @@ class LoadMachine(EndingLoad):
             yield "settings"
         if self.order.image is not None:
             yield "blockdev-add"
-        if self.order.run_state_before == "shutdown":
+        if self.order.resets or self.order.run_state_before == "shutdown":
             yield "system_reset"
         if self.order.stops_by or self.order.stops:
             yield "stop"

@@ -23,6 +23,7 @@ from planner.host.left_out import look_at_left_out
 from planner.host.process_io import meter_of
 from planner.host.processes import process_of
 from planner.inspect.verifying import ask_images, with_images_beside
+from planner.load.ended_guest import Wanted
 from planner.load.fresh_qemu import (
     RestorePlan,
     expected,
@@ -128,7 +129,7 @@ async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
     if backend.images is not None:
         images = await with_images_beside(plan.manifest, images, backend.images)
     left_out = look_at_left_out(plan.manifest)
-    order = plan_load(expected(plan), facts, images, wanted, left_out, plan.accepted)
+    order = plan_load(expected(plan), facts, images, Wanted(wanted), left_out, plan.accepted)
     order = evolve(
         order, stops_by=""
     )  # nothing has run in it, so it has no code to forget (fact 76)

@@ -43,6 +43,9 @@ class DiskReplies:
     block_graph: object | None = None
 
 
+_NO_ERROR = "ok"
+
+
 def disks_of(replies: DiskReplies) -> tuple[tuple[Disk, ...], dict[str, str]]:
     """The disks of a VM in canonical order, and the live names of automatically named nodes."""
     return _Disks(replies).all()
@@ -104,7 +107,9 @@ class _Disks:
         root, drive_id = entry.member("inserted").text("node-name"), entry.text("device", "")
         if _is_automatic(drive_id):
             raise malformed("query-block", f"{drive_id[:40]!r} is no id of a drive")
-        return self._disk(root, drive_id, entry.text("qdev", ""))
+        disk = self._disk(root, drive_id, entry.text("qdev", ""))
+        status = entry.text("io-status", _NO_ERROR)
+        return disk if status == _NO_ERROR else evolve(disk, io_error=status)
 
     def _unattached(self, taken: set[str]) -> Iterable[Disk]:
         # A node that no device uses may still hold the machine state, if the user gave it a name.

@@ -155,6 +155,8 @@ class Disk:
         place: Which file the image is on this machine, where somebody looked.
         header_names: What an image of the chain names as the one under it, where QEMU was told another.
         key_secret: The id of the secret that opens the image, where QEMU shows one.
+        io_error: How the guest's last request to it failed, where QEMU stopped the guest for that:
+            ``failed`` or ``nospace``; empty: none has.
     """
 
     name: str
@@ -181,6 +183,7 @@ class Disk:
     place: ImagePlace = UNPLACED
     header_names: str = ""
     key_secret: str = ""
+    io_error: str = ""
 
     @property
     def attached(self) -> bool:

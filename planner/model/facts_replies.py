@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from planner.model.answer import AnswerObject, answer_objects, malformed
 from planner.model.disk_replies import DiskReplies, disks_of
@@ -53,12 +53,15 @@ def facts_from_replies(replies: Replies) -> Facts:
     Raises:
         CannotConnect: An answer has another shape than QMP says (code ``reply-malformed``).
     """
+    run_state = run_state_of(replies.status)
     disks, live_nodes = disks_of(replies)
+    if run_state != "io-error":  # QEMU may go on to show an error that is mended (fact 68)
+        disks = tuple(evolve(disk, io_error="") if disk.io_error else disk for disk in disks)
     migrate = AnswerObject.of(replies.migrate, "query-migrate")
     return Facts(
         qemu=version_of(replies.version),
         machine=_machine(replies.machine),
-        run_state=run_state_of(replies.status),
+        run_state=run_state,
         disks=disks,
         target=optional_text(replies.target, "query-target", "arch"),
         jobs=tuple(sorted(job for job, _ in jobs_of(replies.jobs))),

@@ -24,6 +24,8 @@ def load_text(order: LoadPlan, outcome: Outcome) -> str:
         f"Snapshot {order.tag!r} is loaded; the VM is {outcome.run_state}{stands}.",
         table([("DISK", "ID", "VM CLOCK"), *parts], "  "),
     ]
+    if order.resets:
+        lines.append("It was reset first: from its run state no guest could have run.")
     lines += left_out_lines(order.outside)
     if order.way_back:
         lines.append(f"What was there before is snapshot {order.way_back!r}.")
@@ -38,6 +40,7 @@ def load_to_plain(order: LoadPlan, outcome: Outcome) -> dict[str, object]:
             "tag": order.tag,
             "run-state": outcome.run_state,
             "way-back": order.way_back,
+            "reset": order.resets,
             "outside": left_out_to_plain(order.outside),
             "parts": _parts_to_plain(order.parts),
         },

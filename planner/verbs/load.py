@@ -11,6 +11,7 @@ from planner.host.evidence import look_at_files
 from planner.host.left_out import look_at_left_out
 from planner.host.process_io import meter_of
 from planner.inspect.verifying import ask_images, with_images_beside
+from planner.load.ended_guest import Wanted
 from planner.load.load_checks import LoadPlan, plan_load
 from planner.load.load_run import LoadRun
 from planner.load.loading import LoadOutcome
@@ -45,12 +46,15 @@ class LoadWish:
         deadline_s: How long the load may take, in seconds; None: an hour.
         keep: The tag under which what is there now is saved first; empty: it is lost.
         accepted: What may differ from what was saved.
+        reset: Whether the VM may be reset first, where no guest would run else; what its guest has in
+            memory is lost then, also where the load fails.
     """
 
     run_state_after: RunStateAfter = RunStateAfter.AS_BEFORE
     deadline_s: float | None = None
     keep: str = ""
     accepted: Accepted = NOTHING_ACCEPTED
+    reset: bool = False
 
 
 @frozen
@@ -109,8 +113,8 @@ async def _decide(context: Context, manifest: Manifest, facts: Facts, wish: Load
         images = await with_images_beside(manifest, images, backend.images)
     left_out = look_at_left_out(manifest, local=local)
     saved = look_at_files(manifest) if local else {}
-    after, accepted = wish.run_state_after, wish.accepted
-    return plan_load(manifest, facts, images, after, left_out, accepted, saved)
+    wanted = Wanted(wish.run_state_after, wish.reset)
+    return plan_load(manifest, facts, images, wanted, left_out, wish.accepted, saved)
 
 
 def _way_back(vm: VmStore, manifest: Manifest, facts: Facts, wish: LoadWish) -> WayBack | None:

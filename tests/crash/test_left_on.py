@@ -12,7 +12,6 @@ from attrs import evolve
 from planner.compile.plan import compile_request
 from planner.load.load_checks import plan_load
 from planner.load.loading import LoadMachine
-from planner.model.request import RunStateAfter
 from planner.model.request_text import read_request
 from planner.run.phases import Phase
 from planner.run.pump import Pump, ask_facts
@@ -55,7 +54,7 @@ def loading(version, fault=None, **kill):
     vm.state = left_on(vm.state, failed=True)
     vm.migrates = True
     facts, images = asyncio.run(survey(vm))
-    order = plan_load(manifest, facts, images, RunStateAfter.AS_BEFORE)
+    order = plan_load(manifest, facts, images)
     vm.faults = [fault] if fault else []
     run = Run(lambda: LoadMachine.of(order), vm, **kill)
     outcome = run.end()

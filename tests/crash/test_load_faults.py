@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
+from attrs import evolve
 
+from planner.load.ended_guest import Wanted
 from planner.load.load_checks import plan_load
 from planner.load.loading import LoadMachine
 from planner.model.request import RunStateAfter
@@ -26,7 +28,7 @@ SAMPLED = [
 def prepared(before, after, kinds=("qcow2", "qcow2"), version="7.2"):
     vm, manifest = make_vm(kinds, before, version)
     facts, images = asyncio.run(survey(vm))
-    order = plan_load(manifest, facts, images, after)
+    order = plan_load(manifest, facts, images, Wanted(after))
     return vm, order
 
 
@@ -92,6 +94,38 @@ def run(before, after, fault=None, kinds=("qcow2", "qcow2"), version="7.2", **ki
     outcome = killed.end()
     judge(vm, order, outcome)
     return killed, outcome
+
+
+def from_internal_error(strikes=None):
+    """A load from there, with a reset; what the VM is then, and how it ended."""
+    vm, manifest = make_vm()
+    facts, images = asyncio.run(survey(vm))
+    vm.state = evolve(vm.state, run_state="internal-error")
+    facts = evolve(facts, run_state="internal-error")
+    order = plan_load(manifest, facts, images, Wanted(reset=True))
+    vm.faults = strikes or []
+    return vm, order, Run(lambda: LoadMachine.of(order), vm).end()
+
+
+def test_from_an_internal_error_after_a_reset():
+    """As the facts say that QEMU does (fact 69); CI has no KVM."""
+    vm, _, outcome = from_internal_error()
+    assert (outcome.phase, vm.state.run_state) == (Phase.DONE, "running")
+
+
+def test_what_fails_before_or_after_a_reset_says_what_became_of_the_vm():
+    """Whichever command is refused, what is told of the VM is true."""
+    ends = set()
+    for command in range(20):
+        vm, order, outcome = from_internal_error([Fault("refuse", command)])
+        if outcome.loaded or not outcome.reverted.nothing:
+            continue
+        assert outcome.run_state == vm.state.run_state
+        was_reset = vm.state.run_state != order.run_state_before
+        codes = [problem.code for problem in outcome.left]
+        assert codes == (["guest-reset"] if was_reset else [])
+        ends.add(was_reset)
+    assert ends == {False, True}
 
 
 @pytest.mark.parametrize(("before", "after"), SETTINGS)

@@ -18,7 +18,6 @@ from planner.delete.deleting import DeleteMachine
 from planner.inspect.verifying import ask_images
 from planner.load.load_checks import plan_load
 from planner.load.loading import LoadMachine
-from planner.model.request import RunStateAfter
 from planner.model.request_text import read_request
 from planner.parts.manifest_text import read_manifest
 from planner.parts.part_image import images_of_vm
@@ -88,7 +87,7 @@ async def ordered(link, manifest, kind, reporter=None, backend=None):
     facts = await ask_facts(link)
     images = images_of_vm(facts, await ask_images(link))
     if kind == "load":
-        machine = LoadMachine.of(plan_load(recorded, facts, images, RunStateAfter.AS_BEFORE))
+        machine = LoadMachine.of(plan_load(recorded, facts, images))
     else:
         machine = DeleteMachine.of(plan_delete(recorded, facts, images, (), None, files_here=True))
     return await Pump(machine, backend or link, reporter=reporter).run()

@@ -265,6 +265,8 @@ def disk_arguments(directory: Path, topology: Topology, disk: DiskSpec) -> list[
         return nodes
     device = {"driver": disk.device, "drive": disk.name}
     device["bootindex"] = attached(topology).index(disk)
+    if disk.stops:
+        device |= {"werror": "stop", "rerror": "stop"}
     if disk.kind is not DiskKind.DRIVE:
         device["id"] = f"{disk.name}-device"
     return [*nodes, "-device", json.dumps(device)]

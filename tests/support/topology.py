@@ -42,6 +42,7 @@ class DiskSpec:
     size_bytes: int = 8 * 2**20
     device: str = "virtio-blk-pci"  # or another driver of -device, or "pflash"
     inject_error: tuple[Mapping[str, object], ...] = ()  # blkdebug's rules, FAULTY only
+    stops: bool = False  # QEMU stops the guest where a request of its fails (werror, rerror)
     content: str = ""  # a file whose bytes a RAW disk holds at first: firmware
 
     @property

@@ -6,6 +6,7 @@ from attrs import evolve
 from planner.delete.delete_checks import Overlays, plan_delete
 from planner.errors import Refused
 from planner.inspect.verifying import verify_images
+from planner.load.ended_guest import Wanted
 from planner.load.load_checks import load_problems, plan_load
 from planner.load.load_failure import UNTOUCHED, read_failure
 from planner.model.facts import Bitmap, ChainNode, JobInfo, QemuVersion
@@ -159,7 +160,7 @@ def test_all_problems_are_told_at_once():
         vm(jobs=(JobInfo("j", "snapshot-save", "running"),)), "disk0", users=("mirror",)
     )
     now = with_disk(now, "disk1", snapshots=())
-    found = load(evolve(now, run_state="io-error", machine="q35"))
+    found = load(evolve(now, run_state="postmigrate", machine="q35"))
     assert {
         ("run-state-unsupported", "vm"),
         ("snapshot-job-active", "vm"),
@@ -183,7 +184,7 @@ def test_a_stopped_vm_is_loaded_and_left_stopped_unless_told(state):
     now = evolve(vm(), run_state=state)
     order = plan_load(manifest(), now, images(now))
     assert (order.run_state_before, order.run_state_after) == ("paused", "paused")
-    order = plan_load(manifest(), now, images(now), RunStateAfter.RUNNING)
+    order = plan_load(manifest(), now, images(now), Wanted(RunStateAfter.RUNNING))
     assert order.run_state_after == "running"
 
 
