@@ -55,6 +55,7 @@ from planner.run.ports import Backend
 from planner.store.naming import StoredSnapshots
 from planner.store.store import Store
 from planner.verbs.collect import Collected
+from planner.verbs.huge_pages import Joined
 
 __all__ = [
     "Attachment",
@@ -76,6 +77,7 @@ __all__ = [
     "InternalError",
     "InternalMachineState",
     "Interrupted",
+    "Joined",
     "Manifest",
     "ManifestPart",
     "NoMachineState",

@@ -37,6 +37,7 @@ from planner.load.started import Restored
 from planner.model.request import Request, RunStateAfter
 from planner.recover.recovery import Recovered
 from planner.verbs.collect import Collected
+from planner.verbs.huge_pages import Joined
 
 __all__ = [
     "Attachment",
@@ -245,6 +246,10 @@ class Vm:
             pause_budget_ms=pause_budget_ms,
         )
         return Snapshot(self._loop.do(saving), self._loop)
+
+    def join_huge_pages(self) -> Joined:
+        """Have Linux join QEMU's memory into huge pages, while the guest runs."""
+        return self._loop.do(self._vm.join_huge_pages())
 
     def snapshots(self) -> tuple[Snapshot, ...]:
         """Every snapshot that the store has for this VM or that its disks hold, in order of tag."""

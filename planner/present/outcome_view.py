@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from planner.host.huge_pages import Joined
 from planner.present.outputs import decimal, output
 from planner.present.visible import as_lines
 from planner.present.words import bytes_text, clock_text, table
 from planner.program.program import Program
 from planner.run.outcome import Outcome
 
-__all__ = ["outcome_text", "outcome_to_plain", "start_text"]
+__all__ = ["joined_text", "joined_to_plain", "outcome_text", "outcome_to_plain", "start_text"]
 
 
 def outcome_text(program: Program, outcome: Outcome) -> str:
@@ -93,3 +94,20 @@ def _plain(outcome: Outcome, key: str) -> list[dict[str, object]]:
         for part in outcome.parts
         if part.plain_key == key
     ]
+
+
+def joined_text(joined: Joined) -> str:
+    """What became of the guest's memory."""
+    if joined.note:
+        return f"note: {joined.note}"
+    before, after = bytes_text(joined.before_bytes), bytes_text(joined.after_bytes)
+    return f"Memory in huge pages: {after} (before: {before})."
+
+
+def joined_to_plain(joined: Joined) -> dict[str, object]:
+    """What `joined_text` says, as plain values."""
+    return {
+        "before-bytes": decimal(joined.before_bytes),
+        "after-bytes": decimal(joined.after_bytes),
+        "note": joined.note,
+    }
