@@ -177,7 +177,7 @@ class QemuBackend(ClientBackend):
         greeting = asyncio.create_task(client.connect(self.address))
         try:
             while not greeting.done():
-                held = self._is_held(client)  # before the wait: who comes meanwhile is us
+                held = self._is_held(client)
                 await asyncio.wait({greeting}, timeout=_PATIENCE_S)
                 if held and not greeting.done() and self._is_held(client):
                     raise _SocketBusyError
@@ -188,7 +188,7 @@ class QemuBackend(ClientBackend):
 
     def _is_held(self, client: _QemuClient) -> bool:
         if isinstance(self.address, str):
-            return serves_somebody(self.address)
+            return serves_somebody(self.address, but=socket_of(client))
         connection = socket_of(client)
         return connection is not None and serves_somebody_over_tcp(connection)
 

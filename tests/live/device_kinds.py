@@ -8,7 +8,6 @@ the images of before are left.  Or it is refused, with the reason.
 
 import contextlib
 import json
-import os
 import re
 import shlex
 import socket
@@ -25,9 +24,9 @@ from tests.live.runs import snapplan
 from tests.support.guest import failures, heartbeats
 from tests.support.linux_guest import guest_folder
 from tests.support.outside import emulated_tpm, until_timed
-from tests.support.qemu import end_process, qemu_binary, qemu_img_binary, qemu_version
+from tests.support.qemu import end_process, qemu_binary, qemu_img_binary
 from tests.support.qmp import QmpClient
-from tests.support.user import NOBODY
+from tests.support.user import belongs_to_nobody, nobody_words
 
 __all__ = ["DESIGNS", "KINDS", "Result", "through"]
 
@@ -218,9 +217,7 @@ class Machine:
             disk.make(made[disk.name])
         object.__setattr__(self, "images", made)
         if self.kind.more == _OTHER:
-            for path in (self.folder, *self.folder.iterdir()):
-                os.chown(path, NOBODY, NOBODY)
-            self.folder.chmod(0o755)
+            belongs_to_nobody(self.folder)
 
     @property
     def socket(self) -> Path:
@@ -240,8 +237,7 @@ class Machine:
     def more(self) -> list[str]:
         """What else it has, with this machine's own places and names."""
         if self.kind.more == _OTHER:
-            newer = qemu_version() >= (10, 0)
-            return ["-run-with", "user=nobody"] if newer else ["-runas", "nobody"]
+            return list(nobody_words())
         own = {
             "{code}": str(guest_folder() / "OVMF_CODE_4M.fd"),
             "{folder}": str(self.folder),

@@ -17,6 +17,7 @@ from tests.support.fixtures import long
 from tests.support.guest import heartbeats
 from tests.support.linux_guest import LinuxMachine, kept_files, run_linux, start_linux
 from tests.support.outside import emulated_tpm
+from tests.support.user import belongs_to_nobody, nobody_words
 
 pytestmark = pytest.mark.real_qemu
 
@@ -143,6 +144,17 @@ def test_a_machine_as_people_run_it(name, tmp_path):
     with start_linux(MACHINES[name]) as vm:
         vm.wait_guest(4, timeout_s=400)
         asyncio.run(story(vm, tmp_path))
+
+
+@pytest.mark.long
+def test_a_machine_whose_qemu_is_another_user(tmp_path):
+    """QEMU gives up being root, as distributions run it."""
+    machine = MACHINES["scsi-iothread"]
+    with kept_files(machine) as directory:
+        belongs_to_nobody(directory)
+        with run_linux(machine, directory, nobody_words()) as vm:
+            vm.wait_guest(4, timeout_s=400)
+            asyncio.run(story(vm, tmp_path))
 
 
 @pytest.mark.long

@@ -138,7 +138,7 @@ static void look_for_disks(void)
             continue;
         snprintf(path, sizeof path, "/dev/%s", name);
         struct disk *disk = &disks[disk_count];
-        disk->file = open(path, O_RDWR | O_DIRECT | O_SYNC);
+        disk->file = open(path, O_RDWR | O_EXCL | O_DIRECT | O_SYNC); /* EXCL: none that is mounted */
         if (disk->file < 0)
             continue;
         snprintf(disk->name, sizeof disk->name, "%s", name);

@@ -1,26 +1,34 @@
 """A QEMU that gives up being root once it has opened its images, as distributions run it."""
 
 import os
+from pathlib import Path
 
 import attrs
 
 from tests.support.qemu import QemuTarget, QemuVm, qemu_version
 from tests.support.topology import Topology
 
-__all__ = ["NOBODY", "as_nobody"]
+__all__ = ["NOBODY", "as_nobody", "belongs_to_nobody", "nobody_words"]
 
 NOBODY = 65534
 
 
-def as_nobody(qemu: QemuTarget, topology: Topology) -> QemuVm:
-    """Start a VM, as root, whose QEMU runs as nobody; its images and their folder are nobody's.
-
-    The folder may be entered by all.  10.0 knows only the newer option, 7.2 only the older one.
-    """
+def nobody_words() -> tuple[str, str]:
+    """QEMU's words to run as nobody: 10.0 knows only the newer option, 7.2 only the older one."""
     newer = qemu_version() >= (10, 0)
-    user = ("-run-with", "user=nobody") if newer else ("-runas", "nobody")
-    vm = qemu.start(attrs.evolve(topology, extra_args=(*topology.extra_args, *user)))
-    for path in (vm.directory, *vm.directory.iterdir()):
+    return ("-run-with", "user=nobody") if newer else ("-runas", "nobody")
+
+
+def belongs_to_nobody(directory: Path) -> None:
+    """Give a folder and what is in it to nobody; all may enter it."""
+    for path in (directory, *directory.iterdir()):
         os.chown(path, NOBODY, NOBODY)
-    vm.directory.chmod(0o755)
+    directory.chmod(0o755)
+
+
+def as_nobody(qemu: QemuTarget, topology: Topology) -> QemuVm:
+    """Start a VM, as root, whose QEMU runs as nobody; its images and their folder are nobody's."""
+    words = (*topology.extra_args, *nobody_words())
+    vm = qemu.start(attrs.evolve(topology, extra_args=words))
+    belongs_to_nobody(vm.directory)
     return vm
