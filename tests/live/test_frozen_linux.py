@@ -87,7 +87,7 @@ def needs_replay(directory, *of):
 
 
 def test_what_the_agent_froze_needs_no_replay_of_its_journal(tmp_path):
-    """And is written to again afterwards; the disk alone that went back is whole, and is mounted."""
+    """And is written to again afterwards; the disk alone that went back is whole."""
     store = ("--store", tmp_path)
     with kept_files(MACHINE) as directory:
         make_files(directory)
@@ -112,6 +112,3 @@ def test_what_the_agent_froze_needs_no_replay_of_its_journal(tmp_path):
         loaded = snapplan("load", "frozen", "--offline", "--yes", *store)
         assert loaded.returncode == 0, loaded.stderr
         assert not needs_replay(directory)
-        with run_linux(MACHINE, directory) as vm:
-            vm.wait_guest(4, timeout_s=PATIENCE_S)
-            assert "MOUNTED /dev/vdb" in vm.console()
