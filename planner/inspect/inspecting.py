@@ -51,8 +51,9 @@ class Inspection:
     def draft(self, tag: str) -> Request:
         """A request for all that can be saved, to be changed (`attrs.evolve`) and given to `save`.
 
-        What can be no part at all is excluded; what is outside of QEMU's block layer is not named, and
-        the request is refused until its user leaves it out.
+        What can be no part at all is excluded.  What is outside of QEMU's block layer is not named, and
+        the request is refused until its user leaves it out: an object has no comment that could say
+        what that costs, as the draft of `snapplan inspect --request` does.
         """
         drafted = draft_of(self.facts, tag)
         return Request(

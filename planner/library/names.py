@@ -22,6 +22,13 @@ from planner.errors import (
 )
 from planner.inspect.inspecting import Inspection
 from planner.library.attaching import Attachment, attach
+from planner.library.kept import (
+    ListedRestores,
+    drop_restore,
+    forget_snapshot,
+    list_restores,
+    promote_restore,
+)
 from planner.library.progress import Progress, ProgressKind
 from planner.library.restores import prepare_restore, restore
 from planner.library.snapshot import Snapshot
@@ -53,8 +60,11 @@ from planner.recover.recovery import Pending, Recovered
 from planner.run.outcome import Outcome
 from planner.run.ports import Backend
 from planner.store.naming import StoredSnapshots
+from planner.store.promoting import Promoted
+from planner.store.restores import KnownRestore
 from planner.store.store import Store
 from planner.verbs.collect import Collected
+from planner.verbs.forget import Forgotten
 from planner.verbs.huge_pages import Joined
 
 __all__ = [
@@ -71,6 +81,7 @@ __all__ = [
     "ExternalMachineState",
     "ImageMachineState",
     "Facts",
+    "Forgotten",
     "FreezeFilesystems",
     "Inspection",
     "Internal",
@@ -78,6 +89,8 @@ __all__ = [
     "InternalMachineState",
     "Interrupted",
     "Joined",
+    "KnownRestore",
+    "ListedRestores",
     "Manifest",
     "ManifestPart",
     "NoMachineState",
@@ -91,6 +104,7 @@ __all__ = [
     "Problem",
     "Progress",
     "ProgressKind",
+    "Promoted",
     "Recovered",
     "Refused",
     "Request",
@@ -110,9 +124,13 @@ __all__ = [
     "VmChanged",
     "attach",
     "collect",
+    "drop_restore",
     "forget",
+    "forget_snapshot",
+    "list_restores",
     "pending",
     "prepare_restore",
+    "promote_restore",
     "recover",
     "restore",
     "stored",

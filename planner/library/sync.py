@@ -23,9 +23,10 @@ from planner.compare.comparison import DesignReport
 from planner.compile.designs import AUTO
 from planner.compile.plan import Plan
 from planner.inspect.inspecting import Inspection
-from planner.library import restores, stores
+from planner.library import kept, restores, stores
 from planner.library.attaching import Attachment as AsyncAttachment
 from planner.library.attaching import attach as attach_async
+from planner.library.kept import list_restores, promote_restore
 from planner.library.keys import SecretFiles
 from planner.library.loop import Loop, once
 from planner.library.progress import OnProgress
@@ -36,7 +37,9 @@ from planner.load.fresh_qemu import RestorePlan
 from planner.load.started import Restored
 from planner.model.request import Request, RunStateAfter
 from planner.recover.recovery import Recovered
+from planner.store.restores import KnownRestore
 from planner.verbs.collect import Collected
+from planner.verbs.forget import Forgotten
 from planner.verbs.huge_pages import Joined
 
 __all__ = [
@@ -45,7 +48,11 @@ __all__ = [
     "Vm",
     "attach",
     "collect",
+    "drop_restore",
+    "forget_snapshot",
+    "list_restores",
     "prepare_restore",
+    "promote_restore",
     "recover",
     "restore",
 ]
@@ -80,6 +87,20 @@ def recover(
 def collect(store: Folder = None, *, dry_run: bool = False) -> Collected:
     """Remove what no snapshot of any VM of a store needs; see `snapplan.collect`."""
     return once(stores.collect(store, dry_run=dry_run))
+
+
+def drop_restore(
+    source: str | Path, *, store: Folder = None, on_progress: OnProgress | None = None
+) -> KnownRestore:
+    """Remove the files of a restore for good; see `snapplan.drop_restore`."""
+    return once(kept.drop_restore(source, store=store, on_progress=on_progress))
+
+
+def forget_snapshot(
+    source: str | Path, *, vm: str = "", even_if_there: bool = False, store: Folder = None
+) -> Forgotten:
+    """Take the record of a snapshot away that is gone; see `snapplan.forget_snapshot`."""
+    return once(kept.forget_snapshot(source, vm=vm, even_if_there=even_if_there, store=store))
 
 
 def restore(  # noqa: PLR0913 - each is a wish of its own
@@ -235,6 +256,7 @@ class Vm:
         on_progress: OnProgress | None = None,
         deadline_s: float | None = None,
         pause_budget_ms: float | None = None,
+        partial: bool = False,
     ) -> Snapshot:
         """Take a snapshot, or leave the VM as it was."""
         saving = self._vm.save(
@@ -244,6 +266,7 @@ class Vm:
             on_progress=on_progress,
             deadline_s=deadline_s,
             pause_budget_ms=pause_budget_ms,
+            partial=partial,
         )
         return Snapshot(self._loop.do(saving), self._loop)
 

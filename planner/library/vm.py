@@ -18,6 +18,7 @@ from planner.errors import BadInput, InternalError, Problem
 from planner.inspect.inspecting import Inspection
 from planner.library.progress import OnProgress
 from planner.library.snapshot import Snapshot, snapshot_of, telling
+from planner.library.whole import refuse_partial
 from planner.load.fresh_qemu import RestorePlan
 from planner.model.request import Request, RunStateAfter
 from planner.model.request_text import ReadRequest, check_request
@@ -103,16 +104,19 @@ class Vm:
         on_progress: OnProgress | None = None,
         deadline_s: float | None = None,
         pause_budget_ms: float | None = None,
+        partial: bool = False,
     ) -> Snapshot:
         """Take a snapshot, or leave the VM as it was.
 
         Args:
-            what: A tag, for everything that can be saved, the machine state too; a request; or a plan.
+            what: A tag, for everything, the machine state too; a request; or a plan.
             description: For a tag: what is to be said of it; a request has one of its own.
             design: For a tag or a request: a design's name, or `auto`.
             on_progress: Called with each phase, each step before it is sent, and bytes meanwhile.
             deadline_s: How long any step may take, in seconds, in place of each step's own deadline.
             pause_budget_ms: The longest that the guest may stand still, in milliseconds.
+            partial: For a tag: whether what cannot be saved may be left out, the machine state or a
+                disk; else that is refused (``partial``).
 
         Returns:
             The snapshot; the guest runs on as it did, unless the request says otherwise.
@@ -123,7 +127,10 @@ class Vm:
             UndoIncomplete, OutcomeUnknown: Something is left; the problems say what, `recover` ends it.
         """
         source: Plan | ReadRequest
-        source = what if isinstance(what, Plan) else await self._request(what, description)
+        seen = None if isinstance(what, Plan) else await self._seen(what)
+        if seen is not None and isinstance(what, str) and not partial:
+            refuse_partial(seen.facts, what)
+        source = what if isinstance(what, Plan) else _read(what, seen, description)
         limits = Limits(deadline_s, pause_budget_ms)
         saved = await save(telling(self._context, on_progress), source, design, limits)
         saved.outcome.raise_failure()
@@ -220,9 +227,6 @@ class Vm:
             RunFailed, BadInput: Not all of it could be removed; the guest was not touched.
         """
         return await (look_for_garbage if dry_run else collect)(self._context)
-
-    async def _request(self, what: str | Request, description: str) -> ReadRequest:
-        return _read(what, await self._seen(what), description)
 
     async def _seen(self, what: str | Request) -> Inspection | None:
         return await self.inspect() if isinstance(what, str) else None

@@ -15,6 +15,8 @@ from attrs import define, evolve, field
 from planner.lint.captures import CapturedPart, captures_between, instants
 from planner.lint.moment import FIRST, Memory, Moment, Rule, bind, words_in
 from planner.lint.program import Command, Finding, LintReport, Listing, Said
+from planner.lint.rules_code import RULES as CODE_RULES
+from planner.lint.rules_code import code_notes
 from planner.lint.rules_disks import RULES as DISK_RULES
 from planner.lint.rules_instructions import RULES as INSTRUCTION_RULES
 from planner.lint.rules_jobs import RULES as JOB_RULES
@@ -37,7 +39,7 @@ from planner.semantics import (
 __all__ = ["RULES", "lint"]
 
 RULES: tuple[Rule, ...] = (
-    *DISK_RULES, *TAG_RULES, *INSTRUCTION_RULES, *JOB_RULES, *TEMPLATE_RULES,
+    *DISK_RULES, *TAG_RULES, *INSTRUCTION_RULES, *JOB_RULES, *TEMPLATE_RULES, *CODE_RULES,
 )  # fmt: skip
 _NOT_MODELLED = "the simulator does not model"
 
@@ -102,6 +104,7 @@ class _SequenceWalk:
             return
         found = list(schema_findings(at, self.unchecked))
         fits = not found
+        self.unchecked.update(dict.fromkeys(code_notes(at)))
         for rule in RULES:
             found.extend(rule(at))
         if not command.refused and fits:

@@ -57,7 +57,7 @@ def outside_to_plain(facts: Facts) -> list[dict[str, object]]:
 
 
 def draft_outside(facts: Facts, *, machine_state: bool) -> list[tuple[str, str]]:
-    """What a drafted request has to leave out: name and reason.  Whoever drafts must not decide it."""
+    """What a drafted request has to leave out: name and reason."""
     missed = (o for o in outside_of(facts) if o.missed(machine_state=machine_state))
     return [(outside.name, f"{outside.label}: {outside.what}") for outside in missed]
 

@@ -94,8 +94,7 @@ def draft_request(facts: Facts, tag: str, draft: Draft | None = None) -> str:
             *(f"# {line}" for line in draft.notes),
             f"tag: {_scalar(tag)}",
             f"machine-state: {_state(draft.machine_state)}",
-            *_draft_disks(draft),
-            *_draft_outside(facts, machine_state=with_state),
+            *_draft_disks(draft, _draft_outside(facts, machine_state=with_state)),
             "others: refuse                # refuse | exclude | internal",
             "existing-tag: refuse          # refuse | replace",
             "run-state-after: as-before    # as-before | running | paused",
@@ -114,7 +113,7 @@ def _state(state: MachineState) -> str:
     return "none"
 
 
-def _draft_disks(draft: Draft) -> list[str]:
+def _draft_disks(draft: Draft, outside: list[str]) -> list[str]:
     lines = ["disks:"]
     for disk in draft.disks:
         wish = disk.wish
@@ -123,17 +122,19 @@ def _draft_disks(draft: Draft) -> list[str]:
             said = f"{{external: {_scalar(wish.path)}}}"
         comment = f"  # {disk.why}" if disk.why else ""
         lines.append(f"  {_scalar(disk.name)}: {said}{comment}")
+    lines += outside
     return lines if len(lines) > 1 else ["disks: {}"]
 
 
 def _draft_outside(facts: Facts, *, machine_state: bool) -> list[str]:
-    """Lines for what only its user can leave out: comments, and the request is refused without them."""
+    """Lines for what can be no part, each with what that costs; whoever reads them decides."""
     missed = draft_outside(facts, machine_state=machine_state)
     if not missed:
         return []
-    lines = [f"  # {_scalar(name)}: exclude  # {why}" for name, why in missed]
+    lines = [f"  {_scalar(name)}: exclude  # {why}" for name, why in missed]
     return [
-        "  # Refused as it stands: take away the first # of what the snapshot may lack.",
+        "  # Outside of QEMU's block layer, so in no snapshot: a load takes the guest back, and",
+        "  # leaves these as they then are. Where the guest cannot do with that, detach them.",
         *lines,
     ]
 

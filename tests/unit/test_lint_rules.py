@@ -9,6 +9,7 @@ from attrs import evolve
 
 from planner.lint import lint, read_listing
 from planner.model.facts import ChainNode, Disk, Facts, JobInfo, QemuVersion, SnapshotInfo
+from planner.model.hardware import Hardware
 from tests.unit.lint_codes import lint_codes
 
 SEE = "query-jobs\njob-dismiss id=j"
@@ -57,6 +58,18 @@ def with_disks_of(facts, *disks, **more):
     return evolve(facts, disks=disks, **more)
 
 
+def on(version, accelerator):
+    """A VM of such a QEMU, whose disk holds the snapshot."""
+    facts = with_disks(disk("disk0", snapshots=(SAVED,)))
+    hardware = Hardware(accelerator=accelerator) if accelerator else None
+    return evolve(facts, qemu=QemuVersion(*version, 0), hardware=hardware)
+
+
+STANDING = (
+    "stop\nquery-named-block-nodes\n"
+    'snapshot-load job-id=j tag=t vmstate=disk0 devices=["disk0"]\n' + SEE + "\ncont"
+)
+NEW_TCG = on((11, 1), "tcg")
 BITMAP = "block-dirty-bitmap-add node={} name=b"
 LOAD = (
     'snapshot-load job-id=k tag=t vmstate=disk0 devices=["disk0","disk1"]\n'
@@ -404,6 +417,7 @@ CASES = {
         GROUPED,
         [(1, "completion-mode-grouped")],
     ),
+    "stop before a load": (NEW_TCG, STANDING, [(3, "stale-code")]),
     "savevm": (None, 'human-monitor-command command-line="savevm t"', [(1, "hmp-snapshot")]),
 }
 
@@ -558,3 +572,26 @@ def test_overlays_that_are_put_on_one_after_the_other_are_of_two_instants():
     ]
     again = TWO_SYNC.replace("node-name=disk1", "node-name=a")
     assert found(USUAL, again) == OVERWRITES
+
+
+LOADS_ITSELF = STANDING.removeprefix("stop\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "facts", "found", "noted"),
+    [
+        (STANDING, on((11, 1), "tcg"), True, False),
+        (LOADS_ITSELF, on((11, 1), "tcg"), False, False),
+        (STANDING, on((11, 1), "kvm"), False, False),
+        (STANDING, on((10, 0), "tcg"), False, False),
+        (STANDING, on((11, 1), ""), False, True),
+        (STANDING, on((10, 0), ""), False, False),
+        (STANDING, None, False, True),
+        (LOADS_ITSELF, None, False, False),
+    ],
+)
+def test_code_that_outlives_a_load(text, facts, found, noted):
+    """A finding where the facts say so, a note where nobody knows (fact 76)."""
+    report = lint(read_listing(text), facts)
+    assert ("stale-code" in {finding.rule for finding in report.findings}) is found
+    assert any("fact 76" in note for note in report.unchecked) is noted
