@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import evolve, field, frozen
 
-from planner.program.template_acts import Act, ActKind, MadeFrom, memory_of
+from planner.program.template_acts import Act, ActKind, MadeFrom, memories_of
 from planner.semantics.memory_files import (
     MappedMemory,
     MemoryHost,
@@ -64,7 +64,7 @@ class TemplateSetting:
     Attributes:
         making: The acts of the maker; they read the source's stream, whose name is `SOURCE`.
         clone: The acts of each clone.
-        template: What is made.
+        template: What is made, of one block of memory.
         clones: How many clones.
         faults: How many faults may strike.
         found: Files that are there before.
@@ -195,7 +195,7 @@ def _sent(setting: TemplateSetting, host: MemoryHost, name: str, act: Act) -> Me
     if act.execute == "migrate":
         return write_stream(host, name, file)
     if act.execute == "migrate-incoming":
-        return read_stream(host, name, file, setting.template.memory_id)
+        return read_stream(host, name, file, setting.template.memory[0].id)
     if act.execute == "migrate-set-capabilities":
         changes = act.arguments.get("capabilities")
         for change in changes if isinstance(changes, list) else []:
@@ -205,9 +205,10 @@ def _sent(setting: TemplateSetting, host: MemoryHost, name: str, act: Act) -> Me
 
 
 def _mapped(words: Sequence[str], template: MadeFrom) -> MappedMemory:
-    memory = memory_of(words)
-    if memory is None:
-        return MappedMemory(template.memory_id)
+    found = memories_of(words)
+    if not found:
+        return MappedMemory(template.memory[0].id)
+    memory = found[0]
     return MappedMemory(memory.id, memory.file, memory.share, memory.read_only, memory.discard_data)
 
 
@@ -237,7 +238,7 @@ def _faults(setting: TemplateSetting, world: _World) -> Iterator[tuple[str, _Wor
     dark = evolve(world, host=cut_power(world.host), gone=world.gone | everybody)
     yield "the power is cut", dark
     living = [name for name in world.host.qemus if name != MAKER]
-    file = setting.template.memory
+    file = setting.template.memory[0].file
     busy = any(world.at[name] for name in world.at if name != MAKER and name not in world.gone)
     if world.recorded and not living and not busy and file in world.host.ram:
         changed = change_file(world.host, file, CHANGED)
@@ -257,8 +258,8 @@ def _judge(setting: TemplateSetting, world: _World) -> tuple[str, str]:
     host, template = world.host, setting.template
     if not world.recorded:
         return "", ""
-    ram, state = host.ram.get(template.memory), host.states.get(template.state)
-    if set(world.recorded) != {template.memory, template.state} or ram is None or state is None:
+    ram, state = host.ram.get(template.memory[0].file), host.states.get(template.state)
+    if set(world.recorded) != set(template.files) or ram is None or state is None:
         return "nothing-half-made", "the manifest does not name what is there"
     if not world.changed and ram.pages != (INSTANT, INSTANT):
         return "template-unchanged", f"the memory's file holds {ram.pages}; saved was {INSTANT}"

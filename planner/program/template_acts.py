@@ -17,16 +17,19 @@ __all__ = [
     "Act",
     "ActKind",
     "MadeFrom",
+    "MemoryFile",
     "MemoryObject",
     "checked",
     "ended",
-    "memory_of",
+    "memories_of",
     "named",
     "recorded",
     "sent",
     "started",
     "synced",
 ]
+
+_MEMORY = "memory-backend-"
 
 
 class ActKind(StrEnum):
@@ -105,20 +108,36 @@ def checked(file: str) -> Act:
 
 
 @frozen
+class MemoryFile:
+    """A block of a machine's memory, and the file that holds it.
+
+    Attributes:
+        id: The memory object's id.
+        size_bytes: Its size.
+        file: The file.
+    """
+
+    id: str
+    size_bytes: int
+    file: str
+
+
+@frozen
 class MadeFrom:
     """What a template is made of.
 
     Attributes:
-        memory: The file of the guest's memory.
+        memory: The guest's memory, a file a memory object.
         state: The file of the devices' state.
-        memory_id: Id of the memory's object.
-        memory_bytes: Its size.
     """
 
-    memory: str
+    memory: tuple[MemoryFile, ...]
     state: str
-    memory_id: str
-    memory_bytes: int
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*(each.file for each in self.memory), self.state)
 
 
 @frozen
@@ -146,20 +165,17 @@ class MemoryObject:
     discard_data: bool
 
 
-def memory_of(words: Sequence[str]) -> MemoryObject | None:
-    """The memory of the machine that a command line starts; None: QEMU makes it itself."""
-    machine = [values_of(value).get("memory-backend") for value in _after("-machine", words)]
-    ids = [str(one) for one in machine if one]
-    for value in _after("-object", words):
-        values = values_of(value, "qom-type")
-        if ids and values.get("id") == ids[-1]:
-            return _memory(values)
-    return None
+def memories_of(words: Sequence[str]) -> tuple[MemoryObject, ...]:
+    """The memory objects of a command line, in its order; none: QEMU makes the memory itself."""
+    found = (values_of(value, "qom-type") for value in _after("-object", words))
+    return tuple(
+        _memory(values) for values in found if str(values.get("qom-type")).startswith(_MEMORY)
+    )
 
 
 def _after(option: str, words: Sequence[str]) -> Iterator[str]:
     for at, word in enumerate(words[:-1]):
-        if word in (option, f"-{option}", {"-machine": "-M"}.get(option)):
+        if word in (option, f"-{option}"):
             yield words[at + 1]
 
 

@@ -23,6 +23,7 @@ from planner.parts.overlay import FrozenImage
 from planner.parts.readied import Restoring, free_name
 from planner.parts.template import Template
 from planner.template.memory_words import maps_read_only, with_memory
+from planner.template.proving import prove_start
 
 __all__ = [
     "CloneDisk",
@@ -164,13 +165,16 @@ def clone_words(
 
     Raises:
         BadInput: The line cannot be used.
+        Violation: A clone that is started so would not be safe (`planner.verify.template`).
     """
     places = {disk.part.disk: (disk.file, "qcow2") for disk in disks}
     filled = fill_template(line, places, socket, own)
     private = with_memory(
         filled, template.memory, share=False, read_only=maps_read_only(template.qemu)
     )
-    return (*private, *_ARGUMENTS)
+    words = (*private, *_ARGUMENTS)
+    prove_start(words, template, template.qemu)
+    return words
 
 
 def said_words(line: str | Sequence[str]) -> tuple[str, ...]:

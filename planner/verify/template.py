@@ -14,9 +14,24 @@ from attrs import field, frozen
 
 from planner.errors import Problem
 from planner.program.rule_ids import RuleId
-from planner.program.template_acts import Act, ActKind, MadeFrom, MemoryObject, memory_of
+from planner.program.template_acts import (
+    Act,
+    ActKind,
+    MadeFrom,
+    MemoryObject,
+    checked,
+    memories_of,
+    started,
+)
 
-__all__ = ["CLONE_RULES", "MAKING_RULES", "TemplateRule", "clone_problems", "making_problems"]
+__all__ = [
+    "CLONE_RULES",
+    "MAKING_RULES",
+    "TemplateRule",
+    "clone_problems",
+    "making_problems",
+    "start_problems",
+]
 
 Version = tuple[int, int]
 IGNORE_SHARED = "x-ignore-shared"
@@ -63,10 +78,14 @@ class Acts:
                     on = bool(change.get("state"))
         return on
 
-    def memories(self) -> Iterator[tuple[int, MemoryObject | None]]:
-        """Each start, with the memory that it names."""
+    def memories(self) -> Iterator[tuple[int, MemoryObject]]:
+        """Each start, with each memory object that it makes."""
         for at in self.of_kind(ActKind.START):
-            yield at, memory_of(self.acts[at].words)
+            yield from ((at, memory) for memory in memories_of(self.acts[at].words))
+
+    def without_memory(self) -> Iterator[int]:
+        """Each start that makes no memory object."""
+        return (at for at in self.of_kind(ActKind.START) if not memories_of(self.acts[at].words))
 
     def written_as(self, file: str) -> str:
         """The name under which a file is written before it gets its own."""
@@ -116,6 +135,18 @@ def clone_problems(acts: Sequence[Act], template: MadeFrom, version: Version) ->
     return _problems(CLONE_RULES, Acts(acts, template, version))
 
 
+def start_problems(words: Sequence[str], template: MadeFrom, version: Version) -> list[Problem]:
+    """What is wrong with the command line of a clone: what its rules say of that alone.
+
+    Args:
+        words: Program and arguments.
+        template: What the manifest says.
+        version: The clone's QEMU.
+    """
+    looks = [checked(file) for file in template.files]
+    return clone_problems([*looks, started(*words)], template, version)
+
+
 def _problems(rules: Sequence[TemplateRule], acts: Acts) -> list[Problem]:
     return [
         Problem(
@@ -131,11 +162,13 @@ def _problems(rules: Sequence[TemplateRule], acts: Acts) -> list[Problem]:
 
 def _memory_in_a_shared_file(acts: Acts) -> Broken:
     # -object memory-backend-file,id=pc.ram,…,mem-path=RAM.tmp,share=on -machine memory-backend=pc.ram
+    for at in acts.without_memory():
+        yield at, "the maker's memory is no file"
     for at, memory in acts.memories():
-        if memory is None or memory.kind != "memory-backend-file":
-            yield at, "the maker's memory is no file"
+        if memory.kind != "memory-backend-file":
+            yield at, f"the maker's memory {memory.id} is no file"
         elif not memory.share:
-            yield at, "the maker's memory is not shared"
+            yield at, f"the maker's memory {memory.id} is not shared"
 
 
 def _maker_never_runs(acts: Acts) -> Broken:
@@ -170,7 +203,7 @@ def _ignore_shared_in_the_maker(acts: Acts) -> Broken:
 def _complete_before_named(acts: Acts) -> Broken:
     # end -> sync RAM.tmp, STATE.tmp -> RAM.tmp is RAM, STATE.tmp is STATE -> the manifest.
     end = max(acts.of_kind(ActKind.END), default=len(acts.acts))
-    for file in (acts.template.memory, acts.template.state):
+    for file in acts.template.files:
         temporary = acts.written_as(file)
         names = [at for at in acts.of_kind(ActKind.NAME) if acts.acts[at].to == file]
         syncs = [at for at in acts.of_kind(ActKind.SYNC, temporary) if at > end]
@@ -189,16 +222,14 @@ def _complete_before_named(acts: Acts) -> Broken:
 def _new_memory_in_the_maker(acts: Acts) -> Broken:
     # mem-path=RAM.tmp, never RAM.
     for at, memory in acts.memories():
-        if memory is not None and memory.file == acts.template.memory:
+        if memory.file in acts.template.files:
             yield at, f"{memory.file} is written under its own name"
-        elif memory is not None and memory.discard_data:
+        elif memory.discard_data:
             yield at, "discard-data empties the file when the maker ends"
 
 
 def _memory_as_made_by_the_maker(acts: Acts) -> Broken:
-    for at, memory in acts.memories():
-        if memory is not None:
-            yield from _differs(at, memory, acts.template, acts.written_as(acts.template.memory))
+    yield from _differing(acts, acts.written_as)
 
 
 # --- clones ---------------------------------------------------------------------------------------
@@ -206,7 +237,7 @@ def _memory_as_made_by_the_maker(acts: Acts) -> Broken:
 
 def _checked_before_started(acts: Acts) -> Broken:
     # check RAM, check STATE -> start.
-    for file in (acts.template.memory, acts.template.state):
+    for file in acts.template.files:
         look = min(acts.of_kind(ActKind.CHECK, file), default=len(acts.acts))
         for at in acts.of_kind(ActKind.START):
             if at < look:
@@ -216,17 +247,15 @@ def _checked_before_started(acts: Acts) -> Broken:
 def _memory_private(acts: Acts) -> Broken:
     # share=off, and rom=off where it is opened to be read.
     for at, memory in acts.memories():
-        if memory is not None and memory.share:
-            yield at, "the clone shares the template's memory"
-        elif memory is not None and memory.rom:
-            yield at, "the clone cannot write its memory"
+        if memory.share:
+            yield at, f"the clone shares the template's memory {memory.id}"
+        elif memory.rom:
+            yield at, f"the clone cannot write its memory {memory.id}"
 
 
 def _never_written(acts: Acts) -> Broken:
     # readonly=on,rom=off; before 8.2, which has no rom, no device that gives memory back.
     for at, memory in acts.memories():
-        if memory is None:
-            continue
         if acts.version >= READ_ONLY_SINCE and not memory.read_only:
             yield at, f"QEMU opens {memory.file} to write it"
         devices = [] if memory.read_only else _giving_back(acts.acts[at].words)
@@ -244,20 +273,30 @@ def _giving_back(words: Sequence[str]) -> Iterator[str]:
 
 
 def _memory_as_made(acts: Acts) -> Broken:
-    for at, memory in acts.memories():
-        if memory is None:
-            yield at, "the clone has not the template's memory"
-        else:
-            yield from _differs(at, memory, acts.template, acts.template.memory)
+    yield from _differing(acts, lambda file: file)
 
 
-def _differs(at: int, memory: MemoryObject, template: MadeFrom, file: str) -> Broken:
-    if memory.id != template.memory_id:
-        yield at, f"its id is {memory.id}, not {template.memory_id}"
-    if memory.size_bytes != template.memory_bytes:
-        yield at, f"its size is {memory.size_bytes}, not {template.memory_bytes}"
-    if memory.file and memory.file != file:
-        yield at, f"its file is {memory.file}, not {file}"
+def _differing(acts: Acts, written_as: Callable[[str], str]) -> Broken:
+    wanted = {each.id: each for each in acts.template.memory}
+    for at in acts.of_kind(ActKind.START):
+        found = memories_of(acts.acts[at].words)
+        missing = sorted(wanted.keys() - {memory.id for memory in found})
+        if missing:
+            yield at, f"the template's memory {', '.join(missing)} is not there"
+        for memory in found:
+            one = wanted.get(memory.id)
+            if one is None:
+                yield at, f"memory {memory.id} is not the template's"
+                continue
+            has, should = (
+                (memory.size_bytes, memory.file),
+                (one.size_bytes, written_as(one.file)),
+            )
+            if memory.file and has != should:
+                yield (
+                    at,
+                    f"{memory.id} is {has[0]} bytes of {has[1]}, not {should[0]} of {should[1]}",
+                )
 
 
 def _ignore_shared_in_a_clone(acts: Acts) -> Broken:

@@ -9,6 +9,7 @@ from planner.program.template_acts import (
     Act,
     ActKind,
     MadeFrom,
+    MemoryFile,
     checked,
     ended,
     named,
@@ -21,7 +22,7 @@ from planner.program.template_acts import (
 __all__ = ["CLONE", "MAKING", "TEMPLATE", "WRONG_CLONES", "WRONG_MAKINGS", "capability"]
 
 RAM, STATE = "/t/ram", "/t/state"
-TEMPLATE = MadeFrom(RAM, STATE, "pc.ram", 64 << 20)
+TEMPLATE = MadeFrom((MemoryFile("pc.ram", 64 << 20, RAM),), STATE)
 
 
 def capability(*, on: bool) -> Act:
