@@ -14,6 +14,7 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.manifests import (
+    alone_option,
     check_name,
     manifest_argument,
     name_option,
@@ -54,6 +55,7 @@ __all__ = ["command"]
     type=click.Choice([choice.value for choice in Overlays]),
     help="Merge overlays back into the frozen images (commit), or leave the chain as it is (keep).",
 )
+@alone_option
 @click.option("--yes", is_flag=True, help="Do not ask before anything is deleted.")
 @secret_option
 @store_option
@@ -67,6 +69,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     name: str,
     forget: bool,
     overlays: str | None,
+    alone: bool,
     yes: bool,
     secrets: Secrets,
     store: Store,
@@ -88,15 +91,14 @@ def command(  # noqa: PLR0913 - one parameter an option
     with TerminalReporter(progress) as reporter:
 
         async def work(backend: Backend) -> Deleted:
-            return await delete(
-                context_of(backend, store, vm or "", reporter, yes=yes), source, choice
-            )
+            context = context_of(backend, store, vm or "", reporter, yes=yes)
+            return await delete(context, source, choice, alone=alone)
 
         if vm:
             deleted = run(connected(vm, work))
         else:
             gone = offline_of(store, reporter, yes=yes, vm_name=name, secrets=secrets)
-            deleted = run(delete_offline(gone, source, choice))
+            deleted = run(delete_offline(gone, source, choice, alone=alone))
     deleted.outcome.raise_failure()
     if as_json:
         print_json(delete_to_plain(deleted.order))

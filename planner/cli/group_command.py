@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
 from planner.cli.asking import context_of, offline_of
 from planner.cli.common import connected, json_option, print_json, read_file, run, store_option
+from planner.cli.group_kept import delete_command, load_command, verify_command
+from planner.cli.group_links import name_argument, with_members
 from planner.cli.plan_command import check_design
 from planner.cli.reporter import TerminalReporter, progress_option
 from planner.cli.stopping import stopped_by_signals
@@ -30,23 +30,22 @@ from planner.present.group_view import (
 )
 from planner.present.recovery_view import recovered_text, recovered_to_plain
 from planner.recover.recovery import Recovered
-from planner.store.finding import find_backend
 from planner.store.store import Store
 from planner.verbs.context import Context
 from planner.verbs.group_members import by_member
-from planner.verbs.group_records import list_groups, recover_group
+from planner.verbs.group_records import (
+    list_groups,
+    recover_group,
+)
 from planner.verbs.group_save import MemberWish, plan_members, save_group
 from planner.verbs.recover import raise_left, recover, recover_unreachable
 from planner.verbs.save import Limits
 
 __all__ = ["command"]
 
-_Result = TypeVar("_Result")
-
 _file = click.argument(
     "source", metavar="GROUPFILE", type=click.Path(dir_okay=False, allow_dash=True)
 )
-_name = click.argument("name", metavar="GROUP")
 
 
 @click.group("group")
@@ -56,6 +55,10 @@ def command() -> None:
     A group's file names its members, each with its VM and its request. Every guest stands before any
     goes on, so that none remembers what another one has not done; a failure in one undoes all.
     """
+
+
+for _each in (load_command, verify_command, delete_command):
+    command.add_command(_each)
 
 
 @command.command("plan")
@@ -71,7 +74,7 @@ def _plan(*, source: str, store: Store, as_json: bool) -> None:
         async def work(members: Mapping[str, Context]) -> GroupPlan:
             return await plan_members(members, wishes, group.group, group.pause_budget_ms or None)
 
-        plan = run(_with_members(_addresses(group), store, reporter, work))
+        plan = run(with_members(_addresses(group), store, reporter, work))
     if as_json:
         print_json(group_plan_to_plain(plan))
     else:
@@ -108,7 +111,7 @@ def _apply(
                 members, wishes, group.group, awaiting=stopped_by_signals, limits=limits
             )
 
-        saved = run(_with_members(_addresses(group), store, reporter, work))
+        saved = run(with_members(_addresses(group), store, reporter, work))
     if saved.failure is not None:
         raise saved.failure
     if as_json:
@@ -130,7 +133,7 @@ def _list(*, store: Store, as_json: bool) -> None:
 
 
 @command.command("recover")
-@_name
+@name_argument
 @store_option
 @progress_option
 @json_option
@@ -174,21 +177,3 @@ def _wishes(group: GroupFile, source: str) -> dict[str, MemberWish]:
             check_design(member.design)
             wishes[name] = MemberWish(read_request(read_file(path), path), member.design)
     return wishes
-
-
-async def _with_members(
-    addresses: Mapping[str, str],
-    store: Store,
-    reporter: TerminalReporter,
-    use: Callable[[Mapping[str, Context]], Awaitable[_Result]],
-) -> _Result:
-    """Connect to every member, use the connections, and end them whatever happens."""
-    async with AsyncExitStack() as links:
-        members = {}
-        for name, address in addresses.items():
-            with by_member(name):
-                connect, place = find_backend(address)
-                link = await connect(place)
-                links.push_async_callback(link.close)
-                members[name] = context_of(link, store, address, reporter)
-        return await use(members)

@@ -16,6 +16,7 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.manifests import (
+    alone_option,
     check_name,
     manifest_argument,
     name_option,
@@ -122,6 +123,7 @@ __all__ = ["command"]
     help="Load although the VM's processor is another one than the guest knew.",
 )
 @secret_option
+@alone_option
 @store_option
 @progress_option
 @json_option
@@ -142,6 +144,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     yes: bool,
     changed: tuple[str, ...],
     accept_cpu: bool,
+    alone: bool,
     keep: str,
     secrets: Secrets,
     store: Store,
@@ -173,7 +176,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     accepted = Accepted(accept_cpu, frozenset(changed))
     with TerminalReporter(progress) as reporter:
         if vm:
-            wish = LoadWish(after, deadline_s, keep, accepted, reset)
+            wish = LoadWish(after, deadline_s, keep, accepted, reset, alone)
 
             async def work(backend: Backend) -> Loaded:
                 return await load(context_of(backend, store, vm, reporter), source, wish)
@@ -183,7 +186,7 @@ def command(  # noqa: PLR0913 - one parameter an option
             from planner.cli.load_without_vm import Cloning, load_without_vm  # noqa: PLC0415 - seldom needed
             from planner.verbs.restore_decision import RestoreWish  # noqa: PLC0415
 
-            fresh = RestoreWish(template, socket, folder, after, deadline_s, accepted)
+            fresh = RestoreWish(template, socket, folder, after, deadline_s, accepted, alone)
             gone = offline_of(store, reporter, yes=yes, vm_name=name, secrets=secrets)
             cloning = Cloning(clones, never=plainly)
             said, text = run(load_without_vm(gone, source, fresh, cloning, ready=offline))

@@ -7,13 +7,25 @@ import click
 from planner.host.secret_files import open_to_others, secret_files
 from planner.model.image_key import Secrets
 
-__all__ = ["check_name", "manifest_argument", "name_option", "offline_option", "secret_option"]
+__all__ = [
+    "alone_option",
+    "check_name",
+    "manifest_argument",
+    "name_option",
+    "offline_option",
+    "secret_option",
+]
 
 manifest_argument = click.argument("source", metavar="TAG|MANIFEST")
 offline_option = click.option(
     "--offline",
     is_flag=True,
     help="Work on the image files themselves; no VM may have them open.",
+)
+alone_option = click.option(
+    "--alone",
+    is_flag=True,
+    help="Of a snapshot that is a member's of a group: do it to this member, and leave the others.",
 )
 name_option = click.option(
     "--name",

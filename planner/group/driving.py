@@ -31,7 +31,12 @@ class Driving:
     pumps: Mapping[str, Pump]
 
     def interrupt(self) -> None:
-        """Stop every member: the step in hand is finished, then all is undone."""
+        """Stop every member: the step in hand is finished, then all is undone.
+
+        Once a decision is made there is no way back, and the shortest way out is on.
+        """
+        if self.keeper.decided:
+            return
         self._give_up("interrupted", "", "it was interrupted")
 
     async def run(self) -> dict[str, Outcome]:
@@ -41,6 +46,9 @@ class Driving:
             await asyncio.wait(tasks.values())
         finally:
             self.keeper.close()
+        bugs = [bug for task in tasks.values() if (bug := task.exception()) is not None]
+        for bug in bugs:  # each was looked at: asyncio complains of none of them
+            raise bug
         return {name: task.result() for name, task in tasks.items()}
 
     async def _one(self, name: str) -> Outcome:

@@ -15,9 +15,19 @@ __all__ = ["group_failure", "of_member"]
 
 
 def group_failure(
-    group: str, outcomes: Mapping[str, Outcome], gave_up: GaveUp | None
+    group: str,
+    outcomes: Mapping[str, Outcome],
+    gave_up: GaveUp | None,
+    clean: str = "no part of any member is left",
 ) -> RunFailed | None:
-    """What a group's end amounts to; None: every member is done."""
+    """What a group's end amounts to; None: every member is done.
+
+    Args:
+        group: Its name.
+        outcomes: How each member ended, by its name.
+        gave_up: Why it was given up; None: it was not.
+        clean: What is true where nothing is left, in a clause.
+    """
     failed = {name: each for name, each in outcomes.items() if each.failure is not None}
     if not failed:
         return None
@@ -27,7 +37,7 @@ def group_failure(
     states = ", ".join(
         f"{name} is {each.run_state or 'not to be asked'}" for name, each in outcomes.items()
     )
-    rest = "not undone: see the problems" if left else "no part of any member is left"
+    rest = "not undone: see the problems" if left else clean
     return _kind(failed, cause)(
         f"group {group!r} is given up: {cause.words}",
         problems=(cause, *left),

@@ -8,6 +8,12 @@ A group has one record, and that decides for all of its members (two-phase commi
 `begun` is on the disk before the first member's journal, `committed` before the first manifest.  A
 record that is not there decides like `begun`: it goes when all its members are undone.  No process but
 the one that runs the group ever makes it `committed`, and that one holds the locks of all members.
+
+A load of a group has a record of its own, beside that, for as long as it takes:
+
+    begun        - no disk is reverted: whoever finds it so brings his guest back
+    loading      - disks may be reverted: no guest goes on until all members are loaded
+    loaded       - all are: whoever finds it so lets his guest go on
 """
 
 from __future__ import annotations
@@ -29,6 +35,10 @@ class GroupState(StrEnum):
 
     BEGUN = "begun"
     COMMITTED = "committed"
+    LOADING = "loading"
+    """Of a load: every guest stands and every member was looked at; from now on disks are reverted."""
+    LOADED = "loaded"
+    """Of a load: every member is loaded; from now on guests go on."""
 
 
 @frozen(order=True)

@@ -1,5 +1,7 @@
 """The records of groups, in a store: ``groups/<group>-<digest>.json``, one each.
 
+While a group is loaded there is one more, ``<group>-<digest>.json.load``.
+
 Rules: a record is written whole, and lasts when that is said.  Whoever runs a group holds its lock
 (``.<file>.lock``) beside those of its members.
 """
@@ -30,9 +32,16 @@ class GroupStore:
 
     Attributes:
         folder: Their folder; made when something is written.
+        suffix: Behind the name of a record's file.
     """
 
     folder: Path
+    suffix: str = ""
+
+    @property
+    def loads(self) -> GroupStore:
+        """The records of their loads."""
+        return evolve(self, suffix=".load")
 
     @classmethod
     def of(cls, store: Store) -> GroupStore:
@@ -46,7 +55,7 @@ class GroupStore:
 
     def path(self, name: str) -> Path:
         """Where the record of a group is kept."""
-        return self.folder / file_name(name)
+        return self.folder / f"{file_name(name)}{self.suffix}"
 
     def find(self, name: str) -> GroupRecord | None:
         """The record of a group; None: there is none.
@@ -90,8 +99,7 @@ class GroupStore:
         Raises:
             BadInput: The record cannot be read: then nobody knows.
         """
-        record = self.find(run.group)
-        return record is not None and record.run == run.run and record.committed
+        return self.state_of(run) is GroupState.COMMITTED
 
     def write(self, record: GroupRecord) -> None:
         """Write a record, whole or not at all; on return it lasts.
@@ -106,15 +114,25 @@ class GroupStore:
         except OSError as error:
             raise unwritable(path, error) from error
 
-    def commit(self, record: GroupRecord) -> bool:
-        """Decide that the snapshot of a group is made, for good; whether it is.
+    def state_of(self, run: GroupRun) -> GroupState:
+        """What a run of a group has decided; without a record, or with another run's: nothing.
+
+        Raises:
+            BadInput: The record cannot be read: then nobody knows.
+        """
+        record = self.find(run.group)
+        known = record is not None and record.run == run.run
+        return record.state if record is not None and known else GroupState.BEGUN
+
+    def decide(self, record: GroupRecord, state: GroupState) -> bool:
+        """Decide, for good; whether it is decided.
 
         A write that fails may have put the record in its place all the same.  Then it is taken away,
         which decides against; where that cannot be done either, what stands there counts, since that is
         what everybody will read.
         """
         with suppress(Exception):
-            self.write(evolve(record, state=GroupState.COMMITTED))
+            self.write(evolve(record, state=state))
             return True
         with suppress(Exception):
             self.remove(record.name)
@@ -122,7 +140,7 @@ class GroupStore:
             now = self.find(record.name)
         except BadInput:
             return False
-        return now is not None and now.run == record.run and now.committed
+        return now is not None and now.run == record.run and now.state is state
 
     def remove(self, name: str) -> None:
         """Forget a group; the snapshots of its members stay as they are.

@@ -9,9 +9,10 @@ from attrs import field, frozen
 
 from planner.errors import RunFailed
 from planner.group.planning import GroupPlan
+from planner.group.record import GroupRecord
 from planner.run.outcome import Outcome
 
-__all__ = ["GroupSaved"]
+__all__ = ["GroupLoaded", "GroupSaved"]
 
 
 @frozen
@@ -42,3 +43,18 @@ class GroupSaved:
         stops = [[at for name, at in each.events if name == "STOP"][:1] for each in ends]
         seen = [at for found in stops for at in found]
         return max(seen) - min(seen) if seen and all(stops) else None
+
+
+@frozen
+class GroupLoaded:
+    """A group that was loaded, or not.
+
+    Attributes:
+        record: The group.
+        outcomes: How each member ended, by its name.
+        failure: What it amounts to; None: every member is loaded.
+    """
+
+    record: GroupRecord
+    outcomes: Mapping[str, Outcome]
+    failure: RunFailed | None = None

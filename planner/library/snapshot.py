@@ -77,6 +77,7 @@ class Snapshot:
         accept_changed: Iterable[str] = (),
         accept_cpu: bool = False,
         reset: bool = False,
+        alone: bool = False,
         on_progress: OnProgress | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
@@ -89,6 +90,7 @@ class Snapshot:
             accept_cpu: Whether the processor may be another one.
             reset: Whether the VM may be reset first, where QEMU lets no guest run else; what its guest
                 has in memory is lost then, also where the load fails.
+            alone: Whether it may be a member's of a group, and the others stay as they are.
             on_progress: Called with each phase, each step before it is sent, and bytes meanwhile.
             deadline_s: How long the load may take, in seconds.
 
@@ -104,6 +106,7 @@ class Snapshot:
             keep_current,
             Accepted(accept_cpu, frozenset(accept_changed)),
             reset,
+            alone,
         )
         loaded = await load(telling(self._context, on_progress), self.tag, wish)
         loaded.outcome.raise_failure()
@@ -118,13 +121,18 @@ class Snapshot:
         return await verify(self._context, self.tag)
 
     async def delete(
-        self, *, overlays: Overlays | str | None = None, on_progress: OnProgress | None = None
+        self,
+        *,
+        overlays: Overlays | str | None = None,
+        alone: bool = False,
+        on_progress: OnProgress | None = None,
     ) -> None:
         """Delete it: each part by id and name, its record last; the guest runs on.
 
         Args:
             overlays: Where it has overlays: ``commit`` merges them into the frozen images, ``keep``
                 leaves them.
+            alone: Whether it may be a member's of a group, and the others keep theirs.
             on_progress: Called with each phase, each step before it is sent, and bytes meanwhile.
 
         Raises:
@@ -132,7 +140,8 @@ class Snapshot:
             RunFailed: Not all of it could be deleted; the problems say what is left.
         """
         choice = None if overlays is None else Overlays(overlays)
-        deleted = await delete(telling(self._context, on_progress), self.tag, choice)
+        context = telling(self._context, on_progress)
+        deleted = await delete(context, self.tag, choice, alone=alone)
         deleted.outcome.raise_failure()
 
 

@@ -91,6 +91,7 @@ class Snapshot:
         accept_changed: Iterable[str] = (),
         accept_cpu: bool = False,
         reset: bool = False,
+        alone: bool = False,
         on_progress: OnProgress | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
@@ -102,6 +103,7 @@ class Snapshot:
                 accept_changed=accept_changed,
                 accept_cpu=accept_cpu,
                 reset=reset,
+                alone=alone,
                 on_progress=on_progress,
                 deadline_s=deadline_s,
             )
@@ -112,7 +114,12 @@ class Snapshot:
         return self._loop.do(self.asynchronous.verify())
 
     def delete(
-        self, *, overlays: Overlays | str | None = None, on_progress: OnProgress | None = None
+        self,
+        *,
+        overlays: Overlays | str | None = None,
+        alone: bool = False,
+        on_progress: OnProgress | None = None,
     ) -> None:
         """Delete it: each part by id and name, its record last; the guest runs on."""
-        self._loop.do(self.asynchronous.delete(overlays=overlays, on_progress=on_progress))
+        deleting = self.asynchronous.delete(overlays=overlays, alone=alone, on_progress=on_progress)
+        self._loop.do(deleting)

@@ -47,6 +47,13 @@ class LoadOutcome(Outcome):
         return f"{state}, and must not run: its disks may be of two instants; see the problems."
 
 
+def _of_another_instant(run_state: str) -> Problem:
+    """Why a member of a group is left as it is: what it would go on with is no instant of the group."""
+    words = f"other members may be loaded and this one not, or not all of them: it is left {run_state!r}"
+    remedy = "load the group again (`snapplan group load`); until then let no member run"
+    return Problem("group-load-unfinished", "vm", words, remedy)
+
+
 @define
 class EndingLoad(Machine):
     """What a load knows of itself, and how it ends.
@@ -62,6 +69,7 @@ class EndingLoad(Machine):
     _settings_left: str = field(init=False, default="")
     _node_left: str = field(init=False, default="")
     _reset: bool = field(init=False, default=False)
+    _bound: bool = field(init=False, default=False)
 
     def _failure(self, code: str, message: str) -> Failure:
         return Failure(code, self.context.where or "the start", message)
@@ -76,7 +84,7 @@ class EndingLoad(Machine):
             yield from self._remove_node()
             yield from self._put_settings_back()
             run_state = yield from self.context.run_state()
-            if not self._loaded and self._reverted.nothing:
+            if not self._loaded and self._reverted.nothing and not self._bound:
                 return (yield from self._bring_back(failure, run_state))
         except Gone:
             return self._gone(failure)
@@ -85,6 +93,8 @@ class EndingLoad(Machine):
         except Exception as error:  # noqa: BLE001 - likewise: then nothing is known
             return self._silent(failure, Silent(str(error)))
         left = self._settings_problems()
+        if self._bound:
+            left = (_of_another_instant(run_state), *left)
         if not self._loaded:
             left = (*self._reverted.problems(self.order), *left)
         elif run_state != self.order.run_state_after or not left:
@@ -156,6 +166,8 @@ class EndingLoad(Machine):
             left = (Problem("run-state-changed", "vm", words, "start QEMU, and load it again"),)
         elif not self._reverted.nothing:
             left = self._reverted.problems(self.order)
+        if self._bound:
+            left = (_of_another_instant("gone"), *left)
         phase = Phase.INCOMPLETE if left else Phase.UNDONE
         if self.context.phase is Phase.STEPPING:
             self.context.go(Phase.INSPECTING)

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from functools import cache
 
-from attrs import frozen
+from attrs import evolve, frozen
 from cattrs import Converter
 
 from planner.errors import BadInput, Problem, UndoIncomplete
+from planner.group.record import GroupState
+from planner.group.records import GroupStore
 from planner.load.load_checks import LoadedImage, LoadedPart, LoadPlan
 from planner.load.load_ending import LoadOutcome
-from planner.load.loading import LoadMachine
+from planner.load.loading import UNFINISHED, LoadMachine
 from planner.model.ancestor import Ancestor
 from planner.model.file_format import FileFormat
+from planner.model.group_run import GroupRun
 from planner.model.strict import strict_converter, write_with_hyphens
+from planner.program.gates import Gate
 from planner.program.resolution import Settings
-from planner.run.actions import Action, NotSent, Response, Send
+from planner.run.actions import Action, AtGate, NotSent, Response, Returned, Send
 from planner.run.journal import Header, changes_something
 from planner.run.machine import Machine
 from planner.run.observation import Baseline
@@ -57,15 +61,26 @@ class LoadRun(Run):
     Attributes:
         order: What to load; it passed the preflight.
         lineage: That snapshot, then its ancestors.
+        group: The run of a group that it is a member of; None: of none.
+        decided: What that group has decided, as far as its record says.
     """
 
     order: LoadPlan
     lineage: tuple[Ancestor, ...]
+    group: GroupRun | None = None
+    decided: GroupState = GroupState.BEGUN
 
     @classmethod
     def read(cls, header: Header, source: str) -> LoadRun:
         """The load that a journal holds."""
-        return cls(LOAD_PLANS.from_plain(header.plan, source), header.becomes)
+        order = LOAD_PLANS.from_plain(header.plan, source)
+        return cls(order, header.becomes, header.group)
+
+    def informed(self, vm: VmStore) -> LoadRun:
+        """It, knowing what its group has decided."""
+        if self.group is None:
+            return self
+        return evolve(self, decided=GroupStore.beside(vm).loads.state_of(self.group))
 
     @property
     def tag(self) -> str:
@@ -75,7 +90,8 @@ class LoadRun(Run):
     @property
     def what(self) -> str:
         """See `Run.what`."""
-        return f"load {self.tag!r}"
+        member = "" if self.group is None else f" (of group {self.group.group!r})"
+        return f"load {self.tag!r}{member}"
 
     @property
     def baseline(self) -> Baseline:
@@ -89,7 +105,7 @@ class LoadRun(Run):
     def machine(self, baseline: Baseline, deadline_s: float | None = None) -> Machine:
         """See `Run.machine`."""
         del baseline
-        return LoadMachine.of(self.order, deadline_s)
+        return LoadMachine.of(self.order, deadline_s, gated=self.group is not None)
 
     def becomes(self, vm: VmStore, identity: VmIdentity, started_ns: int) -> tuple[Ancestor, ...]:
         """What is loaded."""
@@ -123,9 +139,24 @@ class LoadRun(Run):
 
     def told_instead(self, machine: Machine, action: Action, *, unknown: bool) -> Response | None:
         """What had not been sent is never sent: what was looked at before is long ago."""
+        if isinstance(action, AtGate):
+            return self._at_gate(action)
         if not unknown and _begins(machine, action):
             return NotSent("run-killed", "snapplan ended before this was sent")
         return super().told_instead(machine, action, unknown=unknown)
+
+    def held_back(self, machine: Machine, action: Action) -> Response | None:
+        """At a gate: what the group has decided."""
+        del machine
+        return self._at_gate(action) if isinstance(action, AtGate) else None
+
+    def _at_gate(self, action: AtGate) -> Response:
+        if self.decided is GroupState.BEGUN:
+            return NotSent("group-aborted", "the group was not loaded: no disk was reverted")
+        if self.decided is GroupState.LOADED and action.gate is Gate.LOADED:
+            return Returned()
+        words = "the load of the group ended before all members were loaded"
+        return NotSent(UNFINISHED, words)
 
     def is_given_up(self, machine: Machine) -> bool:
         """Where QEMU was not told to load, the guest is brought back."""

@@ -29,11 +29,14 @@ from planner.load.vmstate_node import add_node
 from planner.model.facts import SnapshotInfo
 from planner.model.image import bitmaps_of_nodes
 from planner.model.replies import job_of, jobs_of, migration_of, snapshots_of
+from planner.program.gates import Gate
 from planner.program.resolution import Settings
 from planner.run.actions import (
     Action,
+    AtGate,
     ErrorReply,
     Flow,
+    NotSent,
     Returned,
     Send,
     Tell,
@@ -46,10 +49,13 @@ from planner.run.outcome import Outcome, failure_of
 from planner.run.phases import Phase
 from planner.run.run_context import RunContext
 
-__all__ = ["LOAD_TIMEOUT_S", "LoadMachine", "LoadOutcome"]
+__all__ = ["LOAD_TIMEOUT_S", "UNFINISHED", "LoadMachine", "LoadOutcome"]
 
 LOAD_TIMEOUT_S = 3600.0
 """QEMU answers nothing while it loads (fact 2), and a machine state may be large."""
+
+UNFINISHED = "group-load-unfinished"
+"""Why a gate stays shut when other members of the group may be loaded already."""
 
 _SNAPSHOT_JOBS = ("snapshot-save", "snapshot-load", "snapshot-delete")
 
@@ -71,14 +77,19 @@ class LoadMachine(EndingLoad):
 
     Attributes:
         deadline_s: How long the job may take, in seconds.
+        gated: Whether it is a member of a group, and waits for the others at its gates.
     """
 
     deadline_s: float = field(kw_only=True, default=LOAD_TIMEOUT_S)
+    gated: bool = field(kw_only=True, default=False)
 
     @classmethod
-    def of(cls, order: LoadPlan, deadline_s: float | None = None) -> LoadMachine:
+    def of(
+        cls, order: LoadPlan, deadline_s: float | None = None, *, gated: bool = False
+    ) -> LoadMachine:
         """A load of this order."""
-        return cls(_context_of(order), order=order, deadline_s=deadline_s or LOAD_TIMEOUT_S)
+        deadline_s = deadline_s or LOAD_TIMEOUT_S
+        return cls(_context_of(order), order=order, deadline_s=deadline_s, gated=gated)
 
     @property
     def begun(self) -> bool:
@@ -174,6 +185,8 @@ class LoadMachine(EndingLoad):
         if self._unknown and not self._loaded:
             yield from self._await_end()
             self._loaded = True
+        if self._bound:
+            yield from self._wait_for_all()
         if not self._loaded:
             raise self.context.failed("vm-silent", "the VM did not answer before it was loaded")
         if self.order.run_state_after == "running":
@@ -201,6 +214,8 @@ class LoadMachine(EndingLoad):
         yield from self._look_again()
         self._must_be_held()
         self.context.check_wishes()
+        if self.gated:
+            yield from self._wait_to_load()
         self.context.job_id = self.order.job_id
         arguments = {
             "job-id": self.order.job_id,
@@ -218,10 +233,25 @@ class LoadMachine(EndingLoad):
             self.context.job_status = "created"  # its events may come later, or never
         yield from self._await_end()
         self._loaded = True
+        if self.gated:
+            yield from self._wait_for_all()
         run_state = yield from self.context.run_state()
         if run_state == "running" and self.order.run_state_after != "running":
             self._must_be_held()
         return run_state
+
+    def _wait_to_load(self) -> Flow[None]:
+        """Wait until every member stands and was looked at; from then on none goes on by itself."""
+        response = yield AtGate(Gate.LOAD)
+        begun = isinstance(response, NotSent) and response.error_class == UNFINISHED
+        self._bound = begun or isinstance(response, Returned)
+        self.context.must_be_done(response)
+        self._must_be_held()
+
+    def _wait_for_all(self) -> Flow[None]:
+        """Wait until every member is loaded."""
+        self.context.must_be_done((yield AtGate(Gate.LOADED)))
+        self._bound = False
 
     def _must_be_held(self) -> None:
         if self.context.resumed_by_other:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+from attrs import frozen
 
 from planner.errors import Problem
 from planner.group.planning import GroupPlan, MemberPlan
 from planner.group.record import KnownGroup
-from planner.group.saved import GroupSaved
+from planner.group.saved import GroupLoaded, GroupSaved
 from planner.present.dates import date_text
 from planner.present.outcome_view import start_text
 from planner.present.outputs import decimal, output
+from planner.present.verdict_view import Verdict, verdict_text, verdict_to_plain
 from planner.present.visible import as_lines
 from planner.present.words import problem_to_plain, table
 from planner.program.gates import Gate, gates_of
 
 __all__ = [
+    "GroupVerdict",
+    "group_deleted_to_plain",
+    "group_loaded_text",
+    "group_loaded_to_plain",
     "group_plan_text",
     "group_plan_to_plain",
     "group_saved_text",
     "group_saved_to_plain",
+    "group_verdict_text",
+    "group_verdict_to_plain",
     "groups_text",
     "groups_to_plain",
 ]
@@ -28,6 +37,25 @@ _WAITS = {
     Gate.PAUSE: "waits until every member is ready to stop",
     Gate.RESUME: "waits until every member has captured everything",
 }
+
+
+@frozen
+class GroupVerdict:
+    """What came of a verification of a group.
+
+    Attributes:
+        known: The group.
+        verdicts: Of each member whose snapshot is recorded, by its name.
+    """
+
+    known: KnownGroup
+    verdicts: Mapping[str, Verdict]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every member's snapshot is recorded and whole."""
+        found = any(each.findings for each in self.verdicts.values())
+        return self.known.standing == "whole" and not found
 
 
 def group_plan_text(plan: GroupPlan) -> str:
@@ -177,3 +205,57 @@ def groups_to_plain(
             "problems": [problem_to_plain(problem) for problem in problems],
         },
     )
+
+
+def group_loaded_text(loaded: GroupLoaded) -> str:
+    """What was loaded, and how the VMs are now."""
+    members = loaded.record.members
+    rows = [(each.name, each.tag, loaded.outcomes[each.name].run_state) for each in members]
+    head = f"Group {loaded.record.name!r} is loaded, on all its members."
+    return as_lines([head, table([("MEMBER", "TAG", "THE VM IS"), *rows], "  ")])
+
+
+def group_loaded_to_plain(loaded: GroupLoaded) -> dict[str, object]:
+    """What `group_loaded_text` says, as plain values."""
+    members = [
+        {"member": m.name, "tag": m.tag, "run-state": loaded.outcomes[m.name].run_state}
+        for m in loaded.record.members
+    ]
+    return output("group", {"loaded": {"group": loaded.record.name, "members": members}})
+
+
+def group_verdict_text(verdict: GroupVerdict) -> str:
+    """The verdict on each member."""
+    name = verdict.known.record.name
+    lines = [f"Group {name!r} is {'whole' if verdict.whole else 'not whole'}."]
+    lines += [f"  {each}: its snapshot is not recorded" for each in verdict.known.missing]
+    for member, found in verdict.verdicts.items():
+        lines += [f"  {member}: {line}" for line in verdict_text(found).splitlines()]
+    return as_lines(lines)
+
+
+def group_verdict_to_plain(verdict: GroupVerdict) -> dict[str, object]:
+    """What `group_verdict_text` says, as plain values."""
+    members = []
+    for name, found in verdict.verdicts.items():
+        said = {
+            key: each for key, each in verdict_to_plain(found).items() if key != "format-version"
+        }
+        members.append({"member": name, **said})
+    body = {
+        "group": verdict.known.record.name,
+        "whole": verdict.whole,
+        "missing": list(verdict.known.missing),
+        "members": members,
+    }
+    return output("group", {"verified": body})
+
+
+def group_deleted_to_plain(known: KnownGroup) -> dict[str, object]:
+    """A group that is deleted, as plain values."""
+    members = [
+        {"member": each.name, "tag": each.tag}
+        for each in known.record.members
+        if each.name not in known.missing
+    ]
+    return output("group", {"deleted": {"group": known.record.name, "members": members}})

@@ -1,4 +1,4 @@
-"""The record of a group whose members are all undone: it goes with the last of them."""
+"""A record of a group that nothing needs any more: it goes with the last of its members' journals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["forget_undone_group", "pending_members"]
 
 
 def forget_undone_group(pending: Pending) -> None:
-    """Remove the record of a group that was never made, where no run of a member is pending any more.
+    """Remove the record of a group that was never made, or of a load, where no run of it is pending.
 
     Whoever runs a group holds the locks of all its members; this member's is held here, and its run had
     begun: so nobody runs that group.  A record that stays does no harm: it decides against it as well.
@@ -25,12 +25,13 @@ def forget_undone_group(pending: Pending) -> None:
     if group is None:
         return
     groups = GroupStore.beside(pending.vm)
-    with suppress(SnapplanError):
-        record = groups.find(group.group)
-        if record is None or record.committed or record.run != group.run:
-            return
-        if not pending_members(groups, record):
-            groups.remove(record.name)
+    for each in (groups, groups.loads):
+        with suppress(SnapplanError):
+            record = each.find(group.group)
+            if record is None or record.committed or record.run != group.run:
+                continue
+            if not pending_members(groups, record):
+                each.remove(record.name)
 
 
 def pending_members(groups: GroupStore, record: GroupRecord) -> tuple[str, ...]:

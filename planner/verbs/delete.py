@@ -16,6 +16,7 @@ from planner.delete.delete_checks import (
 from planner.delete.delete_run import DeleteRun, forget_manifest
 from planner.delete.deleting import DeleteMachine
 from planner.errors import Refused, in_order
+from planner.group.membership import check_alone
 from planner.host.files import stamps
 from planner.inspect.offline import images_of_files
 from planner.inspect.verifying import ask_images
@@ -58,13 +59,16 @@ class Deleted:
     outcome: Outcome
 
 
-async def delete(context: Context, source: str, overlays: Overlays | None = None) -> Deleted:
+async def delete(
+    context: Context, source: str, overlays: Overlays | None = None, *, alone: bool = False
+) -> Deleted:
     """Delete a snapshot of a running VM; the guest runs on.
 
     Args:
         context: The VM, connected, and who is told and asked.
         source: A tag that the store has for this VM, or a manifest's file.
         overlays: What becomes of overlays; None: a snapshot that has some is refused.
+        alone: Whether it may be a member's of a group, and the others keep theirs.
 
     Returns:
         How it ended.  A delete that was interrupted is finished by another one.
@@ -81,6 +85,7 @@ async def delete(context: Context, source: str, overlays: Overlays | None = None
         async def decide() -> _Decided:
             facts = await held.facts()
             found = find_own(source, vm, facts)
+            check_alone(vm, found.manifest, alone=alone, doing="delete")
             images = images_of_vm(facts, await ask_images(backend))
             others = vm.manifests().found
             seen = _as_it_runs(found, vm, overlays, facts)
@@ -108,7 +113,7 @@ async def delete(context: Context, source: str, overlays: Overlays | None = None
 
 
 async def delete_offline(
-    offline: Offline, source: str, overlays: Overlays | None = None
+    offline: Offline, source: str, overlays: Overlays | None = None, *, alone: bool = False
 ) -> Deleted:
     """Delete a snapshot in the image files of a VM that is not running; see `delete`.
 
@@ -117,6 +122,7 @@ async def delete_offline(
     """
     found = find_in_store(source, offline.store, offline.vm_name)
     vm = store_of(found, offline.store)
+    check_alone(vm, found.manifest, alone=alone, doing="delete")
     with nullcontext() if vm is None else vm.locked():
         decided = await decide_and_ask(
             lambda: _decide_offline(found, vm, offline, overlays),

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from planner.errors import BadInput, Problem, SnapplanError
-from planner.group.ending import of_member
+from planner.errors import BadInput, Problem, Refused, SnapplanError
 from planner.group.record import GroupMember, GroupRecord, KnownGroup
 from planner.group.records import GroupStore
 from planner.parts.manifest import Manifest
+from planner.present.group_view import GroupVerdict
+from planner.present.verdict_view import Verdict
 from planner.recover.group_ending import pending_members
 from planner.recover.recovery import Recovered
 from planner.store.store import Store, VmStore
+from planner.verbs.context import Consent, Question
+from planner.verbs.delete import Deleted
+from planner.verbs.group_members import by_member
 
-__all__ = ["KnownGroup", "find_group", "list_groups", "manifest_of", "recover_group"]
+__all__ = [
+    "delete_group",
+    "find_group",
+    "list_groups",
+    "manifest_of",
+    "pending_problem",
+    "recover_group",
+    "verify_group",
+]
 
 
 def list_groups(store: Store) -> tuple[tuple[KnownGroup, ...], tuple[Problem, ...]]:
@@ -62,6 +74,77 @@ def manifest_of(store: Store, record: GroupRecord, member: GroupMember) -> Manif
     return found if same else None
 
 
+async def verify_group(
+    store: Store, name: str, verify_one: Callable[[GroupMember], Awaitable[Verdict]]
+) -> GroupVerdict:
+    """Compare the snapshot of every member with its record; changes nothing.
+
+    Args:
+        store: Where it is recorded.
+        name: The group's name.
+        verify_one: Verifies one member, by the verb of its own.
+
+    Raises:
+        BadInput: There is no such group.
+        CannotConnect: A VM does not answer.
+    """
+    known = find_group(store, name)
+    verdicts = {}
+    for member in known.record.members:
+        if member.name not in known.missing:
+            with by_member(member.name):
+                verdicts[member.name] = await verify_one(member)
+    return GroupVerdict(known, verdicts)
+
+
+async def delete_group(
+    store: Store,
+    name: str,
+    delete_one: Callable[[GroupMember], Awaitable[Deleted]],
+    consent: Consent,
+) -> KnownGroup:
+    """Delete the snapshot of every member, and the group's record last.
+
+    A delete that was interrupted is finished by another one: members that are gone are passed over.
+
+    Args:
+        store: Where it is recorded.
+        name: The group's name.
+        delete_one: Deletes one member's snapshot, by the verb of its own.
+        consent: Who is asked first, once for all.
+
+    Returns:
+        The group as it was.
+
+    Raises:
+        BadInput: There is no such group, or nobody could be asked.
+        Refused: A member's snapshot cannot be deleted, or a run of the group did not end; those before
+            it are deleted.
+        RunFailed: One could not be deleted whole.
+    """
+    groups = GroupStore.of(store)
+    with groups.locked(name):
+        known = find_group(store, name)
+        if known.standing == "pending":
+            problem = pending_problem(name)
+            raise Refused(problem.words, problems=(problem,), code=problem.code)
+        there = [each for each in known.record.members if each.name not in known.missing]
+        names = ", ".join(f"{each.tag!r} of {each.name}" for each in there) or "no snapshot"
+        loss = f"this would delete {names}"
+        consent(Question(name, loss, f"Delete group {name!r}: {names}?", "add --yes"))
+        for member in there:
+            with by_member(member.name):
+                (await delete_one(member)).outcome.raise_failure()
+        groups.remove(name)
+        return known
+
+
+def pending_problem(name: str) -> Problem:
+    """A run of a group that did not end."""
+    words = "an earlier run of this group did not end"
+    return Problem("recovery-pending", name, words, f"run `snapplan group recover {name}`")
+
+
 async def recover_group(
     store: Store, name: str, recover_one: Callable[[GroupMember], Awaitable[list[Recovered]]]
 ) -> list[Recovered]:
@@ -88,10 +171,9 @@ async def recover_group(
         waiting = pending_members(groups, record)
         for member in (each for each in record.members if each.name in waiting):
             try:
-                done += await recover_one(member)
+                with by_member(member.name):
+                    done += await recover_one(member)
             except SnapplanError as error:
-                error.problems = tuple(of_member(member.name, each) for each in error.problems)
-                error.message = f"{member.name}: {error.message}"
                 failed.append(error)
         if failed:
             raise failed[0]

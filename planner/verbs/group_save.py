@@ -41,6 +41,7 @@ from planner.store.journaled import JournaledRun
 from planner.store.meeting import Met
 from planner.verbs.context import Awaiting, Context
 from planner.verbs.group_members import by_member, hold_all, meet_all, one_store, telling_member
+from planner.verbs.group_records import pending_problem
 from planner.verbs.save import Limits, check_saving, pump_of
 
 __all__ = ["GroupSaved", "MemberWish", "plan_members", "save_group"]
@@ -127,9 +128,7 @@ def _check_free(groups: GroupStore, name: str) -> None:
         "group-taken", name, "a group of this name is there", "delete it, or take another name"
     )
     if not found.committed:
-        words = "an earlier run of this group did not end"
-        remedy = f"run `snapplan group recover {name}`"
-        problem = Problem("recovery-pending", name, words, remedy)
+        problem = pending_problem(name)
     raise Refused(problem.words, problems=(problem,), code=problem.code)
 
 
@@ -237,7 +236,7 @@ class _Saving:
         """Run all members to their ends, and record what they have come to."""
         keeper = Gatekeeper.of(
             [each.planned.name for each in self.members],
-            {Gate.COMMIT: lambda: self.groups.commit(self.record)},
+            {Gate.COMMIT: lambda: self.groups.decide(self.record, GroupState.COMMITTED)},
             limits.pause_budget_ms,
         )
         agents: list[Agent] = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from planner.errors import Problem, Refused
+from planner.group.membership import check_alone
 from planner.host.evidence import look_at_files
 from planner.host.left_out import look_at_left_out
 from planner.host.process_io import meter_of
@@ -22,10 +23,12 @@ from planner.parts.accepting import NOTHING_ACCEPTED, Accepted
 from planner.parts.manifest import Manifest
 from planner.parts.part_image import ImagesByDisk, images_of_vm
 from planner.run.outcome import Outcome
+from planner.run.ports import Gates
 from planner.run.pump import Pump
 from planner.store.frozen_bases import check_reverted
 from planner.store.held import met_and_locked
-from planner.store.journaled import begin_run, check_nothing_pending
+from planner.store.instance import Instance
+from planner.store.journaled import JournaledRun, begin_run, check_nothing_pending
 from planner.store.meeting import Met
 from planner.store.store import VmStore
 from planner.verbs.context import Context
@@ -34,7 +37,7 @@ from planner.verbs.find import find_on_vm
 if TYPE_CHECKING:
     from planner.verbs.way_back import WayBack
 
-__all__ = ["LoadWish", "Loaded", "load"]
+__all__ = ["LoadWish", "Loaded", "decide_load", "load", "pump_of_load"]
 
 
 @frozen
@@ -48,6 +51,7 @@ class LoadWish:
         accepted: What may differ from what was saved.
         reset: Whether the VM may be reset first, where no guest would run else; what its guest has in
             memory is lost then, also where the load fails.
+        alone: Whether it may be a member's of a group, and the others stay as they are.
     """
 
     run_state_after: RunStateAfter = RunStateAfter.AS_BEFORE
@@ -55,6 +59,7 @@ class LoadWish:
     keep: str = ""
     accepted: Accepted = NOTHING_ACCEPTED
     reset: bool = False
+    alone: bool = False
 
 
 @frozen
@@ -94,10 +99,8 @@ async def load(context: Context, source: str, wish: LoadWish | None = None) -> L
         context = evolve(context, backend=met.backend)
         check_nothing_pending(vm)
         manifest = find_on_vm(source, vm, met).manifest
-        _refuse_disks_alone(manifest)
-        if context.backend.images is not None:
-            check_reverted(vm, manifest, facts)
-        order = await _decide(context, manifest, facts, wish)
+        check_alone(vm, manifest, alone=wish.alone)
+        order = await decide_load(context, vm, manifest, facts, wish)
         way_back = _way_back(vm, manifest, facts, wish)
         if way_back is not None:
             order = way_back.before(order)
@@ -105,8 +108,18 @@ async def load(context: Context, source: str, wish: LoadWish | None = None) -> L
         return await _run(context, met, vm, run, way_back, facts, wish)
 
 
-async def _decide(context: Context, manifest: Manifest, facts: Facts, wish: LoadWish) -> LoadPlan:
+async def decide_load(
+    context: Context, vm: VmStore, manifest: Manifest, facts: Facts, wish: LoadWish
+) -> LoadPlan:
+    """Decide a load; the VM is asked questions only.
+
+    Raises:
+        Refused: It cannot be loaded safely.
+    """
     backend = context.backend
+    _refuse_disks_alone(manifest)
+    if backend.images is not None:
+        check_reverted(vm, manifest, facts)
     images: ImagesByDisk = images_of_vm(facts, await ask_images(backend))
     local = backend.images is not None
     if backend.images is not None:
@@ -141,16 +154,7 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
         if way_back is not None:
             meter = meter_of(instance.process, facts.memory_bytes)
             await way_back.save(context, met, vm, run, meter)
-        pump = Pump(
-            run.machine,
-            context.backend,
-            images=context.backend.images,
-            host=context.backend.host,
-            reporter=context.reporter,
-            recorder=run.recorder(),
-            meter=meter_of(instance.process, _state_bytes(load_run.order, facts)),
-        )
-
+        pump = pump_of_load(context, run, load_run.order, facts, instance)
         log = QemuLog.of(context.backend.peer_pid)
 
         async def work() -> Loaded:
@@ -162,6 +166,28 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that was decided
         return await context.awaiting(work(), pump.interrupt)
     finally:
         run.journal.close()
+
+
+def pump_of_load(  # noqa: PLR0913 - all that a load is driven with
+    context: Context,
+    run: JournaledRun,
+    order: LoadPlan,
+    facts: Facts,
+    instance: Instance,
+    *,
+    gates: Gates | None = None,
+) -> Pump:
+    """What drives a load; with gates that of a member of a group."""
+    return Pump(
+        run.machine,
+        context.backend,
+        images=context.backend.images,
+        host=context.backend.host,
+        reporter=context.reporter,
+        recorder=run.recorder(),
+        meter=meter_of(instance.process, _state_bytes(order, facts)),
+        gates=gates,
+    )
 
 
 def _state_bytes(order: LoadPlan, facts: Facts) -> int:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from attrs import evolve, frozen
 
 from planner.errors import InternalError, Interrupted, SnapplanError
+from planner.group.membership import check_alone
 from planner.host.host_clock import HostClock
 from planner.load.fresh_qemu import RestorePlan
 from planner.load.recording import RestoreRecord
@@ -177,6 +178,7 @@ async def revert(offline: Offline, source: str, wish: RestoreWish) -> Reverted:
     vm, teller = store_of(found, offline.store), telling(offline.reporter)
     with nullcontext() if vm is None else vm.locked():
         manifest = read_again(found).manifest  # another snapplan may have replaced it meanwhile
+        check_alone(vm, manifest, alone=wish.alone)
         check_images_free(offline.store, manifest, vm)
         others = () if vm is None else vm.manifests().found
         disks = revert_offline(
@@ -217,7 +219,9 @@ async def _with_disks(
 
         async def decide() -> RestoreDecision:
             # Again, under the lock: another snapplan may have replaced it or taken it away.
-            return await decide_restore(read_again(found), vm, wish, offline)
+            again = read_again(found)
+            check_alone(vm, again.manifest, alone=wish.alone)
+            return await decide_restore(again, vm, wish, offline)
 
         decided = await decide_and_ask(
             decide, lambda each: _ask(each.plan, offline), found.manifest.tag

@@ -38,6 +38,7 @@ class RestoreWish:
         run_state_after: Whether the guest runs in the end.
         deadline_s: How long QEMU may take to read its state, in seconds; None: an hour.
         accepted: What may differ.
+        alone: Whether it may be a member's of a group, and the others stay as they are.
     """
 
     template: str | tuple[str, ...] = ""
@@ -46,6 +47,7 @@ class RestoreWish:
     run_state_after: RunStateAfter = RunStateAfter.AS_BEFORE
     deadline_s: float | None = None
     accepted: Accepted = NOTHING_ACCEPTED
+    alone: bool = False
 
 
 @frozen

@@ -14,21 +14,25 @@ from attrs import define, evolve, field
 from planner.compile.plan import compile_request
 from planner.group.planning import MemberPlan, plan_group
 from planner.group.records import GroupStore
+from planner.load.load_checks import plan_load
 from planner.model.request_text import read_request
 from planner.recover.gone import GoneVm
 from planner.recover.group_ending import forget_undone_group
 from planner.recover.recovery import Link, pending_runs, recover_run
 from planner.run.pump import ask_facts
 from planner.run.stopping import to_its_end
+from planner.semantics import guest_step
 from planner.semantics.construct import DiskDescription, vm_state
 from planner.store.held import Held
 from planner.store.instance import Instance
 from planner.store.meeting import Met
 from planner.store.store import Store, VmIdentity
-from planner.verbs import group_save
+from planner.verbs import group_load, group_save
 from planner.verbs.context import Context
+from planner.verbs.load import LoadWish
 from planner.verbs.save import Limits, pump_of
 from tests.crash.killing import Killed, KilledVm, Moments, process
+from tests.crash.machines import act, image_node, survey
 from tests.crash.test_random_faults import OLD, OLD_STATE, TAG
 
 GROUP = "together"
@@ -55,12 +59,14 @@ class GroupVm(KilledVm):
         name: Of the member.
         order: What happened to all members.
         dice: Whether another member goes on before a command; None: never.
+        reverted: The disks that a load has brought back.
     """
 
     name: str = ""
     order: list = field(factory=list)
     dice: random.Random | None = None
     turn: asyncio.Lock = field(factory=asyncio.Lock)
+    reverted: set = field(factory=set)
 
     @property
     def images(self):
@@ -78,11 +84,23 @@ class GroupVm(KilledVm):
 
     async def _in_turn(self, command, arguments, timeout_s):
         running = self.state.run_state == "running"
+        loads = self.armed and command == "snapshot-load" and arguments.get("tag") == TAG
         try:
             return await super().execute(command, arguments, timeout_s)
         finally:
+            if loads:
+                self.reverted |= _brought_back(self)
             if running is not (self.state.run_state == "running"):
                 self.order.append((self.name, "stops" if running else "goes on"))
+
+
+def _brought_back(vm):
+    """The disks that read as their snapshots do, just after a load."""
+    found = set()
+    for disk in ("disk0", "disk1"):
+        layer = image_node(vm, disk).layer
+        found |= {disk for s in layer.snapshots if s.name == TAG and s.content == layer.content}
+    return found
 
 
 @define
@@ -112,12 +130,12 @@ class Group:
             members.append(MemberPlan(name, f"/run/{name}/qmp", plan, facts))
         return cls(plan_group(GROUP, members), states)
 
-    def vms(self, seed=None, faults=None):
+    def vms(self, seed=None, faults=None, states=None):
         """New VMs as they were; the faults are those of each member, by its name."""
         order = []
         dice = None if seed is None else random.Random(seed)
         vms = {}
-        for name, state in self.states.items():
+        for name, state in (states or self.states).items():
             own = list((faults or {}).get(name, ()))
             vms[name] = GroupVm(state, TAG, own, name=name, order=order, dice=dice)
         return vms
@@ -191,6 +209,7 @@ def in_process(vms, moments, work, *, power_loss=False):
         except Killed:
             return None
         finally:
+            moments.kill_at = -1  # what is collected as garbage later on is no part of that process
             for vm in vms.values():
                 vm.events.clear()
                 vm.linked = False
@@ -217,3 +236,50 @@ def orders_fit(order):
     last_stop = max((n for n, (_, what) in enumerate(order) if what == "stops"), default=-1)
     goes_on = [n for n, (_, what) in enumerate(order) if what == "goes on"]
     return not goes_on or last_stop < goes_on[0]
+
+
+# --- going back -----------------------------------------------------------------------------------
+
+
+def saved(group, folder, run_states=None):
+    """The group's VMs once it is saved and the guests have gone on; what is stored is in the folder."""
+    vms = group.vms()
+    assert asyncio.run(apply(group, vms, folder)).failure is None
+    for vm in vms.values():
+        vm.armed = False
+        for _ in range(9):
+            vm.state = guest_step(vm._ticked())
+        vm.events.clear()
+        vm.order.clear()
+    for name in run_states or ():
+        act(vms[name], "stop", {})
+    return {name: vm.state for name, vm in vms.items()}
+
+
+async def load(vms, folder):
+    """What `snapplan group load` does, from the checks on."""
+    store = Store(folder)
+    groups = GroupStore.of(store)
+    record = groups.find(GROUP)
+    contexts, held, decided = {}, {}, []
+    for member in record.members:
+        vm, identity = vms[member.name], identity_of(member.name)
+        facts, images = await survey(vm)
+        manifest = store.vm(identity).manifest(TAG)
+        order = plan_load(manifest, facts, images)
+        decided.append(group_load._Decided(member, manifest, order))
+        vm.armed = True
+        contexts[member.name] = Context(vm, store, identity.address, None)
+        met = Met(store, identity, facts, Instance((1,)), vm)
+        held[member.name] = Held(met, store.vm(identity))
+    loading = group_load._begin(groups, record, contexts, held, decided, LoadWish())
+    return await loading.run(to_its_end)
+
+
+def no_two_instants(vms):
+    """No guest runs while one member is back and another one is not, or half."""
+    back = {name: vm.reverted == {"disk0", "disk1"} for name, vm in vms.items()}
+    touched = any(vm.reverted for vm in vms.values())
+    if touched and not all(back.values()):
+        runs = [n for n, vm in vms.items() if not vm.state.died and vm.state.run_state == "running"]
+        assert runs == [], f"{runs} run, and the members are {back}"

@@ -50,8 +50,32 @@ def test_two_vms_are_saved_at_one_instant(qemu, tmp_path):
     for vm in vms.values():
         assert held(vm, BOTH) == BOTH
         assert_guest_unharmed(vm)
+    gone_back(vms, store)
     again = snapplan("group", "apply", file, "--json", "--store", store)
     assert (again.returncode, as_json(again)["error"]["code"]) == (10, "group-taken")
+    asked = snapplan("group", "delete", "together", "--store", store, "--json")
+    assert (asked.returncode, as_json(asked)["error"]["code"]) == (2, "confirmation-missing")
+    gone = as_json(snapplan("group", "delete", "together", "--store", store, "--json", "--yes"))
+    assert [each["member"] for each in gone["deleted"]["members"]] == ["db", "web"]
+    assert listed(store) == []
+    for vm in vms.values():
+        assert held(vm, BOTH) == {"disk0": [], "disk1": []}
+
+
+def gone_back(vms, store):
+    """One alone is refused; the group goes back, and both guests find their memory and disks in order."""
+    where = ("--store", store, "--json")
+    alone = snapplan("load", "a", "--vm", vms["db"].qmp_path, *where)
+    assert (alone.returncode, as_json(alone)["error"]["code"]) == (10, "group-member")
+    since = {name: len(vm.console()) for name, vm in vms.items()}
+    loaded = as_json(snapplan("group", "load", "together", *where))["loaded"]
+    assert [each["run-state"] for each in loaded["members"]] == ["running", "running"]
+    for name, vm in vms.items():
+        vm.wait_guest(since=since[name])
+    verified = snapplan("group", "verify", "together", *where)
+    assert (verified.returncode, as_json(verified)["verified"]["whole"]) == (0, True)
+    shown = snapplan("load", "a", "--vm", vms["db"].qmp_path, "--alone", *where)
+    assert shown.returncode == 0, shown.stderr
 
 
 def test_a_failure_in_one_undoes_the_other(qemu, tmp_path):

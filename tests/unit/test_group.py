@@ -271,7 +271,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
     groups.write(RECORD)
     assert groups.find("g") == RECORD
     assert not groups.is_committed(GroupRun("g", "r1", "db"))
-    assert groups.commit(RECORD)
+    assert groups.decide(RECORD, GroupState.COMMITTED)
     assert groups.is_committed(GroupRun("g", "r1", "db"))
     assert not groups.is_committed(GroupRun("g", "r2", "db")), "another run of that name"
     assert groups.path("g").stat().st_mode & 0o777 == 0o600
@@ -301,7 +301,7 @@ def test_a_commit_that_fails_is_none_whatever_it_has_written(tmp_path, monkeypat
         raise OSError(5, "no disk")
 
     monkeypatch.setattr("planner.group.records.write_whole", failing)
-    assert not groups.commit(RECORD)
+    assert not groups.decide(RECORD, GroupState.COMMITTED)
     assert not groups.is_committed(GroupRun("g", "r1", "db"))
 
 

@@ -1,0 +1,175 @@
+"""`snapplan group load`, `verify` and `delete`: what is done with a group that was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from planner.cli.asking import Asking, context_of
+from planner.cli.common import connected, json_option, print_json, run, store_option
+from planner.cli.group_links import at_option, name_argument, recorded, with_members
+from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.stopping import stopped_by_signals
+from planner.delete.delete_checks import Overlays
+from planner.errors import Violation
+from planner.group.record import GroupMember
+from planner.group.saved import GroupLoaded
+from planner.model.request import RunStateAfter
+from planner.present.group_view import (
+    group_deleted_to_plain,
+    group_loaded_text,
+    group_loaded_to_plain,
+    group_verdict_text,
+    group_verdict_to_plain,
+)
+from planner.present.verdict_view import Verdict
+from planner.run.ports import Backend
+from planner.store.store import Store
+from planner.verbs.context import Context
+from planner.verbs.delete import Deleted, delete
+from planner.verbs.group_load import load_group
+from planner.verbs.group_records import delete_group, verify_group
+from planner.verbs.load import LoadWish
+from planner.verbs.verify import verify
+
+__all__ = ["delete_command", "load_command", "verify_command"]
+
+
+@click.command("load")
+@name_argument
+@at_option
+@click.option(
+    "--run-state-after",
+    type=click.Choice([state.value for state in RunStateAfter]),
+    default=RunStateAfter.AS_BEFORE.value,
+    show_default=True,
+    help="What every VM does when the group is loaded.",
+)
+@click.option(
+    "--deadline",
+    "deadline_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long the load of each member may take.",
+)
+@store_option
+@progress_option
+@json_option
+def load_command(  # noqa: PLR0913 - one parameter an option
+    *,
+    name: str,
+    elsewhere: tuple[str, ...],
+    run_state_after: str,
+    deadline_s: float | None,
+    store: Store,
+    progress: str,
+    as_json: bool,
+) -> None:
+    """Go back to a group's snapshot: every member, or none.
+
+    All are checked first, then all guests are stopped, then all are loaded, and none goes on until all
+    are. A failure before the first disk is reverted leaves the VMs as they were. One later leaves every
+    member standing, and to load the group again is the way on. What was under way between the guests
+    is lost: end connections that something outside of them still holds.
+    """
+    addresses = recorded(store, name, elsewhere)
+    wish = LoadWish(RunStateAfter(run_state_after), deadline_s)
+    with TerminalReporter(progress) as reporter:
+
+        async def work(members: Mapping[str, Context]) -> GroupLoaded:
+            return await load_group(members, name, awaiting=stopped_by_signals, wish=wish)
+
+        loaded = run(with_members(addresses, store, reporter, work))
+    if loaded.failure is not None:
+        raise loaded.failure
+    if as_json:
+        print_json(group_loaded_to_plain(loaded))
+    else:
+        click.echo(group_loaded_text(loaded))
+
+
+@click.command("verify")
+@name_argument
+@at_option
+@click.option("--deep", is_flag=True, help="Read what there are digests of.")
+@store_option
+@progress_option
+@json_option
+def verify_command(  # noqa: PLR0913 - one parameter an option
+    *,
+    name: str,
+    elsewhere: tuple[str, ...],
+    deep: bool,
+    store: Store,
+    progress: str,
+    as_json: bool,
+) -> int:
+    """Compare every member's snapshot with its manifest; see `snapplan verify`.
+
+    Exit 0: all are whole; 30: findings.
+    """
+    addresses = recorded(store, name, elsewhere)
+    with TerminalReporter(progress) as reporter:
+
+        async def one(member: GroupMember) -> Verdict:
+            address = addresses[member.name]
+
+            async def work(backend: Backend) -> Verdict:
+                context = context_of(backend, store, address, reporter)
+                return await verify(context, member.tag, deep=deep)
+
+            return await connected(address, work)
+
+        verdict = run(verify_group(store, name, one))
+    if as_json:
+        print_json(group_verdict_to_plain(verdict))
+    else:
+        click.echo(group_verdict_text(verdict))
+    return 0 if verdict.whole else Violation.exit_code
+
+
+@click.command("delete")
+@name_argument
+@at_option
+@click.option(
+    "--overlays",
+    type=click.Choice([choice.value for choice in Overlays]),
+    help="Merge overlays back into the frozen images (commit), or leave the chains as they are (keep).",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before anything is deleted.")
+@store_option
+@progress_option
+@json_option
+def delete_command(  # noqa: PLR0913 - one parameter an option
+    *,
+    name: str,
+    elsewhere: tuple[str, ...],
+    overlays: str | None,
+    yes: bool,
+    store: Store,
+    progress: str,
+    as_json: bool,
+) -> None:
+    """Delete the snapshot of every member, and the group's record last.
+
+    The guests run on. A delete that was interrupted is finished by another one.
+    """
+    addresses = recorded(store, name, elsewhere)
+    choice = Overlays(overlays) if overlays else None
+    with TerminalReporter(progress) as reporter:
+
+        async def one(member: GroupMember) -> Deleted:
+            address = addresses[member.name]
+
+            async def work(backend: Backend) -> Deleted:
+                context = context_of(backend, store, address, reporter, yes=True)
+                return await delete(context, member.tag, choice, alone=True)
+
+            return await connected(address, work)
+
+        known = run(delete_group(store, name, one, Asking(reporter, yes)))
+    if as_json:
+        print_json(group_deleted_to_plain(known))
+    else:
+        click.echo(f"Group {name!r} is deleted.")

@@ -1,0 +1,60 @@
+"""What the commands on groups share: connections to all members, and where these are."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import TypeVar
+
+import click
+
+from planner.cli.asking import context_of
+from planner.cli.reporter import TerminalReporter
+from planner.store.finding import find_backend
+from planner.store.store import Store
+from planner.verbs.context import Context
+from planner.verbs.group_members import by_member
+from planner.verbs.group_records import find_group
+
+__all__ = ["at_option", "name_argument", "recorded", "with_members"]
+
+_Result = TypeVar("_Result")
+
+name_argument = click.argument("name", metavar="GROUP")
+at_option = click.option(
+    "--vm",
+    "elsewhere",
+    metavar="MEMBER=ADDR",
+    multiple=True,
+    help="Where the VM of a member is now, if not where it was. Once for each.",
+)
+
+
+def recorded(store: Store, name: str, elsewhere: tuple[str, ...]) -> dict[str, str]:
+    """Where the members of a recorded group are."""
+    found = {each.name: each.address for each in find_group(store, name).record.members}
+    for text in elsewhere:
+        member, equals, address = text.partition("=")
+        if not (equals and address and member in found):
+            known = ", ".join(found)
+            raise click.BadParameter(f"{text!r} is no MEMBER=ADDR; members: {known}")
+        found[member] = address
+    return found
+
+
+async def with_members(
+    addresses: Mapping[str, str],
+    store: Store,
+    reporter: TerminalReporter,
+    use: Callable[[Mapping[str, Context]], Awaitable[_Result]],
+) -> _Result:
+    """Connect to every member, use the connections, and end them whatever happens."""
+    async with AsyncExitStack() as links:
+        members = {}
+        for name, address in addresses.items():
+            with by_member(name):
+                connect, place = find_backend(address)
+                link = await connect(place)
+                links.push_async_callback(link.close)
+                members[name] = context_of(link, store, address, reporter)
+        return await use(members)
