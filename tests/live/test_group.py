@@ -63,7 +63,7 @@ def test_two_vms_are_saved_at_one_instant(qemu, tmp_path):
 
 
 def gone_back(vms, store):
-    """One alone is refused; the group goes back, and both guests find their memory and disks in order."""
+    """One alone is refused; the group goes back, and both guests find memory and disks in order."""
     where = ("--store", store, "--json")
     alone = snapplan("load", "a", "--vm", vms["db"].qmp_path, *where)
     assert (alone.returncode, as_json(alone)["error"]["code"]) == (10, "group-member")
