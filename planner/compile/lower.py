@@ -88,7 +88,9 @@ def _sorted(quotient: _Quotient, instructions: Sequence[Step]) -> tuple[Step, ..
             return (False, False, ("", "", "", ""), number)
         # Where the rules leave it open, the machine state goes first: it is the slowest step and the
         # likeliest to fail, and the less is done by then, the less there is to undo.
-        writes = any(operation.kind is Kind.WRITE_VMSTATE for operation in covers)
+        # So does what it waits for: else a paused guest's disks would come before it.
+        first = (Kind.WRITE_VMSTATE, Kind.ADD_VMSTATE_NODE)
+        writes = any(operation.kind in first for operation in covers)
         # A stream goes last: it is slow, and when it ends the nodes are inactive (fact 29).
         streams = any(operation.kind is Kind.BEGIN_STREAM_VMSTATE for operation in covers)
         return (not writes, streams, min(operation.sort_key for operation in covers), number)

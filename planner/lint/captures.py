@@ -14,6 +14,7 @@ from attrs import frozen
 from planner.lint.moment import FIRST
 from planner.lint.program import Command, Finding
 from planner.semantics import Node, VmState
+from planner.semantics.block import device_of
 
 __all__ = ["CapturedPart", "captures_between", "instants"]
 
@@ -35,6 +36,7 @@ class CapturedPart:
         disk: For what an overlay was put on: the image at the bottom of its chain.
         until: Number of the pause that its end began; -1: it began none.
         leaves_memory_out: Whether it is a stream without shared memory: a template's, of no disk.
+        own: Whether the node is no disk's: it is there for machine state alone.
     """
 
     command: Command
@@ -47,6 +49,7 @@ class CapturedPart:
     until: int = -1
     disk: str = ""
     leaves_memory_out: bool = False
+    own: bool = False
 
 
 def captures_between(
@@ -60,9 +63,9 @@ def captures_between(
         for snapshot in node.layer.snapshots:
             if (snapshot.id, snapshot.name) not in known:
                 vmstate = snapshot.vmstate is not None
-                yield CapturedPart(
-                    command, node.name, snapshot.name, snapshot.instant, pause, vmstate=vmstate
-                )
+                at = (snapshot.name, snapshot.instant, pause)
+                own = node.owned and device_of(after, node) is None
+                yield CapturedPart(command, node.name, *at, vmstate=vmstate, own=own)
         if node.backing and (old is None or node.backing != old.backing):
             disk = _bottom(after, node)
             yield CapturedPart(command, node.backing, "", after.machine_version, pause, disk=disk)
@@ -90,7 +93,10 @@ def instants(captures: list[CapturedPart]) -> Iterator[Finding]:
     """Parts of one snapshot that are of different instants."""
     tags = dict.fromkeys(capture.tag for capture in captures if capture.tag)
     for tag in tags:
-        yield from _of_tag(tag, [capture for capture in captures if capture.tag == tag])
+        parts = [capture for capture in captures if capture.tag == tag]
+        yield from _of_tag(tag, parts)
+        if any(part.own and part.vmstate for part in parts):
+            yield from _of_overlays(parts, captures)
     yield from _of_disks_alone(captures)
     streams = [place for place, capture in enumerate(captures) if capture.is_stream]
     for number, place in enumerate(streams):
@@ -133,6 +139,22 @@ def _of_tag(tag: str, parts: list[CapturedPart]) -> Iterator[Finding]:
             command.execute,
             f"{', '.join(names[:FIRST])} in {tag!r} is of another instant than {first.what} "
             f"(line {first.command.line}): the guest ran between",
+            "capture all parts in one pause: stop before the first, cont after the last",
+        )
+
+
+def _of_overlays(parts: list[CapturedPart], captures: list[CapturedPart]) -> Iterator[Finding]:
+    """Overlays beside machine state that has a node of its own, and none of the instant of that."""
+    state = next(part for part in parts if part.own and part.vmstate)
+    overlays = [each for each in captures if not each.tag and not each.is_stream]
+    if overlays and all(each.instant != state.instant for each in overlays):
+        late = overlays[0]
+        yield Finding(
+            late.command.line,
+            "one-instant",
+            late.command.execute,
+            f"{late.what} is captured at another instant than the machine state on {state.what} "
+            f"(line {state.command.line}): the guest ran between",
             "capture all parts in one pause: stop before the first, cont after the last",
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from attrs import evolve
 
@@ -14,9 +14,12 @@ from planner.compile.refusals import (
 )
 from planner.lint.moment import Moment, NamedDisk, Rule
 from planner.lint.program import Command, Finding
+from planner.lint.vm import actions_of
 from planner.semantics import snapshot_node
 
 __all__ = ["RULES"]
+
+_OVERLAYS = ("blockdev-snapshot", "blockdev-snapshot-sync")
 
 
 def _names(at: Moment) -> Iterator[Finding]:
@@ -32,12 +35,19 @@ def _names(at: Moment) -> Iterator[Finding]:
                 "node's name (fact 11)",
                 _use(at, target),
             )
-        elif at.makes_snapshots and at.stage.facts is not None and target.disk is None:
+        elif _is_below(at, target):
             yield at.finding(
                 "node-below-disk",
                 f"{target.name!r} is no disk's image but a node below one (fact 6)",
                 "name the disk's own node",
             )
+
+
+def _is_below(at: Moment, target: NamedDisk) -> bool:
+    """Whether a node lies below a disk; one that nothing uses may be there for machine state alone."""
+    if not at.makes_snapshots or at.stage.facts is None or target.disk is not None:
+        return False
+    return target.node is not None and target.node.name in at.state.graph.parents
 
 
 def _unknown(at: Moment, target: NamedDisk) -> Finding:
@@ -131,6 +141,7 @@ def _left_out(at: Moment) -> Iterator[Finding]:
         for disk in (target.disk, *known.get(target.name, ()))  # also by a name that is not taken
         if disk is not None
     }
+    meant |= {disk for command in at.listing.commands for disk in _frozen_by(at, command)}
     for disk in at.stage.facts.disks:
         named = disk.name in meant | at.listing.left_out
         if named or not disk.attached or any(can_be_internal(disk)):
@@ -141,6 +152,19 @@ def _left_out(at: Moment) -> Iterator[Finding]:
             "(fact 19)",
             f"name {disk.name} too, or write a request that excludes it",
         )
+
+
+def _frozen_by(at: Moment, command: Command) -> Iterator[str]:
+    """The disks that a command puts an overlay on: the image below is their part."""
+    datas = [each.get("data") for each in actions_of(command) if each.get("type") in _OVERLAYS]
+    if command.execute in _OVERLAYS:
+        datas.append(command.arguments)
+    for data in datas:
+        if isinstance(data, Mapping):
+            name = data.get("node") or data.get("node-name") or data.get("device")
+            disk = at.target(str(name), "", by_node=False).disk
+            if disk is not None:
+                yield disk.name
 
 
 def _targets_of(at: Moment, command: Command) -> tuple[NamedDisk, ...]:

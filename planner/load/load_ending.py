@@ -109,7 +109,8 @@ class EndingLoad(Machine):
     def _remove_node(self) -> Flow[None]:
         """Take the node out of QEMU that was added for the load; what cannot be done is told as left."""
         if self.order.image is not None:
-            self._node_left = yield from remove_node(self.context, self.order.image)
+            why = yield from remove_node(self.context, self.order.image)
+            self._node_left = self._node_left or why
 
     def _put_settings_back(self) -> Flow[str]:
         """Make the migration settings again what they were; why that cannot be done, or nothing."""

@@ -154,12 +154,14 @@ class LoadMachine(EndingLoad):
                 wanted = "running" if name == "cont" else "paused"
                 run_state = yield from self.context.bring_to(name, wanted)
                 self.context.holds_pause = name == "stop"
-        yield from self._remove_node()
-        yield from self._must_put_settings_back()
+        yield from self._must_tidy_up()
         return run_state
 
-    def _must_put_settings_back(self) -> Flow[None]:
+    def _must_tidy_up(self) -> Flow[None]:
+        yield from self._remove_node()
         why = yield from self._put_settings_back()
+        if self._node_left:
+            raise self.context.failed("command-refused", f"QEMU says: {self._node_left}")
         if why:
             raise self.context.failed("command-refused", f"QEMU says: {why}")
 
@@ -193,8 +195,7 @@ class LoadMachine(EndingLoad):
             run_state = yield from self.context.bring_to("cont", "running")
         else:
             run_state = yield from self.context.run_state()
-        yield from self._remove_node()
-        yield from self._must_put_settings_back()
+        yield from self._must_tidy_up()
         return run_state
 
     def _steps(self) -> Iterator[str]:

@@ -84,5 +84,7 @@ def remove_node(context: RunContext, image: LoadedImage) -> Flow[str]:
         elif not isinstance(response, ErrorReply | Returned):
             why = "no answer"
     for number in sets_of(image.file):  # one that was never passed is an error, and no harm
-        yield from context.answer(Send("remove-fd", {"fdset-id": number}))
+        told = yield from context.answer(Send("remove-fd", {"fdset-id": number}))
+        if isinstance(told, ErrorReply) and "not found" not in told.description:
+            why = why or told.description
     return why

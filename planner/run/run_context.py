@@ -41,6 +41,7 @@ class RunContext(Conversation):
         interrupted: Whether the user wants it stopped.
         job_id: A job of ours that is not dismissed; empty: none.
         job_status: The last status heard of it.
+        job_captures: Whether it makes parts of disks, which undo deletes by id: the last capturing step.
         last_event_us: QEMU's clock at the last event heard; 0: none yet.
         host_us: This machine's clock when the step in hand began, where QEMU runs here; else 0.
         captures: The capturing steps that were sent.
@@ -61,6 +62,7 @@ class RunContext(Conversation):
     interrupted: bool = False
     job_id: str = ""
     job_status: str = ""
+    job_captures: bool = True
     last_event_us: int = 0
     host_us: int = 0
     captures: list[CaptureStep] = field(factory=list)
@@ -93,7 +95,7 @@ class RunContext(Conversation):
         self.last_event_us = max(self.last_event_us, event.timestamp_us)
         if event.name == "JOB_STATUS_CHANGE" and event.data.get("id") == self.job_id:
             self.job_status = str(event.data.get("status"))
-            if self.job_status == "created" and self.captures:
+            if self.job_status == "created" and self.captures and self.job_captures:
                 self.captures[-1] = evolve(self.captures[-1], since_us=event.timestamp_us)
         elif event.name in ("STOP", "RESUME"):
             self.pauses.append((event.name, event.timestamp_us))

@@ -280,6 +280,7 @@ class SaveMachine(Machine):
         if step.waits_for is WaitsFor.JOB:
             self.context.job_id = str(step.arguments["job-id"])
             self.context.sent_stop = True  # the job stops a running guest
+            self.context.job_captures = bool(steps_disks(step))
         disks = steps_disks(step)
         if disks:
             context = self.context

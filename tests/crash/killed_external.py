@@ -55,7 +55,8 @@ class FilesVm(KilledVm):
     locked: frozenset = frozenset()
 
     async def execute(self, command, arguments, timeout_s):
-        if command == "blockdev-add" and arguments["file"]["filename"] not in self.files:
+        name = arguments["file"].get("filename", "") if command == "blockdev-add" else ""
+        if name and not name.startswith("/dev/fdset/") and name not in self.files:
             raise CommandRefused("GenericError", "Could not open: No such file or directory")
         try:
             return await super().execute(command, arguments, timeout_s)
@@ -139,7 +140,7 @@ class MemoryHost:
             case "is-there":
                 there = not path.startswith("/images/new") or path in self.vm.files
                 return {"there": there, "gone": not there}
-            case "create-stream":
+            case "create-stream" | "create-vmstate-image":
                 return self._create_stream(path, arguments["temporary"])
             case "keep-stream":
                 return self._keep_stream(path, arguments["temporary"])
@@ -255,7 +256,7 @@ class MemoryHost:
         files = self.vm.files
         if temporary not in files:
             raise HostRefused("file-unwritable", "no such file")
-        if not self.vm.state.streams:
+        if not (self.vm.state.streams or self.vm.state.images):
             raise HostRefused("stream-empty", path)
         if path in files:
             raise HostRefused("file-exists", path)

@@ -32,6 +32,8 @@ CASES = [
     ("live", "11.1", "running", "live"),
     ("background", "11.1", "running", "background"),
     ("background", "11.1", "paused", "background"),
+    ("vmstate-node", "7.2", "running", "image"),
+    ("vmstate-node", "11.1", "paused", "image"),
 ]
 IDS = [f"{design}-{version}-{state}" for design, version, state, _ in CASES]
 PLANNED = {}
@@ -42,6 +44,8 @@ def planned_for(case):
     if case not in PLANNED:
         design, version, run_state, capture = case
         state = "none" if capture == "none" else f"{{external: {STREAM}, capture: {capture}}}"
+        if capture == "image":
+            state = f"{{image: {STREAM}}}"
         disks = [
             DiskDescription("disk0", "qcow2", snapshots=(OLD_STATE,)),
             DiskDescription("disk1", "qcow2", snapshots=(OLD,)),
@@ -73,12 +77,15 @@ def judge(vm, planned, folder, outcomes):
     manifests = store.manifests().found
     assert store.journal_files() == (), outcomes
     assert [o.left for o in outcomes if o.left] == []
-    parts = [(n.name, s.name) for n in vm.state.graph.nodes for s in n.layer.snapshots]
+    own = planned.plan.program.resolution.vmstate_node
+    gone = {own.node} if own is not None and vm.state.died else set()  # with its file
+    nodes = [n for n in vm.state.graph.nodes if n.name not in gone]
+    parts = [(n.name, s.name) for n in nodes for s in n.layer.snapshots]
     fresh = [node for node, tag in parts if tag == TAG]
     assert sum(tag == "old" for _, tag in parts) == 2
     phase = outcomes[0].phase if outcomes else Phase.DONE if manifests else Phase.UNDONE
     assert bool(manifests) is (phase is Phase.DONE), "a manifest goes with the parts"
-    made = {OVERLAY} | ({STREAM} if planned.plan.program.resolution.stream else set())
+    made = {OVERLAY} | ({STREAM} if planned.plan.program.resolution.state_file else set())
     if phase is Phase.DONE:
         assert fresh == ["disk0"]
         assert set(vm.files) == made
@@ -99,6 +106,7 @@ def judge_alive(vm, planned, *, done):
     facts = dict(planned.facts.parameters)
     assert all(facts.get(name, value) == value for name, value in kept.items())
     assert now.fds == ()
+    assert now.fdsets == ()
     assert not now.migration.under_way
     assert all(node.active for node in now.graph.nodes)
     assert now.jobs == ()

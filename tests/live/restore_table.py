@@ -35,7 +35,10 @@ QEMUS = (
 )
 PATIENCE_S = 300.0  # a busy machine is slow, and that is no finding
 SEABIOS = "/usr/share/seabios/bios-256k.bin"
-STATES = ("internal", "external, stopped", "external, live", "external, background", "none")
+STATES = (
+    *("internal", "image of its own"),
+    *("external, stopped", "external, live", "external, background", "none"),
+)
 HEAD = """\
 Made by `script/restore-table`; do not edit. Each combination was saved by `snapplan apply` under a guest
 that writes memory and disks all the time and checks itself; QEMU was ended; `snapplan load --run`
@@ -81,6 +84,8 @@ def state_of(state: str, folder: Path) -> object:
     """A request's machine-state."""
     if state == "internal":
         return {"internal": "disk0"}
+    if state == "image of its own":
+        return {"image": str(folder / "state.qcow2")}
     if state == "none":
         return "none"
     return {"external": str(folder / "state"), "capture": state.removeprefix("external, ")}
