@@ -48,7 +48,9 @@ DISKS = ("disk0", "disk1")
 PLAIN = "snapshot-save"
 CAPTURES = {"external": "stopped", "live": "live", "background": "background"}
 OVERLAID = {f"{design}, overlays": design for design in CAPTURES}
-WAYS = (PLAIN, "monolithic", "transactional", *CAPTURES, *OVERLAID)
+OVERLAYS = (*OVERLAID, "vmstate-node, overlays")
+IMAGED = {"vmstate-node": "vmstate-node", "vmstate-node, overlays": "vmstate-node"}
+WAYS = (PLAIN, "monolithic", "transactional", *CAPTURES, *OVERLAID, *IMAGED)
 FIRST = "background, first"
 MIB_PER_S = 200
 GIVE_UP_S = 60
@@ -81,7 +83,7 @@ async def run_design(vm: QemuVm, way: str, tag: str) -> tuple[float, float] | No
     Raises:
         Refused: This QEMU cannot do it.
     """
-    design = OVERLAID.get(way, way)
+    design = {**OVERLAID, **IMAGED}.get(way, way)
     stream = vm.directory / f"{tag}.state"
     state: dict[str, object] = {"internal": DISKS[0]}
     if design in CAPTURES:
@@ -90,8 +92,10 @@ async def run_design(vm: QemuVm, way: str, tag: str) -> tuple[float, float] | No
             "capture": CAPTURES[design],
             "give-up-after": GIVE_UP_S,
         }
+    if way in IMAGED:
+        state = {"image": str(stream)}
     disks: dict[str, object] = dict.fromkeys(DISKS, "internal")
-    if way in OVERLAID:
+    if way in OVERLAYS:
         disks = {disk: {"external": str(vm.directory / f"{tag}.{disk}")} for disk in DISKS}
     plain = {"tag": tag, "machine-state": state, "disks": disks}
     backend = await connect(str(vm.qmp_path))
@@ -118,7 +122,7 @@ def run_way(vm: QemuVm, way: str, tag: str) -> tuple[float, float] | None:
     """One run, and what it made deleted again."""
     os.sync()
     took = run_plain(vm, tag) if way == PLAIN else asyncio.run(run_design(vm, way, tag))
-    if way in OVERLAID:
+    if way in OVERLAYS:
         merge_overlays(vm)
     elif took is not None and (error := vm.delete(tag, DISKS)):
         raise AssertionError(error)
@@ -166,14 +170,15 @@ class Series:
         print(f"{name}: pause {took[0]:.0f} ms, in all {took[1]:.0f} ms", flush=True)
 
 
-def measure(memory_mib: int, rounds: int, accelerator: str) -> Series:
-    """All ways in one VM."""
+def measure(memory_mib: int, rounds: int, accelerator: str, ways: tuple[str, ...] = WAYS) -> Series:
+    """These ways in one VM."""
     with start_writer(memory_mib, MIB_PER_S, accelerator) as vm:
         tags = (f"run-{number}" for number in range(1000))
         series = Series(vm)
-        series.run("background", next(tags), FIRST)
+        if "background" in ways:
+            series.run("background", next(tags), FIRST)
         for at in range(rounds):
-            for way in (*WAYS[at % len(WAYS) :], *WAYS[: at % len(WAYS)]):
+            for way in (*ways[at % len(ways) :], *ways[: at % len(ways)]):
                 series.run(way, next(tags), way)
     return series
 
@@ -293,6 +298,7 @@ def main() -> None:
     arguments.add_argument("--qemu", action="append", metavar="VERSION=BINARY", default=[])
     arguments.add_argument("--mib", type=int, nargs="+", default=[256, 1024, 4096])
     arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     arguments.add_argument("--accelerator", default="tcg", help="as in QEMU: tcg, kvm, kvm:tcg")
     given = arguments.parse_args()
     at = OUT / "pause.json"
@@ -301,7 +307,7 @@ def main() -> None:
         os.environ["SNAPPLAN_QEMU"] = binary
         for mib in given.mib:
             print(f"QEMU {version}, {mib} MiB", flush=True)
-            series = measure(mib, given.rounds, given.accelerator)
+            series = measure(mib, given.rounds, given.accelerator, tuple(given.ways))
             kept[f"{version}/{mib}"] = {
                 "machine": machine(),
                 "accelerator": given.accelerator,

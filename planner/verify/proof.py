@@ -101,7 +101,7 @@ class _ProgramWalk:
         moment = VmBefore(self.running, capabilities, self.streaming, self.tracking)
         effect = effect_of(step, self.resolution, self.names, moment)
         self.problems.extend(effect.problems)
-        if step.execute == "blockdev-del":
+        if step.execute == "blockdev-del" and step.arguments.get("node-name") == self.own:
             self._remove_node()
         ended = self.streamed > 0 or self.put_away
         self.problems.extend(self.preparations.take(step, where, ended=ended))

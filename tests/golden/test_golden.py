@@ -30,11 +30,16 @@ REQUESTS = [
 ]
 DESIGNS = ("monolithic", "transactional", "auto")
 STREAMING = ("external", "live", "background", "auto")
-CASES = [
-    (path, design)
-    for path in REQUESTS
-    for design in (STREAMING if path.stem.startswith("external") else DESIGNS)
-]
+IMAGED = ("vmstate-node", "transactional", "auto")
+
+
+def _designs_for(name):
+    if name.startswith("external"):
+        return STREAMING
+    return IMAGED if name == "image-of-its-own" else DESIGNS
+
+
+CASES = [(path, design) for path in REQUESTS for design in _designs_for(path.stem)]
 UPDATE = bool(os.environ.get("SNAPPLAN_UPDATE_GOLDEN"))
 
 

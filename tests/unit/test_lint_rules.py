@@ -40,6 +40,13 @@ OVERLAY = 'blockdev-add node-name=ov driver=qcow2 backing=null file={"driver":"n
 )
 SWITCH = "blockdev-snapshot node=disk0 overlay=ov"
 SAVED = SnapshotInfo("1", "t", 5, 100)
+OWN = "\n".join(
+    f'{{"execute": "blockdev-add", "arguments": {{"driver": "qcow2", "node-name": "{name}", {more}'
+    f'"file": {{"driver": "file", "filename": "/{name}"}}}}}}'
+    for name, more in (("own", ""), ("ov", '"backing": null, '), ("ov1", '"backing": null, '))
+)
+STATE = 'snapshot-save job-id=j tag=t vmstate=own devices=["own"]\n' + SEE
+OVERLAYS = f"transaction(\n{SWITCH}\nblockdev-snapshot node=disk1 overlay=ov1\n)"
 
 
 def disk(name, **more):
@@ -83,6 +90,17 @@ CASES = {
     "monolithic": (USUAL, BOTH, []),
     "transactional": (USUAL, f"stop\n{ALONE}\n{TRANSACTION}\ncont", []),
     "without facts": (None, f"stop\n{ALONE}\n{TRANSACTION}\ncont", []),
+    "machine state on a node of its own": (USUAL, f"{OWN}\nstop\n{STATE}\n{OVERLAYS}\ncont", []),
+    "the same, of another instant": (
+        USUAL,
+        f"{OWN}\nstop\n{STATE}\ncont\n{OVERLAYS}",
+        [(9, "one-instant")],
+    ),
+    "the same, and a disk of no instant": (
+        USUAL,
+        f"{OWN}\nstop\n{STATE}\n{SWITCH}\ncont",
+        [(5, "tag-on-some-disks")],
+    ),
     # one instant
     "guest runs between": (None, f"{ALONE}\n{TRANSACTION}", [(4, "one-instant")]),
     "two pauses": (

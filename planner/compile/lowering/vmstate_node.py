@@ -60,12 +60,19 @@ def instructions(resolution: Resolution) -> Iterator[Step]:
     yield from capture_disks(resolution)
     if resolution.resumes:
         yield resume_guest(resolution)
-    yield from _put_away(own)
+    yield from _put_away(own, tuple(_everything(resolution, own)))
 
 
-def _put_away(own: VmstateNode) -> Iterator[Step]:
+def _everything(resolution: Resolution, own: VmstateNode) -> Iterator[Operation]:
+    """What comes before anything is put away, also where the guest stood and no `cont` is sent."""
+    yield Operation(Kind.DISCARD_VMSTATE, disk=own.node)
+    yield from (Operation(Kind.SNAPSHOT_DISK, disk=part.disk) for part in resolution.internal)
+    yield from (Operation(Kind.SWITCH_TO_OVERLAY, disk=each.disk) for each in resolution.overlays)
+    yield Operation(Kind.RESUME_GUEST)
+
+
+def _put_away(own: VmstateNode, after: tuple[Operation, ...]) -> Iterator[Step]:
     """Take the node out of QEMU, which closes the image, and give that its name."""
-    after = (Operation(Kind.DISCARD_VMSTATE, disk=own.node), Operation(Kind.RESUME_GUEST))
     yield Step(
         execute="blockdev-del",
         arguments={"node-name": own.node},
