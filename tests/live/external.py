@@ -29,11 +29,12 @@ def start_mixed(qemu):
 
 
 def external_request(vm, capture, tag="a", *, internal=DISKS, overlays=(FIRMWARE,)):
-    """A request as text; `capture` may be `internal` (machine state in disk0) or `none` as well."""
+    """A request as text; `capture` may be `internal` (in disk0), `image` or `none` as well."""
     state = {"external": str(vm.directory / f"{tag}.state"), "capture": capture}
     disks = dict.fromkeys(internal, "internal")
     disks |= {disk: {"external": str(vm.directory / f"{tag}.{disk}.qcow2")} for disk in overlays}
-    wanted = {"internal": {"internal": "disk0"}, "none": "none"}.get(capture, state)
+    own = {"image": str(vm.directory / f"{tag}.state")}
+    wanted = {"internal": {"internal": "disk0"}, "none": "none", "image": own}.get(capture, state)
     return yaml.safe_dump({"tag": tag, "machine-state": wanted, "disks": disks})
 
 

@@ -20,6 +20,7 @@ PLACES = {
     "stopped": ("blockdev-add", "stop", "transaction", "migrate", "cont"),
     "live": ("blockdev-add", "migrate", "transaction", "migrate-continue", "cont"),
     "background": ("blockdev-add", "stop", "migrate", "transaction", "cont"),
+    "image": ("add-fd", "blockdev-add", "snapshot-save", "transaction", "blockdev-del"),
 }
 """By capture, where the matrix kills; the long script takes all (`tests.crash.campaign`)."""
 
@@ -31,6 +32,13 @@ SAMPLE = [
     ("live", "migrate-continue", True),
     pytest.param("background", "transaction", True, marks=[SINCE_10, LONG]),
     pytest.param("background", "cont", True, marks=SINCE_10),
+    ("image", "transaction", True),
+    *(
+        pytest.param("image", command, after, marks=LONG)
+        for command in PLACES["image"]
+        for after in (False, True)
+        if (command, after) != ("transaction", True)
+    ),
 ]
 
 
@@ -142,6 +150,7 @@ def test_a_killed_run_is_recovered(qemu, tmp_path, capture, command, after):
         pytest.param("stopped", "cont", marks=LONG),
         ("live", "transaction"),
         pytest.param("background", "cont", marks=SINCE_10),
+        pytest.param("image", "transaction", marks=LONG),
     ],
 )
 def test_both_die_and_what_is_left_is_repaired(qemu, tmp_path, capture, command):
@@ -156,6 +165,7 @@ def test_both_die_and_what_is_left_is_repaired(qemu, tmp_path, capture, command)
         ("stopped", "migrate"),
         pytest.param("live", "migrate-continue", marks=LONG),
         pytest.param("background", "cont", marks=SINCE_10),
+        pytest.param("image", "snapshot-save", marks=LONG),
     ],
 )
 def test_qemu_dies_and_what_is_left_is_repaired(qemu, tmp_path, capture, command):
