@@ -27,6 +27,7 @@ from backends.digest import Digester, cache_keeps_bytes
 from backends.drops import DROPS, Drops
 from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
+from backends.made import MADE, do_made
 from backends.merges import MERGES, Merges
 from backends.vmstate_images import VMSTATE_IMAGES, VmstateImages
 from backends.writable import must_be_unused, must_be_writable
@@ -51,7 +52,7 @@ class QemuHost:
     - ``remove-overlay`` (path, base): removes it, if it is there, over this base, and nobody has it
       open.
     - what `backends.merges.Merges` does about overlays that are merged into their bases, and
-      `backends.drops.Drops` about files that a restore has made.
+      `backends.drops.Drops` about files that a restore has made, `backends.made` about a template's.
     - ``create-stream`` (path, temporary, mapped): an empty file, kept open for `descriptor`; mapped:
       QEMU writes to it in any order, so that nothing of it can be read before its end.
     - ``keep-stream`` (path, temporary): gives it its name; tells its ``size`` in bytes and the
@@ -112,7 +113,9 @@ class QemuHost:
             must_be_writable(path)
             return {}
         if instruction == "is-there":
-            return {"there": _exists(path), "gone": whether_there(str(path)) is False}
+            return {"there": os.path.lexists(path), "gone": whether_there(str(path)) is False}
+        if instruction in MADE:
+            return do_made(instruction, path, arguments)
         temporary = Path(_text(arguments, "temporary"))
         if temporary.parent != path.parent:
             raise HostRefused("path-differs", f"{temporary} is not beside {path}")
@@ -299,10 +302,6 @@ def _text(arguments: _Told, key: str) -> str:
     if not isinstance(value, str) or not value:
         raise HostRefused("arguments-malformed", f"{key} is {value!r}")
     return value
-
-
-def _exists(path: Path) -> bool:
-    return os.path.lexists(path)
 
 
 def _must_be_absent(folder: Folder, path: Path) -> None:

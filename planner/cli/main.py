@@ -29,6 +29,7 @@ _COMMANDS = {
     "adopt": "Record a snapshot that another tool made.",
     "verify": "Compare a snapshot with its manifest.",
     "load": "Go back to a snapshot, on all its disks or none.",
+    "template": "Make a snapshot ready for instant restore.",
     "delete": "Delete a snapshot: its parts, and its manifest last.",
     "restore": "List, promote or drop what `load --run` has started and made.",
     "group": "Snapshots of several VMs at one instant, all or none.",
@@ -43,7 +44,18 @@ _COMMANDS = {
 _PREFIX = "SNAPPLAN"
 _YES = ("1", "true", "t", "yes", "y", "on")
 _CHANGE_A_VM = [
-    [name] for name in ("apply", "load", "delete", "restore", "gc", "recover", "compare", "group")
+    [name]
+    for name in (
+        "apply",
+        "load",
+        "template",
+        "delete",
+        "restore",
+        "gc",
+        "recover",
+        "compare",
+        "group",
+    )
 ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
+from planner.collect.makings_left import makings_left
 from planner.collect.restores_left import restores_left
 from planner.collect.stray_files import sweep
 from planner.collect.unneeded import Orphan, OrphanKind, find_orphans
@@ -24,9 +25,11 @@ from planner.model.image import Image
 from planner.parts.manifest import Manifest
 from planner.parts.part_image import images_of_vm
 from planner.run.consent import changed_while_asked
-from planner.run.ports import Backend, CommandRefused, ConnectionLost, NoReply
+from planner.run.ports import Backend, CommandRefused, ConnectionLost, Host, NoReply
+from planner.store.makings import MAKINGS, makings_of
 from planner.store.restores import forget_empty, known_restores, recorded_by_others
 from planner.store.store import VmStore
+from planner.template.removing import clear_makings
 
 __all__ = [
     "Garbage",
@@ -34,6 +37,7 @@ __all__ = [
     "garbage_of_files",
     "garbage_of_vm",
     "remove_files",
+    "remove_makings",
     "remove_snapshots",
 ]
 
@@ -108,10 +112,12 @@ def _garbage(
     orphans = find_orphans(manifests, images, there, facts)
     if files_here:
         used = [file for each in images.values() for file in each]
-        known = {*files, *used}
+        known = {*files, *used, *(file for each in manifests for file in each.template_files)}
         restores = known_restores(vm)
         known |= {made.file for each in restores for made in each.restore.files}
         orphans += tuple(restores_left(restores))
+        orphans += tuple(makings_left(vm))
+        known |= {file for making in makings_of(vm) for file in making.files}
         folders = {Path(file).parent for file in known if file.startswith("/")}
         orphans += sweep(folders, known | recorded_by_others(vm), _own_folders(vm))
     if vm.journal_files():
@@ -121,7 +127,11 @@ def _garbage(
 
 
 def _own_folders(vm: VmStore) -> list[Path]:
-    return [vm.folder, *(vm.folder / each for each in ("manifests", "restores")), vm.journals]
+    return [
+        vm.folder,
+        *(vm.folder / each for each in ("manifests", "restores", MAKINGS)),
+        vm.journals,
+    ]
 
 
 def _needed_by_a_run(orphan: Orphan) -> Orphan:
@@ -144,6 +154,21 @@ def remove_files(garbage: Garbage) -> None:
             forget_empty(garbage.vm)
         elif orphan.kind is OrphanKind.FILE_TEMPORARY:
             _remove(Path(orphan.subject))
+
+
+async def remove_makings(garbage: Garbage, host: Host | None) -> None:
+    """Take away what is left of templates that were being made; a QEMU that made one is ended.
+
+    Raises:
+        BadInput: A file cannot be removed (``file-left``).
+    """
+    if host is None or not any(
+        orphan.kind is OrphanKind.TEMPLATE_UNFINISHED for orphan in garbage.removable
+    ):
+        return
+    left = await clear_makings(garbage.vm, host)
+    if left:
+        raise BadInput(str(left[0]), problems=left, code=left[0].code)
 
 
 def _remove(path: Path) -> None:

@@ -6,6 +6,7 @@ it just now, and nothing in the file says which.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = ["sweep"]
 _DAY_S = 24 * 3600
 _STREAM_MAGIC = b"QEVM"
 _QCOW2_MAGIC = b"QFI\xfb"
+_OF_A_TEMPLATE = re.compile(r"\.template-[0-9a-f]{8}\.")
 _HEADER_BYTES = 4096
 _VMSTATE_IMAGE_BYTES = 2**20
 """The size of the disk in an image of machine state (`backends.vmstate_images`): nobody uses it."""
@@ -78,6 +80,8 @@ def _is_old(path: Path) -> bool:
 
 def _what_is(path: Path, known: set[str]) -> str:
     """What a file is, where it could be a snapshot's; else empty."""
+    if _OF_A_TEMPLATE.search(path.name):
+        return "it is a template's file"
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)

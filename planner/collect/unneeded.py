@@ -47,6 +47,8 @@ class OrphanKind(StrEnum):
     """A restore that was being made when a snapplan died: no guest has run on its files."""
     RESTORE_SET_ASIDE = "restore-set-aside"
     """What was a VM's disk before it went back, and a restore was promoted."""
+    TEMPLATE_UNFINISHED = "template-unfinished"
+    """A template that was being made, or removed, when a snapplan died."""
     FILE_TEMPORARY = "file-temporary"
     """A file that was being written when a snapplan died."""
     FILE_UNRECORDED = "file-unrecorded"

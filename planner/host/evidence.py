@@ -5,10 +5,11 @@ What is compared, and what it proves, is in `planner.parts.file_checks`; here is
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from planner.host.places import place_of
 from planner.model.file_record import FileRecord
 from planner.model.image_place import Reach
 from planner.parts.disk_part import DiskPart
-from planner.parts.file_checks import file_problems, recorded_files
+from planner.parts.file_checks import file_problems, recorded_files, template_files
 from planner.parts.manifest import Manifest
 from planner.parts.part import ManifestPart
 from planner.parts.recorded_files import FoundFile, wants_digest
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 _AT_ONCE_BYTES = 1024 * 1024
+_ZEROS = bytes(_AT_ONCE_BYTES)
 _TOLD_EACH = 64  # blocks
 
 OnRead = Callable[[int, int], None]
@@ -46,6 +48,8 @@ _BEGINNING_BYTES = 16
 def digest_of(descriptor: int, tell: Callable[[int], None] | None = None) -> str:
     """SHA-256 of an open file's content, in hexadecimal; its offset stays where it is.
 
+    Of a file that is mostly a hole, a guest's memory, the hole is not read: it is zeros.
+
     Args:
         descriptor: The file.
         tell: Told now and then how many bytes are read.
@@ -53,14 +57,48 @@ def digest_of(descriptor: int, tell: Callable[[int], None] | None = None) -> str
     Raises:
         OSError: It cannot be read.
     """
-    made = hashlib.sha256()
-    at = 0
-    while block := os.pread(descriptor, _AT_ONCE_BYTES, at):
-        made.update(block)
-        at += len(block)
-        if tell is not None and (at // _AT_ONCE_BYTES) % _TOLD_EACH == 0:
-            tell(at)
+    made, told = hashlib.sha256(), 0
+    size = os.fstat(descriptor).st_size
+    for begin, end, is_hole in _extents(descriptor, size):
+        at = begin
+        while at < end:
+            wanted = min(_AT_ONCE_BYTES, end - at)
+            block = _ZEROS[:wanted] if is_hole else os.pread(descriptor, wanted, at)
+            if not block:
+                return made.hexdigest()  # it was cut while it was read
+            made.update(block)
+            at += len(block)
+            if tell is not None and at // _AT_ONCE_BYTES >= told + _TOLD_EACH:
+                told = at // _AT_ONCE_BYTES
+                tell(at)
     return made.hexdigest()
+
+
+def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int, bool]]:
+    """Where a file has data, and where holes: begin, end, and whether it is a hole."""
+    try:  # a description of its own: to look for a hole moves the offset
+        looked = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        yield 0, size, False
+        return
+    at = 0
+    try:
+        while at < size:
+            try:
+                data = min(os.lseek(looked, at, os.SEEK_DATA), size)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                data = size  # nothing but a hole is left
+            if data > at:
+                yield at, data, True
+            if data < size:
+                at = min(os.lseek(looked, data, os.SEEK_HOLE), size)
+                yield data, at, False
+            else:
+                at = size
+    finally:
+        os.close(looked)
 
 
 def record_of(file: str, *, digest: bool = False) -> FileRecord:
@@ -133,6 +171,7 @@ def look_at_files(
     only: Collection[str] | None = None,
     deep: bool = False,
     tell: OnRead | None = None,
+    template: bool = False,
 ) -> dict[str, FoundFile]:
     """A snapshot's files as they are, by path; their content is read only where it has to be.
 
@@ -141,9 +180,11 @@ def look_at_files(
         only: Files to look at; None: all.
         deep: Whether every content that has a digest is compared.
         tell: Told while contents are read: how many bytes so far, and in all.
+        template: Whether the files of its template are looked at as well.
     """
+    more = template_files(manifest) if template else ()
     recorded_as = tuple(
-        each for each in recorded_files(manifest) if only is None or each.file in only
+        each for each in (*recorded_files(manifest), *more) if only is None or each.file in only
     )
     total = sum(each.record.size_bytes for each in recorded_as if each.record.sha256)
     found, before = {}, 0

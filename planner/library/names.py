@@ -33,6 +33,7 @@ from planner.library.progress import Progress, ProgressKind
 from planner.library.restores import prepare_restore, restore
 from planner.library.snapshot import Snapshot
 from planner.library.stores import collect, forget, pending, recover, stored
+from planner.library.templates import drop_template, make_template
 from planner.library.vm import Vm
 from planner.load.fresh_qemu import RestorePlan
 from planner.load.started import Restored
@@ -55,6 +56,7 @@ from planner.model.request import (
 from planner.parts.holdings import Standing
 from planner.parts.manifest import Manifest
 from planner.parts.part import ManifestPart
+from planner.parts.template import Template
 from planner.present.verdict_view import Verdict
 from planner.recover.recovery import Pending, Recovered
 from planner.run.outcome import Outcome
@@ -117,6 +119,7 @@ __all__ = [
     "Standing",
     "Store",
     "StoredSnapshots",
+    "Template",
     "UndoIncomplete",
     "Verdict",
     "Violation",
@@ -125,9 +128,11 @@ __all__ = [
     "attach",
     "collect",
     "drop_restore",
+    "drop_template",
     "forget",
     "forget_snapshot",
     "list_restores",
+    "make_template",
     "pending",
     "prepare_restore",
     "promote_restore",

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from attrs import evolve, field, frozen
 
 from planner.delete.delete_checks import Overlays
 from planner.errors import Problem
 from planner.library.progress import OnProgress, ProgressReporter
+from planner.library.templates import drop_template as drop_template_of
+from planner.library.templates import make_template as make_template_of
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import Accepted
 from planner.parts.holdings import Holding, Standing
 from planner.parts.manifest import Manifest
 from planner.parts.part import ManifestPart
+from planner.parts.template import Template
 from planner.present.verdict_view import Verdict
 from planner.run.outcome import Outcome
+from planner.store.meeting import meet
 from planner.verbs.context import Context
 from planner.verbs.delete import delete
 from planner.verbs.load import LoadWish, load
@@ -68,6 +73,74 @@ class Snapshot:
     def has_machine_state(self) -> bool:
         """Whether the guest goes on from it where it was; without, it starts as after a power cut."""
         return self.manifest is not None and self.manifest.vmstate is not None
+
+    @property
+    def template(self) -> Template | None:
+        """What it was made ready with for instant restore (`make_template`); None: it was not."""
+        return None if self.manifest is None else self.manifest.template
+
+    async def make_template(  # noqa: PLR0913 - each is a wish of its own
+        self,
+        command: str | Sequence[str],
+        *,
+        folder: str | Path = "",
+        qmp: str | Path = "",
+        replace: bool = False,
+        accept_changed: Iterable[str] = (),
+        accept_cpu: bool = False,
+        on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
+    ) -> Snapshot:
+        """Make it ready for instant restore; this VM is not touched, and may run on.
+
+        A QEMU of its own reads the snapshot once into files, without its guest running; the snapshot is
+        never opened for writing.  Parts inside an image are copied: no VM may have that image open.
+
+        Args:
+            command: The VM's command line, as `planner.library.templates.make_template` takes it; so are
+                the others.
+            folder: Where the template's files are to be; empty: beside the machine state.
+            qmp: Where the QEMU that makes it listens; empty: in a folder of snapplan's own.
+            replace: Whether a template that is there goes when the new one is complete.
+            accept_changed: Disks that were left out of the snapshot and may have changed since.
+            accept_cpu: Whether the processor may be another one.
+            on_progress: Called with each step before it is done.
+            deadline_s: How long QEMU may take to read the state, in seconds; None: an hour.
+
+        Returns:
+            The snapshot with its template.
+
+        Raises:
+            BadInput, Refused, RunFailed, UndoIncomplete: As `planner.library.templates` says; nothing is
+                left but what the last one names, and the snapshot is as it was.
+        """
+        manifest = await make_template_of(
+            await _file_of(self),
+            command,
+            folder=folder,
+            qmp=qmp,
+            store=self._context.store.root,
+            replace=replace,
+            accept_changed=accept_changed,
+            accept_cpu=accept_cpu,
+            on_progress=on_progress,
+            deadline_s=deadline_s,
+        )
+        return evolve(self, manifest=manifest)
+
+    async def drop_template(self) -> Snapshot:
+        """Take its template away; the snapshot stays.
+
+        Returns:
+            The snapshot without it.
+
+        Raises:
+            BadInput: It has no template.
+            Refused: A QEMU has a file of it open, or a restore lies on it (``template-in-use``).
+        """
+        store = self._context.store.root
+        manifest = await drop_template_of(await _file_of(self), store=store)
+        return evolve(self, manifest=manifest)
 
     async def load(  # noqa: PLR0913 - each is a wish of its own
         self,
@@ -143,6 +216,13 @@ class Snapshot:
         context = telling(self._context, on_progress)
         deleted = await delete(context, self.tag, choice, alone=alone)
         deleted.outcome.raise_failure()
+
+
+async def _file_of(snapshot: Snapshot) -> str:
+    """The file of its record: a tag alone may be another VM's too."""
+    context = snapshot._context  # noqa: SLF001 - of this module
+    met = await meet(context.backend, context.store, context.address)
+    return str(met.vm.manifest_path(snapshot.tag))
 
 
 def telling(context: Context, on_progress: OnProgress | None) -> Context:

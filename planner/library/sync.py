@@ -23,7 +23,7 @@ from planner.compare.comparison import DesignReport
 from planner.compile.designs import AUTO
 from planner.compile.plan import Plan
 from planner.inspect.inspecting import Inspection
-from planner.library import kept, restores, stores
+from planner.library import kept, restores, stores, templates
 from planner.library.attaching import Attachment as AsyncAttachment
 from planner.library.attaching import attach as attach_async
 from planner.library.kept import list_restores, promote_restore
@@ -36,6 +36,7 @@ from planner.library.vm import Vm as AsyncVm
 from planner.load.fresh_qemu import RestorePlan
 from planner.load.started import Restored
 from planner.model.request import Request, RunStateAfter
+from planner.parts.manifest import Manifest
 from planner.recover.recovery import Recovered
 from planner.store.restores import KnownRestore
 from planner.verbs.collect import Collected
@@ -51,6 +52,8 @@ __all__ = [
     "drop_restore",
     "forget_snapshot",
     "list_restores",
+    "drop_template",
+    "make_template",
     "prepare_restore",
     "promote_restore",
     "recover",
@@ -133,6 +136,41 @@ def restore(  # noqa: PLR0913 - each is a wish of its own
             deadline_s=deadline_s,
         )
     )
+
+
+def make_template(  # noqa: PLR0913 - each is a wish of its own
+    source: str | Path,
+    command: str | Sequence[str],
+    *,
+    folder: str | Path = "",
+    qmp: str | Path = "",
+    store: Folder = None,
+    replace: bool = False,
+    accept_changed: Iterable[str] = (),
+    accept_cpu: bool = False,
+    on_progress: OnProgress | None = None,
+    deadline_s: float | None = None,
+) -> Manifest:
+    """Make a snapshot ready for instant restore; see `snapplan.make_template`."""
+    return once(
+        templates.make_template(
+            source,
+            command,
+            folder=folder,
+            qmp=qmp,
+            store=store,
+            replace=replace,
+            accept_changed=accept_changed,
+            accept_cpu=accept_cpu,
+            on_progress=on_progress,
+            deadline_s=deadline_s,
+        )
+    )
+
+
+def drop_template(source: str | Path, *, store: Folder = None) -> Manifest:
+    """Take a snapshot's template away; see `snapplan.drop_template`."""
+    return once(templates.drop_template(source, store=store))
 
 
 def prepare_restore(  # noqa: PLR0913 - each is a wish of its own

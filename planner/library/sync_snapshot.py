@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from planner.delete.delete_checks import Overlays
 from planner.errors import Problem
@@ -16,6 +17,7 @@ from planner.model.request import RunStateAfter
 from planner.parts.holdings import Standing
 from planner.parts.manifest import Manifest
 from planner.parts.part import ManifestPart
+from planner.parts.template import Template
 from planner.present.verdict_view import Verdict
 from planner.run.outcome import Outcome
 
@@ -108,6 +110,43 @@ class Snapshot:
                 deadline_s=deadline_s,
             )
         )
+
+    @property
+    def template(self) -> Template | None:
+        """What it was made ready with for instant restore; None: it was not."""
+        return self.asynchronous.template
+
+    def make_template(  # noqa: PLR0913 - each is a wish of its own
+        self,
+        command: str | Sequence[str],
+        *,
+        folder: str | Path = "",
+        qmp: str | Path = "",
+        replace: bool = False,
+        accept_changed: Iterable[str] = (),
+        accept_cpu: bool = False,
+        on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
+    ) -> Snapshot:
+        """Make it ready for instant restore; the snapshot with its template."""
+        made = self._loop.do(
+            self.asynchronous.make_template(
+                command,
+                folder=folder,
+                qmp=qmp,
+                replace=replace,
+                accept_changed=accept_changed,
+                accept_cpu=accept_cpu,
+                on_progress=on_progress,
+                deadline_s=deadline_s,
+            )
+        )
+        return evolve(self, asynchronous=made)
+
+    def drop_template(self) -> Snapshot:
+        """Take its template away; the snapshot without it."""
+        dropped = self._loop.do(self.asynchronous.drop_template())
+        return evolve(self, asynchronous=dropped)
 
     def verify(self) -> Verdict:
         """Compare it with its record."""

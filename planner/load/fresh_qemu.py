@@ -48,6 +48,7 @@ __all__ = [
     "plan_restore",
     "qmp_steps",
     "reading_settings",
+    "restore_problems",
 ]
 
 _FILE_URI_SINCE = (8, 2)
@@ -151,10 +152,8 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
     """
     problems = sorted(
         {
-            *_problems(manifest, images, sizes),
-            *file_problems(manifest, saved or {}),
+            *restore_problems(manifest, images, sizes, files=files, accepted=accepted, saved=saved),
             *(_uncopied(manifest, images) if copies else _needed(manifest, others)),
-            *not_accepted(left_out_problems(manifest, files), accepted),
         }
     )
     if problems:
@@ -173,6 +172,21 @@ def plan_restore(  # noqa: PLR0913 - what it depends on
         disks.append(RestoredDisk(part, place.how, place.file, place.format))
     streams = manifest.of(StateStream)
     return RestorePlan(manifest, tuple(disks), streams[0] if streams else None, accepted, number)
+
+
+def restore_problems(  # noqa: PLR0913 - what it depends on
+    manifest: Manifest,
+    images: ImagesByDisk,
+    sizes: Mapping[str, int | None],
+    *,
+    files: Mapping[str, FileRecord] = NO_FILES,
+    accepted: Accepted = NOTHING_ACCEPTED,
+    saved: Mapping[str, FoundFile] | None = None,
+) -> Iterator[Problem]:
+    """Why no fresh QEMU could go back to a snapshot, wherever its disks are made; see `plan_restore`."""
+    yield from _problems(manifest, images, sizes)
+    yield from file_problems(manifest, saved or {})
+    yield from not_accepted(left_out_problems(manifest, files), accepted)
 
 
 def _new_files(manifest: Manifest, restoring: Restoring) -> set[str]:

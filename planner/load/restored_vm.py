@@ -52,7 +52,7 @@ from planner.run.reporting import telling
 from planner.run.stopping import to_its_end
 from planner.run.watching import Watch
 
-__all__ = ["RESTORE_TIMEOUT_S", "check_started", "run_restored"]
+__all__ = ["RESTORE_TIMEOUT_S", "check_started", "read_state", "run_restored"]
 
 RESTORE_TIMEOUT_S = 3600.0
 """How long QEMU may take to read a machine state; it may be large."""
@@ -89,7 +89,7 @@ async def run_restored(
         watch = Watch(teller, _reading(plan, backend))
         watch.measure(Phase.STEPPING, reads=True)
         return await watch.metered(
-            _read_stream(plan, backend, facts, wanted, deadline_s or RESTORE_TIMEOUT_S)
+            _read_and_go_on(plan, backend, facts, wanted, deadline_s or RESTORE_TIMEOUT_S)
         )
     except (CommandRefused, ConnectionLost, NoReply) as failed:
         words = f"QEMU did not take the machine state: {failed}"
@@ -140,9 +140,33 @@ async def _load(  # noqa: PLR0913, PLR0917 - all of it is needed
     return outcome.run_state
 
 
-async def _read_stream(
+async def _read_and_go_on(
     plan: RestorePlan, backend: Backend, facts: Facts, wanted: RunStateAfter, deadline_s: float
 ) -> str:
+    status = await read_state(plan, backend, facts, deadline_s)
+    if wanted is RunStateAfter.RUNNING:
+        await backend.execute("cont", {}, _COMMAND_TIMEOUT_S)
+        status = await _status(backend)
+        if status != "running":
+            raise NoReply(f"after `cont` it is {status!r}")
+    return status
+
+
+async def read_state(plan: RestorePlan, backend: Backend, facts: Facts, deadline_s: float) -> str:
+    """Have a fresh QEMU read the stream of its machine state; its guest does not run yet.
+
+    Args:
+        plan: The restore; where it has no stream there is nothing to read.
+        backend: QEMU, made sure of (`check_started`).
+        facts: What it is.
+        deadline_s: How long it may take, in seconds.
+
+    Returns:
+        The run state.
+
+    Raises:
+        CommandRefused, ConnectionLost, NoReply: It was not read: end that QEMU.
+    """
     settings = reading_settings(plan, facts)
     passed: object = None
     for command, arguments in qmp_steps(plan, facts.qemu, settings, passing=True):
@@ -161,11 +185,6 @@ async def _read_stream(
     before = (settings.capabilities_before, settings.parameters_before)
     for command, arguments in settings_commands(*before):
         await backend.execute(command, arguments, _COMMAND_TIMEOUT_S)
-    if wanted is RunStateAfter.RUNNING:
-        await backend.execute("cont", {}, _COMMAND_TIMEOUT_S)
-        status = await _status(backend)
-        if status != "running":
-            raise NoReply(f"after `cont` it is {status!r}")
     return status
 
 

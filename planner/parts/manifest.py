@@ -139,6 +139,11 @@ class Manifest:
         return tuple(file for part in self.parts for file in part.files)
 
     @property
+    def template_files(self) -> tuple[str, ...]:
+        """The files that are its template's own."""
+        return () if self.template is None else self.template.own_files
+
+    @property
     def vmstate(self) -> ManifestPart | None:
         """The part that holds the machine state; None: disks only."""
         return next((part for part in self.parts if part.holds_state), None)

@@ -61,8 +61,14 @@ def _words(holding: Holding) -> str:
     words.append(_instants(holding))
     words += filter(None, [date_text(_taken_ns(holding))])
     words += [f"after {holding.parent!r}"] if holding.parent else []
+    words += ["template"] if _has_template(holding) else []
     words += ["current"] if holding.current else []
     return ", ".join(words)
+
+
+def _has_template(holding: Holding) -> bool:
+    """Whether it is ready for instant restore."""
+    return holding.manifest is not None and holding.manifest.template is not None
 
 
 def _taken_ns(holding: Holding) -> int:
@@ -135,6 +141,7 @@ def _plain(holding: Holding) -> dict[str, object]:
         "description": "" if holding.manifest is None else holding.manifest.description,
         "parent": holding.parent or None,
         "current": holding.current,
+        "template": _has_template(holding),
         "finding": _instants(holding),
         "taken-ns": decimal(_taken_ns(holding)),
         "parts": [

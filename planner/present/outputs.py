@@ -33,6 +33,7 @@ FORMAT_VERSIONS: Mapping[str, int] = MappingProxyType(
         "recover": 2,
         "restore": 1,
         "schemas": 1,
+        "template": 1,
         "verify": 1,
     }
 )

@@ -47,7 +47,8 @@ def _state(manifest: Manifest) -> str:
     if part is None:
         return "-"
     where = f"in {part.disk}" if part.disk else part.file
-    return f"{bytes_text(part.state_bytes)} {where}"
+    ready = ", template" if manifest.template is not None else ""
+    return f"{bytes_text(part.state_bytes)} {where}{ready}"
 
 
 def store_to_plain(stored: Sequence[StoredSnapshots]) -> dict[str, object]:
@@ -82,6 +83,7 @@ def _to_plain(stored: StoredSnapshots, manifest: Manifest) -> dict[str, object]:
         "parent": stored.parent_of(manifest) or None,
         "current": manifest.tag == stored.current_tag,
         "machine-state": manifest.vmstate is not None,
+        "template": manifest.template is not None,
         "parts": [
             {"kind": part.kind, "disk": part.disk, "file": part.file, "id": part.plain_id}
             for part in manifest.parts

@@ -45,6 +45,7 @@ from planner.store.current import ancestors_now, set_current
 from planner.store.identity import VmIdentity
 from planner.store.instance import Instance
 from planner.store.journaled import JournaledRun, Run, begin_run, ends_a_job
+from planner.store.makings import give_up_template
 from planner.store.meeting import gone_disks
 from planner.store.store import VmStore
 
@@ -141,6 +142,7 @@ class SaveRun(Run):
         here = begun.address.startswith("/")
         manifest = with_records(made, digest=self.digest) if here else made
         try:
+            give_up_template(begun.vm, manifest.tag)
             path = begun.vm.write(manifest)
             set_current(begun.vm, manifest.lineage)
             return path

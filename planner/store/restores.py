@@ -18,6 +18,7 @@ from planner.host.birth import born_ns
 from planner.host.files import make_folder, remove_file, write_whole
 from planner.host.processes import lives
 from planner.parts.manifest import Manifest
+from planner.store.makings import makings_of
 from planner.store.restore_records import (
     Restore,
     RestoredFile,
@@ -133,7 +134,9 @@ def restores_on(store: Store, own: VmStore, files: Collection[str]) -> tuple[Kno
 def recorded_by_others(own: VmStore) -> set[str]:
     """Every file that the records of the store's other VMs name: it is no stray one."""
     others = [vm for vm in Store(own.folder.parent).vms() if vm != own]
-    found = {file for vm in others for manifest in vm.manifests().found for file in manifest.files}
+    manifests = [manifest for vm in others for manifest in vm.manifests().found]
+    found = {file for each in manifests for file in (*each.files, *each.template_files)}
+    found |= {file for vm in others for making in makings_of(vm) for file in making.files}
     restores = (restore for vm in others for restore in restores_of(vm).found)
     return found | {made.file for restore in restores for made in restore.files}
 

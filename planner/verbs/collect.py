@@ -16,6 +16,7 @@ from planner.collect.garbage import (
     garbage_of_files,
     garbage_of_vm,
     remove_files,
+    remove_makings,
     remove_snapshots,
 )
 from planner.collect.unneeded import Orphan
@@ -102,6 +103,7 @@ async def _of_vm(context: Context, agreed: Collected | None) -> Collected:
         if agreed is not None and only is None:
             raise changed_while_asked(met.identity.address)  # another VM listens there now
         now = agreed_to(await garbage_of_vm(met.backend, vm, met.facts), only)
+        await remove_makings(now, met.backend.host)
         remove_files(now)
         await remove_snapshots(met.backend, now)
     return Collected((now,), removed=True)
@@ -115,6 +117,7 @@ async def _of_store(offline: Offline, agreed: Collected | None) -> Collected:
             continue  # it was not there when somebody was asked
         with vm.locked():
             now = agreed_to(await garbage_of_files(vm, offline.images), only)
+            await remove_makings(now, offline.host)
             remove_files(now)
             collected.append(now)
     return Collected(tuple(collected), removed=True)

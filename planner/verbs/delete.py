@@ -39,7 +39,8 @@ from planner.store.journaled import JournaledRun, begin_run, check_nothing_pendi
 from planner.store.promoting import promote
 from planner.store.restore_records import Restore
 from planner.store.restores import forget_empty, restores_of
-from planner.store.store import VmStore
+from planner.store.store import Store, VmStore
+from planner.template.removing import check_unused, drop_files
 from planner.verbs.context import Context, Offline, Question
 from planner.verbs.find import FoundManifest, find_in_store, find_own, read_again, store_of
 
@@ -96,6 +97,7 @@ async def delete(
             )
             await check_beforehand(order, backend.host)
             check_streams(found.manifest)
+            _check_template(found.manifest, context.store)
             order = evolve(order, manifest_file=str(found.path.resolve()))
             return _Decided(order, seen.current, found.manifest, facts)
 
@@ -105,6 +107,7 @@ async def delete(
         order = decided.order
         if decided.restore is not None:  # its overlay is the snapshot's now, whoever dies
             promote(vm, decided.manifest, decided.restore)
+        await _without_template(decided.manifest, vm, backend.host)
         run = begin_run(*(vm, met.identity, DeleteRun(order), decided.facts), instance=met.instance)
         hands = _Hands(backend, backend.images, backend.host, run)
         deleted = await _delete(order, hands, context)
@@ -130,6 +133,8 @@ async def delete_offline(
             source,
         )
         order = decided[0]
+        if vm is not None:
+            await _without_template(read_again(found).manifest, vm, offline.host)
         using = offline.unlocked(read_again(found).manifest)
         hands = _Hands(GoneVm("no VM is used"), using.images, using.host)
         with own_writes(vm, [part.file for part in order.parts], order.tag):
@@ -158,6 +163,7 @@ async def _decide_offline(
     order = plan_delete_offline(found.manifest, images, others, overlays, absent=absent)
     await check_beforehand(order, offline.host)
     check_streams(found.manifest)
+    _check_template(found.manifest, offline.store)
     order = evolve(order, manifest_file=str(found.path.resolve()))
     return order, stamps(found.manifest.files)
 
@@ -230,6 +236,18 @@ async def _delete(order: DeletePlan, hands: _Hands, context: Context | Offline) 
         return Deleted(order, outcome)
 
     return await context.awaiting(work(), pump.interrupt)
+
+
+def _check_template(manifest: Manifest, store: Store) -> None:
+    if manifest.template is not None:
+        check_unused(manifest.tag, manifest.template, store)
+
+
+async def _without_template(manifest: Manifest, vm: VmStore, host: Host | None) -> None:
+    """Its template goes first: a delete that fails or is killed leaves nothing that no record names."""
+    recorded = vm.manifest(manifest.tag)
+    if host is not None and recorded is not None and recorded.template is not None:
+        await drop_files(vm, manifest.tag, recorded.template, host)
 
 
 def _question(order: DeletePlan) -> Question:

@@ -21,7 +21,9 @@ from planner.parts.part import ManifestPart
 from planner.parts.part_image import ImagesByDisk
 from planner.recover.pending_images import check_images_free
 from planner.run.consent import decide_and_ask
+from planner.store.makings import give_up_template
 from planner.store.store import VmStore
+from planner.template.removing import clear_makings
 from planner.verbs.context import Offline, Question
 from planner.verbs.find import FoundManifest, find_in_store, read_again, store_of
 
@@ -42,7 +44,7 @@ class Forgotten:
 
 
 async def forget_snapshot(offline: Offline, source: str) -> Forgotten:
-    """Remove a snapshot's manifest; no image, no file and no VM is changed.
+    """Remove a snapshot's manifest; no image, no part and no VM is changed.
 
     Args:
         offline: The store, and who is asked.
@@ -62,7 +64,11 @@ async def forget_snapshot(offline: Offline, source: str) -> Forgotten:
             return Forgotten(manifest.tag, await _left(manifest, offline.images))
 
         forgotten = await decide_and_ask(decide, lambda each: _ask(each, offline), source)
+        if vm is not None:
+            give_up_template(vm, forgotten.tag)  # of no use without its record
         _remove(found, vm, forgotten.tag)
+        if vm is not None:
+            await clear_makings(vm, offline.host)
         return forgotten
 
 

@@ -171,7 +171,8 @@ def _findings(
         return verify_by_facts(manifest, facts)
     if not local:
         return verify_images(manifest, facts, images, None)
-    return verify_images(manifest, facts, images, stream_sizes(manifest), look_at_files(manifest))
+    files = look_at_files(manifest, template=True)
+    return verify_images(manifest, facts, images, stream_sizes(manifest), files)
 
 
 def _not_seen(manifests: tuple[Manifest, ...]) -> tuple[str, ...]:

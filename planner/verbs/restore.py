@@ -8,13 +8,13 @@ the machine state then (`restore_into`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from attrs import evolve, frozen
 
-from planner.errors import InternalError, Interrupted, SnapplanError
+from planner.errors import InternalError, SnapplanError
 from planner.group.membership import check_alone
 from planner.host.host_clock import HostClock
 from planner.load.fresh_qemu import RestorePlan
@@ -40,6 +40,7 @@ from planner.store.store import VmStore
 from planner.verbs.context import Context, Offline, Question
 from planner.verbs.find import find_in_store, read_again, store_of
 from planner.verbs.restore_decision import RestoreDecision, RestoreWish, decide_restore
+from planner.verbs.stopped import stopped_by_cancelling
 
 __all__ = [
     "RestoreWish",
@@ -151,7 +152,7 @@ async def restore_into(context: Context, plan: RestorePlan, wish: RestoreWish) -
             set_current(vm, plan.manifest.lineage)
             return state
 
-        return await _stopped_by_cancelling(context, work())
+        return await stopped_by_cancelling(context, work())
 
 
 def _say_started(context: Context, plan: RestorePlan, held: VmStore, qemu: Instance) -> None:
@@ -249,7 +250,7 @@ async def _with_disks(
                 raise disks.taken_back from None  # it says what became of the disks
 
         try:
-            return await _stopped_by_cancelling(offline, work())
+            return await stopped_by_cancelling(offline, work())
         except BaseException:
             record.taken_back()
             raise
@@ -279,26 +280,6 @@ def _reverts(plan: RestorePlan) -> bool:
 
 def _loses(plan: RestorePlan) -> bool:
     return bool(plan.loses)
-
-
-async def _stopped_by_cancelling(
-    context: Context | Offline, work: Coroutine[Any, Any, _Result]
-) -> _Result:
-    """Await work that takes back what it did when it is cancelled."""
-    task = asyncio.ensure_future(work)
-
-    async def ended() -> _Result:
-        try:
-            return await task
-        except asyncio.CancelledError:
-            state = "What had been begun is taken back."
-            raise Interrupted("stopped", vm_state=state) from None
-
-    return await context.awaiting(ended(), lambda: _cancel(task))
-
-
-def _cancel(task: asyncio.Future[_Result]) -> None:
-    task.cancel()
 
 
 async def _run(doing: _Doing, wish: RestoreWish, offline: Offline) -> Restored:

@@ -28,6 +28,7 @@ from planner.store.frozen_bases import check_bases
 from planner.store.held import met_and_locked
 from planner.store.journaled import JournaledRun, check_nothing_pending
 from planner.store.store import VmStore
+from planner.template.removing import clear_makings
 from planner.verbs.context import Context, Question
 
 __all__ = ["Limits", "Saved", "check_saving", "pump_of", "save"]
@@ -115,6 +116,7 @@ async def save(
         files = _files(decided) if context.backend.images is not None else ()
         before = allocated_bytes(files)
         saved = await _run(context, decided.plan, run, limits, meter)
+        await clear_makings(vm, context.backend.host)  # of a template of what was replaced
         return evolve(saved, outcome=_with_room(saved.outcome, room_notes(files, before)))
 
 

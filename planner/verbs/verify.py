@@ -43,7 +43,7 @@ async def verify(context: Context, source: str, *, deep: bool = False) -> Verdic
     local = context.backend.images is not None
     sizes = stream_sizes(manifest) if local else None
     tell = _on_read(context.reporter)
-    files = look_at_files(manifest, deep=deep, tell=tell) if local else {}
+    files = look_at_files(manifest, deep=deep, tell=tell, template=True) if local else {}
     images: ImagesByDisk = images_of_vm(facts, below)
     if context.backend.images is not None:
         images = await with_images_beside(manifest, images, context.backend.images)
@@ -80,7 +80,7 @@ async def verify_offline(offline: Offline, source: str, *, deep: bool = False) -
     manifest = found.manifest
     images = offline.unlocked(manifest).images
     check_images_free(offline.store, manifest, store_of(found, offline.store))
-    files = look_at_files(manifest, deep=deep, tell=_on_read(offline.reporter))
+    files = look_at_files(manifest, deep=deep, tell=_on_read(offline.reporter), template=True)
     findings = await verify_files(manifest, images, stream_sizes(manifest), files)
     _refuse_used(findings)
     if deep:

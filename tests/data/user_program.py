@@ -51,6 +51,7 @@ from snapplan import (
     Standing,
     Store,
     StoredSnapshots,
+    Template,
     UndoIncomplete,
     Verdict,
     Violation,
@@ -116,6 +117,9 @@ async def use(vm: Vm) -> None:
         run_state_after="running", keep_current="way-back", accept_changed=["cd0"], accept_cpu=True
     )
     verdict: Verdict = await snapshot.verify()
+    ready: Snapshot = await snapshot.make_template("qemu {qmp}", folder="/t", on_progress=tell)
+    template: Template | None = ready.template
+    print(template and template.memory_bytes, (await ready.drop_template()).template)
     await snapshot.delete(overlays=Overlays.KEEP)
     print(outcome.run_state, verdict.findings, tree(await vm.snapshots()))
     reports: tuple[DesignReport, ...] = await vm.compare(wanted("/srv"), designs=["monolithic"])
@@ -141,6 +145,8 @@ async def main(address: str, store: Store, backend: Backend) -> None:
     print([(each.current_tag, [each.parent_of(m) for m in each.manifests]) for each in known])
     print(await snapplan.recover(address, store=store), await snapplan.collect(store))
     snapplan.forget(unfinished, store=store)
+    made: Manifest = await snapplan.make_template("before", ["qemu", "{qmp}"], store=store)
+    print(made.template, await snapplan.drop_template("before", store=store))
 
 
 def blocking(address: str) -> None:
@@ -151,10 +157,12 @@ def blocking(address: str) -> None:
         outcome: Outcome = snapshot.load()
         parent: str | None = snapshot.parent
         print(outcome.pause_us, parent, snapshot.current, snapshot.verify(), vm.plan("b"))
+        print(snapshot.make_template("qemu {qmp}").drop_template().template)
         snapshot.delete(overlays="keep")
         print(vm.snapshots(), vm.snapshot("a"), vm.compare("a"), vm.collect(), vm.recover())
         print(vm.restore(snapplan.sync.prepare_restore("a")))
     print(snapplan.sync.restore("a", "qemu -qmp unix:{qmp}"), snapplan.sync.collect(dry_run=True))
+    print(snapplan.sync.make_template("a", "qemu {qmp}"), snapplan.sync.drop_template("a"))
     print(snapplan.sync.recover(address), snapplan.__version__)
 
 
