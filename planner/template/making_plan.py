@@ -25,13 +25,22 @@ from planner.parts.internal import InternalSnapshot
 from planner.parts.manifest import Manifest
 from planner.parts.overlay import FrozenImage
 from planner.parts.part import ManifestPart
+from planner.parts.reach import ENCRYPTED
 from planner.parts.readied import Readied
 from planner.parts.stream import StateStream
 from planner.parts.template import TemplateMemory
 from planner.program.resolution import temporary_path
 from planner.template.memory_words import memory_objects, memory_sizes
 
-__all__ = ["CopiedDisk", "MakingPlan", "as_frozen", "memory_of", "memory_problems", "plan_making"]
+__all__ = [
+    "CopiedDisk",
+    "MakingPlan",
+    "as_frozen",
+    "encrypted_problems",
+    "memory_of",
+    "memory_problems",
+    "plan_making",
+]
 
 _SLUG_CHARACTERS = 40
 _KINDS = frozenset(f"memory-backend-{kind}" for kind in ("ram", "file", "memfd", "shm"))
@@ -239,6 +248,16 @@ def memory_problems(manifest: Manifest, words: Sequence[str]) -> Iterator[Proble
         elif not sizes.get(name):
             why = "the command line does not say its size in a way that is understood"
             yield Problem("template-memory", name, why, "say size=BYTES, or with K, M, G or T")
+
+
+def encrypted_problems(manifest: Manifest) -> Iterator[Problem]:
+    """Disks of which no copy may be made, since it would hold in the clear what is encrypted."""
+    locked = {disk for disk, code in manifest.needs_vm if code == ENCRYPTED}
+    for part in manifest.of(InternalSnapshot):
+        if part.disk in locked:
+            words = f"{part.file} is encrypted, and the template's copy of it would not be"
+            remedy = "load the snapshot without a template; such a VM has none"
+            yield Problem("template-encrypted", part.disk, words, remedy)
 
 
 def _recorded(manifest: Manifest) -> tuple[str, ...]:

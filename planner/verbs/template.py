@@ -43,7 +43,13 @@ from planner.run.reporting import telling
 from planner.store.makings import Making, forget_making, write_making
 from planner.store.store import VmStore
 from planner.template.making import fill, keep, prepare, take_away
-from planner.template.making_plan import MakingPlan, memory_of, memory_problems, plan_making
+from planner.template.making_plan import (
+    MakingPlan,
+    encrypted_problems,
+    memory_of,
+    memory_problems,
+    plan_making,
+)
 from planner.template.memory_words import with_memory
 from planner.template.removing import check_unused, clear_makings, drop_files
 from planner.template.unfit import unfit_devices
@@ -171,6 +177,7 @@ async def _decide(
             accepted=wish.accepted,
             saved=look_at_files(manifest),
         ),
+        *encrypted_problems(manifest),
         *memory_problems(manifest, line),
         *unfit_devices(manifest.added, manifest.qemu),
     ]

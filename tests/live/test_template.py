@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from planner.parts.manifest_text import read_manifest
+from tests.live.made_templates import cloned, made, make
 from tests.live.restores import request_of, save_external, store, template
 from tests.live.runs import snapplan
-from tests.live.templates import cloned, made, make
 from tests.support.guest import heartbeats
 from tests.support.topology import DiskKind, DiskSpec, Topology, two_disks
 

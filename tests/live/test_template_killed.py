@@ -21,8 +21,8 @@ from planner.store.makings import makings_of
 from planner.store.store import Store
 from planner.verbs.context import Offline
 from planner.verbs.template import TemplateWish, make_template
+from tests.live.made_templates import cloned, made
 from tests.live.restores import request_of, save_external, template
-from tests.live.templates import cloned, made
 from tests.support.topology import DiskSpec, Topology
 
 pytestmark = pytest.mark.real_qemu
