@@ -131,7 +131,7 @@ class Merging:
         response = yield from self.context.once("block-commit", arguments)
         if isinstance(response, ErrorReply):
             self.stages[merge.disk] = before
-            raise self.context.failed("command-refused", f"QEMU says: {response.description}")
+            raise self.context.refused(response)
 
     def _hold(self) -> Flow[None]:
         """Have the guest stand still until every overlay is unlinked."""
@@ -178,7 +178,7 @@ class Merging:
                 which = {"node-name": names[merge.disk]}
                 response = yield from self.context.once("blockdev-del", which)
                 if isinstance(response, ErrorReply):
-                    why[merge.disk] = f"QEMU says: {response.description}"
+                    why[merge.disk] = self.context.refused(response).failure.message
             nodes = images_of_nodes((yield from self.context.ask("query-named-block-nodes", _FLAT)))
             still_open = [merge for merge in merges if merge.overlay_file in nodes]
             for merge in still_open:

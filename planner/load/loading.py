@@ -228,7 +228,7 @@ class LoadMachine(EndingLoad):
         response = yield Send("snapshot-load", arguments, self.deadline_s, starts_deadline=True)
         if isinstance(response, ErrorReply):
             self._unknown = False  # nothing but a malformed command is refused at once (fact 1)
-            raise self.context.failed("command-refused", f"QEMU says: {response.description}")
+            self.context.must_be_done(response)
         self.context.note_lost(response)
         if isinstance(response, Returned) and not self.context.job_status:
             self.context.job_status = "created"  # its events may come later, or never

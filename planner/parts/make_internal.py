@@ -117,6 +117,11 @@ class MakeInternal(Making):
                 f"{disk.name} has a persistent dirty bitmap: saving works, but loading will fail "
                 "there until it is removed (fact 20)"
             )
+        if any(not bitmap.name for bitmap in disk.bitmaps):
+            yield (
+                f"{disk.name} has a dirty bitmap of QEMU's own (a copy-before-write filter, a job): "
+                "saving works, but loading will be refused as long as it is there (fact 20)"
+            )
 
     def asked_for(self, wish: Wish) -> str:
         """The wish as a plan shows it."""

@@ -12,6 +12,11 @@ from planner.model.facts import Disk
 
 __all__ = ["can_be_internal", "reverted_problems"]
 
+_KEPT_BY_QEMU = (
+    "a copy-before-write filter keeps it, or a job (backup, mirror): start QEMU without the filter; "
+    "wait for the job, or cancel it"
+)
+
 
 def can_be_internal(disk: Disk) -> Iterator[Problem]:
     """Why a disk cannot hold an internal snapshot; nothing where it can."""
@@ -65,12 +70,14 @@ def reverted_problems(disk: Disk, file: str, tag: str) -> Iterator[Problem]:
             "delete the later snapshots and let their overlays be merged back first",
         )
     for bitmap in disk.bitmaps:
+        called = repr(bitmap.name) if bitmap.name else "of QEMU's own, which has no name,"
+        remedy = "remove it with block-dirty-bitmap-remove"
         yield Problem(
             "dirty-bitmap",
             disk.name,
-            f"dirty bitmap {bitmap.name!r} would make the load fail when other disks are reverted "
+            f"dirty bitmap {called} would make the load fail when other disks are reverted "
             "already (fact 20)",
-            "remove it with block-dirty-bitmap-remove",
+            remedy if bitmap.name else _KEPT_BY_QEMU,
         )
     for user in disk.users:
         yield Problem(

@@ -12,7 +12,16 @@ from attrs import define
 
 from planner.errors import Problem
 from planner.model.replies import run_state_of
-from planner.run.actions import ErrorReply, Flow, NoAnswer, Reconnect, Response, Returned, Send
+from planner.run.actions import (
+    ErrorReply,
+    Flow,
+    NoAnswer,
+    NotSent,
+    Reconnect,
+    Response,
+    Returned,
+    Send,
+)
 from planner.run.outcome import Failure
 
 __all__ = [
@@ -128,8 +137,14 @@ class Conversation:
         """
         response = yield from self.answer(Send(command, arguments or {}, GRACE_S))
         if isinstance(response, ErrorReply):
-            raise self.failed("command-refused", f"QEMU says: {response.description}")
+            raise self.refused(response)
         return response.value if isinstance(response, Returned) else None
+
+    def refused(self, response: ErrorReply) -> StepFailed:
+        """The error for what QEMU refused, or what was not even sent to it: then its reason is ours."""
+        if isinstance(response, NotSent):
+            return self.failed(response.error_class, response.description)
+        return self.failed("command-refused", f"QEMU says: {response.description}")
 
     def run_state(self) -> Flow[str]:
         """The VM's run state; the errors are those of `ask`."""
@@ -154,7 +169,7 @@ class Conversation:
                 self.sent_stop = True
             response = yield from self.once(command)
             if isinstance(response, ErrorReply):
-                raise self.failed("command-refused", f"QEMU says: {response.description}")
+                raise self.refused(response)
             found = yield from self.run_state()
             if found == wanted or isinstance(response, Returned):
                 break

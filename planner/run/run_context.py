@@ -12,7 +12,6 @@ from planner.program.program import Step, Target
 from planner.run.actions import (
     ErrorReply,
     Flow,
-    NotSent,
     Response,
     Returned,
     Send,
@@ -140,10 +139,8 @@ class RunContext(Conversation):
         """What came back; raises `StepFailed` where nothing did."""
         if isinstance(response, Returned):
             return response.value
-        if isinstance(response, NotSent):
-            raise self.failed(response.error_class, response.description)
         if isinstance(response, ErrorReply):
-            raise self.failed("command-refused", f"QEMU says: {response.description}")
+            raise self.refused(response)
         self.connected = not response.lost
         late = "frozen-too-long" if self.owes_thaw else "deadline-passed"
         code = "connection-lost" if response.lost else late

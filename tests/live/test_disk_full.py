@@ -156,3 +156,61 @@ def test_why_an_overlay_could_not_be_made_is_told():
         message = applied_where_full(folder, script, text.replace("@", folder))
         assert "No space left on device" in message, message
         assert "is full" in message
+
+
+# --- a load ----------------------------------------
+
+
+def saved(vm, store, text):
+    done = snapplan("apply", "-", "--vm", vm.qmp_path, "--store", store, text=text)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("step", [pytest.param(350, marks=pytest.mark.long), 4000])
+def test_no_room_for_the_journal_of_a_load(qemu, tmp_path, step):
+    """Wherever it ends: loaded, or nothing is reverted and the guest goes on; nothing is pending."""
+    vm = qemu.start(two_disks(guest=True))
+    vm.wait_guest(1)
+    store = tmp_path / "store"
+    saved(vm, store, request_text("a", DISKS, "disk0"))
+    codes = []
+    for size_bytes in (0, *range(500, 20_000, step)):
+        done = limited(size_bytes, "load", "a", "--vm", vm.qmp_path, "--store", store, "--json")
+        assert "Traceback" not in done.stderr, done.stderr
+        codes.append(done.returncode)
+        assert as_json(snapplan("recover", "--store", store, "--json"))["pending"] == []
+        if (
+            done.returncode == 21
+        ):  # it is loaded; `cont` could not be written down, so it is not sent
+            assert "the snapshot is loaded" in done.stderr, done.stderr
+            assert vm.status() in ("paused", "restore-vm", "running")
+            vm.execute("cont")
+        assert vm.status() == "running", done.stderr
+        vm.wait_guest(1, since=len(vm.console()))  # and complains of nothing
+        if done.returncode == 0:
+            break
+        told = as_json(done)["error"]
+        assert told["code"] in ("journal-unwritable", "store-unwritable", "current-unwritten"), told
+    assert codes[-1] == 0, codes
+    assert set(codes[:-1]) <= {2, 10, 20, 21}, codes
+
+
+@pytest.mark.parametrize("more", [(), ("--copy-to",)])
+def test_no_room_for_what_a_restore_makes(qemu, tmp_path, more):
+    """Overlays on frozen images, and copies of images: no new file is left, and it can be done later."""
+    vm = start_mixed(qemu)
+    store = tmp_path / "store"
+    saved(vm, store, external_request(vm, "none"))
+    vm.end()
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    where = ("load", "a", "--offline", "--store", store, "--yes", "--json")
+    where += (*more, folder) if more else ()
+    before = {path: path.stat().st_ino for path in vm.directory.iterdir()}
+    done = limited(100_000, *where)
+    assert done.returncode in (10, 20), done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path: path.stat().st_ino for path in vm.directory.iterdir()} == before
+    assert list(folder.iterdir()) == []
+    again = snapplan(*where)
+    assert again.returncode == 0, again.stderr

@@ -141,6 +141,7 @@ def test_a_missing_a_new_and_a_crept_in_disk_are_found():
 
 STOPS = {
     "bitmap": ({"bitmaps": (Bitmap("b"),)}, "dirty-bitmap"),
+    "bitmap of QEMU's own": ({"bitmaps": (Bitmap(""),)}, "dirty-bitmap"),
     "block job": ({"users": ("mirror",)}, "disk-busy"),
     "inactive": ({"active": False}, "node-inactive"),
     "read-only": ({"read_only": True}, "disk-read-only"),
