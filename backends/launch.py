@@ -11,17 +11,19 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO
 
 from attrs import define
 
 from backends.qemu import QemuBackend, connect
+from backends.tied import tied
 from planner.errors import CannotConnect, Problem, Refused, RunFailed
 
-__all__ = ["Launched", "launch"]
+__all__ = ["Launched", "launch", "launch_tied"]
 
 _END_S = 10.0
-_LOOK_EACH_S = 0.02
+_LOOK_EACH_S = 0.005
 _SAID_LIMIT_BYTES = 2000
 
 
@@ -71,11 +73,34 @@ class Launched:
             self.process.wait()
         self.output.close()
 
+    def wait(self, timeout_s: float) -> None:
+        """Wait until it has ended by itself, so long at most."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout_s)
+
     def leave(self) -> None:
         """Let it go on without us."""
         self.output.close()
         # Else Python warns of a child that nobody waits for; that is what is wanted here.
         self.process.returncode = 0
+
+
+@define
+class TiedQemu(Launched):
+    """A QEMU that is not to outlive us, and whose disks nobody needs: it is killed, not asked."""
+
+    def end(self) -> None:
+        """End it at once."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.output.close()
+
+
+async def launch_tied(words: Sequence[str], socket: str) -> TiedQemu:
+    """Start a QEMU that dies with this program; see `launch` and `backends.tied`."""
+    started = await launch(tied(words), socket)
+    return TiedQemu(started.process, started.output)
 
 
 async def launch(words: Sequence[str], socket: str) -> Launched:

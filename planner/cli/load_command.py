@@ -81,6 +81,12 @@ __all__ = ["command"]
     "command line that the template was made with.",
 )
 @click.option(
+    "--spare",
+    is_flag=True,
+    help="Start it, and let it wait: the next load by the same command line takes it, and is there at "
+    "once. With --clones N: so many.",
+)
+@click.option(
     "--no-template",
     "plainly",
     is_flag=True,
@@ -137,6 +143,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     deadline_s: float | None,
     template: str,
     clones: int | None,
+    spare: bool,
     plainly: bool,
     socket: str,
     copies: str | None,
@@ -162,10 +169,10 @@ def command(  # noqa: PLR0913 - one parameter an option
     the VM as it was; one that fails later leaves it stopped and says which disks were reverted.
     A snapshot of disks alone can be loaded with --offline only.
     """
-    if bool(vm) + offline + bool(template or clones) > 1:
+    if bool(vm) + offline + bool(template or clones or spare) > 1:
         raise click.UsageError("give one of --vm ADDR, --offline, --run TEMPLATE and --clones N")
-    if plainly and clones:
-        raise click.UsageError("--clones N starts from the template: leave --no-template out")
+    if plainly and (clones or spare):
+        raise click.UsageError("--clones N and --spare start from the template: no --no-template")
     check_name(name, vm)
     if keep and not vm:
         raise click.UsageError("--keep-current needs --vm ADDR")
@@ -188,7 +195,7 @@ def command(  # noqa: PLR0913 - one parameter an option
 
             fresh = RestoreWish(template, socket, folder, after, deadline_s, accepted, alone)
             gone = offline_of(store, reporter, yes=yes, vm_name=name, secrets=secrets)
-            cloning = Cloning(clones, never=plainly)
+            cloning = Cloning(clones, spare=spare, never=plainly)
             said, text = run(load_without_vm(gone, source, fresh, cloning, ready=offline))
     if as_json:
         print_json(said)

@@ -6,7 +6,7 @@ from attrs import frozen
 
 from planner.errors import SnapplanError
 from planner.model.request import RunStateAfter
-from planner.present.clones_view import clones_text, clones_to_plain
+from planner.present.clones_view import clones_text, clones_to_plain, spares_text
 from planner.present.load_view import reverted_text, reverted_to_plain
 from planner.present.restore_view import (
     restore_text,
@@ -15,7 +15,7 @@ from planner.present.restore_view import (
     restored_to_plain,
 )
 from planner.run.reporting import telling
-from planner.verbs.clones import CloneWish, clone, has_template
+from planner.verbs.clones import CloneWish, clone, has_template, keep_spares
 from planner.verbs.context import Offline
 from planner.verbs.find import find_in_store
 from planner.verbs.restore import (
@@ -36,10 +36,12 @@ class Cloning:
 
     Attributes:
         count: How many clones are wanted; None: one VM, from the template where there is one.
+        spare: Whether they are to wait for a load that takes them.
         never: Whether it is not to be used.
     """
 
     count: int | None = None
+    spare: bool = False
     never: bool = False
 
 
@@ -56,6 +58,9 @@ async def load_without_vm(
             )
         plan = await make_ready(offline, source, wish)
         return restore_to_plain(plan, ready=True), restore_text(plan, ready=True)
+    if cloning.spare:
+        waiting = await keep_spares(offline, source, _clones(wish, cloning.count or 1))
+        return clones_to_plain(waiting, single=False), spares_text(waiting)
     if cloning.count or (wish.template and not cloning.never and has_template(offline, source)):
         try:
             cloned = await clone(offline, source, _clones(wish, cloning.count or 1))

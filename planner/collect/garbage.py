@@ -115,7 +115,7 @@ def _garbage(
         known = {*files, *used, *(file for each in manifests for file in each.template_files)}
         restores = known_restores(vm)
         known |= {made.file for each in restores for made in each.restore.files}
-        orphans += tuple(restores_left(restores))
+        orphans += tuple(restores_left(restores, manifests))
         orphans += tuple(makings_left(vm))
         known |= {file for making in makings_of(vm) for file in making.files}
         folders = {Path(file).parent for file in known if file.startswith("/")}

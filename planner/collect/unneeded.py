@@ -45,6 +45,8 @@ class OrphanKind(StrEnum):
     """A restore whose QEMU has ended: its files hold what the guest wrote."""
     RESTORE_UNFINISHED = "restore-unfinished"
     """A restore that was being made when a snapplan died: no guest has run on its files."""
+    RESTORE_THROWN_AWAY = "restore-thrown-away"
+    """A clone whose program has ended, or a spare that no load would take."""
     RESTORE_SET_ASIDE = "restore-set-aside"
     """What was a VM's disk before it went back, and a restore was promoted."""
     TEMPLATE_UNFINISHED = "template-unfinished"

@@ -35,8 +35,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file of mode 0600; on an `OSError` what was there before is still there."""
+def write_whole(path: Path, text: str, *, lasting: bool = True) -> None:
+    """Write a file of mode 0600; on an `OSError` what was there before is still there.
+
+    Args:
+        path: The file.
+        text: All of it.
+        lasting: Whether it must outlive a power cut; else what was there before may be there then.
+    """
     descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -47,13 +53,20 @@ def write_whole(path: Path, text: str) -> None:
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if lasting:
+        sync_folder(path.parent)
 
 
-def remove_file(path: Path) -> None:
-    """Remove a file for good; one that is not there is no error."""
+def remove_file(path: Path, *, lasting: bool = True) -> None:
+    """Remove a file; one that is not there is no error.
+
+    Args:
+        path: The file.
+        lasting: Whether it is to be gone after a power cut, too.
+    """
     path.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    if lasting:
+        sync_folder(path.parent)
 
 
 def stamps(files: Iterable[str]) -> tuple[tuple[str, tuple[int, ...]], ...]:

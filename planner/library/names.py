@@ -22,6 +22,7 @@ from planner.errors import (
 )
 from planner.inspect.inspecting import Inspection
 from planner.library.attaching import Attachment, attach
+from planner.library.clones import Clone, Pool, clone, pool
 from planner.library.kept import (
     ListedRestores,
     drop_restore,
@@ -65,6 +66,7 @@ from planner.store.naming import StoredSnapshots
 from planner.store.promoting import Promoted
 from planner.store.restores import KnownRestore
 from planner.store.store import Store
+from planner.template.clone_plan import Cloned
 from planner.verbs.collect import Collected
 from planner.verbs.forget import Forgotten
 from planner.verbs.huge_pages import Joined
@@ -75,6 +77,8 @@ __all__ = [
     "BadInput",
     "CannotConnect",
     "Capture",
+    "Clone",
+    "Cloned",
     "Collected",
     "DesignReport",
     "Exclude",
@@ -103,6 +107,7 @@ __all__ = [
     "Overlays",
     "Pending",
     "Plan",
+    "Pool",
     "Problem",
     "Progress",
     "ProgressKind",
@@ -126,6 +131,7 @@ __all__ = [
     "Vm",
     "VmChanged",
     "attach",
+    "clone",
     "collect",
     "drop_restore",
     "drop_template",
@@ -134,6 +140,7 @@ __all__ = [
     "list_restores",
     "make_template",
     "pending",
+    "pool",
     "prepare_restore",
     "promote_restore",
     "recover",

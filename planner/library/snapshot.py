@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
@@ -26,6 +27,9 @@ from planner.verbs.context import Context
 from planner.verbs.delete import delete
 from planner.verbs.load import LoadWish, load
 from planner.verbs.verify import verify
+
+if TYPE_CHECKING:
+    from planner.library.clones import Clone, Pool
 
 __all__ = ["Snapshot", "snapshot_of", "telling"]
 
@@ -192,6 +196,39 @@ class Snapshot:
             What was found; `Verdict.findings` is empty where it is whole.
         """
         return await verify(self._context, self.tag)
+
+    def clone(self, command: str | Sequence[str] = "", *, paused: bool = False) -> Clone:
+        """A VM that goes on from its template, for as long as an ``async with`` lasts.
+
+        Args:
+            command: QEMU's command line with its places; empty: the template's own.
+            paused: Whether its guest is to stay paused.
+
+        Raises:
+            Refused: It has no template (``template-missing``).
+        """
+        from planner.library.clones import clone  # noqa: PLC0415 - it has the Vm, which has this
+
+        return clone(self._source, command, store=self._context.store, paused=paused)
+
+    def pool(
+        self, command: str | Sequence[str] = "", *, spares: int = 1, paused: bool = False
+    ) -> Pool:
+        """The same any number of times, with QEMUs that wait; see `snapplan.pool`."""
+        from planner.library.clones import pool  # noqa: PLC0415 - likewise
+
+        store = self._context.store
+        return pool(self._source, command, spares=spares, store=store, paused=paused)
+
+    @property
+    def _source(self) -> str:
+        """Its record's file: other VMs may have a snapshot of this tag."""
+        if self.manifest is None:
+            return self.tag
+        for vm in self._context.store.vms():
+            if vm.manifest(self.tag) == self.manifest:
+                return str(vm.manifest_path(self.tag))
+        return self.tag
 
     async def delete(
         self,

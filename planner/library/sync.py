@@ -31,6 +31,7 @@ from planner.library.keys import SecretFiles
 from planner.library.loop import Loop, once
 from planner.library.progress import OnProgress
 from planner.library.stores import Folder
+from planner.library.sync_clones import Clone, Pool, clone, pool
 from planner.library.sync_snapshot import Snapshot
 from planner.library.vm import Vm as AsyncVm
 from planner.load.fresh_qemu import RestorePlan
@@ -45,15 +46,19 @@ from planner.verbs.huge_pages import Joined
 
 __all__ = [
     "Attachment",
+    "Clone",
+    "Pool",
     "Snapshot",
     "Vm",
     "attach",
+    "clone",
     "collect",
     "drop_restore",
     "forget_snapshot",
     "list_restores",
     "drop_template",
     "make_template",
+    "pool",
     "prepare_restore",
     "promote_restore",
     "recover",

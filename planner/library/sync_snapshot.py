@@ -13,6 +13,7 @@ from planner.errors import Problem
 from planner.library.loop import Loop
 from planner.library.progress import OnProgress
 from planner.library.snapshot import Snapshot as AsyncSnapshot
+from planner.library.sync_clones import Clone, Pool
 from planner.model.request import RunStateAfter
 from planner.parts.holdings import Standing
 from planner.parts.manifest import Manifest
@@ -151,6 +152,16 @@ class Snapshot:
     def verify(self) -> Verdict:
         """Compare it with its record."""
         return self._loop.do(self.asynchronous.verify())
+
+    def clone(self, command: str | Sequence[str] = "", *, paused: bool = False) -> Clone:
+        """A VM that goes on from its template, for as long as a ``with`` lasts."""
+        return Clone(self.asynchronous.clone(command, paused=paused), None)
+
+    def pool(
+        self, command: str | Sequence[str] = "", *, spares: int = 1, paused: bool = False
+    ) -> Pool:
+        """The same any number of times, with QEMUs that wait."""
+        return Pool(self.asynchronous.pool(command, spares=spares, paused=paused))
 
     def delete(
         self,

@@ -17,11 +17,12 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from planner.errors import BadInput, Problem
+from planner.parts.accepting import Accepted
 
-__all__ = ["OwnNames", "fill_template", "names_from"]
+__all__ = ["OwnNames", "accepting_names", "fill_template", "names_from"]
 
 _Place = Callable[[re.Match[str]], str]
 _FORMAT = re.compile(r"""(^|[,."])(format|driver)("\s*:|=)""")
@@ -58,6 +59,12 @@ def names_from(number: int, *seed: str) -> OwnNames:
     at = (0, 8, 12, 16, 20, 32)
     uuid = "-".join(digits[begin:end] for begin, end in itertools.pairwise(at))
     return OwnNames(number, uuid, bytes((first, *made[17:22])).hex(":"))
+
+
+def accepting_names(line: str | Sequence[str], accepted: Accepted) -> Accepted:
+    """What may differ of a VM that is started by a line: its names, where the line says other ones."""
+    words = line if isinstance(line, str) else " ".join(line)
+    return evolve(accepted, renamed=accepted.renamed or "{uuid}" in words or "{clone}" in words)
 
 
 def fill_template(

@@ -41,6 +41,10 @@ class StartedQemu(Protocol):
         """End it, whatever it does."""
         ...
 
+    def wait(self, timeout_s: float) -> None:
+        """Wait until it has ended by itself, so long at most."""
+        ...
+
     def leave(self) -> None:
         """Let it go on without us."""
         ...

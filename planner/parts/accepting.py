@@ -12,10 +12,18 @@ from attrs import frozen
 
 from planner.errors import Problem
 
-__all__ = ["CPU_DIFFERS", "LEFT_OUT_CHANGED", "NOTHING_ACCEPTED", "Accepted", "not_accepted"]
+__all__ = [
+    "CPU_DIFFERS",
+    "LEFT_OUT_CHANGED",
+    "NOTHING_ACCEPTED",
+    "VM_DIFFERS",
+    "Accepted",
+    "not_accepted",
+]
 
 CPU_DIFFERS = "cpu-differs"
 LEFT_OUT_CHANGED = "left-out-changed"
+VM_DIFFERS = "vm-differs"
 
 
 @frozen
@@ -25,10 +33,12 @@ class Accepted:
     Attributes:
         cpu: Whether the processor may be another one.
         changed: Disks and drives, by the names that a manifest has, whose content may have changed.
+        renamed: Whether the VM may have another UUID or name: its command line gives it one of its own.
     """
 
     cpu: bool = False
     changed: frozenset[str] = frozenset()
+    renamed: bool = False
 
 
 NOTHING_ACCEPTED = Accepted()
@@ -39,5 +49,6 @@ def not_accepted(problems: Iterable[Problem], accepted: Accepted) -> Iterator[Pr
     for problem in problems:
         of_cpu = problem.code == CPU_DIFFERS and accepted.cpu
         of_disk = problem.code == LEFT_OUT_CHANGED and problem.subject in accepted.changed
-        if not (of_cpu or of_disk):
+        of_name = problem.code == VM_DIFFERS and accepted.renamed
+        if not (of_cpu or of_disk or of_name):
             yield problem

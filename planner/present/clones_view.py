@@ -11,7 +11,7 @@ from planner.present.visible import as_lines
 from planner.present.words import table
 from planner.template.clone_plan import Cloned
 
-__all__ = ["clones_text", "clones_to_plain"]
+__all__ = ["clones_text", "clones_to_plain", "spares_text"]
 
 
 def clones_text(cloned: Sequence[Cloned]) -> str:
@@ -34,6 +34,16 @@ def clones_text(cloned: Sequence[Cloned]) -> str:
     drop = shlex.join(["snapplan", "restore", "drop", first.name])
     lines.append(f"`{drop}` removes the files of one when its QEMU has ended.")
     return as_lines([*lines, *left_out_lines(manifest.outside)])
+
+
+def spares_text(cloned: Sequence[Cloned]) -> str:
+    """Which QEMUs wait."""
+    lines = [
+        f"{each.name} waits at {each.plan.socket} (pid {each.pid}) for a load by the same command line."
+        for each in cloned
+    ]
+    drop = shlex.join(["snapplan", "restore", "drop", cloned[0].name])
+    return as_lines([*lines, f"`{drop}` ends one."])
 
 
 def clones_to_plain(cloned: Sequence[Cloned], *, single: bool) -> dict[str, object]:

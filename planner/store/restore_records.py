@@ -82,6 +82,7 @@ class Restore:
         socket: Where that listens; empty: none was started.
         owner: The program that it ends with, and whose files go then; None: it stays.
         template_ns: When the template that it was started from was finished; 0: from none.
+        line: Of a spare: what tells its command line from others.
     """
 
     tag: str
@@ -94,6 +95,7 @@ class Restore:
     socket: str = ""
     owner: Process | None = None
     template_ns: int = 0
+    line: str = ""
 
     @property
     def name(self) -> str:
@@ -105,7 +107,7 @@ class Restore:
 def _converter() -> Converter:
     converter = strict_converter()
     for kind in (RestoredFile, Process, Restore):
-        seldom = ("owner", "template_ns") if kind is Restore else ()
+        seldom = ("owner", "template_ns", "line") if kind is Restore else ()
         write_with_hyphens(converter, kind, seldom=seldom)
     return converter
 

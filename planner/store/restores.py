@@ -158,13 +158,15 @@ def restore_path(vm: VmStore, restore: Restore) -> Path:
 def write_restore(vm: VmStore, restore: Restore) -> None:
     """Record a restore, whole or not at all, in place of what was recorded of it.
 
+    The name of one that ends with its program is not waited for: a power cut ends the program, too.
+
     Raises:
         BadInput: It cannot be written (``store-unwritable``); what was there is still there.
     """
     path = restore_path(vm, restore)
     try:
         make_folder(path.parent)
-        write_whole(path, restore_record_text(restore))
+        write_whole(path, restore_record_text(restore), lasting=restore.owner is None)
     except OSError as error:
         raise unwritable(path, error) from error
 
@@ -178,7 +180,7 @@ def forget_restore(vm: VmStore, restore: Restore) -> None:
     path = restore_path(vm, restore)
     try:
         if path.parent.exists():
-            remove_file(path)
+            remove_file(path, lasting=restore.owner is None)
     except OSError as error:
         raise unwritable(path, error) from error
 

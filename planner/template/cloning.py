@@ -15,12 +15,14 @@ import os
 import stat
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 
 from planner.errors import Problem, Refused, RunFailed, SnapplanError, in_order
 from planner.host.evidence import digest_of, record_of
+from planner.host.processes import Process
 from planner.load.starting import Launch, StartedQemu
 from planner.model.facts_replies import version_of
 from planner.model.file_record import FileRecord
@@ -30,6 +32,7 @@ from planner.parts.template import Template
 from planner.program.program import DESCRIPTOR_NAME
 from planner.program.resolution import descriptor_set
 from planner.run.ports import Backend, CommandRefused, ConnectionLost, Host, HostRefused, NoReply
+from planner.store.finding import find_backend
 from planner.store.restore_records import RestoredFile
 from planner.template.clone_plan import (
     ClonePlan,
@@ -45,8 +48,10 @@ __all__ = [
     "files_of",
     "first_failure",
     "go_on",
+    "quit_clone",
     "start_waiting",
     "sync",
+    "take_over",
 ]
 
 _Result = TypeVar("_Result")
@@ -153,6 +158,26 @@ async def start_waiting(
         await _guarded(waiting, look(waiting.backend))
 
 
+async def take_over(waiting: Waiting, process: Process | None) -> None:
+    """Connect to a QEMU that waits already, and make sure of it.
+
+    Args:
+        waiting: It; `files` are those that were recorded.
+        process: The process that it was.
+
+    Raises:
+        CannotConnect: It does not answer.
+        Refused: Another QEMU listens there, or it is not as a clone must be.
+    """
+    connect, place = find_backend(waiting.plan.socket)
+    waiting.backend = backend = await connect(place)
+    if process is None or backend.peer_pid not in (None, process.pid):
+        words = "another process listens at the socket of the spare"
+        problem = Problem("clone-refused", waiting.plan.socket, words)
+        raise Refused(str(problem), problems=(problem,), code=problem.code)
+    await _guarded(waiting, _make_sure(waiting.plan, backend))
+
+
 async def _make_overlays(waiting: Waiting, host: Host) -> None:
     for recorded, disk in zip(files_of(waiting.plan), waiting.plan.disks, strict=True):
         size = disk.part.virtual_size_bytes
@@ -207,6 +232,16 @@ async def end_clone(waiting: Waiting, host: Host) -> tuple[Problem, ...]:
         except (HostRefused, NoReply) as failed:
             left.append(Problem("file-left", made.disk, f"{made.file}: {failed}"))
     return tuple(left)
+
+
+async def quit_clone(waiting: Waiting) -> None:
+    """Have a clone's QEMU end in good order, so that what its guest wrote is in its overlays."""
+    if waiting.backend is None:
+        return
+    with suppress(CommandRefused, ConnectionLost, NoReply):
+        await waiting.backend.execute("quit", {}, _COMMAND_S)
+    if waiting.started is not None:
+        await asyncio.to_thread(waiting.started.wait, _START_S)
 
 
 async def sync(waiting: Waiting, host: Host) -> None:

@@ -19,8 +19,11 @@ from planner.collect.garbage import (
     remove_makings,
     remove_snapshots,
 )
-from planner.collect.unneeded import Orphan
+from planner.collect.throwaways import clear_throwaways
+from planner.collect.unneeded import Orphan, OrphanKind
+from planner.errors import BadInput
 from planner.run.consent import changed_while_asked
+from planner.run.ports import Host
 from planner.store.held import met_and_locked
 from planner.store.store import VmStore
 from planner.verbs.context import Context, Offline
@@ -105,6 +108,7 @@ async def _of_vm(context: Context, agreed: Collected | None) -> Collected:
         now = agreed_to(await garbage_of_vm(met.backend, vm, met.facts), only)
         await remove_makings(now, met.backend.host)
         remove_files(now)
+        await _clear(now, met.backend.host)
         await remove_snapshots(met.backend, now)
     return Collected((now,), removed=True)
 
@@ -119,8 +123,21 @@ async def _of_store(offline: Offline, agreed: Collected | None) -> Collected:
             now = agreed_to(await garbage_of_files(vm, offline.images), only)
             await remove_makings(now, offline.host)
             remove_files(now)
+            await _clear(now, offline.host)
             collected.append(now)
     return Collected(tuple(collected), removed=True)
+
+
+async def _clear(garbage: Garbage, host: Host | None) -> None:
+    """End and remove what nobody needs.
+
+    Raises:
+        BadInput: A file cannot be removed (``file-left``).
+    """
+    if any(orphan.kind is OrphanKind.RESTORE_THROWN_AWAY for orphan in garbage.removable):
+        left = await clear_throwaways(garbage.vm, host)
+        if left:
+            raise BadInput(str(left[0]), problems=left, code=left[0].code)
 
 
 def _agreed_of(vm: VmStore, agreed: Collected) -> Garbage | None:

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 from attrs import evolve, field, frozen
 
+from planner.collect.throwaways import end_spares
 from planner.delete.before_delete import absent_files, check_beforehand, check_streams
 from planner.delete.delete_checks import (
     DeletePlan,
@@ -82,6 +83,7 @@ async def delete(
     async with met_and_locked(context.backend, context.store, context.address) as held:
         met, vm, backend = held.met, held.vm, held.met.backend
         check_nothing_pending(vm)
+        await end_spares(vm, source, backend.host)
 
         async def decide() -> _Decided:
             facts = await held.facts()
@@ -127,6 +129,7 @@ async def delete_offline(
     vm = store_of(found, offline.store)
     check_alone(vm, found.manifest, alone=alone, doing="delete")
     with nullcontext() if vm is None else vm.locked():
+        await end_spares(vm, found.manifest.tag, offline.host)
         decided = await decide_and_ask(
             lambda: _decide_offline(found, vm, offline, overlays),
             lambda each: offline.consent(_question(each[0])),

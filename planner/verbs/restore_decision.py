@@ -10,7 +10,7 @@ from planner.errors import BadInput, Problem, Refused
 from planner.host.evidence import look_at_files, stream_sizes
 from planner.host.files import stamps
 from planner.host.left_out import look_at_left_out
-from planner.load.command_line import fill_template
+from planner.load.command_line import accepting_names, fill_template, names_from
 from planner.load.fresh_qemu import RestorePlan, plan_restore
 from planner.load.restoring import look_at_parts, names_taken
 from planner.model.request import RunStateAfter
@@ -94,7 +94,7 @@ async def decide_restore(
         copies=wish.copies,
         taken=names_taken(manifest, wish.copies),
         files=look_at_left_out(manifest),
-        accepted=wish.accepted,
+        accepted=accepting_names(wish.template, wish.accepted),
         saved=saved,
         numbers=numbers_taken(vm, manifest.tag),
     )
@@ -115,4 +115,5 @@ def _socket(manifest: Manifest, wish: RestoreWish) -> str:
 
 def _words(plan: RestorePlan, wish: RestoreWish, socket: str) -> tuple[str, ...]:
     disks = {disk.part.disk: (disk.file, disk.format) for disk in plan.disks}
-    return (*fill_template(wish.template, disks, socket), *plan.arguments)
+    own = names_from(plan.number, plan.manifest.tag, str(plan.manifest.ended_ns), socket)
+    return (*fill_template(wish.template, disks, socket, own), *plan.arguments)

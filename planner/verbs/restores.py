@@ -10,7 +10,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from planner.collect.throwaways import is_kept_by_its_owner
 from planner.errors import BadInput, Problem, Refused, RunFailed, in_order
+from planner.host.ending import end_process
 from planner.parts.disk_part import DiskPart
 from planner.parts.manifest import Manifest
 from planner.parts.overlay import FrozenImage
@@ -40,6 +42,8 @@ __all__ = [
 ]
 
 _TIMEOUT_S = 600.0
+_UNRUN = (RestoreState.MAKING, RestoreState.SPARE)
+"""Where no guest has run."""
 _REMEDIES = {
     "image-in-use": "end that QEMU first",
     "part-needed": "remove that image first, if nobody needs it",
@@ -72,6 +76,7 @@ async def drop_restore(offline: Offline, source: str) -> KnownRestore:
     """
     found = _find(source, offline.store)
     with found.vm.locked():
+        _end_what_never_ran(_again(found))
 
         def ask(known: KnownRestore) -> bool:
             return offline.consent(_question(known)) if _is_lost(known) else False
@@ -93,8 +98,18 @@ async def _decide_drop(found: KnownRestore, offline: Offline) -> KnownRestore:
     return known
 
 
+def _end_what_never_ran(known: KnownRestore) -> None:
+    """End a QEMU that waits for its machine state, when nobody is going to give it any."""
+    restore = known.restore
+    if restore.state in _UNRUN and restore.process is not None and not is_kept_by_its_owner(known):
+        end_process(restore.process)
+
+
 def _running(known: KnownRestore) -> Iterator[Problem]:
     restore = known.restore
+    if restore.owner is not None and is_kept_by_its_owner(known):
+        words = f"the program that started it (pid {restore.owner.pid}) is there"
+        yield Problem("restore-running", restore.name, words, "end that program first")
     if restore.state is RestoreState.STARTED and known.runs and restore.process is not None:
         words = f"its QEMU (pid {restore.process.pid}) is there, at {restore.socket}"
         yield Problem("restore-running", restore.name, words, "end that QEMU first")
@@ -130,7 +145,7 @@ def _told(made: RestoredFile) -> dict[str, object]:
 
 def _is_lost(known: KnownRestore) -> bool:
     """Whether something is lost that a guest may have written."""
-    return bool(known.there) and known.restore.state is not RestoreState.MAKING
+    return bool(known.there) and known.restore.state not in _UNRUN
 
 
 def _question(known: KnownRestore) -> Question:
@@ -187,6 +202,9 @@ def promote_restore(store: Store, source: str) -> Promoted:
 
 
 def _not_whole(restore: Restore) -> Iterator[Problem]:
+    if restore.state is RestoreState.SPARE:
+        words = "no guest has run on it: it waits for a load"
+        yield Problem("restore-unfinished", restore.name, words, "load the snapshot")
     if restore.state is RestoreState.MAKING:
         words = "it was being made when a snapplan died, and no guest has run on it"
         remedy = f"`snapplan restore drop {shlex.quote(restore.name)}`, and load the snapshot again"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
+from planner.collect.throwaways import end_spares
 from planner.errors import (
     BadInput,
     InternalError,
@@ -27,7 +28,7 @@ from planner.host.evidence import look_at_files, stream_sizes
 from planner.host.input import read_text_file
 from planner.host.left_out import look_at_left_out
 from planner.host.processes import process_of
-from planner.load.command_line import fill_template
+from planner.load.command_line import accepting_names, fill_template
 from planner.load.fresh_qemu import restore_problems
 from planner.load.restored_vm import RESTORE_TIMEOUT_S
 from planner.load.restoring import Disks, look_at_parts
@@ -104,6 +105,8 @@ async def make_template(offline: Offline, source: str, wish: TemplateWish) -> Ma
     vm = _in_store(found, offline)
     with vm.locked():
         found = read_again(found)
+        if wish.replace:
+            await end_spares(vm, found.manifest.tag, offline.host)
         _check_replaced(found.manifest, wish, offline)
         plan = await _decide(found, vm, wish, offline)
         await clear_makings(vm, offline.host)
@@ -130,6 +133,7 @@ async def drop_template(offline: Offline, source: str) -> Manifest:
         if manifest.template is None:
             problem = Problem("template-unknown", manifest.tag, "it has no template")
             raise BadInput(str(problem), problems=(problem,), code=problem.code)
+        await end_spares(vm, manifest.tag, offline.host)
         check_unused(manifest.tag, manifest.template, offline.store)
         await drop_files(vm, manifest.tag, manifest.template, offline.host)
         return evolve(manifest, template=None)
@@ -188,7 +192,8 @@ async def _decide(
         message = f"snapshot {manifest.tag!r} can have no template"
         raise Refused(message, problems=in_order(problems), code="template-refused")
     memory = memory_of(manifest, line)
-    plan = plan_making(manifest, folder, secrets.token_hex(4), memory, wish.accepted)
+    accepted = accepting_names(wish.line, wish.accepted)
+    plan = plan_making(manifest, folder, secrets.token_hex(4), memory, accepted)
     _filled(plan, wish, "/socket")  # what is wrong with the line shows before anything is made
     return plan
 

@@ -19,7 +19,7 @@ from planner.model.facts import QemuVersion
 from planner.model.file_record import FileRecord
 from planner.parts.manifest_text import manifest_to_plain, read_manifest
 from planner.parts.overlay import FrozenImage
-from planner.parts.stream import StateStream
+from planner.parts.stream import MAPPED, StateStream
 from planner.parts.template import Template, TemplateDisk, TemplateFile, TemplateMemory
 from tests.live.restores import Adopted, template
 from tests.live.runs import as_json, snapplan
@@ -29,7 +29,10 @@ from tests.support.qmp import QmpClient
 
 __all__ = ["Clones", "clone_line", "make_template"]
 
-CAPABILITY = {"capability": "x-ignore-shared"}
+
+def capability(name, *, on):
+    """The arguments that switch one."""
+    return {"capabilities": [{"capability": name, "state": on}]}
 
 
 def clone_line(vm, manifest):
@@ -71,13 +74,17 @@ def make_template(vm, path, *, memory_id="pc.ram", line=None):
     ]
     process = subprocess.Popen(filled, stdin=subprocess.DEVNULL)
     try:
-        wait(lambda: (folder / "making.qmp").exists() or process.poll() is not None)
-        with contextlib.closing(QmpClient(folder / "making.qmp")) as qmp:
+        with contextlib.closing(connected(folder / "making.qmp", process)) as qmp:
             qemu = qmp.execute("query-version")["qemu"]
-            qmp.execute("migrate-incoming", {"uri": f"exec:cat {stream.file}"})
+            mapped = stream.format == MAPPED
+            if mapped:
+                qmp.execute("migrate-set-capabilities", capability(MAPPED, on=True))
+            source = f"file:{stream.file}" if mapped else f"exec:cat {stream.file}"
+            qmp.execute("migrate-incoming", {"uri": source})
             wait(lambda: qmp.execute("query-status")["status"] != "inmigrate")
-            on = {"capabilities": [{**CAPABILITY, "state": True}]}
-            qmp.execute("migrate-set-capabilities", on)
+            if mapped:
+                qmp.execute("migrate-set-capabilities", capability(MAPPED, on=False))
+            qmp.execute("migrate-set-capabilities", capability("x-ignore-shared", on=True))
             qmp.execute("migrate", {"uri": f"exec:cat > {state}"})
             wait(lambda: qmp.execute("query-migrate")["status"] == "completed")
             qmp.execute("quit")
@@ -102,6 +109,16 @@ def make_template(vm, path, *, memory_id="pc.ram", line=None):
     )
     path.write_text(json.dumps(manifest_to_plain(evolve(manifest, template=made))))
     return made
+
+
+def connected(path, process):
+    """A connection to a QEMU that comes up: its socket is there before it listens."""
+    while True:
+        try:
+            return QmpClient(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            assert process.poll() is None
+            time.sleep(0.05)
 
 
 def fill(word, disks, socket):

@@ -4,12 +4,15 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.live.restores import request_of, save_external
-from tests.live.runs import snapplan
+from tests.live.runs import SNAPPLAN, as_json, snapplan
 from tests.live.templates import Clones, clone_line, make_template, wait
 from tests.support.guest import failures, heartbeats
 from tests.support.images import check
@@ -17,6 +20,13 @@ from tests.support.qemu import qemu_img_binary
 from tests.support.topology import DiskKind, two_disks
 
 pytestmark = pytest.mark.real_qemu
+
+KILLING = """#!/bin/sh
+# Snapplan dies when it starts the NUMBERth QEMU, which comes up all the same.
+echo >> '{count}'
+test "$(wc -l < '{count}')" -lt {number} || kill -9 $PPID
+exec '{program}' "$@"
+"""
 
 
 def saved(qemu):
@@ -101,6 +111,72 @@ def test_what_is_no_longer_the_template_is_refused_and_nothing_is_left(qemu):
         left = {path.name for path in vm.directory.iterdir()} - {*names}
         own = {"console.1", "qmp.1", "c1", "o0.restored-1.qcow2", "o1.restored-1.qcow2"}
         assert left <= own | {"console.2", "console.3", "qmp.2", "qmp.3", "c2", "c3"}, left
+
+
+def test_a_spare_is_taken_by_the_next_load_of_its_line_and_goes_with_its_template(qemu):
+    vm, manifest, later, _ = saved(qemu)
+    store = ("--store", vm.directory / "store")
+    with Clones(vm) as clones:
+        socket = ("--qmp", vm.directory / "c{clone}")
+        waiting = clones.load("a", "--spare", "--clones", "2", *socket)
+        first, second = (each["pid"] for each in waiting["clones"])
+        assert {each["run-state"] for each in waiting["clones"]} == {"inmigrate"}
+        assert clones.console(1) == ""
+        other = clone_line(vm, manifest).replace("-nodefaults", "-nodefaults -name c{clone}")
+        assert clones.load("a", "--run", other, *socket)["pid"] not in {first, second}
+        taken = clones.load("a", "--run", clone_line(vm, manifest), *socket)
+        assert (taken["pid"], taken["clones"][0]["spare"]) == (first, True)
+        went_on(clones, 1, later)
+        manifest_of = json.loads(manifest.read_text())
+        gone = {**manifest_of, "template": {**manifest_of["template"], "made-ns": 1}}
+        manifest.write_text(json.dumps(gone))
+        collected = as_json(snapplan("gc", "--yes", *store, "--json"))
+        assert [each["subject"] for each in collected["orphans"] if each["removed"]] == [
+            "a.restored-2"
+        ]
+        assert not Path(waiting["clones"][1]["disks"][0]["file"]).exists()
+        assert clones.processes[1].poll() is not None
+        assert clones.processes[0].poll() is None
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_killed_while_its_clones_come_up(qemu, tmp_path, number):
+    """Their guests have not run: to drop them ends their QEMUs, and nothing is left."""
+    vm, manifest, later, _ = saved(qemu)
+    store = ("--store", vm.directory / "store")
+    before = sorted(path.name for path in vm.directory.iterdir())
+    program, words = clone_line(vm, manifest).split(" ", 1)
+    killing = tmp_path / "qemu"
+    killing.write_text(KILLING.format(count=tmp_path / "count", number=number, program=program))
+    killing.chmod(0o700)
+    line = ("--run", f"{killing} {words}", "--qmp", vm.directory / "c{clone}")
+    done = subprocess.run(
+        [SNAPPLAN, "load", "a", "--clones", "2", *line, *store],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -9, done
+    listed = as_json(snapplan("restore", "list", *store, "--json"))["restores"]
+    assert [each["state"] for each in listed] == ["making", "making"]
+    for each in listed:
+        wait(lambda each=each: dropped(each["name"], store), 60)
+    made = {path.name for path in vm.directory.iterdir()} - {*before}
+    assert not any(".restored-" in name for name in made), made
+    with Clones(vm) as clones:
+        clones.load("a", "--clones", "1", *line[2:])
+        went_on(clones, 1, later)
+
+
+def dropped(name, store):
+    """A QEMU that nobody could record yet is named, and may be ended by hand: here it ends."""
+    done = snapplan("restore", "drop", name, "--yes", *store, "--json")
+    if done.returncode:
+        for problem in as_json(done)["error"]["problems"]:
+            found = re.search(r"process (\d+)", problem["message"])
+            if found:
+                os.kill(int(found[1]), signal.SIGKILL)
+    return done.returncode == 0
 
 
 def changed(file, at, work, code):
