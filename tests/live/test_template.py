@@ -10,6 +10,8 @@ from planner.parts.manifest_text import read_manifest
 from tests.live.made_templates import cloned, made, make
 from tests.live.restores import request_of, save_external, store, template
 from tests.live.runs import snapplan
+from tests.live.templates import Clones, clone_line, wait
+from tests.support import qemu as harness
 from tests.support.guest import heartbeats
 from tests.support.topology import DiskKind, DiskSpec, Topology, two_disks
 
@@ -217,3 +219,27 @@ def test_a_byte_that_changed_is_found(qemu):
 def verified(vm, manifest, *more):
     done = snapplan("verify", manifest, "--offline", *store(vm), *more)
     return {finding["code"] for finding in json.loads(done.stdout)["findings"]}
+
+
+def test_a_template_that_clones_run_on_is_not_taken_away(qemu):
+    """Nor by a delete of its snapshot, and not while the overlay of a clone lies on a copied disk."""
+    vm, manifest = save_plain(qemu)
+    found = made(vm, manifest, line=clone_line(vm, manifest))
+    with Clones(vm) as clones:
+        clones.load("a", "--clones", "2", "--qmp", vm.directory / "c{clone}")
+        for number in (1, 2):
+            wait(lambda n=number: len(heartbeats(clones.console(n))) > 2, 60)
+        drop = ("template", manifest, "--drop", *store(vm))
+        done = snapplan(*drop)
+        assert (done.returncode, codes_of(done)) == (10, ("template-in-use", {"template-in-use"}))
+        for process in clones.processes:
+            harness.end_process(process)
+        done = snapplan("delete", manifest, "--offline", "--yes", *store(vm))
+        assert (done.returncode, codes_of(done)) == (10, ("template-in-use", {"template-in-use"}))
+    assert all(Path(file).exists() for file in found.own_files)
+    assert verified(vm, manifest, "--deep") == set()
+    for number in (1, 2):
+        done = snapplan("restore", "drop", f"a.restored-{number}", "--yes", *store(vm))
+        assert done.returncode == 0, done.stdout
+    assert snapplan(*drop).returncode == 0
+    assert not any(Path(file).exists() for file in found.own_files)
