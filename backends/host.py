@@ -24,6 +24,7 @@ from attrs import define, field
 
 from backends.by_descriptor import Folder, name_of, open_file, same_file
 from backends.digest import Digester, cache_keeps_bytes
+from backends.disk_copies import DISK_COPIES, DiskCopies
 from backends.drops import DROPS, Drops
 from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
@@ -51,6 +52,7 @@ class QemuHost:
     - ``create-overlay`` (path, base, base-format, size): an empty qcow2 over the base.
     - ``remove-overlay`` (path, base): removes it, if it is there, over this base, and nobody has it
       open.
+    - what `backends.disk_copies.DiskCopies` does about copies of disks.
     - what `backends.merges.Merges` does about overlays that are merged into their bases, and
       `backends.drops.Drops` about files that a restore has made, `backends.made` about a template's.
     - ``create-stream`` (path, temporary, mapped): an empty file, kept open for `descriptor`; mapped:
@@ -119,9 +121,8 @@ class QemuHost:
         temporary = Path(_text(arguments, "temporary"))
         if temporary.parent != path.parent:
             raise HostRefused("path-differs", f"{temporary} is not beside {path}")
-        if instruction in VMSTATE_IMAGES:
-            images = VmstateImages(self._qemu_img, self._open, self._passed)
-            return images.do(instruction, path, temporary)
+        if instruction in (*VMSTATE_IMAGES, *DISK_COPIES):
+            return self._image(instruction, path, temporary, arguments)
         if instruction == "create-stream":
             return self._create_stream(path, temporary, mapped=bool(arguments.get("mapped")))
         if instruction == "keep-stream":
@@ -139,6 +140,12 @@ class QemuHost:
             return Drops(self._opened_overlay).do(instruction, path, base, arguments)
         merges = Merges(self.program, self._opened_overlay, self._remove_overlay)
         return merges.do(instruction, path, base, arguments)
+
+    def _image(self, instruction: str, path: Path, temporary: Path, arguments: _Told) -> _Told:
+        if instruction in DISK_COPIES:
+            return DiskCopies(self._qemu_img).do(instruction, path, temporary, arguments)
+        images = VmstateImages(self._qemu_img, self._open, self._passed)
+        return images.do(instruction, path, temporary)
 
     def descriptor(self, temporary: str) -> int:
         """The descriptor of an open stream; see `planner.run.ports.Host.descriptor`."""

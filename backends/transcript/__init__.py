@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 
+from planner.model.operations import Kind
 from planner.program.program import Program, Step, Target, UndoKind, looks_of
 
 __all__ = ["script", "session"]
@@ -48,6 +49,7 @@ def _line(command: str, arguments: Mapping[str, object]) -> str:
 
 def script(program: Program) -> str:
     """The program as a Python script: ``python3 SCRIPT SOCKET``."""
+    jobs = {copy.disk: copy.job for copy in program.resolution.copies}
     steps = [
         {
             "execute": step.execute,
@@ -56,6 +58,7 @@ def script(program: Program) -> str:
             "waits_for": step.waits_for.value,
             "timeout_s": step.timeout_s,
             "puts_back": step.execute.startswith(_SETTINGS) and bool(step.follows),
+            "jobs": [jobs[o.disk] for o in step.covers if o.kind is Kind.END_COPY],
             "left": list(_left(step, program)),
         }
         for step in program.steps
@@ -71,6 +74,7 @@ def _left(step: Step, program: Program) -> Iterator[str]:
     resolution = program.resolution
     roots = {part.disk: part.root for part in resolution.internal}
     overlays = {overlay.disk: overlay for overlay in resolution.overlays}
+    copies = {copy.disk: copy for copy in resolution.copies}
     for undo in step.undo:
         if undo.kind is UndoKind.DELETE_PART:
             yield f"delete snapshot {resolution.tag!r} of {roots[undo.disk]!r} by its id"
@@ -83,5 +87,10 @@ def _left(step: Step, program: Program) -> Iterator[str]:
         elif undo.kind is UndoKind.REMOVE_OVERLAY:
             yield f"take out node {overlays[undo.disk].overlay!r} with blockdev-del"
         elif undo.kind is UndoKind.REMOVE_FILE:
-            name = "path" if step.execute in ("create-overlay", "keep-stream") else "temporary"
+            named = ("create-overlay", "keep-stream", "keep-copy")
+            name = "path" if step.execute in named else "temporary"
             yield f"remove {step.arguments[name]}"
+        elif undo.kind is UndoKind.CANCEL_COPY and step.execute == "transaction":
+            yield f"cancel job {copies[undo.disk].job!r} with job-cancel, and dismiss it"
+        elif undo.kind is UndoKind.REMOVE_TARGET:
+            yield f"take out node {copies[undo.disk].target!r} with blockdev-del"

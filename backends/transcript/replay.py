@@ -70,6 +70,19 @@ class Qmp:
         if "error" in jobs[job_id]:
             raise RuntimeError(f"job {job_id}: {jobs[job_id]['error']}")
 
+    def await_copy(self, job_id: str, timeout_s: float) -> None:
+        """Wait until a job that copies a disk is concluded, dismiss it, and raise its error."""
+        until = time.monotonic() + timeout_s
+        while (job := {j["id"]: j for j in self.execute("query-jobs", {})}[job_id])[
+            "status"
+        ] != "concluded":
+            if time.monotonic() > until:
+                raise RuntimeError(f"job {job_id} does not end")
+            time.sleep(0.05)
+        self.execute("job-dismiss", {"id": job_id})
+        if "error" in job:
+            raise RuntimeError(f"job {job_id}: {job['error']}")
+
     def await_status(self, wanted: str, timeout_s: float) -> None:
         """Wait until the VM is in a run state."""
         until = time.monotonic() + timeout_s
@@ -120,6 +133,12 @@ class Host:
         """Do one thing; raise where it cannot be done."""
         if instruction == "create-overlay":
             self._create_overlay(Path(arguments["path"]), arguments)
+        elif instruction == "create-copy":
+            _create_copy(Path(arguments["path"]), Path(arguments["temporary"]), arguments)
+        elif instruction == "keep-copy":
+            descriptor = os.open(arguments["temporary"], os.O_RDONLY | os.O_CLOEXEC)
+            os.fsync(descriptor)
+            _link(descriptor, Path(arguments["temporary"]), Path(arguments["path"]))
         elif instruction == "create-stream":
             _must_be_absent(Path(arguments["path"]))
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -166,6 +185,23 @@ class Host:
                 continue
             os.fdatasync(descriptor)
             os.close(descriptor)
+
+
+def _create_copy(path: Path, temporary: Path, arguments: dict[str, Any]) -> None:
+    """A copy's file with all its room: QEMU fails the guest's write where it finds none."""
+    _must_be_absent(path)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        command = [os.environ.get("QEMU_IMG", "qemu-img"), "create", "-q", "-f", "qcow2"]
+        command += ["-o", "preallocation=falloc", "--", _open_name(descriptor)]
+        command.append(str(arguments["size"]))
+        held = (descriptor,)
+        subprocess.run(command, check=True, capture_output=True, text=True, pass_fds=held)
+        if arguments["base"].startswith("/"):
+            owner = Path(arguments["base"]).stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    finally:
+        os.close(descriptor)
 
 
 def _must_be_absent(path: Path) -> None:
@@ -220,6 +256,9 @@ def _run(qmp: Qmp, host: Host, step: dict[str, Any]) -> None:
         qmp.await_job(arguments["job-id"])
     elif waits_for in ("stopped", "running"):
         qmp.await_status({"stopped": "paused"}.get(waits_for, waits_for), timeout_s)
+    elif waits_for == "copied":
+        for job_id in step["jobs"]:
+            qmp.await_copy(job_id, timeout_s)
     elif waits_for != "reply":
         qmp.await_migration(waits_for, timeout_s)
         if waits_for == "migrated" and step["execute"] != "query-migrate":

@@ -78,11 +78,11 @@ class RehearsedHost:
     def _do(self, action: HostDo) -> dict[str, object]:
         path = str(action.arguments.get("path", ""))
         temporary = str(action.arguments.get("temporary", ""))
-        if action.instruction in ("create-stream", "create-vmstate-image"):
+        if action.instruction in ("create-stream", "create-vmstate-image", "create-copy"):
             self.files.add(temporary)
         elif action.instruction == "create-overlay":
             self.files.add(path)
-        elif action.instruction == "keep-stream":
+        elif action.instruction in ("keep-stream", "keep-copy"):
             self.files.discard(temporary)
             self.files.add(path)
             return {"size": 1}

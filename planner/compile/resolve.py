@@ -172,7 +172,7 @@ class _Work:
                 told = [each for each in needs_vm(disk) if each.code != ENCRYPTED]
                 self.warnings.extend(str(problem) for problem in told)
                 self.problems.extend(making.refusals(disk, wish, request))
-                self.warnings.extend(making.warnings(disk))
+                self.warnings.extend(making.warnings(disk, self.facts))
                 path = making.new_file(wish)
                 if path is not None:
                     self._check_path(paths, path, name)
@@ -275,7 +275,7 @@ class _Work:
             tag=request.tag,
             vmstate=vmstate,
             stream=stream,
-            **planned_disks(request.tag, self.wishes, self.disks),
+            **planned_disks(request.tag, self.wishes, self.disks, self.facts),
             excluded=tuple(sorted(n for n, w in self.wishes.items() if isinstance(w, Exclude))),
             replaced=tuple(self._replaced()),
             run_state_before=before,

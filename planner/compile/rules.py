@@ -126,10 +126,11 @@ def _one_instant(operations: Operations) -> Iterator[Edge]:
 
 
 def _overlay_ready(operations: Operations) -> Iterator[Edge]:
-    # AddOverlay(vars0) -> PauseGuest, AddOverlay(vars0) -> SwitchToOverlay(vars0).
-    for add in operations.of_kind(Kind.ADD_OVERLAY):
-        for switch in operations.on_disk(Kind.SWITCH_TO_OVERLAY, add):
-            yield add, switch
+    # AddOverlay(vars0) -> PauseGuest, AddOverlay(vars0) -> SwitchToOverlay(vars0); AddTarget likewise.
+    for add in (*operations.of_kind(Kind.ADD_OVERLAY), *operations.of_kind(Kind.ADD_TARGET)):
+        for kind in (Kind.SWITCH_TO_OVERLAY, Kind.BEGIN_COPY):
+            for capture in operations.on_disk(kind, add):
+                yield add, capture
         for pause in operations.on_vm(Kind.PAUSE_GUEST, add.vm):
             yield add, pause
     # AddVmstateNode(n) -> PauseGuest, AddVmstateNode(n) -> WriteVmstate(n).
@@ -165,11 +166,21 @@ def _stream_after_resume(operations: Operations) -> Iterator[Edge]:
                 yield resume, end
 
 
+def _copy_after_resume(operations: Operations) -> Iterator[Edge]:
+    # BeginCopy(disk1), ResumeGuest, ThawFilesystems -> EndCopy(disk1).
+    for end in operations.of_kind(Kind.END_COPY):
+        for begin in operations.on_disk(Kind.BEGIN_COPY, end):
+            yield begin, end
+        for kind in (Kind.RESUME_GUEST, Kind.THAW_FILESYSTEMS):
+            for goes_on in operations.on_vm(kind, end.vm):
+                yield goes_on, end
+
+
 def _frozen_capture(operations: Operations) -> Iterator[Edge]:
     # AddOverlay(vars0), DeleteDiskSnapshot(disk0) -> FreezeFilesystems -> SnapshotDisk(disk0),
     # SwitchToOverlay(vars0) -> ThawFilesystems.
     for freeze in operations.of_kind(Kind.FREEZE_FILESYSTEMS):
-        for kind in (Kind.ADD_OVERLAY, Kind.DELETE_DISK_SNAPSHOT):
+        for kind in (Kind.ADD_OVERLAY, Kind.ADD_TARGET, Kind.DELETE_DISK_SNAPSHOT):
             for slow in operations.on_vm(kind, freeze.vm):
                 yield slow, freeze
         for capture in operations.captures.get(freeze.vm, ()):
@@ -193,7 +204,7 @@ def _old_until_new(operations: Operations) -> Iterator[Edge]:
             yield delete, write
         for pause in operations.on_vm(Kind.PAUSE_GUEST, delete.vm):
             yield delete, pause
-        for kind in (Kind.ADD_OVERLAY, Kind.ADD_VMSTATE_NODE):
+        for kind in (Kind.ADD_OVERLAY, Kind.ADD_VMSTATE_NODE, Kind.ADD_TARGET):
             for add in operations.on_vm(kind, delete.vm):
                 yield add, delete
 
@@ -229,6 +240,11 @@ RULES: tuple[Rule, ...] = (
         "stream-after-resume",
         "to wait for the end of a background stream with the guest paused would undo its purpose",
         _stream_after_resume,
+    ),
+    Rule(
+        "copy-after-resume",
+        "to wait for a copy with the guest paused or frozen would undo its purpose",
+        _copy_after_resume,
     ),
     Rule(
         "frozen-capture",

@@ -14,12 +14,13 @@ from attrs import frozen
 
 from planner.errors import Problem
 from planner.model.facts import Facts
+from planner.parts.copied import CopiedDisk
 from planner.parts.manifest import Manifest
 from planner.parts.overlay import FrozenImage
 from planner.store.promoting import is_of, promoted, set_aside
 from planner.store.restore_records import Restore, RestoreState
 
-__all__ = ["OnRestore", "lying_problems", "on_restore"]
+__all__ = ["OnRestore", "lying_problems", "on_copies", "on_restore"]
 
 
 @frozen
@@ -71,6 +72,29 @@ def lying_problems(seen: OnRestore, there: Collection[str]) -> Iterator[Problem]
                 yield _recorded(restore, made.disk, made.file, made.base, seen.current)
     for part in seen.manifest.parts:
         yield from part.restored_problems(rest)  # made by a snapplan that recorded none
+
+
+def on_copies(
+    manifest: Manifest, restores: Sequence[Restore], there: Collection[str]
+) -> Iterator[Problem]:
+    """Why a snapshot's copies must not be removed: restores lie on them.
+
+    Args:
+        manifest: The snapshot.
+        restores: Those of its VM.
+        there: Paths at which there is something, of the copies' folders.
+    """
+    copies = manifest.of(CopiedDisk)
+    files, rest = {part.file for part in copies}, {*there}
+    for restore in restores:
+        for made in restore.files:
+            if made.overlay and made.base in files and made.file in rest:
+                rest.remove(made.file)
+                words = f"{made.file} was made by restore {restore.name!r}, and lies on {made.base}"
+                drop = f"`snapplan restore drop {shlex.quote(restore.name)}`, if nobody needs it"
+                yield Problem("part-needed", made.disk, words, drop)
+    for part in copies:
+        yield from part.restored_problems(rest)
 
 
 def _recorded(

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     DELETE_DISK_SNAPSHOT = "DeleteDiskSnapshot"
     ADD_OVERLAY = "AddOverlay"
     ADD_VMSTATE_NODE = "AddVmstateNode"
+    ADD_TARGET = "AddTarget"
     FREEZE_FILESYSTEMS = "FreezeFilesystems"
     BEGIN_STREAM_VMSTATE = "BeginStreamVmstate"
     PAUSE_GUEST = "PauseGuest"
@@ -29,9 +30,11 @@ class Kind(StrEnum):
     SNAPSHOT_DISK = "SnapshotDisk"
     DISCARD_VMSTATE = "DiscardVmstate"
     SWITCH_TO_OVERLAY = "SwitchToOverlay"
+    BEGIN_COPY = "BeginCopy"
     END_STREAM_VMSTATE = "EndStreamVmstate"
     RESUME_GUEST = "ResumeGuest"
     THAW_FILESYSTEMS = "ThawFilesystems"
+    END_COPY = "EndCopy"
     REVERT_DISK = "RevertDisk"
     READ_VMSTATE = "ReadVmstate"
 
@@ -39,7 +42,9 @@ class Kind(StrEnum):
     __hash__ = str.__hash__
 
 
-CAPTURES = frozenset({Kind.WRITE_VMSTATE, Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY})
+CAPTURES = frozenset(
+    {Kind.WRITE_VMSTATE, Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY, Kind.BEGIN_COPY}
+)
 """Operations that fix a part of the snapshot at one instant (a stream's end or begin is the
 fourth: which of the two depends on how it is captured)."""
 

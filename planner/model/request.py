@@ -15,6 +15,7 @@ __all__ = [
     "FREEZE_AT_MOST_S",
     "STREAM_GIVE_UP_S",
     "Capture",
+    "Copy",
     "Exclude",
     "ExistingTag",
     "External",
@@ -89,6 +90,17 @@ class External:
 
 
 @frozen
+class Copy:
+    """The disk's part is a full copy of it in a file of its own, made while the guest runs on.
+
+    Attributes:
+        path: Where the copy is to be made, as qcow2.
+    """
+
+    path: str
+
+
+@frozen
 class Exclude:
     """The disk is no part of the snapshot."""
 
@@ -98,7 +110,7 @@ class Unreadable:
     """The request says something about the disk that cannot be read; the reader has reported it."""
 
 
-Wish = Internal | External | Exclude | Unreadable
+Wish = Internal | External | Copy | Exclude | Unreadable
 
 
 @frozen

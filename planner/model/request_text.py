@@ -13,6 +13,7 @@ from planner.errors import Problem
 from planner.model.description import DESCRIPTION_LIMIT_BYTES, description_problems
 from planner.model.request import (
     Capture,
+    Copy,
     Exclude,
     ExistingTag,
     External,
@@ -90,8 +91,11 @@ _MACHINE_STATE = one_of(
 )
 _WISH = one_of(
     {"internal": Internal, "exclude": Exclude},
-    {"external": record(External, Key("external", _PATH, attribute="path"))},
-    "`internal`, `exclude` or `{external: PATH}`",
+    {
+        "external": record(External, Key("external", _PATH, attribute="path")),
+        "copy": record(Copy, Key("copy", _PATH, attribute="path")),
+    },
+    "`internal`, `exclude`, `{external: PATH}` or `{copy: PATH}`",
     Unreadable(),
 )
 _NO_AGENT = "nothing says where the agent is", "write `agent: ` and the path of the agent's socket"

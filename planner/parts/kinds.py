@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from planner.model.facts import Disk
-from planner.model.request import External, Internal, Wish
+from planner.model.facts import Disk, Facts
+from planner.model.request import Copy, External, Internal, Wish
+from planner.parts.copied import CopiedDisk
 from planner.parts.internal import InternalSnapshot
+from planner.parts.make_copy import MakeCopy
 from planner.parts.make_internal import MakeInternal
 from planner.parts.make_overlay import MakeOverlay
 from planner.parts.make_stream import MakeStream
@@ -24,17 +26,24 @@ from planner.parts.vmstate_image import VmstateImage
 
 __all__ = ["KINDS", "MAKERS", "making_of", "planned_disks"]
 
-_INTERNAL, _OVERLAY = MakeInternal(), MakeOverlay()
+_INTERNAL, _OVERLAY, _COPY = MakeInternal(), MakeOverlay(), MakeCopy()
 
 KINDS: Mapping[str, type[ManifestPart]] = MappingProxyType(
-    {kind.kind: kind for kind in (InternalSnapshot, FrozenImage, StateStream, VmstateImage)}
+    {
+        kind.kind: kind
+        for kind in (InternalSnapshot, FrozenImage, CopiedDisk, StateStream, VmstateImage)
+    }
 )
 """By the word that manifests have for it."""
 
-MAKERS: tuple[Making, ...] = (_INTERNAL, _OVERLAY, MakeStream(), MakeVmstateImage())
+MAKERS: tuple[Making, ...] = (_INTERNAL, _OVERLAY, _COPY, MakeStream(), MakeVmstateImage())
 """In the order in which one transaction captures disks."""
 
-_OF_WISH: Mapping[type[Wish], Making] = {Internal: _INTERNAL, External: _OVERLAY}
+_OF_WISH: Mapping[type[Wish], Making] = {
+    Internal: _INTERNAL,
+    External: _OVERLAY,
+    Copy: _COPY,
+}
 
 
 def making_of(wish: Wish) -> Making | None:
@@ -43,7 +52,7 @@ def making_of(wish: Wish) -> Making | None:
 
 
 def planned_disks(
-    tag: str, wishes: Mapping[str, Wish], disks: Mapping[str, Disk]
+    tag: str, wishes: Mapping[str, Wish], disks: Mapping[str, Disk], facts: Facts
 ) -> dict[str, Any]:
     """The disks' parts with every choice made, as a resolution has them: a list a kind, by its name.
 
@@ -51,9 +60,12 @@ def planned_disks(
         tag: The snapshot's.
         wishes: By disk, what it is to be.
         disks: The VM's, by name.
+        facts: The VM.
     """
     planned = {}
     for wish, making in _OF_WISH.items():
         named = [name for name in sorted(wishes) if type(wishes[name]) is wish]
-        planned[making.field] = tuple(making.planned(tag, disks[n], wishes[n]) for n in named)
+        planned[making.field] = tuple(
+            making.planned(tag, disks[n], wishes[n], facts) for n in named
+        )
     return planned

@@ -8,7 +8,7 @@ from typing import ClassVar
 from attrs import frozen
 
 from planner.errors import Problem
-from planner.model.facts import Disk, SnapshotInfo
+from planner.model.facts import Disk, Facts, SnapshotInfo
 from planner.model.operations import Kind, Operation
 from planner.model.request import ExistingTag, Request, Wish
 from planner.parts.image_limits import has_room
@@ -110,7 +110,7 @@ class MakeInternal(Making):
         replaced = request.existing_tag is ExistingTag.REPLACE
         yield from has_room(disk, len(held) if replaced else 0)
 
-    def warnings(self, disk: Disk) -> Iterator[str]:
+    def warnings(self, disk: Disk, facts: Facts) -> Iterator[str]:
         """A bitmap in the image stops a load."""
         if any(bitmap.persistent for bitmap in disk.bitmaps):
             yield (
@@ -134,7 +134,7 @@ class MakeInternal(Making):
         """In which disk's image."""
         return f"internal, in {resolution.vmstate}" if resolution.vmstate else ""
 
-    def planned(self, tag: str, disk: Disk, wish: Wish) -> InternalPart:
+    def planned(self, tag: str, disk: Disk, wish: Wish, facts: Facts) -> InternalPart:
         """By which node and root it is taken."""
         return InternalPart(disk.name, disk.node, disk.root)
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from attrs import frozen
 
 from planner.errors import Problem
-from planner.model.facts import Disk
+from planner.model.facts import Disk, Facts
 from planner.model.image_place import Reach
 from planner.model.operations import Kind, Operation
 from planner.model.request import External, Wish
@@ -147,7 +147,7 @@ class MakeOverlay(Making):
     label: ClassVar[str] = "under overlays"
     field: ClassVar[str] = "overlays"
 
-    def planned(self, tag: str, disk: Disk, wish: Wish) -> Overlay:
+    def planned(self, tag: str, disk: Disk, wish: Wish, facts: Facts) -> Overlay:
         """The overlay, with all that is needed to make it."""
         path = self.new_file(wish) or ""
         return Overlay(

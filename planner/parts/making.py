@@ -16,7 +16,7 @@ from typing import ClassVar
 from attrs import field, frozen
 
 from planner.errors import Problem
-from planner.model.facts import Disk, SnapshotInfo
+from planner.model.facts import Disk, Facts, SnapshotInfo
 from planner.model.image_file import FILTERS
 from planner.model.operations import Operation
 from planner.model.request import Request, Wish
@@ -74,6 +74,7 @@ class Shown:
         disks: By name, the disks as they are now; empty where no kind of part of the run asks for it.
         kept: The file that the run has given its name; None: none.
         in_own_node: What the machine state's own node held, just before it was taken out of QEMU.
+        copies: Likewise, the copies of disks, by path.
     """
 
     fresh: Mapping[str, tuple[SnapshotInfo, ...]]
@@ -81,6 +82,7 @@ class Shown:
     disks: Mapping[str, Disk]
     kept: KeptFile | None = None
     in_own_node: tuple[SnapshotInfo, ...] = ()
+    copies: Mapping[str, KeptFile] = field(factory=dict)
 
 
 class NotShown(Exception):  # never leaves `planner.save.confirm`
@@ -162,7 +164,7 @@ class Making(ABC):
         """Why a disk cannot have such a part as it is asked for; nothing where it can."""
         yield from self.can_be(disk)
 
-    def warnings(self, disk: Disk) -> Iterator[str]:
+    def warnings(self, disk: Disk, facts: Facts) -> Iterator[str]:
         """What the reader should know of such a part of a disk, although it stops nothing."""
         yield from ()
 
@@ -179,7 +181,7 @@ class Making(ABC):
     field: ClassVar[str] = ""
     """Under which name a resolution has such parts of disks; empty: they are no disks'."""
 
-    def planned(self, tag: str, disk: Disk, wish: Wish) -> object:
+    def planned(self, tag: str, disk: Disk, wish: Wish, facts: Facts) -> object:
         """The part of a disk with every choice made, as a resolution has it."""
         raise NotImplementedError
 
@@ -205,6 +207,10 @@ class Making(ABC):
 
     def captured(self, resolution: Resolution, disks: Collection[str]) -> Iterator[DiskCapture]:
         """What captures these disks in one transaction, as far as they have such parts."""
+        yield from ()
+
+    def finished(self, resolution: Resolution) -> Iterator[Step]:
+        """The steps after the capture, while the guest goes on."""
         yield from ()
 
     def looks_at_chains(self, resolution: Resolution) -> bool:

@@ -79,6 +79,7 @@ def outcome_to_plain(program: Program, outcome: Outcome) -> dict[str, object]:
             ],
             "stream": next(iter(_plain(outcome, "stream")), None),
             "vmstate-image": next(iter(_plain(outcome, "vmstate-image")), None),
+            **({"copies": _plain(outcome, "copies")} if program.resolution.copies else {}),
         },
     )
 

@@ -144,6 +144,8 @@ _UNDO_OF_DISKS = {
     UndoKind.DELETE_PART: "delete the new snapshot of {}, by id and name",
     UndoKind.REMOVE_OVERLAY: "take the overlay off {}, merged into its base",
     UndoKind.REMOVE_NODE: "take the node {} out of QEMU",
+    UndoKind.CANCEL_COPY: "cancel the copy of {}",
+    UndoKind.REMOVE_TARGET: "take the node of the copy of {} out of QEMU",
     UndoKind.REMOVE_FILE: "remove the new image of {}",
 }
 

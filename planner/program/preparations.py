@@ -157,6 +157,8 @@ class Preparations:
         if step.execute in FLUSHES:
             yield from self._check_flush(step, where)
             return
+        if step.execute in ("create-copy", "keep-copy"):
+            return  # CopyWalk's business
         own = self.resolution.state_file
         paths = (step.arguments["path"], step.arguments["temporary"])
         if own is None or paths != (own.path, own.temporary):

@@ -57,6 +57,8 @@ FLUSHES = ("flush-images", "flush-while-streaming", "end-flushing")
 HOST_INSTRUCTIONS = (
     "create-overlay",
     "create-vmstate-image",
+    "create-copy",
+    "keep-copy",
     "create-stream",
     "keep-stream",
     "flush-images",
@@ -83,6 +85,8 @@ class WaitsFor(StrEnum):
     """Pages seen in the stream: only from then on writes of the guest are held back (facts 39, 40)."""
     MIGRATED = "migrated"
     """The migration seen `completed`."""
+    COPIED = "copied"
+    """The copy's job seen concluded, without an error, and dismissed."""
 
 
 class UndoKind(StrEnum):
@@ -98,6 +102,10 @@ class UndoKind(StrEnum):
     """Take the overlay off the disk, what the guest wrote into it merged into the base, and its node."""
     REMOVE_NODE = "remove-node"
     """Take the node that machine state has of its own out of QEMU; its image goes with its file."""
+    REMOVE_TARGET = "remove-target"
+    """Take the node of a copy's file out of QEMU."""
+    CANCEL_COPY = "cancel-copy"
+    """Cancel the job that copies the disk, see it concluded, and dismiss it."""
     REMOVE_FILE = "remove-file"
     """Remove the file that the step made."""
     CLOSE_DESCRIPTOR = "close-descriptor"
@@ -189,6 +197,7 @@ def looks_of(step: Step) -> tuple[tuple[str, Mapping[str, object]], ...]:
         return (("query-jobs", {}), ("job-dismiss", dismiss))
     if step.waits_for in (WaitsFor.STOPPED, WaitsFor.RUNNING):
         return (("query-status", {}),)
-    if step.waits_for is WaitsFor.REPLY or step.execute == "query-migrate":
+    asks_itself = step.execute in ("query-migrate", "query-jobs")
+    if step.waits_for is WaitsFor.REPLY or asks_itself:
         return ()
     return (("query-migrate", {}),)

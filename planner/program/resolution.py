@@ -16,6 +16,7 @@ from planner.model.request import Capture, FreezeFilesystems, RunStateAfter
 __all__ = [
     "IN_RESOLUTIONS",
     "Choice",
+    "DiskCopy",
     "InternalPart",
     "Overlay",
     "Replaced",
@@ -85,6 +86,36 @@ class Overlay:
     base_file: str
     base_format: str
     size_bytes: int
+
+
+@frozen
+class DiskCopy:
+    """A disk whose part is a full copy of it.
+
+    Attributes:
+        disk: Canonical name.
+        root: The root node's name, or the ``-drive`` id: what is copied.
+        path: Where the copy is in the end.
+        target: Node name that the copy's file gets meanwhile.
+        base_file: The disk's image, whose owner owns the copy.
+        size_bytes: Virtual size of both.
+        job: Id of the job that copies.
+        spares_guest: Whether a copy that cannot be written fails alone (`on-cbw-error`).
+    """
+
+    disk: str
+    root: str
+    path: str
+    target: str
+    base_file: str
+    size_bytes: int
+    job: str
+    spares_guest: bool = False
+
+    @property
+    def temporary(self) -> str:
+        """Where the file is until it is complete."""
+        return temporary_path(self.path)
 
 
 class Transport(StrEnum):
@@ -204,7 +235,7 @@ class Replaced:
 
 
 IN_RESOLUTIONS: tuple[type, ...] = (
-    *(Choice, InternalPart, Overlay, Replaced, Settings, Stream, VmstateNode),
+    *(Choice, DiskCopy, InternalPart, Overlay, Replaced, Settings, Stream, VmstateNode),
 )
 """The classes of which a resolution is made."""
 
@@ -230,6 +261,7 @@ class Resolution:
         settings: What the VM's migration settings are to be while machine state is written into an
             image; a stream has its own.
         vmstate_node: Machine state in an image of its own, where asked for.
+        copies: Disks whose parts are copies, by name.
     """
 
     tag: str
@@ -247,6 +279,7 @@ class Resolution:
     outside: tuple[tuple[str, str], ...] = ()
     settings: Settings = field(factory=Settings)
     vmstate_node: VmstateNode | None = None
+    copies: tuple[DiskCopy, ...] = ()
 
     @property
     def vmstate_at(self) -> str:
@@ -292,6 +325,8 @@ def operations_of(resolution: Resolution) -> Iterator[Operation]:
     for overlay in resolution.overlays:
         yield Operation(Kind.ADD_OVERLAY, disk=overlay.disk)
         yield Operation(Kind.SWITCH_TO_OVERLAY, disk=overlay.disk)
+    kinds = (Kind.ADD_TARGET, Kind.BEGIN_COPY, Kind.END_COPY)
+    yield from (Operation(kind, disk=copy.disk) for copy in resolution.copies for kind in kinds)
     for part in resolution.internal:
         yield Operation(Kind.SNAPSHOT_DISK, THE_VM, part.disk)
     if resolution.vmstate_node is not None:

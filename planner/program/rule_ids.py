@@ -17,6 +17,7 @@ class RuleId(StrEnum):
     NODES_ACTIVE = "nodes-active"
     TRACKING_BEFORE_RESUME = "tracking-before-resume"
     STREAM_AFTER_RESUME = "stream-after-resume"
+    COPY_AFTER_RESUME = "copy-after-resume"
     ACTIVE_BEFORE_UNDO = "active-before-undo"
     NO_ORDER_IN_A_TRANSACTION = "no-order-in-a-transaction"
     FROZEN_CAPTURE = "frozen-capture"

@@ -30,6 +30,7 @@ COMMANDS = (
     "closefd",
     "cont",
     "getfd",
+    "job-cancel",
     "job-complete",
     "job-dismiss",
     "migrate",

@@ -50,6 +50,8 @@ class RunContext(Conversation):
         settings_changed: Whether the VM's migration settings may be other than they were.
         passed_descriptor: Whether QEMU may hold the stream's descriptor.
         added: Disks whose overlay's node may be there, in order.
+        targets: Disks with a node of their copy's file that may be there, in order.
+        copying: Disks whose copy may be under way.
         written: Disks whose overlay may hold what the guest wrote, and the base does not.
         files: Host steps that may have made something, in order.
         owes_thaw: Whether the guest's file systems may be frozen by this run.
@@ -71,6 +73,8 @@ class RunContext(Conversation):
     settings_changed: bool = False
     passed_descriptor: bool = False
     added: list[str] = field(factory=list)
+    targets: list[str] = field(factory=list)
+    copying: list[str] = field(factory=list)
     written: set[str] = field(factory=set)
     files: list[Step] = field(factory=list)
     owes_thaw: bool = False
@@ -109,13 +113,20 @@ class RunContext(Conversation):
             self.migrating = True
             self.sent_stop = True  # a live one stops the guest by itself
         elif step.execute == "blockdev-add":
-            self.added.extend(operation.disk for operation in step.covers)
+            self.added.extend(o.disk for o in step.covers if o.kind is not Kind.ADD_TARGET)
+            self.targets.extend(o.disk for o in step.covers if o.kind is Kind.ADD_TARGET)
         elif step.execute == "transaction":
+            self.copying.extend(o.disk for o in step.covers if o.kind is Kind.BEGIN_COPY)
             self.written |= {o.disk for o in step.covers if o.kind is Kind.SWITCH_TO_OVERLAY}
         elif step.execute in _SETTINGS:
             self.settings_changed = True
         elif step.execute in ("getfd", "add-fd"):
             self.passed_descriptor = True
+
+    def taken_out(self, node: str) -> None:
+        """Note that a node of the run's own is out of QEMU; those of copies go by their disk."""
+        if node in self.added:
+            self.added.remove(node)
 
     def end_capture(self, attempt: StepOutcome) -> None:
         """Note how the last capturing step ended, where one is open."""

@@ -7,13 +7,19 @@ lost with a connection, and of write tracking no event tells at all (fact 40).
 from __future__ import annotations
 
 from planner.model.operations import Kind
-from planner.model.replies import MigrationInfo, migration_of, run_state_of
+from planner.model.replies import MigrationInfo, job_of, migration_of, run_state_of
 from planner.model.request import Capture
 from planner.program.program import Step, WaitsFor
 from planner.run.actions import Flow, NoAnswer, Poll, Response, Send
 from planner.run.run_context import RunContext
 
-__all__ = ["ASK_RUN_STATE", "ENDED_MIGRATION", "await_migration", "await_run_state"]
+__all__ = [
+    "ASK_RUN_STATE",
+    "ENDED_MIGRATION",
+    "await_copy",
+    "await_migration",
+    "await_run_state",
+]
 
 ENDED_MIGRATION = ("", "none", "completed", "failed", "cancelled")
 _TRACKING_POLL_S = 0.001
@@ -84,6 +90,33 @@ def await_migration(context: RunContext, step: Step, deadline_s: float | None) -
         if not _is_background(step):
             # `cont` before QEMU has come to rest there would meet a migration that is still ending.
             yield from await_run_state(context, "postmigrate")
+
+
+def await_copy(context: RunContext, job_id: str, reply: object) -> Flow[None]:
+    """Wait until a job that copies a disk is concluded, and dismiss it.
+
+    Afterwards: the copy is whole, and its node still open.
+
+    Args:
+        context: What the run knows.
+        job_id: The job's.
+        reply: What QEMU said of its jobs last.
+
+    Raises:
+        StepFailed: It failed, was cancelled, is gone, or took too long.
+    """
+    while True:
+        job, error = job_of(reply, job_id)
+        if job is None:
+            raise context.failed("job-vanished", f"another client dismissed job {job_id}")
+        if job.status == "concluded":
+            break
+        context.check_wishes()
+        context.must_be_done((yield Poll(_POLL_S)))
+        reply = context.must_be_done((yield Send("query-jobs")))
+    if error:
+        raise context.failed("job-failed", f"QEMU says: {error}")
+    yield Send("job-dismiss", {"id": job_id})  # one that stays is a nuisance, no failed copy
 
 
 def _is_there(found: MigrationInfo, waits_for: WaitsFor) -> bool:

@@ -5,6 +5,8 @@ What a part has to show, its kind says (`planner.parts.making`); here the VM is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from attrs import evolve
 
 from planner.model.disk_replies import DiskReplies, disks_of
@@ -19,12 +21,13 @@ from planner.run.run_context import RunContext
 __all__ = ["confirm", "disks_as_shown"]
 
 
-def confirm(
+def confirm(  # noqa: PLR0913, PLR0917 - what a run knows in the end
     program: Program,
     look: Observation,
     context: RunContext,
     kept: KeptFile | None,
     in_own_node: tuple[SnapshotInfo, ...] = (),
+    copies: Mapping[str, KeptFile] | None = None,
 ) -> Flow[tuple[ShownPart, ...]]:
     """Check the VM after the last step.
 
@@ -34,6 +37,7 @@ def confirm(
         context: What is known of the run.
         kept: The file that the run has given its name; None: none.
         in_own_node: What the machine state's own node held before it was taken out of QEMU.
+        copies: Likewise, the copies of disks, by path.
 
     Returns:
         The parts, as the VM shows them.
@@ -42,7 +46,8 @@ def confirm(
         StepFailed: Something is missing, twice, of another instant, or beside what was asked for.
     """
     resolution, baseline = program.resolution, context.baseline
-    shown = Shown(look.fresh(baseline, resolution.tag), baseline.filenames, {}, kept, in_own_node)
+    fresh = look.fresh(baseline, resolution.tag)
+    shown = Shown(fresh, baseline.filenames, {}, kept, in_own_node, copies or {})
     last = [making for making in MAKERS if making.looks_at_chains(resolution)]
     parts = [
         part

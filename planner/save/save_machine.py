@@ -44,6 +44,7 @@ from planner.run.phases import ENDS, Phase
 from planner.run.run_context import RunContext
 from planner.run.waits import (
     ASK_RUN_STATE,
+    await_copy,
     await_migration,
     await_run_state,
 )
@@ -69,6 +70,7 @@ class SaveMachine(Machine):
     gated: bool = False
     _kept: KeptFile | None = field(init=False, default=None)
     _in_own_node: tuple[SnapshotInfo, ...] = field(init=False, default=())
+    _copies: dict[str, KeptFile] = field(init=False, factory=dict)
     _failure: Failure | None = field(init=False, default=None)
 
     @classmethod
@@ -127,7 +129,7 @@ class SaveMachine(Machine):
             self.context.go(Phase.CONFIRMING)
             look = yield from self._final_look()
             parts = yield from confirm(
-                self.program, look, self.context, self._kept, self._in_own_node
+                *(self.program, look, self.context, self._kept, self._in_own_node, self._copies)
             )
             if self.gated:
                 yield from self._wait_at(Gate.COMMIT)  # nothing fails from here on
@@ -204,6 +206,14 @@ class SaveMachine(Machine):
             self.context.end_capture(StepOutcome.FAILED)
         self.context.must_be_done(response)
         self._check_answer(step, told[1:])
+        yield from self._await(step, told)
+        self.context.end_capture(StepOutcome.APPLIED)
+        for operation in step.covers:
+            if operation.kind is Kind.DELETE_DISK_SNAPSHOT:
+                self.context.forget_id(operation.disk, operation.detail)
+
+    def _await(self, step: Step, told: tuple[Response, ...]) -> Flow[None]:
+        """Wait for what a step waits for, beyond its reply."""
         if step.waits_for is WaitsFor.JOB:
             yield from self._await_job(
                 str(step.arguments["job-id"]), self.deadline_s or step.timeout_s
@@ -213,10 +223,14 @@ class SaveMachine(Machine):
             self.context.holds_pause = step.waits_for is WaitsFor.STOPPED
         elif step.waits_for in _STREAM_WAITS:
             yield from await_migration(self.context, step, self.deadline_s)
-        self.context.end_capture(StepOutcome.APPLIED)
-        for operation in step.covers:
-            if operation.kind is Kind.DELETE_DISK_SNAPSHOT:
-                self.context.forget_id(operation.disk, operation.detail)
+        elif step.waits_for is WaitsFor.COPIED:
+            yield from self._await_copy(step, told[0])
+
+    def _await_copy(self, step: Step, response: Response) -> Flow[None]:
+        disk = step.covers[0].disk
+        copy = next(copy for copy in self.program.resolution.copies if copy.disk == disk)
+        yield from await_copy(self.context, copy.job, self.context.must_be_done(response))
+        self.context.copying.remove(disk)
 
     def _check_own_set(self, step: Step, told: tuple[Response, ...]) -> None:
         """QEMU writes to the first descriptor of a set that fits: it must be the only one (fact 75)."""
@@ -233,13 +247,14 @@ class SaveMachine(Machine):
         if step.execute == "add-fd":
             self._check_own_set(step, told)
         elif step.execute == "blockdev-del":
-            self.context.added.remove(str(step.arguments["node-name"]))
+            self.context.taken_out(str(step.arguments["node-name"]))
 
     def _look_before(self, step: Step) -> Flow[None]:
         """See what the machine state's own node holds, while QEMU has it."""
-        if step.execute != "blockdev-del":
+        own = self.program.resolution.vmstate_node
+        if step.execute != "blockdev-del" or own is None or step.arguments["node-name"] != own.node:
             return
-        node = str(step.arguments["node-name"])
+        node = own.node
         nodes = self.context.must_be_done((yield Send("query-named-block-nodes", {"flat": True})))
         self._in_own_node = snapshots_of(nodes).get(node, ())
 
@@ -256,6 +271,8 @@ class SaveMachine(Machine):
                 self.context.files.remove(step)  # nothing of it is left
             raise self.context.failed(response.error_class, response.description)
         told = self.context.must_be_done(response)
+        if step.execute == "keep-copy" and isinstance(told, dict):
+            self._copies[str(step.arguments["path"])] = KeptFile(int(told.get("size", 0)))
         if step.execute == "keep-stream" and isinstance(told, dict):
             self._kept = KeptFile(int(told.get("size", 0)), str(told.get("sha256", "")))
             if not self._kept.size_bytes:

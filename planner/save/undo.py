@@ -33,6 +33,7 @@ from planner.run.outcome import Failure, Outcome, failure_of
 from planner.run.ownership import find_own
 from planner.run.phases import Phase
 from planner.run.run_context import RunContext
+from planner.save.undo_copies import UndoCopies
 from planner.save.undo_external import UndoExternal
 
 __all__ = ["undo_run"]
@@ -57,6 +58,7 @@ class _Undoing:
         self._left: list[Problem] = []
         self._clean: set[str] = set()
         self._external = UndoExternal(program, context, self._undone, self._left)
+        self._copies = UndoCopies(program, context, self._undone, self._left)
 
     def run(self) -> Flow[Outcome]:
         yield Tell(f"failed: {self._failure.where}: {self._failure.message}; undoing")
@@ -64,6 +66,7 @@ class _Undoing:
         try:
             if not (yield from self._external.end_migration()):
                 return (yield from self._leave_alone(frozen))
+            yield from self._copies.end()
             look = yield from self._delete_own_parts()
             if self._external.concerned:
                 yield from self._external.remove_overlays()
@@ -160,7 +163,10 @@ class _Undoing:
         """Bring the guest back to what it did before, where this run changed that."""
         before = self._program.resolution.run_state_before
         state = look.run_state
-        if before is RunStateAfter.RUNNING and state == "paused" and self._context.sent_stop:
+        stands = state == "paused" and self._context.sent_stop
+        if state == "io-error" and self._program.resolution.copies:
+            stands = True  # the copy failed, and the guest's write with it (fact 113)
+        if before is RunStateAfter.RUNNING and stands:
             state = yield from self._command_run_state("cont", "resumed the guest")
         elif before is RunStateAfter.PAUSED and state == "running" and self._context.sent_cont:
             state = yield from self._command_run_state("stop", "paused the guest")
@@ -225,6 +231,7 @@ class _Undoing:
         for disk, snapshot in found.own.items():
             yield from self._repair_image(disk, snapshot)
         self._external.forget_nodes()
+        self._copies.forget()
         yield from self._external.remove_files(gone=True)
         if self._context.phase is Phase.INSPECTING:
             self._context.go(Phase.UNDOING)

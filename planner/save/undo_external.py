@@ -74,7 +74,8 @@ class UndoExternal:
     def concerned(self) -> bool:
         """Whether the run has external parts at all."""
         resolution = self._program.resolution
-        return bool(resolution.overlays) or resolution.state_file is not None
+        made = bool(resolution.overlays or resolution.copies)
+        return made or resolution.state_file is not None
 
     def end_migration(self) -> Flow[bool]:
         """Cancel a stream of ours that goes on, and see to it that the nodes are active.
@@ -292,7 +293,8 @@ class UndoExternal:
                 self._context.files.remove(step)
 
     def _still_used(self, step: Step) -> bool:
-        return any(undo.disk in self._context.added for undo in step.undo if undo.disk)
+        used = {*self._context.added, *self._context.targets}
+        return any(undo.disk in used for undo in step.undo if undo.disk)
 
     def _remove_file(self, step: Step, *, gone: bool) -> Flow[bool]:
         """Remove a file; whether it is known to be gone: else an undo that is begun anew tries again."""
@@ -307,7 +309,7 @@ class UndoExternal:
                 below = self._context.baseline.backing[undo.disk]
                 arguments["base-backing"] = [list(image) for image in below]
         if not is_overlay:
-            arguments["named"] = step.execute == "keep-stream"
+            arguments["named"] = step.execute in ("keep-stream", "keep-copy")
         response: Response = yield HostDo(instruction, arguments, _MERGE_TIMEOUT_S)
         path = str(step.arguments["path"])
         if isinstance(response, Returned):

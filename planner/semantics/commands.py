@@ -19,6 +19,7 @@ from attrs import evolve
 
 from planner.errors import InternalError
 from planner.semantics import (
+    backup,
     bitmaps,
     block_commit,
     block_commit_job,
@@ -34,6 +35,7 @@ from planner.semantics import (
     runstate,
     transaction,
 )
+from planner.semantics.backup import BACKUP_STEPS
 from planner.semantics.block_commit_job import BLOCK_COMMIT_STEPS
 from planner.semantics.job_commands import job_dismiss, job_verb
 from planner.semantics.jobs import JOB_STEPS, start_job
@@ -74,6 +76,7 @@ STEPS: dict[str, StepHandler] = {
     **MIGRATION_STEPS,
     **BLOCK_COMMIT_STEPS,
     **hmp.HMP_STEPS,
+    **BACKUP_STEPS,
 }
 
 
@@ -101,10 +104,11 @@ def _jobs(state: VmState, _arguments: Arguments) -> object:
     found = []
     for job in reversed(state.jobs):  # newest first
         ended = job.status == "concluded"
+        work = job.commit or job.backup
         entry: dict[str, object] = {
-            "current-progress": job.commit.offset_bytes if job.commit else int(ended),
+            "current-progress": work.offset_bytes if work else int(ended),
             "status": job.status,
-            "total-progress": job.commit.length_bytes if job.commit else 1,
+            "total-progress": work.length_bytes if work else 1,
             "type": job.type,
             "id": job.id,
         }
@@ -176,7 +180,7 @@ COMMANDS: dict[str, Handler] = {
     "snapshot-load": lambda state, a: start_job(state, "snapshot-load", a),
     "snapshot-delete": lambda state, a: start_job(state, "snapshot-delete", a),
     "job-dismiss": job_dismiss,
-    "job-cancel": lambda state, a: block_commit_job.verb(state, a, "cancel"),
+    "job-cancel": backup.job_cancel,
     "job-pause": lambda state, a: job_verb(state, a, "pause"),
     "job-resume": lambda state, a: job_verb(state, a, "resume"),
     "job-complete": lambda state, a: block_commit_job.verb(state, a, "complete"),
@@ -193,6 +197,7 @@ COMMANDS: dict[str, Handler] = {
     "blockdev-snapshot-sync": lambda state, a: transaction.single_action(
         state, "blockdev-snapshot-sync", a
     ),
+    "blockdev-backup": lambda state, a: transaction.single_action(state, "blockdev-backup", a),
     "blockdev-snapshot-delete-internal-sync": transaction.delete_internal_snapshot,
     "blockdev-add": nodes.blockdev_add,
     "blockdev-del": nodes.blockdev_del,

@@ -223,7 +223,7 @@ def _device(state: VmState, _step: MicroStep, failure: InjectedFailure | None) -
 
 
 def _inactivate(state: VmState, _step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
-    if any(job.commit and job.status != "concluded" for job in state.jobs):
+    if any((job.commit or job.backup) and job.status != "concluded" for job in state.jobs):
         failure = InjectedFailure(
             state.profile.inactivate_text
         )  # a block job keeps its nodes writable

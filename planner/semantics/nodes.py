@@ -193,6 +193,8 @@ def _del_problem(state: VmState, node: Node) -> str:
     backs = [parent for parent, role in parents if role == "backing"]
     if committing(state, node):
         return _in_commit(state, node)
+    if node.name in _copied(state):
+        return f"Node '{node.name}' is busy: block device is in use by block job: backup"
     if backs:
         return f"Node '{node.name}' is busy: node is used as backing hd of '{backs[0]}'"
     device = device_of(state, node)
@@ -203,6 +205,12 @@ def _del_problem(state: VmState, node: Node) -> str:
     if device is not None or parents:
         return f"Node {node.name} is in use"
     return ""
+
+
+def _copied(state: VmState) -> set[str]:
+    """The nodes that jobs which copy a disk keep for themselves."""
+    works = [job.backup for job in state.jobs if job.backup and job.status != "concluded"]
+    return {name for work in works for name in (work.source, work.target)}
 
 
 def _in_commit(state: VmState, node: Node) -> str:

@@ -25,6 +25,7 @@ from planner.semantics.result import MicroStep
 from planner.semantics.versions import Profile
 
 __all__ = [
+    "Backup",
     "BlockGraph",
     "Commit",
     "BlockBackend",
@@ -176,11 +177,35 @@ class Commit:
 
 
 @frozen(cache_hash=True)
+class Backup:
+    """What a `blockdev-backup` of a whole disk works on (fact 111).
+
+    Attributes:
+        source: Name of the disk's root node.
+        target: Name of the copy's node.
+        filter: Name of the filter that stands on the disk meanwhile.
+        auto_dismiss: Whether it is gone when it is concluded.
+        content: What the disk held at its instant.
+        length_bytes: How much there is to copy.
+        offset_bytes: How much is copied.
+    """
+
+    source: str
+    target: str
+    filter: str
+    auto_dismiss: bool = True
+    content: int = 0
+    length_bytes: int = 0
+    offset_bytes: int = 0
+
+
+@frozen(cache_hash=True)
 class Job:
     """A job.  A snapshot job stays, concluded, until it is dismissed (fact 1).
 
     Attributes:
-        commit: What a `commit` job works on; None for snapshot jobs.
+        commit: What a `commit` job works on; None for others.
+        backup: What a `backup` job works on; None for others.
     """
 
     id: str
@@ -191,6 +216,7 @@ class Job:
     status: str = "created"
     error: str = ""
     commit: Commit | None = None
+    backup: Backup | None = None
 
 
 @frozen(cache_hash=True)

@@ -15,6 +15,7 @@ from typing import Any, cast
 from attrs import evolve
 
 from planner.semantics import qcow2
+from planner.semantics.backup import begin_backup, prepare_step, unmodelled
 from planner.semantics.block import (
     can_snapshot,
     is_root,
@@ -46,6 +47,7 @@ __all__ = ["TRANSACTION_STEPS", "delete_internal_snapshot", "single_action", "st
 _MODELLED = frozenset(
     {
         "abort",
+        "blockdev-backup",
         "blockdev-snapshot",
         "blockdev-snapshot-internal-sync",
         "blockdev-snapshot-sync",
@@ -62,6 +64,9 @@ def start_transaction(state: VmState, arguments: Mapping[str, object]) -> Comman
         if action["type"] not in _MODELLED:
             text = f"the simulator does not model the transaction action '{action['type']}'"
             return CommandResult(state, error=generic(text))
+        strange = unmodelled(action["data"]) if action["type"] == "blockdev-backup" else ""
+        if strange:
+            return CommandResult(state, error=generic(strange))
     free = _GROUPED_TAKES if state.profile.abort_minds_grouped else _GROUPED_TAKES | {"abort"}
     refused = properties.get("completion-mode") == "grouped"
     steps = [
@@ -82,6 +87,8 @@ def _prepare_step(action: Mapping[str, Any], number: int) -> MicroStep:
     kind, data = action["type"], action["data"]
     if kind == "abort":
         return MicroStep("prepare-abort", number=number)
+    if kind == "blockdev-backup":
+        return prepare_step(data, number)
     if kind == "blockdev-snapshot":
         return MicroStep("prepare-overlay", data["node"], detail=data["overlay"], number=number)
     if kind == "blockdev-snapshot-sync":
@@ -165,6 +172,14 @@ def _prepare_overlay_by_file(
 ) -> StepEffect:
     after, commit, problem = make_overlay(state, step, failure)
     return _fail(state, generic(problem)) if commit is None else _prepared(after, commit)
+
+
+def _prepare_backup(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
+    begun, problem, events = begin_backup(state, step)
+    if problem or failure:
+        return _fail(state, generic(problem or "An IO error has occurred"))
+    done = _prepared(begun, MicroStep("commit-backup", job=step.job, number=step.number))
+    return evolve(done, events=events)
 
 
 def _prepare_abort(
@@ -295,6 +310,7 @@ TRANSACTION_STEPS = {
     "prepare-internal": _prepare_internal,
     "prepare-overlay": _prepare_overlay,
     "prepare-overlay-sync": _prepare_overlay_by_file,
+    "prepare-backup": _prepare_backup,
     "prepare-abort": _prepare_abort,
     "prepare-refused": _prepare_refused,
     "commit-internal": _commit_internal,

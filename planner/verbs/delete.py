@@ -21,7 +21,7 @@ from planner.group.membership import check_alone
 from planner.host.files import stamps
 from planner.inspect.offline import images_of_files
 from planner.inspect.verifying import ask_images
-from planner.load.restored import OnRestore, lying_problems, on_restore
+from planner.load.restored import OnRestore, lying_problems, on_copies, on_restore
 from planner.load.restoring import names_taken
 from planner.model.facts import Facts
 from planner.parts.manifest import Manifest
@@ -197,10 +197,14 @@ def _as_it_runs(
         Refused: A merge would change an image that another restore lies on (``delete-refused``).
     """
     manifest = found.manifest
-    if overlays is not Overlays.COMMIT:
-        return OnRestore(manifest, ())
     own = vm is not None and found.path.resolve() == vm.manifest_path(manifest.tag).resolve()
     restores = restores_of(vm).found if own and vm is not None else ()
+    lying = in_order(on_copies(manifest, restores, names_taken(manifest, "")))
+    if lying:
+        message = f"{manifest.tag!r} was restored, and its copies are in use"
+        raise Refused(message, problems=lying, code="delete-refused")
+    if overlays is not Overlays.COMMIT:
+        return OnRestore(manifest, ())
     seen = on_restore(manifest, restores, facts)
     there = names_taken(manifest, "") | names_taken(seen.manifest, "")
     problems = in_order(lying_problems(seen, there))

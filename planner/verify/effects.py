@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from attrs import frozen
+from attrs import field, frozen
 
 from planner.errors import Problem
 from planner.model.operations import Kind, Operation
@@ -22,8 +22,9 @@ from planner.program.program import (
     Step,
     Target,
 )
-from planner.program.resolution import Overlay, Resolution, VmstateNode
+from planner.program.resolution import DiskCopy, Overlay, Resolution, VmstateNode
 from planner.program.rule_ids import RuleId
+from planner.verify.copy_effects import added_target, begun_copy
 
 __all__ = ["Effect", "VmBefore", "Names", "effect_of"]
 
@@ -33,7 +34,7 @@ _JOB_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 @frozen
 class Names:
-    """Which disk a QMP argument means: by image node (jobs), root (internal-sync), overlay node.
+    """Which disk a QMP argument means: by image node (jobs), root, overlay, node of a copy's file.
 
     The node that machine state has of its own is called by its name, and no disk is called so.
     """
@@ -42,6 +43,7 @@ class Names:
     by_root: Mapping[str, str]
     by_overlay: Mapping[str, Overlay]
     own: VmstateNode | None = None
+    by_target: Mapping[str, DiskCopy] = field(factory=dict)
 
     @classmethod
     def of(cls, resolution: Resolution) -> Names:
@@ -53,6 +55,7 @@ class Names:
             {p.root: p.disk for p in parts},
             {overlay.overlay: overlay for overlay in resolution.overlays},
             own,
+            {copy.target: copy for copy in resolution.copies},
         )
 
 
@@ -94,7 +97,7 @@ def effect_of(step: Step, resolution: Resolution, names: Names, moment: VmBefore
     """Derive what a step's command does.
 
     Args:
-        step: The step; only its command and arguments are read.
+        step: The step; only its command and arguments are read, and which copy it waits for.
         resolution: For the tag that every part has to carry.
         names: Which disk an argument means.
         moment: The VM when the step begins.
@@ -108,7 +111,7 @@ def effect_of(step: Step, resolution: Resolution, names: Names, moment: VmBefore
         )
         return Effect(problems=(problem,))
     try:
-        return derive(_Context(step.arguments, resolution, names, moment))
+        return derive(_Context(step.arguments, resolution, names, moment, step.covers))
     except (KeyError, TypeError, AttributeError):
         problem = Problem("arguments-malformed", step.execute, "its arguments cannot be read")
         return Effect(problems=(problem,))
@@ -122,6 +125,12 @@ class _Context:
     resolution: Resolution
     names: Names
     moment: VmBefore
+    covers: tuple[Operation, ...] = ()
+
+    @property
+    def copied(self) -> frozenset[str]:
+        """The disks that are copied."""
+        return frozenset(copy.disk for copy in self.names.by_target.values())
 
 
 def _elsewhere(step: Step) -> Effect:
@@ -175,6 +184,12 @@ def _transaction(context: _Context) -> Effect:
         if kind == "blockdev-snapshot":
             operations += _switch(data, names, problems)
             continue
+        if kind == "blockdev-backup":
+            copy = names.by_target.get(str(data["target"]))
+            begun, wrong = begun_copy(data, copy)
+            operations += begun
+            problems += wrong
+            continue
         if kind != "blockdev-snapshot-internal-sync":
             problems.append(
                 Problem("instruction-unknown", kind, "no rule says what this action does")
@@ -203,11 +218,22 @@ def _switch(
     return (Operation(Kind.SWITCH_TO_OVERLAY, disk=overlay.disk),)
 
 
+def _await_copy(context: _Context) -> Effect:
+    """What is waited for is said by the step: the command itself asks of all jobs."""
+    return Effect(
+        tuple(o for o in context.covers if o.kind is Kind.END_COPY and o.disk in context.copied)
+    )
+
+
 def _add(context: _Context) -> Effect:
     arguments = context.arguments
     name, own = str(arguments["node-name"]), context.names.own
     if own is not None and name == own.node:
         return _add_own(arguments, own)
+    copy = context.names.by_target.get(name)
+    if copy is not None:
+        added, wrong = added_target(arguments, copy)
+        return Effect(added, problems=wrong)
     overlay = context.names.by_overlay.get(name)
     if overlay is None:
         problem = Problem(RuleId.NOTHING_ELSE, name, "this is no overlay of the snapshot")
@@ -235,8 +261,8 @@ def _add_own(arguments: Mapping[str, object], own: VmstateNode) -> Effect:
 
 def _remove(context: _Context) -> Effect:
     own, name = context.names.own, context.arguments["node-name"]
-    if own is not None and name == own.node:
-        return Effect()  # the walk keeps account of it
+    if name in context.names.by_target or (own is not None and name == own.node):
+        return Effect()  # the walks keep account of it
     text = "this node was not made for the snapshot"
     return Effect(problems=(Problem(RuleId.NOTHING_ELSE, str(name), text),))
 
@@ -323,6 +349,7 @@ _EFFECTS: dict[str, Callable[[_Context], Effect]] = {
     "migrate": _migrate,
     "migrate-continue": _continue,
     "query-migrate": _await_stream,
+    "query-jobs": _await_copy,
     "migrate-set-capabilities": _prepares,
     "migrate-set-parameters": _prepares,
     "getfd": _prepares,

@@ -15,7 +15,10 @@ from planner.program.program import Step, Undo, UndoKind
 from planner.program.resolution import Resolution
 from planner.program.rule_ids import RuleId
 
-__all__ = ["FrozenWalk"]
+__all__ = ["OF_FROZEN_WALK", "FrozenWalk"]
+
+OF_FROZEN_WALK = frozenset({Kind.FREEZE_FILESYSTEMS, Kind.THAW_FILESYSTEMS})
+"""What is this walk's business alone."""
 
 _RULE = RuleId.FROZEN_CAPTURE
 

@@ -21,8 +21,9 @@ from planner.program.preparations import Preparations
 from planner.program.program import Program, Step
 from planner.program.resolution import Resolution
 from planner.program.rule_ids import RuleId
+from planner.verify.copy_walk import OF_COPY_WALK, CopyWalk
 from planner.verify.effects import Names, VmBefore, effect_of
-from planner.verify.frozen_walk import FrozenWalk
+from planner.verify.frozen_walk import OF_FROZEN_WALK, FrozenWalk
 from planner.verify.step_checks import covers_problems, undo_problems
 
 __all__ = ["operations_by_step", "verify", "violations"]
@@ -75,6 +76,7 @@ class _ProgramWalk:
     captured_at: set[int] = field(factory=set)
     preparations: Preparations = field(init=False)
     file_systems: FrozenWalk = field(init=False)
+    copies: CopyWalk = field(init=False)
     streaming: str = ""
     tracking: bool = False
     streamed: int = 0
@@ -94,6 +96,7 @@ class _ProgramWalk:
             self.own = self.resolution.vmstate_node.node
         self.preparations = Preparations(self.resolution)
         self.file_systems = FrozenWalk(self.resolution)
+        self.copies = CopyWalk(self.resolution)
 
     def take(self, step: Step, where: str) -> None:
         self.where = where
@@ -106,6 +109,7 @@ class _ProgramWalk:
         ended = self.streamed > 0 or self.put_away
         self.problems.extend(self.preparations.take(step, where, ended=ended))
         self.problems.extend(self.file_systems.take(step, effect.operations, where))
+        self.problems.extend(self.copies.take(step, effect.operations, where, running=self.running))
         self.problems.extend(covers_problems(step, effect, where))
         self.done.append(effect.operations)
         for operation in effect.operations:
@@ -124,8 +128,11 @@ class _ProgramWalk:
             self._snapshot(operation, atomic=atomic)
         elif operation.kind is Kind.SWITCH_TO_OVERLAY:
             self._switch(operation, atomic=atomic)
-        elif operation.kind in _FILE_SYSTEM_KINDS:
-            pass  # FrozenWalk's business
+        elif operation.kind is Kind.BEGIN_COPY:
+            self._check_standing(operation, atomic=atomic)
+            self._capture(operation)
+        elif operation.kind in _OF_OTHER_WALKS:
+            pass  # FrozenWalk's business, and CopyWalk's
         elif operation.kind in _CHANGES:
             _CHANGES[operation.kind](self, operation)
         else:
@@ -312,6 +319,7 @@ class _ProgramWalk:
             self._report(RuleId.ACTIVE_BEFORE_UNDO, "it leaves the nodes inactive (fact 29)")
         self.problems.extend(self.preparations.finish(self.where))
         self.problems.extend(self.file_systems.finish(self.where))
+        self.problems.extend(self.copies.finish(self.where))
         for disk in sorted(self.layer_holds_vmstate):
             self._report(
                 RuleId.SNAPSHOT_BEFORE_DISCARD, f"{disk} keeps vmstate in its active layer"
@@ -336,7 +344,7 @@ class _ProgramWalk:
             self._report(RuleId.COMPLETE, f"machine state is held by {have}, and wanted on {want}")
 
 
-_FILE_SYSTEM_KINDS = (Kind.FREEZE_FILESYSTEMS, Kind.THAW_FILESYSTEMS)
+_OF_OTHER_WALKS = OF_FROZEN_WALK | OF_COPY_WALK
 _CHANGES: dict[Kind, Callable[[_ProgramWalk, Operation], None]] = {
     Kind.PAUSE_GUEST: _ProgramWalk.pause,
     Kind.RESUME_GUEST: _ProgramWalk.resume,

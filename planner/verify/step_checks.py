@@ -48,6 +48,8 @@ def _expected_wait(step: Step, effect: Effect) -> WaitsFor:
     kinds = {operation.kind for operation in effect.operations}
     if Kind.END_STREAM_VMSTATE in kinds:
         return WaitsFor.MIGRATED
+    if Kind.END_COPY in kinds:
+        return WaitsFor.COPIED
     if Kind.BEGIN_STREAM_VMSTATE in kinds:
         return WaitsFor.SWITCHOVER if Kind.PAUSE_GUEST in kinds else WaitsFor.TRACKING
     return _WAITS.get(step.execute, WaitsFor.REPLY)
@@ -98,9 +100,20 @@ def undo_problems(step: Step, effect: Effect, where: str, own: str = "") -> Iter
         yield Problem(
             RuleId.UNDO_COMPLETE, where, "its undo does not remove just the overlays it puts on"
         )
+    yield from _copy_undo_problems(step, effect, where)
     kinds_done = {operation.kind for operation in effect.operations}
     begins = kinds_done & _STREAM_KINDS or step.execute == "migrate"
     if begins and Undo(UndoKind.CANCEL_MIGRATION) not in step.undo:
         yield Problem(
             RuleId.UNDO_COMPLETE, where, "it has a stream under way, and its undo cancels none"
         )
+
+
+def _copy_undo_problems(step: Step, effect: Effect, where: str) -> Iterator[Problem]:
+    for done, kind, words in (
+        ((Kind.ADD_TARGET,), UndoKind.REMOVE_TARGET, "take out just the nodes that it adds"),
+        ((Kind.BEGIN_COPY, Kind.END_COPY), UndoKind.CANCEL_COPY, "cancel just its own copies"),
+    ):
+        disks = {operation.disk for operation in effect.operations if operation.kind in done}
+        if disks != {undo.disk for undo in step.undo if undo.kind is kind}:
+            yield Problem(RuleId.UNDO_COMPLETE, where, f"its undo does not {words}")

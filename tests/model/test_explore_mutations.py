@@ -99,6 +99,7 @@ ON_THE_GRAPH = {
         Operation(Kind.FREEZE_FILESYSTEMS),
         Operation(Kind.SNAPSHOT_DISK, disk="disk0"),
     ),
+    "copy-after-resume": (Operation(Kind.RESUME_GUEST), Operation(Kind.END_COPY, disk="disk0")),
 }
 """Rules of what the explorer does not model, each with two operations that it alone keeps apart."""
 

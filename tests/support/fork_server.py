@@ -2,7 +2,8 @@
 
 Most of what a short command costs is Python's start and its imports, and a run of all tests starts
 more than a thousand.  Each fork is a process of its own, with the pid, the descriptors, the environment,
-the folder and the umask that a started one would have, and ends as one.  It never measures coverage.
+the folder and the umask that a started one would have, and ends as one.  Its coverage is measured where
+a started one's would be.
 
 `python -P fork_server.py N` serves on descriptor N until its other end, `tests.support.forked`,
 is closed.
@@ -17,7 +18,10 @@ import selectors
 import socket
 import sys
 
+import coverage
+
 REQUEST_BYTES = 1 << 20
+MEASURED = {"COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"}
 _STANDARD = (0, 1, 2)
 
 
@@ -85,6 +89,8 @@ def become(request, standard):
     os.environ.update(request["environment"])
     os.umask(request["umask"])
     os.chdir(request["folder"])
+    if os.environ.keys() & MEASURED:
+        coverage.process_startup(slug="fork")
     return request["arguments"]
 
 

@@ -20,7 +20,8 @@ __all__ = ["run_snapplan", "serving"]
 
 SNAPPLAN = Path(sys.executable).with_name("snapplan")
 SERVER = Path(__file__).with_name("fork_server.py")
-NOT_MEASURED = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+OF_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+"""What has a Python measure coverage: each fork for itself, not the server."""
 READ_AT_START = ("LANG", "LC_", "PYTHON")
 """How the variables begin that a Python reads when it starts, and not again."""
 _servers = []
@@ -86,7 +87,7 @@ def run_snapplan(*arguments, text=""):
 
 
 def _environment():
-    return {name: value for name, value in os.environ.items() if name not in NOT_MEASURED}
+    return {name: value for name, value in os.environ.items() if name not in OF_COVERAGE}
 
 
 def _forked(server, command, text):
@@ -94,7 +95,7 @@ def _forked(server, command, text):
     theirs = [pipes["stdin"][0], *(pipes[name][1] for name in ("stdout", "stderr", "ended"))]
     request = {
         "arguments": command,
-        "environment": _environment(),
+        "environment": dict(os.environ),
         "umask": int(re.search(r"Umask:\s*(\d+)", Path("/proc/self/status").read_text())[1], 8),
         "folder": str(Path.cwd()),
     }

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from planner.errors import BadInput
 from planner.model.facts import ChainNode
-from planner.model.request import Exclude, External, Internal
+from planner.model.request import Copy, Exclude, External, Internal
 from planner.parts.deletions import DeletionOrigin, Overlays
 from planner.parts.internal import InternalSnapshot
 from planner.parts.kinds import KINDS, MAKERS, making_of
@@ -78,7 +78,7 @@ def test_a_kind_that_nobody_knows_is_refused(kind):
 def test_every_kind_is_made_and_every_wish_for_a_part_has_a_kind():
     """A kind that is only half in the registry would be recorded by nobody, or refused by nobody."""
     assert len(MAKERS) == len(KINDS)
-    assert [making_of(wish) for wish in (Internal(), External("/o"))] == [*MAKERS[:2]]
+    assert [making_of(wish) for wish in (Internal(), External("/o"), Copy("/c"))] == [*MAKERS[:3]]
     assert making_of(Exclude()) is None
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "SAVE_TIMEOUT_S",
     "TRANSACTION_TIMEOUT_S",
     "delete_replaced",
+    "finish_parts",
     "capture_disks",
     "internal_only",
     "no_stream",
@@ -99,6 +100,12 @@ def prepare_parts(resolution: Resolution) -> Iterator[Step]:
     """What each kind of part needs before the capture.  Nothing of the guest's is touched yet."""
     for making in MAKERS:
         yield from making.prepared(resolution)
+
+
+def finish_parts(resolution: Resolution) -> Iterator[Step]:
+    """What each kind of part needs after the capture.  The guest goes on meanwhile."""
+    for making in MAKERS:
+        yield from making.finished(resolution)
 
 
 def capture_disks(resolution: Resolution, but: Collection[str] = ()) -> Iterator[Step]:

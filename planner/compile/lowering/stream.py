@@ -34,6 +34,13 @@ _KEEP_TIMEOUT_S = 3600
 def stream_problem(design: str, capture: Capture, resolution: Resolution) -> Iterator[Problem]:
     """Why a design that captures in one way cannot do this request."""
     stream = resolution.stream
+    for copy in resolution.copies:
+        yield Problem(
+            "design-cannot",
+            copy.disk,
+            f"design {design} makes no copies of disks: a migration cannot end while a job copies",
+            "use design transactional, with machine state inside a disk's image or none",
+        )
     if stream is None:
         yield Problem(
             "design-cannot",

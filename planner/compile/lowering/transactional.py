@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from planner.compile.lowering.common import (
     capture_disks,
     delete_replaced,
+    finish_parts,
     no_stream,
     pause_guest,
     prepare_parts,
@@ -51,5 +52,6 @@ def instructions(resolution: Resolution) -> Iterator[Step]:
     yield from prepare_parts(resolution)
     yield from freeze_and_thaw(resolution)
     yield from capture_disks(resolution, but=(resolution.vmstate,))
+    yield from finish_parts(resolution)
     if resolution.resumes:
         yield resume_guest(resolution)

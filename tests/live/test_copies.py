@@ -1,0 +1,155 @@
+"""Copies of disks as parts: of one instant while the guest writes, restored, undone, recovered."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from planner.store.store import Store
+from tests.live.faults import assert_guest_unharmed
+from tests.live.gate import Gate
+from tests.live.restores import restored, store
+from tests.live.runs import SNAPPLAN, as_json, snapplan
+from tests.support.fixtures import long
+from tests.support.topology import two_disks
+
+pytestmark = pytest.mark.real_qemu
+
+TOO_SHORT = 1_200_000
+"""Bytes of a file in which the images of these guests have room, and a copy has not."""
+
+
+def request_for(vm, state="{internal: disk0}"):
+    copy = vm.directory / "copy.qcow2"
+    return f"tag: a\nmachine-state: {state}\ndisks: {{disk0: internal, disk1: {{copy: {copy}}}}}\n"
+
+
+def account(vm):
+    """Everything that a failed run must leave as it was."""
+    return {
+        "files": sorted(path.name for path in vm.directory.iterdir() if path.name != "store"),
+        "nodes": sorted(name for name in vm.nodes() if not name.startswith("#")),
+        "inserted": [block["inserted"]["node-name"] for block in vm.execute("query-block")],
+        "tags": vm.tags("disk0"),
+        "jobs": vm.execute("query-jobs"),
+        "status": vm.status(),
+    }
+
+
+def test_a_copy_is_made_restored_and_deleted(qemu):
+    """Memory, a snapshot and a copy of one instant: the guest goes on from them, and finds no fault."""
+    vm = qemu.start(two_disks(guest=True))
+    before = vm.wait_guest(2)[-1]
+    nodes = account(vm)["nodes"]
+    done = snapplan("apply", "-", "--vm", vm.qmp_path, *store(vm), text=request_for(vm))
+    assert done.returncode == 0, done.stderr
+    copy = vm.directory / "copy.qcow2"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert account(vm)["nodes"] == nodes, "the disk's own chain is as before"
+    assert account(vm)["jobs"] == []
+    later = vm.wait_guest(3, since=len(vm.console()))[-1]
+    assert snapplan("verify", "a", "--vm", vm.qmp_path, *store(vm)).returncode == 0
+    manifest = as_json(done)["manifest"]
+    content = copy.read_bytes()
+    vm.end()
+    with restored(vm, Path(manifest), "--yes", *store(vm)) as again:
+        counters = again.wait_guest(3)
+        assert before < counters[0] < later
+        assert "start" not in again.console(), "it did not boot"
+        refused = snapplan("delete", "a", "--vm", again.qmp_path, "--yes", *store(vm))
+        assert refused.returncode == 10
+        codes = {problem["code"] for problem in as_json(refused)["error"]["problems"]}
+        assert "part-needed" in codes
+    assert copy.read_bytes() == content, "a restore writes to its overlay"
+    [each] = as_json(snapplan("restore", "list", *store(vm)))["restores"]
+    dropped = snapplan("restore", "drop", each["name"], "--yes", *store(vm))
+    assert dropped.returncode == 0, dropped.stderr
+    gone = snapplan("delete", "a", "--offline", "--yes", *store(vm))
+    assert gone.returncode == 0, gone.stderr
+    assert not copy.exists()
+
+
+def test_a_copy_that_cannot_be_written_is_undone(qemu):
+    """After `cont`: the job fails, and no file, node, job or snapshot is left; the guest runs."""
+    vm = qemu.start(two_disks(guest=True))
+    vm.wait_guest(2)
+    vm.execute("stop")  # it writes nothing meanwhile: on QEMU before 11 a write of its would fail
+    before = account(vm)
+    limit = ["prlimit", "--pid", str(vm.process.pid), f"--fsize={TOO_SHORT}"]
+    subprocess.run(limit, check=True)
+    request = request_for(vm, "none")
+    done = snapplan("apply", "-", "--vm", vm.qmp_path, *store(vm), text=request)
+    assert (done.returncode, as_json(done)["error"]["code"]) == (20, "job-failed"), done.stderr
+    assert account(vm) == before
+    vm.execute("cont")
+    assert_guest_unharmed(vm)
+
+
+def test_a_host_without_room_is_seen_before_anything_begins(qemu, tmp_path):
+    """The file's room is taken first: the guest never stands, and its writes never fail."""
+    vm = qemu.start(two_disks(guest=True))
+    vm.wait_guest(2)
+    before = account(vm)
+    request = tmp_path / "request.yaml"
+    request.write_text(request_for(vm))
+    command = ["prlimit", f"--fsize={TOO_SHORT}", SNAPPLAN, "apply", request]
+    done = subprocess.run(
+        [*command, "--vm", vm.qmp_path, *store(vm)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, as_json(done)["error"]["code"]) == (20, "qemu-img-failed")
+    assert account(vm) == before
+    assert "STOP" not in {event["event"] for event in vm.events}
+
+
+def killed(vm, command, folder, *, after):
+    """`snapplan apply`, killed just before QEMU reads a command, or when it has answered it."""
+    request = folder / "request.yaml"
+    request.write_text(request_for(vm))
+    with Gate(vm, command) as gate:
+        running = subprocess.Popen(
+            [SNAPPLAN, "apply", request, "--vm", gate.path, "--store", vm.directory / "store"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        gate.kill(running, after=after)
+
+
+@pytest.mark.parametrize(
+    ("command", "after"),
+    [
+        ("transaction", True),
+        *(pytest.param(*p, marks=pytest.mark.long) for p in (
+            ("blockdev-add", True), ("stop", True), ("cont", False), ("cont", True),
+            ("blockdev-del", False), ("blockdev-del", True),
+        )),
+    ],
+)  # fmt: skip
+def test_a_killed_run_is_recovered(qemu, tmp_path, command, after):
+    """The copy is cancelled, and everything is as before."""
+    vm = qemu.start(two_disks(guest=True))
+    vm.wait_guest(2)
+    before = account(vm)
+    killed(vm, command, tmp_path, after=after)
+    done = snapplan("recover", "--vm", vm.qmp_path, *store(vm))
+    assert done.returncode == 0, done.stderr
+    assert [each["end"] for each in as_json(done)["recovered"]] == ["undone"]
+    assert account(vm) == before
+    assert_guest_unharmed(vm)
+
+
+@pytest.mark.parametrize("command", long("transaction", "cont"))
+def test_a_copy_whose_qemu_dies_leaves_nothing(qemu, tmp_path, command):
+    """Both are killed: the half of a copy is removed, the images are sound."""
+    vm = qemu.start(two_disks(guest=True))
+    vm.wait_guest(2)
+    files = account(vm)["files"]
+    killed(vm, command, tmp_path, after=True)
+    vm.process.kill()
+    vm.process.wait()
+    gone = snapplan("recover", "--vm", vm.directory / "gate", *store(vm))
+    assert gone.returncode == 0, gone.stderr
+    left = {path.name for path in vm.directory.iterdir()} - {"store"}
+    assert left <= {*files}
+    assert vm.image_tags("disk0") == []
+    [vm_store] = Store(vm.directory / "store").vms()
+    assert vm_store.manifests().found == ()
