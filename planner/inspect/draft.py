@@ -26,6 +26,7 @@ from planner.model.request import (
     Exclude,
     External,
     ExternalMachineState,
+    ImageMachineState,
     Internal,
     InternalMachineState,
     MachineState,
@@ -217,6 +218,8 @@ def _states(
             yield ExternalMachineState(path, Capture.STOPPED)
         else:
             yield ExternalMachineState(path, Capture.BACKGROUND)
+        # A guest that stands cannot be left standing by a stream before 10.0 (fact 29).
+        yield ImageMachineState(places.free(folder, tag, "vmstate.qcow2", taking=False))
     yield NoMachineState()
 
 

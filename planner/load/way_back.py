@@ -23,8 +23,10 @@ from planner.model.request import (
 )
 from planner.model.request_text import ReadRequest
 from planner.model.tag import tag_problems
+from planner.parts.image_limits import holds_machine_state
 from planner.parts.internal import InternalSnapshot
 from planner.parts.manifest import Manifest
+from planner.parts.part import ManifestPart
 from planner.run.ports import Backend, Host, Images, Reporter
 from planner.run.progress import Meter
 from planner.run.pump import HostClock, Pump
@@ -44,12 +46,20 @@ def keeping_plan(tag: str, manifest: Manifest, facts: Facts) -> Plan:
     # What is outside of the block layer the load leaves as it is, so the way back need not hold it.
     request = Request(
         tag=tag,
-        machine_state=NoMachineState() if holder is None else InternalMachineState(holder.disk),
+        machine_state=NoMachineState() if holder is None else _state(holder, manifest, facts),
         disks=(*reverted, *((outside.name, Exclude()) for outside in outside_of(facts))),
         others=Others.EXCLUDE,
         run_state_after=RunStateAfter.PAUSED,
     )
     return compile_request(ReadRequest(request, tag_problems(tag)), facts)
+
+
+def _state(holder: ManifestPart, manifest: Manifest, facts: Facts) -> InternalMachineState:
+    """Where the machine state is kept: where it was; if it had an image of its own, in a disk's."""
+    disks = {disk.name: disk for disk in facts.disks}
+    reverted = [part.disk for part in manifest.of(InternalSnapshot)]
+    able = (n for n in reverted if n in disks and not any(holds_machine_state(disks[n])))
+    return InternalMachineState(holder.disk or next(able, next(iter(reverted), "")))
 
 
 def keeping_pump(  # noqa: PLR0913 - each is a port of its own

@@ -68,7 +68,7 @@ def test_all_designs_are_measured_beside_a_raw_disk_and_nothing_is_left(qemu, tm
     done = snapplan("compare", request, *options)
     assert done.returncode == 0, done.stderr
     found = {design["design"]: design for design in json.loads(done.stdout)["designs"]}
-    can = ["transactional", "external", "live", "background"]
+    can = ["transactional", "external", "live", "background", "vmstate-node"]
     if not found["background"]["possible"]:
         assert found["background"]["problems"][0]["code"] == "background-unsafe"
         can.remove("background")

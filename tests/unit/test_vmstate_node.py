@@ -5,13 +5,18 @@ from attrs import evolve
 
 from planner.compile.designs import DESIGNS, choose_design
 from planner.errors import Refused
+from planner.inspect.draft import draft_of
+from planner.load.way_back import keeping_plan
 from planner.model.facts import SnapshotInfo
 from planner.model.file_record import FileRecord
 from planner.model.image import Image
 from planner.model.operations import Kind
+from planner.model.request import ExternalMachineState, ImageMachineState, InternalMachineState
 from planner.model.request_text import read_request
+from planner.parts.internal import InternalSnapshot
 from planner.parts.make_vmstate_image import MakeVmstateImage
 from planner.parts.making import KeptFile, NotShown, Shown
+from planner.parts.manifest import Manifest
 from planner.parts.part import Seen
 from planner.parts.recorded_files import FoundFile
 from planner.parts.vmstate_image import VmstateImage
@@ -265,3 +270,22 @@ def test_only_what_was_saved_is_removed(record, begins, removed):
     """By its name alone it may be anybody's."""
     problem = PART.removal_problem(FoundFile(record), begins)
     assert (problem is None) is removed
+
+
+def test_a_draft_proposes_it_where_nothing_else_leaves_the_guest_as_it_stood():
+    """Before 10.0 a stream ends in postmigrate, and a raw disk holds no machine state."""
+    old = facts(raw("vars0"), version="7.2", run_state="paused")
+    assert draft_of(old, "a").machine_state == ImageMachineState("/vm/a.vmstate.qcow2")
+    assert isinstance(
+        draft_of(evolve(old, run_state="running"), "a").machine_state, ExternalMachineState
+    )
+    inside = facts(qcow2("disk0"), raw("vars0"), version="7.2", run_state="paused")
+    assert draft_of(inside, "a").machine_state == InternalMachineState("disk0")
+
+
+def test_the_way_back_of_such_a_load_keeps_the_state_in_a_disk():
+    """What is there before a load is saved inside the images that it reverts."""
+    vm = facts(qcow2("disk0", encrypted=True), qcow2("disk1"))
+    parts = tuple(InternalSnapshot(disk=name, node=name, root=name) for name in ("disk0", "disk1"))
+    head = Manifest("a", "vmstate-node", "0", vm.qemu, vm.machine, (*parts, PART))
+    assert keeping_plan("b", head, vm).program.resolution.vmstate == "disk1"
