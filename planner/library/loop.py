@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from attrs import define, field
 
-__all__ = ["Loop", "once"]
+from planner.run.forwarding import ForwardingBackend
+from planner.run.ports import Backend, Event
+
+__all__ = ["Loop", "OtherLoop", "once"]
 
 _Result = TypeVar("_Result")
 
@@ -45,11 +48,64 @@ class Loop:
             raise interrupt
         return task.result()
 
+    async def elsewhere(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Do it there, awaited in another loop; begun in the order of the calls."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def at_once(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Do there what waits for nothing."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
     def end(self) -> None:
         """End the loop and its thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+class OtherLoop(ForwardingBackend):
+    """A `planner.run.ports.Backend` whose connection lives in another loop, in a thread of its own.
+
+    Args:
+        backend: Connected, in that loop.
+        loop: That loop.
+    """
+
+    def __init__(self, backend: Backend, loop: Loop) -> None:
+        super().__init__(backend)
+        self._loop = loop
+
+    async def connect(self, timeout_s: float) -> None:
+        """See `planner.run.ports.Backend.connect`."""
+        await self._loop.elsewhere(self.inner.connect(timeout_s))
+
+    async def execute(
+        self, command: str, arguments: Mapping[str, object], timeout_s: float
+    ) -> object:
+        """See `planner.run.ports.Backend.execute`."""
+        return await self._loop.elsewhere(self.inner.execute(command, arguments, timeout_s))
+
+    async def execute_with_descriptor(
+        self, command: str, arguments: Mapping[str, object], descriptor: int, timeout_s: float
+    ) -> object:
+        """See `planner.run.ports.Backend.execute_with_descriptor`."""
+        sending = self.inner.execute_with_descriptor(command, arguments, descriptor, timeout_s)
+        return await self._loop.elsewhere(sending)
+
+    async def wait_for_event(self, timeout_s: float) -> None:
+        """See `planner.run.ports.Backend.wait_for_event`."""
+        await self._loop.elsewhere(self.inner.wait_for_event(timeout_s))
+
+    def pending_events(self) -> tuple[Event, ...]:
+        """See `planner.run.ports.Backend.pending_events`."""
+
+        async def take() -> tuple[Event, ...]:
+            return self.inner.pending_events()
+
+        return self._loop.at_once(take())
+
+    async def close(self) -> None:
+        """It is the other loop's to close."""
 
 
 def once(work: Coroutine[Any, Any, _Result]) -> _Result:

@@ -23,6 +23,7 @@ from planner.errors import (
 from planner.inspect.inspecting import Inspection
 from planner.library.attaching import Attachment, attach
 from planner.library.clones import Clone, Pool, clone, pool
+from planner.library.groups import Group, find_group, save_group
 from planner.library.kept import (
     ListedRestores,
     drop_restore,
@@ -89,6 +90,7 @@ __all__ = [
     "Facts",
     "Forgotten",
     "FreezeFilesystems",
+    "Group",
     "Inspection",
     "Internal",
     "InternalError",
@@ -135,6 +137,7 @@ __all__ = [
     "collect",
     "drop_restore",
     "drop_template",
+    "find_group",
     "forget",
     "forget_snapshot",
     "list_restores",
@@ -145,5 +148,6 @@ __all__ = [
     "promote_restore",
     "recover",
     "restore",
+    "save_group",
     "stored",
 ]

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from planner.compare.comparison import DesignReport
 from planner.compile.designs import AUTO
@@ -28,10 +28,11 @@ from planner.library.attaching import Attachment as AsyncAttachment
 from planner.library.attaching import attach as attach_async
 from planner.library.kept import list_restores, promote_restore
 from planner.library.keys import SecretFiles
-from planner.library.loop import Loop, once
+from planner.library.loop import Loop, OtherLoop, once
 from planner.library.progress import OnProgress
 from planner.library.stores import Folder
 from planner.library.sync_clones import Clone, Pool, clone, pool
+from planner.library.sync_groups import Group, find_group, save_group
 from planner.library.sync_snapshot import Snapshot
 from planner.library.vm import Vm as AsyncVm
 from planner.load.fresh_qemu import RestorePlan
@@ -48,6 +49,7 @@ __all__ = [
     "Attachment",
     "Clone",
     "Pool",
+    "Group",
     "Snapshot",
     "Vm",
     "attach",
@@ -59,10 +61,12 @@ __all__ = [
     "drop_template",
     "make_template",
     "pool",
+    "find_group",
     "prepare_restore",
     "promote_restore",
     "recover",
     "restore",
+    "save_group",
 ]
 
 
@@ -241,6 +245,12 @@ class Vm:
 
     _vm: AsyncVm
     _loop: Loop = field(repr=False)
+
+    @property
+    def elsewhere(self) -> AsyncVm:
+        """The same VM for work in another loop: that of a group has one for all its members."""
+        context = self._vm.context
+        return AsyncVm(evolve(context, backend=OtherLoop(context.backend, self._loop)))
 
     def inspect(self) -> Inspection:
         """Ask the VM what it is, and what each of its disks can do."""

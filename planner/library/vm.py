@@ -44,6 +44,11 @@ class Vm:
 
     _context: Context = field(repr=False)
 
+    @property
+    def context(self) -> Context:
+        """What its verbs are done with; for those of a group."""
+        return self._context
+
     async def inspect(self) -> Inspection:
         """Ask the VM what it is, and what each of its disks can do.
 
@@ -127,10 +132,11 @@ class Vm:
             UndoIncomplete, OutcomeUnknown: Something is left; the problems say what, `recover` ends it.
         """
         source: Plan | ReadRequest
-        seen = None if isinstance(what, Plan) else await self._seen(what)
-        if seen is not None and isinstance(what, str) and not partial:
-            refuse_partial(seen.facts, what)
-        source = what if isinstance(what, Plan) else _read(what, seen, description)
+        source = (
+            what
+            if isinstance(what, Plan)
+            else await self.request(what, description, partial=partial)
+        )
         limits = Limits(deadline_s, pause_budget_ms)
         saved = await save(telling(self._context, on_progress), source, design, limits)
         saved.outcome.raise_failure()
@@ -227,6 +233,19 @@ class Vm:
             RunFailed, BadInput: Not all of it could be removed; the guest was not touched.
         """
         return await (look_for_garbage if dry_run else collect)(self._context)
+
+    async def request(
+        self, what: str | Request, description: str = "", *, partial: bool = False
+    ) -> ReadRequest:
+        """A request as it is read: a tag stands for everything that can be saved.
+
+        Raises:
+            Refused: A tag, and not everything can be, and that is not agreed to (`partial`).
+        """
+        seen = await self._seen(what)
+        if seen is not None and isinstance(what, str) and not partial:
+            refuse_partial(seen.facts, what)
+        return _read(what, seen, description)
 
     async def _seen(self, what: str | Request) -> Inspection | None:
         return await self.inspect() if isinstance(what, str) else None

@@ -21,6 +21,7 @@ from snapplan import (
     ExternalMachineState,
     Facts,
     FreezeFilesystems,
+    Group,
     Inspection,
     Internal,
     InternalError,
@@ -149,6 +150,18 @@ async def main(address: str, store: Store, backend: Backend) -> None:
     print(made.template, await snapplan.drop_template("before", store=store))
 
 
+async def together(db: Vm, web: Vm, request: Request) -> None:
+    """A group."""
+    vms = {"db": db, "web": web}
+    group: Group = await snapplan.save_group(
+        vms, "together", requests={"web": request}, pause_budget_ms=500.0, on_progress=tell
+    )
+    outcomes = await group.load(run_state_after="running", on_progress=tell, deadline_s=60.0)
+    print(group.name, group.standing, group.members, outcomes["db"].run_state)
+    print((await group.verify()).whole, snapplan.find_group(vms, "together").standing)
+    await group.delete()
+
+
 def blocking(address: str) -> None:
     """The twins."""
     with snapplan.sync.attach(address) as vm:
@@ -164,6 +177,15 @@ def blocking(address: str) -> None:
     print(snapplan.sync.restore("a", "qemu -qmp unix:{qmp}"), snapplan.sync.collect(dry_run=True))
     print(snapplan.sync.make_template("a", "qemu {qmp}"), snapplan.sync.drop_template("a"))
     print(snapplan.sync.recover(address), snapplan.__version__)
+
+
+def blocking_together(first: str, second: str) -> None:
+    """A group, with the twins."""
+    with snapplan.sync.attach(first) as db, snapplan.sync.attach(second) as web:
+        vms = {"db": db, "web": web}
+        group: snapplan.sync.Group = snapplan.sync.save_group(vms, "together")
+        print(group.load(), group.verify().whole, group.name, group.standing, group.members)
+        snapplan.sync.find_group(vms, "together").delete()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Groups of real QEMUs: one instant, all or none, whoever is killed."""
 
+import asyncio
 import json
 import subprocess
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import pytest
+import snapplan as snapplan_library
 
 from tests.live.faults import assert_guest_unharmed, assert_nothing_left, request, start
 from tests.live.gate import Gate
@@ -147,3 +149,45 @@ def blocked(file, store):
     for share in shares:
         (share / "manifests").symlink_to("/nowhere/at/all")
     return snapplan("group", "apply", file, "--store", store, "--json")
+
+
+def test_a_program_does_the_same(qemu, tmp_path):
+    """`save_group` and its group, awaited and blocking: the twins have a loop for each VM."""
+    vms, store = started(qemu), tmp_path / "store"
+
+    async def awaited():
+        async with AsyncExitStack() as stack:
+            at = {
+                name: await stack.enter_async_context(
+                    snapplan_library.attach(vm.qmp_path, store=store)
+                )
+                for name, vm in vms.items()
+            }
+            group = await snapplan_library.save_group(at, "first")
+            since = {name: len(vm.console()) for name, vm in vms.items()}
+            outcomes = await group.load()
+            assert {each.run_state for each in outcomes.values()} == {"running"}
+            for name, vm in vms.items():
+                vm.wait_guest(since=since[name])
+            assert (await group.verify()).whole
+            alone = await at["db"].snapshot("first")
+            with pytest.raises(snapplan_library.Refused) as refused:
+                await alone.load()
+            assert refused.value.code == "group-member"
+
+    asyncio.run(awaited())
+    sync = snapplan_library.sync
+    with ExitStack() as stack:
+        at = {
+            name: stack.enter_context(sync.attach(vm.qmp_path, store=store))
+            for name, vm in vms.items()
+        }
+        found = sync.find_group(at, "first")
+        assert (found.standing, found.members) == ("whole", NAMES)
+        found.delete()
+        group = sync.save_group(at, "second")
+        group.load()
+        assert group.verify().whole
+    assert [each["group"] for each in listed(store)] == ["second"]
+    for vm in vms.values():
+        assert_guest_unharmed(vm)

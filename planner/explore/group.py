@@ -1,0 +1,285 @@
+"""Explores every run of a group: every order of its members, every message, one fault, every death.
+
+What is explored is what is new in a group; each member's own program is explored alone
+(`planner.explore.search`).  So a member is the list of what it does and of the gates that it waits at, a
+guest is what it has sent and received, and an undo is one move.  A message that is under way is the
+guests' move: any guest that runs may send, and any that runs may receive what was sent to it.
+
+    one-instant-of-the-group   no member's snapshot has received what another one's has not sent
+    all-or-none                every member has its snapshot and its record, or none has either
+    guests-as-before           in the end every guest runs that ran before
+
+Breadth first, so that the first run that goes wrong is a shortest one.  Pure and deterministic.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+from attrs import evolve, field, frozen
+
+from planner.model.operations import CAPTURES, Kind
+from planner.model.request import Capture, RunStateAfter
+from planner.program.gates import Gate, gates_of
+from planner.program.program import Program
+
+__all__ = ["GroupExploration", "GroupReport", "explore_group"]
+
+_STREAMS = {Kind.BEGIN_STREAM_VMSTATE: True, Kind.END_STREAM_VMSTATE: False}
+Item = Kind | Gate
+Guest = tuple[tuple[int, ...], tuple[int, ...]]
+"""What a guest has sent to each member, and received from each."""
+
+
+@frozen
+class GroupExploration:
+    """What is explored.
+
+    Attributes:
+        programs: Of each member, by its name.
+        messages: How many messages there are at the most, of all guests together.
+        faults: How many steps may fail.
+        gates: The gates that members wait at; others are passed at once, for a mutant.
+    """
+
+    programs: Mapping[str, Program]
+    messages: int = 2
+    faults: int = 1
+    gates: frozenset[Gate] = frozenset(Gate)
+
+
+@frozen
+class GroupReport:
+    """What became of it.
+
+    Attributes:
+        states: How many different states there are.
+        ends: How many ends of each kind.
+        violation: The property that a run violates; empty: none does.
+        story: A shortest run that violates it, in words.
+    """
+
+    states: int
+    ends: Mapping[str, int]
+    violation: str = ""
+    story: tuple[str, ...] = ()
+
+
+@frozen
+class _Member:
+    """A member in a state.
+
+    Attributes:
+        place: How much of its list is done.
+        running: Whether its guest runs.
+        guest: What that has sent and received.
+        saved: The same as its snapshot holds it; None: there is none.
+        end: ``recorded`` or ``undone``; empty: it is at work.
+    """
+
+    place: int
+    running: bool
+    guest: Guest
+    saved: Guest | None = None
+    end: str = ""
+
+
+@frozen
+class _State:
+    """Everything: the members, and what the process that runs them knows."""
+
+    members: tuple[_Member, ...]
+    faults: int = 0
+    given_up: bool = False
+    committed: bool = False
+    dead: bool = False
+
+
+@frozen
+class _Group:
+    """The group, as moves need it."""
+
+    setting: GroupExploration
+    names: tuple[str, ...]
+    lists: tuple[tuple[Item, ...], ...]
+    ran: tuple[bool, ...] = field()
+
+    @classmethod
+    def of(cls, setting: GroupExploration) -> _Group:
+        names = tuple(sorted(setting.programs))
+        programs = [setting.programs[name] for name in names]
+        before = (each.resolution.run_state_before for each in programs)
+        ran = tuple(state is RunStateAfter.RUNNING for state in before)
+        return cls(setting, names, tuple(tuple(_items(each)) for each in programs), ran)
+
+    def start(self) -> _State:
+        none = (0,) * len(self.names)
+        return _State(tuple(_Member(0, ran, (none, none)) for ran in self.ran))
+
+    # --- moves ------------------------------------------------------------------------------------
+
+    def moves(self, state: _State) -> Iterator[tuple[str, _State]]:
+        """What can happen next, each in words."""
+        yield from self._messages(state)
+        if state.dead:
+            yield from self._recoveries(state)
+            return
+        if any(not each.end for each in state.members):
+            yield "snapplan is killed", evolve(state, dead=True)
+        for number, member in enumerate(state.members):
+            if not member.end:
+                yield from self._goes_on(state, number, member)
+
+    def _messages(self, state: _State) -> Iterator[tuple[str, _State]]:
+        sent_in_all = sum(sum(each.guest[0]) for each in state.members)
+        for a, sender in enumerate(state.members):
+            for b, receiver in enumerate(state.members):
+                if a == b:
+                    continue
+                if sender.running and sent_in_all < self.setting.messages:
+                    guest = (_more(sender.guest[0], b), sender.guest[1])
+                    words = f"{self.names[a]} sends to {self.names[b]}"
+                    yield words, _with(state, a, evolve(sender, guest=guest))
+                if receiver.running and sender.guest[0][b] > receiver.guest[1][a]:
+                    guest = (receiver.guest[0], _more(receiver.guest[1], a))
+                    words = f"{self.names[b]} receives from {self.names[a]}"
+                    yield words, _with(state, b, evolve(receiver, guest=guest))
+
+    def _goes_on(self, state: _State, number: int, member: _Member) -> Iterator[tuple[str, _State]]:
+        name = self.names[number]
+        if state.given_up:
+            yield f"{name} is undone", self._undone(state, number)
+            return
+        if member.place == len(self.lists[number]):
+            yield f"{name} is recorded", _with(state, number, evolve(member, end="recorded"))
+            return
+        item = self.lists[number][member.place]
+        after = _with(state, number, evolve(member, place=member.place + 1))
+        if isinstance(item, Gate):
+            yield from self._at_gate(state, item, name, after)
+            return
+        yield f"{name}: {item.value}", _with(after, number, _done(after.members[number], item))
+        if state.faults < self.setting.faults:
+            words = f"{name}: {item.value} fails"
+            yield words, evolve(state, faults=state.faults + 1, given_up=True)
+
+    def _at_gate(
+        self, state: _State, gate: Gate, name: str, after: _State
+    ) -> Iterator[tuple[str, _State]]:
+        """A gate opens when every member is at it, or past it."""
+        waits = gate in self.setting.gates and gate is not Gate.PAUSED
+        if waits and not all(self._is_at(state, n, gate) for n in range(len(self.names))):
+            return
+        decided = state.committed or gate is Gate.COMMIT
+        yield f"{name} passes the gate {gate.value!r}", evolve(after, committed=decided)
+
+    def _is_at(self, state: _State, number: int, gate: Gate) -> bool:
+        return state.members[number].place >= self.lists[number].index(gate)
+
+    def _recoveries(self, state: _State) -> Iterator[tuple[str, _State]]:
+        """By the record: who had come to the last gate is recorded, where the group has decided."""
+        for number, member in enumerate(state.members):
+            if member.end:
+                continue
+            name = self.names[number]
+            if state.committed and self._is_at(state, number, Gate.COMMIT):
+                recorded = evolve(member, end="recorded")
+                yield f"recover records {name}", _with(state, number, recorded)
+            else:
+                yield f"recover undoes {name}", self._undone(state, number)
+
+    def _undone(self, state: _State, number: int) -> _State:
+        member = state.members[number]
+        back = evolve(member, saved=None, running=self.ran[number], end="undone")
+        return _with(state, number, back)
+
+    # --- properties -------------------------------------------------------------------------------
+
+    def violated(self, state: _State) -> str:
+        """The property that an end violates; empty: none."""
+        recorded = [each.end == "recorded" for each in state.members]
+        if any(recorded) and not all(recorded):
+            return "all-or-none"
+        if [each.saved is not None for each in state.members] != recorded:
+            return "all-or-none"
+        if any(ran and not each.running for ran, each in zip(self.ran, state.members, strict=True)):
+            return "guests-as-before"
+        saved = [each.saved for each in state.members]
+        for a, one in enumerate(saved):
+            for b, other in enumerate(saved):
+                if one is not None and other is not None and other[1][a] > one[0][b]:
+                    return "one-instant-of-the-group"
+        return ""
+
+
+def explore_group(setting: GroupExploration) -> GroupReport:
+    """Explore every run; stop at the first that violates a property."""
+    group = _Group.of(setting)
+    start = group.start()
+    ways: dict[_State, tuple[_State | None, str]] = {start: (None, "")}
+    waiting = deque([start])
+    ends: dict[str, int] = {}
+    while waiting:
+        state = waiting.popleft()
+        if all(each.end for each in state.members):
+            kind = "recorded" if state.members[0].end == "recorded" else "undone"
+            ends[kind] = ends.get(kind, 0) + 1
+            violated = group.violated(state)
+            if violated:
+                return GroupReport(len(ways), ends, violated, _story(ways, state))
+            continue
+        for words, after in group.moves(state):
+            if after not in ways:
+                ways[after] = (state, words)
+                waiting.append(after)
+    return GroupReport(len(ways), ends)
+
+
+def _story(ways: Mapping[_State, tuple[_State | None, str]], end: _State) -> tuple[str, ...]:
+    told: list[str] = []
+    before, words = ways[end]
+    while before is not None:
+        told.append(words)
+        before, words = ways[before]
+    return tuple(reversed(told))
+
+
+def _items(program: Program) -> Iterator[Item]:
+    """What a member does that others can tell, and where it waits; the gate `commit` in the end."""
+    gates = gates_of(program)
+    for number, step in enumerate(program.steps, start=1):
+        yield from gates.get(number, ())
+        captured = False
+        for operation in step.covers:
+            if operation.kind in (Kind.PAUSE_GUEST, Kind.RESUME_GUEST):
+                yield operation.kind
+            elif not captured and _captures(operation.kind, operation.detail):
+                captured = True  # of several at once one is as good as all
+                yield operation.kind
+    yield from gates.get(len(program.steps) + 1, ())
+    yield Gate.COMMIT
+
+
+def _captures(kind: Kind, detail: str) -> bool:
+    if kind in _STREAMS:
+        return _STREAMS[kind] is (detail == Capture.BACKGROUND)
+    return kind in CAPTURES
+
+
+def _done(member: _Member, kind: Kind) -> _Member:
+    """A member after it has done something."""
+    if kind is Kind.PAUSE_GUEST:
+        return evolve(member, running=False)
+    if kind is Kind.RESUME_GUEST:
+        return evolve(member, running=True)
+    return evolve(member, saved=member.guest)
+
+
+def _more(counts: tuple[int, ...], place: int) -> tuple[int, ...]:
+    return (*counts[:place], counts[place] + 1, *counts[place + 1 :])
+
+
+def _with(state: _State, number: int, member: _Member) -> _State:
+    members = (*state.members[:number], member, *state.members[number + 1 :])
+    return evolve(state, members=members)

@@ -1,0 +1,166 @@
+"""Groups of VMs, as a tool holds them: several attached VMs at one instant, all or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from planner.errors import BadInput, Problem
+from planner.library.progress import OnProgress
+from planner.library.snapshot import telling
+from planner.library.vm import Vm
+from planner.model.request import Request, RunStateAfter
+from planner.present.group_view import GroupVerdict
+from planner.present.verdict_view import Verdict
+from planner.run.outcome import Outcome
+from planner.run.stopping import to_its_end
+from planner.verbs.context import Context, agreed
+from planner.verbs.delete import Deleted, delete
+from planner.verbs.group_load import load_group
+from planner.verbs.group_members import one_store
+from planner.verbs.group_records import delete_group, verify_group
+from planner.verbs.group_records import find_group as find_recorded
+from planner.verbs.group_save import MemberWish
+from planner.verbs.group_save import save_group as save_members
+from planner.verbs.load import LoadWish
+from planner.verbs.save import Limits
+from planner.verbs.verify import verify
+
+__all__ = ["Group", "find_group", "save_group"]
+
+
+@frozen
+class Group:
+    """A group that was saved, as it was when it was looked at.
+
+    Attributes:
+        name: Its name.
+        standing: ``whole``, ``incomplete`` (a member's snapshot is gone) or ``pending``.
+    """
+
+    name: str
+    standing: str
+    _members: Mapping[str, Context] = field(repr=False, eq=False)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Its members' names."""
+        return tuple(sorted(self._members))
+
+    async def load(
+        self,
+        *,
+        run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
+        on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
+    ) -> Mapping[str, Outcome]:
+        """Go back to it with all members; no guest goes on until all are loaded.
+
+        Args:
+            run_state_after: ``as-before`` (the load), ``running`` or ``paused``; for all.
+            on_progress: Called with each step, its member's name before it.
+            deadline_s: How long the load of each member may take, in seconds.
+
+        Returns:
+            How each member ended, by its name.
+
+        Raises:
+            Refused: A member cannot be loaded safely; none was touched.
+            RunFailed: It failed before a disk was reverted; all are as they were.
+            UndoIncomplete, OutcomeUnknown: It failed later: every member stands; load it again.
+        """
+        wish = LoadWish(RunStateAfter(run_state_after), deadline_s)
+        members = _telling(self._members, on_progress)
+        loaded = await load_group(members, self.name, awaiting=to_its_end, wish=wish)
+        if loaded.failure is not None:
+            raise loaded.failure
+        return loaded.outcomes
+
+    async def verify(self) -> GroupVerdict:
+        """Compare every member's snapshot with its record; `GroupVerdict.whole` says how it stands."""
+
+        async def one(member: str, tag: str) -> Verdict:
+            return await verify(self._members[member], tag)
+
+        store = one_store(self._members)
+        return await verify_group(store, self.name, lambda each: one(each.name, each.tag))
+
+    async def delete(self) -> None:
+        """Delete the snapshot of every member, and the group's record last; the guests run on.
+
+        Raises:
+            Refused: A member's snapshot cannot be deleted safely; those before it are deleted.
+            RunFailed: Not all of one could be deleted.
+        """
+
+        async def one(member: str, tag: str) -> Deleted:
+            return await delete(self._members[member], tag, alone=True)
+
+        store = one_store(self._members)
+        await delete_group(store, self.name, lambda each: one(each.name, each.tag), agreed)
+
+
+async def save_group(  # noqa: PLR0913 - each is a wish of its own
+    members: Mapping[str, Vm],
+    name: str,
+    *,
+    requests: Mapping[str, Request] | None = None,
+    partial: bool = False,
+    pause_budget_ms: float | None = None,
+    deadline_s: float | None = None,
+    on_progress: OnProgress | None = None,
+) -> Group:
+    """Take a snapshot of several VMs at one instant, or leave all of them as they were.
+
+    Args:
+        members: Attached VMs, all with one store, by the names that the group has for them.
+        name: The group's name; the tag of each member's snapshot, where nothing else is asked for.
+        requests: What is asked for of a member; left out: everything that can be saved.
+        partial: Whether a member may be saved of which not everything can be.
+        pause_budget_ms: How long the guests may stand still, in milliseconds; None: as long as it takes.
+        deadline_s: How long any step may take, in seconds, in place of each step's own deadline.
+        on_progress: Called with each step, its member's name before it.
+
+    Returns:
+        The group; every guest runs on as it did, unless its request says otherwise.
+
+    Raises:
+        BadInput, Refused, CannotConnect: Nothing but questions was sent to any VM.
+        RunFailed: A member failed; every member is undone, and every guest runs as before.
+        UndoIncomplete, OutcomeUnknown: Something is left; the problems say of which member.
+    """
+    asked = requests or {}
+    unknown = sorted(set(asked) - set(members))
+    if unknown:
+        problem = Problem("group-member-unknown", unknown[0], "a request for no member")
+        raise BadInput(problem.words, problems=(problem,), code=problem.code)
+    wishes = {}
+    for each, vm in members.items():
+        wishes[each] = MemberWish(await vm.request(asked.get(each, name), partial=partial))
+    contexts = {each: vm.context for each, vm in members.items()}
+    saved = await save_members(
+        _telling(contexts, on_progress),
+        wishes,
+        name,
+        awaiting=to_its_end,
+        limits=Limits(deadline_s, pause_budget_ms),
+    )
+    if saved.failure is not None:
+        raise saved.failure
+    return Group(name, "whole", contexts)
+
+
+def find_group(members: Mapping[str, Vm], name: str) -> Group:
+    """A group that was saved before, on the VMs that are its members.
+
+    Raises:
+        BadInput: The store has no such group (``group-unknown``).
+    """
+    contexts = {each: vm.context for each, vm in members.items()}
+    known = find_recorded(one_store(contexts), name)
+    return Group(name, known.standing, contexts)
+
+
+def _telling(members: Mapping[str, Context], on_progress: OnProgress | None) -> dict[str, Context]:
+    return {name: telling(context, on_progress) for name, context in members.items()}

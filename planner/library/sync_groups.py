@@ -1,0 +1,99 @@
+"""The blocking twin of `planner.library.groups`: each method waits, in a loop that lasts as long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from attrs import frozen
+
+from planner.library import groups
+from planner.library.groups import Group as AsyncGroup
+from planner.library.loop import once
+from planner.library.progress import OnProgress
+from planner.library.vm import Vm as AsyncVm
+from planner.model.request import Request, RunStateAfter
+from planner.present.group_view import GroupVerdict
+from planner.run.outcome import Outcome
+
+__all__ = ["Group", "find_group", "save_group"]
+
+
+class AttachedVm(Protocol):
+    """A `snapplan.sync.Vm`."""
+
+    @property
+    def elsewhere(self) -> AsyncVm:
+        """The same VM for work in another loop: that of a group has one for all its members."""
+        ...
+
+
+@frozen
+class Group:
+    """A group that was saved; each method is that of `snapplan.Group`, and blocks."""
+
+    asynchronous: AsyncGroup
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.asynchronous.name
+
+    @property
+    def standing(self) -> str:
+        """``whole``, ``incomplete`` or ``pending``."""
+        return self.asynchronous.standing
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Its members' names."""
+        return self.asynchronous.members
+
+    def load(
+        self,
+        *,
+        run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
+        on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
+    ) -> Mapping[str, Outcome]:
+        """Go back to it with all members; no guest goes on until all are loaded."""
+        loading = self.asynchronous.load(
+            run_state_after=run_state_after, on_progress=on_progress, deadline_s=deadline_s
+        )
+        return once(loading)
+
+    def verify(self) -> GroupVerdict:
+        """Compare every member's snapshot with its record."""
+        return once(self.asynchronous.verify())
+
+    def delete(self) -> None:
+        """Delete the snapshot of every member, and the group's record last."""
+        once(self.asynchronous.delete())
+
+
+def save_group(  # noqa: PLR0913 - each is a wish of its own
+    members: Mapping[str, AttachedVm],
+    name: str,
+    *,
+    requests: Mapping[str, Request] | None = None,
+    partial: bool = False,
+    pause_budget_ms: float | None = None,
+    deadline_s: float | None = None,
+    on_progress: OnProgress | None = None,
+) -> Group:
+    """Take a snapshot of several VMs at one instant; see `snapplan.save_group`."""
+    saving = groups.save_group(
+        {each: vm.elsewhere for each, vm in members.items()},
+        name,
+        requests=requests,
+        partial=partial,
+        pause_budget_ms=pause_budget_ms,
+        deadline_s=deadline_s,
+        on_progress=on_progress,
+    )
+    return Group(once(saving))
+
+
+def find_group(members: Mapping[str, AttachedVm], name: str) -> Group:
+    """A group that was saved before; see `snapplan.find_group`."""
+    return Group(groups.find_group({each: vm.elsewhere for each, vm in members.items()}, name))
