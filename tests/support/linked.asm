@@ -18,7 +18,8 @@ org 0x7c00
 LINE            equ 0x3f8
 STATUS          equ LINE + 5
 CONSOLE         equ 0xe9
-PACE            equ 200                 ; looks at the line between two bytes
+PACE            equ 20                  ; looks at the line between two bytes
+IDLE            equ 4000
 MASK            equ 0x3fff
 
 start:
@@ -35,6 +36,9 @@ start:
         out     dx, al
 
 look:
+        mov     cx, IDLE                ; else QEMU's main loop hardly gets its lock on a busy host
+.idle:
+        loop    .idle
         mov     dx, STATUS
         in      al, dx
         test    al, 1

@@ -52,7 +52,10 @@ class Linked:
         """Wait until it has told its counts so many times more, or is torn."""
         deadline = time.monotonic() + _DEADLINE_S
         while len(self.counts()) < since + lines and not self.torn():
-            assert time.monotonic() < deadline, f"the guest says {self.said()!r}"
+            ended = self.process.poll()
+            assert ended is None, f"QEMU ended: {ended} {(self.folder / 'stderr').read_text()}"
+            status = self.qmp.execute("query-status")["status"]
+            assert time.monotonic() < deadline, f"the guest says {self.said()!r}, and is {status}"
             time.sleep(0.02)
 
 
