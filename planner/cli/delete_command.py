@@ -83,7 +83,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     """
     if bool(vm) + offline + forget != 1:
         raise click.UsageError("give one of --vm ADDR, --offline and --forget")
-    check_name(name, vm)
+    check_name(name, vm, secrets)
     if forget:
         _forget(source, store, name, yes=yes, as_json=as_json)
         return

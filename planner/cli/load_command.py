@@ -173,7 +173,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("give one of --vm ADDR, --offline, --run TEMPLATE and --clones N")
     if plainly and (clones or spare):
         raise click.UsageError("--clones N and --spare start from the template: no --no-template")
-    check_name(name, vm)
+    check_name(name, vm, secrets)
     if keep and not vm:
         raise click.UsageError("--keep-current needs --vm ADDR")
     if reset and not vm:

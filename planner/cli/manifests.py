@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from planner.host.secret_files import open_to_others, secret_files
-from planner.model.image_key import Secrets
+from planner.model.image_key import NO_SECRETS, Secrets
 
 __all__ = [
     "alone_option",
@@ -60,11 +60,15 @@ secret_option = click.option(
 )
 
 
-def check_name(name: str, vm: str | None) -> None:
-    """Refuse to be told in two ways which VM is meant.
+def check_name(name: str, vm: str | None, secrets: Secrets = NO_SECRETS) -> None:
+    """Refuse to be told in two ways which VM is meant, and keys that a VM has itself.
 
     Raises:
-        UsageError: Both are given.
+        UsageError: Both are given, or a VM and keys.
     """
+    if vm and secrets.files:
+        raise click.UsageError(
+            "--secret is for commands without --vm: a VM has the keys of its images"
+        )
     if name and vm:
         raise click.UsageError("--name is for commands without --vm: a VM that is asked is known")

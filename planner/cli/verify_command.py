@@ -67,7 +67,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     """
     if (vm is None) == (not offline):
         raise click.UsageError("give either --vm ADDR or --offline")
-    check_name(name, vm)
+    check_name(name, vm, secrets)
     with TerminalReporter(progress) as reporter:
         if vm is None:
             gone = offline_of(store, reporter, vm_name=name, secrets=secrets)

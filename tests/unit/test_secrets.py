@@ -92,6 +92,15 @@ def test_files_of_secrets(tmp_path):
         assert error.value.code == "secret-unusable"
 
 
+def test_a_vm_needs_no_secrets(tmp_path):
+    """It has its keys; what would be ignored is refused."""
+    file = tmp_path / "key"
+    file.touch(0o600)
+    words = ["a", "--vm", str(tmp_path / "qmp"), "--secret", f"s={file}"]
+    done = CliRunner().invoke(command, words)
+    assert (done.exit_code, "a VM has the keys" in done.output) == (2, True)
+
+
 def test_what_may_be_the_key_itself_is_not_repeated():
     """Somebody takes the option for its place."""
     done = CliRunner().invoke(command, ["a", "--offline", "--secret", "hunter2"])
