@@ -28,7 +28,7 @@ from tests.support.qemu import end_process, qemu_binary, qemu_img_binary
 from tests.support.qmp import QmpClient
 from tests.support.user import belongs_to_nobody, nobody_words
 
-__all__ = ["DESIGNS", "KINDS", "Result", "through"]
+__all__ = ["DESIGNS", "KINDS", "Result", "TooBusy", "through"]
 
 DESIGNS = ("internal", "external, stopped", "external, live", "as drafted")
 PATIENCE_S = 600.0  # a busy machine is slow, and that is no finding
@@ -192,6 +192,10 @@ KINDS = {
 }
 
 
+class TooBusy(Exception):
+    """The guest did not start in good time, before snapplan did anything."""
+
+
 @frozen
 class Result:
     """What became of one machine in one design."""
@@ -324,6 +328,20 @@ class Machine:
         assert not failures(said), failures(said)[:5]
         return heartbeats(said)
 
+    def wait_started(self, process) -> None:
+        """Wait until the guest is at work.
+
+        Raises:
+            TooBusy: It is not there in good time, which says nothing of snapplan.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.ticks():
+            assert process.poll() is None, (self.folder / "said").read_text()
+            if time.monotonic() > deadline:
+                raise TooBusy
+            time.sleep(0.2)
+        self.wait_ticks(4, process)
+
     def wait_ticks(self, wanted: int, process) -> int:
         """Wait for so many more ticks; the last counter."""
         begin, deadline = len(self.ticks()), time.monotonic() + PATIENCE_S
@@ -366,7 +384,7 @@ def through(kind: str, design: str, folder: Path) -> Result:
     with emulated_tpm() if wanted.tpm else contextlib.nullcontext(()) as tpm:
         machine = Machine(wanted, folder, tuple(tpm))
         with machine.started() as process:
-            machine.wait_ticks(4, process)
+            machine.wait_started(process)
             machine.plug()
             machine.wait_disks(process)
             with machine.connected():

@@ -5,6 +5,7 @@ that it was found on, until it is tried again.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -18,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.live.device_kinds import DESIGNS, KINDS, Result, through
+from tests.live.device_kinds import DESIGNS, KINDS, Result, TooBusy, through
 from tests.live.restore_table import QEMUS, ROOT, version_of
 from tests.support.linux_guest import guest_folder
 
@@ -50,6 +51,8 @@ def one(kind: str, design: str) -> Result:
     with tempfile.TemporaryDirectory(prefix="snapplan-linux-") as folder:
         try:
             return through(kind, design, Path(folder))
+        except TooBusy:
+            return NOT_RUN
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this machine's result
             return Result("FAILED", f"{type(error).__name__}: {error}".replace("\n", " ")[-400:])
 
@@ -103,7 +106,7 @@ def worded(result: Result, reasons: dict[str, int]) -> str:
     return f"{result.verdict} ({reasons.setdefault(result.why, len(reasons) + 1)})"
 
 
-def all_of(binary: str, wish: argparse.Namespace) -> int:
+def all_of(binary: str, wish: argparse.Namespace) -> None:
     """The machines that are wanted on one QEMU, each printed as a line of JSON."""
     deadline = time.monotonic() + 60 * wish.minutes * _STARTED_UNTIL
     os.environ["SNAPPLAN_QEMU"] = binary
@@ -115,8 +118,9 @@ def all_of(binary: str, wish: argparse.Namespace) -> int:
         again = wish.only or there.verdict in {"not run", "FAILED"}
         if again and wish.only in f"{kind}, {design}" and time.monotonic() < deadline:
             result = one(kind, design)
+            if result == NOT_RUN:
+                continue
             print(json.dumps([kind, design, result.verdict, result.why]), flush=True)
-    return 0
 
 
 def main(wish: argparse.Namespace) -> int:
@@ -174,4 +178,7 @@ def wished() -> argparse.Namespace:
 
 if __name__ == "__main__":
     wanted = wished()
-    sys.exit(all_of(wanted.on, wanted) if wanted.on else main(wanted))
+    if not wanted.on:
+        sys.exit(main(wanted))
+    with contextlib.suppress(KeyboardInterrupt):  # its time is over
+        all_of(wanted.on, wanted)
