@@ -42,6 +42,7 @@ from planner.load.started import Restored
 from planner.model.facts import Facts
 from planner.model.request import (
     Capture,
+    Copy,
     Exclude,
     ExistingTag,
     External,
@@ -81,6 +82,7 @@ __all__ = [
     "Clone",
     "Cloned",
     "Collected",
+    "Copy",
     "DesignReport",
     "Exclude",
     "ExistingTag",

@@ -13,20 +13,28 @@ from snapplan import (
     BadInput,
     CannotConnect,
     Capture,
+    Clone,
+    Cloned,
     Collected,
+    Copy,
     DesignReport,
     Exclude,
     ExistingTag,
     External,
     ExternalMachineState,
     Facts,
+    Forgotten,
     FreezeFilesystems,
     Group,
+    ImageMachineState,
     Inspection,
     Internal,
     InternalError,
     InternalMachineState,
     Interrupted,
+    Joined,
+    KnownRestore,
+    ListedRestores,
     Manifest,
     ManifestPart,
     NoMachineState,
@@ -37,9 +45,11 @@ from snapplan import (
     Overlays,
     Pending,
     Plan,
+    Pool,
     Problem,
     Progress,
     ProgressKind,
+    Promoted,
     Recovered,
     Refused,
     Request,
@@ -75,13 +85,20 @@ def tell(progress: Progress) -> None:
 
 def wanted(folder: str) -> Request:
     """Requests of every kind."""
-    state: NoMachineState | InternalMachineState | ExternalMachineState = NoMachineState()
+    state: NoMachineState | InternalMachineState | ExternalMachineState | ImageMachineState
+    state = NoMachineState()
     state = InternalMachineState("disk0")
+    state = ImageMachineState(f"{folder}/state.qcow2")
     state = ExternalMachineState(f"{folder}/state", Capture.LIVE, max_bandwidth=2**20)
     return Request(
         "nightly",
         state,
-        (("disk0", Internal()), ("vars0", External(f"{folder}/vars.qcow2")), ("cd0", Exclude())),
+        (
+            ("disk0", Internal()),
+            ("vars0", External(f"{folder}/vars.qcow2")),
+            ("cd0", Exclude()),
+            ("disk1", Copy(f"{folder}/disk1.qcow2")),
+        ),
         others=Others.EXCLUDE,
         existing_tag=ExistingTag.REPLACE,
         run_state_after=RunStateAfter.PAUSED,
@@ -150,6 +167,34 @@ async def main(address: str, store: Store, backend: Backend) -> None:
     print(made.template, await snapplan.drop_template("before", store=store))
 
 
+async def cloning(snapshot: Snapshot) -> None:
+    """VMs that start in milliseconds."""
+    one: Clone = snapshot.clone()
+    async with one as vm:
+        print((await vm.inspect()).run_state)
+        cloned: Cloned | None = one.cloned
+        print(cloned and (cloned.pid, cloned.run_state, cloned.same))
+        one.keep()
+    several: Pool = snapshot.pool(spares=2)
+    async with several as pool, pool.clone() as vm:
+        joined: Joined = await vm.join_huge_pages()
+        print(joined.before_bytes, joined.after_bytes, joined.note)
+    async with snapplan.clone("before", "qemu {qmp}", paused=True) as vm:
+        print(await vm.snapshots())
+    async with snapplan.pool("before", spares=1, folder="/run/clones") as pool:
+        print(pool)
+
+
+async def keeping_order(store: Store) -> None:
+    """What restores and deletions leave."""
+    listed: ListedRestores = snapplan.list_restores(store)
+    restores: tuple[KnownRestore, ...] = listed.found
+    promoted: Promoted = snapplan.promote_restore("before.restored-1", store=store)
+    dropped: KnownRestore = await snapplan.drop_restore("before.restored-2", on_progress=tell)
+    gone: Forgotten = await snapplan.forget_snapshot("before", even_if_there=True)
+    print(restores, listed.problems, promoted.start_with, dropped.there, gone.left)
+
+
 async def together(db: Vm, web: Vm, request: Request) -> None:
     """A group."""
     vms = {"db": db, "web": web}
@@ -177,6 +222,17 @@ def blocking(address: str) -> None:
     print(snapplan.sync.restore("a", "qemu -qmp unix:{qmp}"), snapplan.sync.collect(dry_run=True))
     print(snapplan.sync.make_template("a", "qemu {qmp}"), snapplan.sync.drop_template("a"))
     print(snapplan.sync.recover(address), snapplan.__version__)
+
+
+def blocking_clones(snapshot: snapplan.sync.Snapshot) -> None:
+    """Clones and what is left, with the twins."""
+    with snapshot.clone() as vm:
+        print(vm.join_huge_pages().note)
+    with snapshot.pool(spares=1) as pool, pool.clone() as vm:
+        print(vm.inspect().run_state)
+    with snapplan.sync.clone("before") as vm, snapplan.sync.pool("before") as pool:
+        print(vm.snapshots(), pool)
+    print(snapplan.sync.drop_restore("a.restored-1"), snapplan.sync.forget_snapshot("a").left)
 
 
 def blocking_together(first: str, second: str) -> None:
