@@ -250,7 +250,8 @@ class LoadMachine(EndingLoad):
         self._must_be_held()
 
     def _wait_for_all(self) -> Flow[None]:
-        """Wait until every member is loaded."""
+        """Wait until every member is loaded; a guest that runs already is of a group that is torn."""
+        self._must_be_held()
         self.context.must_be_done((yield AtGate(Gate.LOADED)))
         self._bound = False
 
