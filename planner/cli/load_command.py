@@ -67,7 +67,7 @@ __all__ = ["command"]
 @click.option(
     "--run",
     "template",
-    metavar="TEMPLATE",
+    metavar="LINE",
     default="",
     help="Start QEMU by this command line, and restore into it. It is split into words as a shell "
     "would, and run without one. Places: {disk:NAME} image, {format:NAME} its format, {qmp} socket; "
@@ -161,7 +161,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     """Go back to a snapshot: every disk and the machine state, or nothing.
 
     With --vm it is loaded by a running VM, where all its parts are inside images. Without, it goes back
-    into a fresh QEMU: the way is shown, or with --run TEMPLATE gone; --offline makes the disks ready and
+    into a fresh QEMU: the way is shown, or with --run LINE gone; --offline makes the disks ready and
     no more. Frozen images are never written again: a snapshot can be restored any number of times.
     Where the snapshot has a template (`snapplan template`), --run and --clones start from that, at once.
 
@@ -170,7 +170,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     A snapshot of disks alone can be loaded with --offline only.
     """
     if bool(vm) + offline + bool(template or clones or spare) > 1:
-        raise click.UsageError("give one of --vm ADDR, --offline, --run TEMPLATE and --clones N")
+        raise click.UsageError("give one of --vm ADDR, --offline, --run LINE and --clones N")
     if plainly and (clones or spare):
         raise click.UsageError("--clones N and --spare start from the template: no --no-template")
     check_name(name, vm, secrets)

@@ -151,7 +151,7 @@ class CopiedDisk(DiskPart):
             "load-cannot",
             self.disk,
             f"its part is the copy {self.file}: no QMP command goes back to it",
-            "end the VM, then `snapplan load --run TEMPLATE`, or without it to see the way",
+            "end the VM, then `snapplan load --run LINE`, or without it to see the way",
         )
 
     def revert_problems(self, tag: str, images: ImagesByDisk) -> Iterator[Problem]:

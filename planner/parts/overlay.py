@@ -249,7 +249,7 @@ class FrozenImage(DiskPart):
             "load-cannot",
             self.disk,
             "its part is an image under an overlay: no QMP command goes back to it",
-            "end the VM, then `snapplan load --run TEMPLATE`, or without it to see the way",
+            "end the VM, then `snapplan load --run LINE`, or without it to see the way",
         )
 
     def revert_problems(self, tag: str, images: ImagesByDisk) -> Iterator[Problem]:

@@ -48,7 +48,7 @@ class StateStream(StateFile):
             tag,
             "its machine state is in a file of its own: it is read by a QEMU that starts with it "
             "(fact 32)",
-            "end the VM, then `snapplan load --run TEMPLATE`, or without it to see the way",
+            "end the VM, then `snapplan load --run LINE`, or without it to see the way",
         )
 
     def restore_problems(self, tag: str, seen: Seen) -> Iterator[Problem]:

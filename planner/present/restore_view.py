@@ -36,7 +36,7 @@ def restore_text(plan: RestorePlan, *, ready: bool) -> str:
     lines += [table([("DISK", "FORMAT", "FILE"), *rows], "   "), "3. QMP:"]
     lines += [f"   {line}" for line in _qmp_lines(plan)]
     if not ready:
-        lines.append("`snapplan load --offline` does 1; `--run TEMPLATE` does all of it.")
+        lines.append("`snapplan load --offline` does 1; `--run LINE` does all of it.")
     lines += left_out_lines(plan.manifest.outside)
     return as_lines(lines)
 
