@@ -52,6 +52,7 @@ from planner.template.making_plan import (
     plan_making,
 )
 from planner.template.memory_words import with_memory
+from planner.template.proving import prove_making
 from planner.template.removing import check_unused, clear_makings, drop_files
 from planner.template.unfit import unfit_devices
 from planner.verbs.context import Offline
@@ -194,7 +195,8 @@ async def _decide(
     memory = memory_of(manifest, line)
     accepted = accepting_names(wish.line, wish.accepted)
     plan = plan_making(manifest, folder, secrets.token_hex(4), memory, accepted)
-    _filled(plan, wish, "/socket")  # what is wrong with the line shows before anything is made
+    # What is wrong with the line shows before anything is made.
+    prove_making(_filled(plan, wish, "/socket"), plan)
     return plan
 
 

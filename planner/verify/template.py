@@ -26,6 +26,7 @@ from planner.program.template_acts import (
 
 __all__ = [
     "CLONE_RULES",
+    "IGNORE_SHARED",
     "MAKING_RULES",
     "TemplateRule",
     "clone_problems",
