@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from attrs import define, evolve
 
+from planner.load.ended_guest import Wanted
 from planner.load.load_checks import plan_load
 from planner.load.loading import LoadMachine
 from planner.load.vmstate_node import sets_of
@@ -92,7 +93,7 @@ async def order_of(vm, held, after):
     info = evolve(info, id=held.id, vm_state_size_bytes=held.vm_state_size_bytes)
     beside = {"": {IMAGE: Image(IMAGE, "qcow2", 0, (info,), active=False)}}
     manifest = evolve(manifest, parts=(*manifest.parts, own))
-    return plan_load(manifest, facts, {**images, **beside}, after)
+    return plan_load(manifest, facts, {**images, **beside}, Wanted(after))
 
 
 def run(monkeypatch, before, fault=None, host=None, **kill):

@@ -173,8 +173,9 @@ OF_EXTERNAL_PARTS = {
     "nodes-active",
     "tracking-before-resume",
     "stream-after-resume",
+    "copy-after-resume",
 }
-"""Rules of what these cases do not have; `test_external.py` shows that each is needed."""
+"""Rules of what these cases do not have; `test_external.py`, `test_verify_copies.py` show their need."""
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 """The verifier finds each thing that can be wrong with a program that copies a disk, by its rule."""
 
+import networkx as nx
 import pytest
 from attrs import evolve
 
+from planner.compile.graph import build_graph
+from planner.compile.rules import RULES
 from planner.errors import Refused
 from planner.model.file_record import FileRecord
+from planner.model.operations import Kind
 from planner.parts.copied import CopiedDisk
 from planner.parts.deletions import DeletionOrigin
 from planner.parts.recorded_files import FoundFile
+from planner.program.resolution import operations_of
 from planner.verify.proof import violations
 from tests.unit.build import facts, plan, qcow2, request, with_steps
 
@@ -162,3 +167,13 @@ def test_an_overlay_of_a_restore_keeps_the_copy():
     part = evolve(PART, file="/d/c.qcow2")
     [problem] = part.restored_problems({"/d/c.restored-2.qcow2", "/d/other.qcow2"})
     assert problem.code == "part-needed"
+
+
+@pytest.mark.parametrize("dropped", [None, "copy-after-resume"])
+def test_one_rule_alone_keeps_the_wait_for_a_copy_out_of_the_pause(dropped):
+    """Without it the graph lets the guest stand until all is copied."""
+    rules = tuple(rule for rule in RULES if rule.id != dropped)
+    graph = build_graph(operations_of(PROGRAM.resolution), rules)
+    (resume,) = (each for each in graph if each.kind is Kind.RESUME_GUEST)
+    (end,) = (each for each in graph if each.kind is Kind.END_COPY)
+    assert nx.has_path(graph, resume, end) is (dropped is None)
