@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tests.live.runs import as_json, snapplan
+from tests.support.outside import until_timed
 from tests.support.qemu import connect_when_ready, end_process, qemu_binary, qemu_img_binary
 
 __all__ = ["Folder", "codes", "folder"]
@@ -35,7 +36,11 @@ class Folder:
         """Make an image; its path."""
         path = self.path / name
         command = [qemu_img_binary(), "create", "-q", "-f", image_format, *options, str(path)]
-        subprocess.run([*command, *((size,) if size else ())], check=True, cwd=self.path)
+        command += (size,) if size else ()
+        if any("iter-time" in option for option in options):
+            until_timed(*command)
+        else:
+            subprocess.run(command, check=True, cwd=self.path)
         return path
 
     def tags(self, name):
