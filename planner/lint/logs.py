@@ -1,14 +1,14 @@
 """QMP messages out of what other programs write down: libvirt, QEMU's trace, Python's loggers.
 
 Rules: a log is told by its own marks.  Of a log only what its marks announce is read, and how many lines
-were passed over is said.  A message that a log has twice (as it is queued and as it is written) counts
-once.  A log of several monitors is no one sequence, and is refused.
+were passed over is said.  A command that a log has twice (as it is queued and as it is written) is read
+as it was queued.  A log of several monitors is no one sequence, and is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from attrs import frozen
 
@@ -137,7 +137,7 @@ def _read(form: _Form, marks: Sequence[re.Pattern[str]], lines: Sequence[str]) -
         if match.re is marks[0]:
             monitors[match["monitor"] or ""] = None
         messages.append(_message(number, match, form, sent=match.re is marks[0]))
-    return LogReading(form.kind, tuple(_once(messages)), passed_over, tuple(monitors))
+    return LogReading(form.kind, tuple(messages), passed_over, tuple(monitors))
 
 
 def _marked(marks: Sequence[re.Pattern[str]], line: str) -> re.Match[str] | None:
@@ -151,16 +151,3 @@ def _message(number: int, match: re.Match[str], form: _Form, *, sent: bool) -> L
         return LoggedMessage(number, None, groups["hmp"])
     text = groups["message"]
     return LoggedMessage(number, first_object(text, python=form.python), text=text, sent=sent)
-
-
-def _once(messages: Sequence[LoggedMessage]) -> Iterator[LoggedMessage]:
-    """Without what stands there twice: the ids of a program's commands are not used again."""
-    seen: set[tuple[str, str]] = set()
-    for message in messages:
-        value = message.value or {}
-        name, number = value.get("execute"), value.get("id")
-        if name is not None and number is not None:
-            if (str(name), str(number)) in seen:
-                continue
-            seen.add((str(name), str(number)))
-        yield message

@@ -44,8 +44,6 @@ def shown(line: str) -> str:
         place += 1
         if character == "\b":
             cursor = max(0, cursor - 1)
-        elif character == "\r":
-            cursor = 0
         elif character != "\x1b":
             cells[cursor : cursor + 1] = [character]
             cursor += 1

@@ -202,7 +202,9 @@ def test_logs_of_python_programs_are_read_with_python_s_own_words(text, expected
 
 def test_a_session_of_the_human_monitor_is_what_was_typed():
     """A terminal's copy repeats a line while it grows; what it showed in the end counts."""
-    typed = "(qemu) s\x1b[K\x1b[Dsa\x1b[K\x1b[2Dsavevm x\x1b[K\r\nsome output\n(qemu) c\n(qemu) \n"
+    typed = (
+        "(qemu) s\x1b[K\x1b[Dsa\x1b[K\x1b[2Dsavevm y\bx\x1b[K\r\nsome output\n(qemu) c\n(qemu) \n"
+    )
     first, second = read_listing(typed).commands
     assert (first.line, first.arguments) == (1, {"command-line": "savevm x"})
     assert (second.line, second.execute) == (3, "cont")
@@ -244,3 +246,9 @@ def test_a_version_that_the_text_says_goes_before_the_one_that_is_given():
     greeting = '{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}}}}\n'
     assert read_listing("stop", version="10.0").version == "10.0"
     assert read_listing(greeting + "stop", version="10.0").version == "7.2.22"
+
+
+def test_a_client_may_give_each_command_the_same_id():
+    """An id is the client's own: QEMU sends it back and asks no more of it."""
+    line = 'handle_qmp_command mon 0x5 req: {"execute": "cont", "id": 1}\n'
+    assert executed(line + line) == [(1, "cont"), (2, "cont")]
