@@ -7,7 +7,6 @@ disk's own chain of images knows nothing of it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import ClassVar, Self
 
@@ -19,7 +18,7 @@ from planner.parts.deletions import DeletionOrigin, RemovedFile
 from planner.parts.disk_part import DiskPart
 from planner.parts.part import LookAtFile, ManifestPart, Seen
 from planner.parts.part_image import ImagesByDisk
-from planner.parts.readied import Readied, RestoredPlace, Restoring, around_number, free_name
+from planner.parts.readied import Readied, RestoredPlace, Restoring, free_name, made_beside
 from planner.parts.recorded_files import (
     FoundFile,
     RecordedFile,
@@ -183,10 +182,7 @@ class CopiedDisk(DiskPart):
 
     def restored_problems(self, taken: Collection[str]) -> Iterator[Problem]:
         """Overlays that restores put on the copy: it must not be removed."""
-        folder, _, name = self.file.rpartition("/")
-        before, after = around_number(name)
-        pattern = re.compile(re.escape(f"{folder}/{before}") + r"\d+" + re.escape(after))
-        for path in filter(pattern.fullmatch, sorted(taken)):
+        for path in made_beside(self.file, taken):
             words = f"{path} was made by a restore, and lies on {self.file}"
             yield Problem("part-needed", self.disk, words, "remove it if it is not needed")
 

@@ -21,6 +21,7 @@ from planner.model.image_place import Reach
 from planner.model.operations import Kind, Operation
 from planner.model.request import Copy, Wish
 from planner.parts.copied import CopiedDisk
+from planner.parts.disk_checks import elsewhere, inactive
 from planner.parts.making import DiskCapture, Making, NotShown, Shown, ShownPart
 from planner.program.program import Step, Target, Undo, UndoKind, WaitsFor
 from planner.program.resolution import DiskCopy, Resolution
@@ -109,21 +110,8 @@ class MakeCopy(Making):
                 "make the part internal, or exclude it",
             )
         elif disk.place.reach is Reach.ELSEWHERE:
-            yield Problem(
-                "image-elsewhere",
-                disk.name,
-                f"QEMU has its image open as {disk.filename}, and here that name does not mean it: a "
-                "copy could not be made beside it, nor looked after",
-                "run snapplan among QEMU's mounts (nsenter --mount --target PID), or make the part "
-                "internal",
-            )
-        if not disk.active:
-            yield Problem(
-                "node-inactive",
-                disk.name,
-                "its node is inactive after a migration (fact 29)",
-                "resume the VM, or activate the node with blockdev-set-active",
-            )
+            yield elsewhere(disk, "a copy")
+        yield from inactive(disk, disk.name)
 
     def warnings(self, disk: Disk, facts: Facts) -> Iterator[str]:
         """What an error of the copy's file does."""

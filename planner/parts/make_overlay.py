@@ -12,6 +12,7 @@ from planner.model.facts import Disk, Facts
 from planner.model.image_place import Reach
 from planner.model.operations import Kind, Operation
 from planner.model.request import External, Wish
+from planner.parts.disk_checks import elsewhere, inactive
 from planner.parts.making import DiskCapture, Making, NotShown, Shown, ShownPart, backing_of
 from planner.parts.overlay import FrozenImage
 from planner.parts.start_options import start_option
@@ -112,14 +113,7 @@ class MakeOverlay(Making):
                 "make the part internal, or exclude it",
             )
         elif disk.place.reach is Reach.ELSEWHERE:
-            yield Problem(
-                "image-elsewhere",
-                disk.name,
-                f"QEMU has its image open as {disk.filename}, and here that name does not mean it: an "
-                "overlay could not be made beside it, nor looked after",
-                "run snapplan among QEMU's mounts (nsenter --mount --target PID), or make the part "
-                "internal",
-            )
+            yield elsewhere(disk, "an overlay")
         elif not disk.filename.startswith(("/", *_SERVED)):
             yield Problem(
                 "base-not-a-file",
@@ -128,13 +122,7 @@ class MakeOverlay(Making):
                 "could name as its backing file",
                 "start QEMU with absolute paths, or make the part internal",
             )
-        if not disk.active:
-            yield Problem(
-                "node-inactive",
-                disk.name,
-                "its node is inactive after a migration (fact 29)",
-                "resume the VM, or activate the node with blockdev-set-active",
-            )
+        yield from inactive(disk, disk.name)
 
     def new_file(self, wish: Wish) -> str | None:
         """The overlay."""

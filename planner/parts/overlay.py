@@ -12,7 +12,6 @@ command line runs on the frozen image, and what the guest wrote before is in the
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import ClassVar, Self
 
@@ -25,7 +24,7 @@ from planner.parts.deletions import DeletionOrigin, MergedOverlay, Overlays
 from planner.parts.disk_part import DiskPart
 from planner.parts.part import LookAtFile, ManifestPart, Seen
 from planner.parts.part_image import ImagesByDisk
-from planner.parts.readied import Readied, RestoredPlace, Restoring, around_number, free_name
+from planner.parts.readied import Readied, RestoredPlace, Restoring, free_name, made_beside
 from planner.parts.recorded_files import RecordedFile, Role, image_changed
 
 __all__ = ["FrozenImage"]
@@ -282,10 +281,7 @@ class FrozenImage(DiskPart):
 
     def restored_problems(self, taken: Collection[str]) -> Iterator[Problem]:
         """Overlays that restores put on the image: it must not be merged into."""
-        folder, _, name = self.overlay_file.rpartition("/")
-        before, after = around_number(name)
-        pattern = re.compile(re.escape(f"{folder}/{before}") + r"\d+" + re.escape(after))
-        for path in filter(pattern.fullmatch, sorted({*taken} - {self.overlay_file})):
+        for path in made_beside(self.overlay_file, {*taken} - {self.overlay_file}):
             words = f"{path} was made by a restore, and lies on {self.file} too: a merge would change it"
             remedy = "remove it if it is not needed, or use --overlays keep"
             yield Problem("part-needed", self.disk, words, remedy)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from attrs import frozen
 
-__all__ = ["LOSING", "Readied", "RestoredPlace", "Restoring", "around_number", "free_name"]
+__all__ = ["LOSING", "Readied", "RestoredPlace", "Restoring", "free_name", "made_beside"]
 
 
 class Readied(StrEnum):
@@ -67,16 +67,24 @@ def free_name(folder: str, name: str, taken: Collection[str], number: int = 1) -
 
     A restore has one number; of two images of one name, copied to one folder, one takes the next.
     """
-    before, after = around_number(name)
+    before, after = _around_number(name)
     while f"{folder}/{before}{number}{after}" in taken:
         number += 1
     return f"{folder}/{before}{number}{after}"
 
 
-def around_number(name: str) -> tuple[str, str]:
+def _around_number(name: str) -> tuple[str, str]:
     """What stands before and after the number in the names that `free_name` makes."""
     stem, dot, suffix = name.rpartition(".")
     if not dot or not stem:
         stem, suffix = name, "qcow2"
     stem = re.sub(r"\.restored-\d+$", "", stem)  # of an overlay that was promoted
     return f"{stem}.restored-", f".{suffix}"
+
+
+def made_beside(file: str, taken: Collection[str]) -> tuple[str, ...]:
+    """Those of the paths that restores made beside a file, in order: named by `free_name` after it."""
+    folder, _, name = file.rpartition("/")
+    before, after = _around_number(name)
+    pattern = re.compile(re.escape(f"{folder}/{before}") + r"\d+" + re.escape(after))
+    return tuple(path for path in sorted(taken) if pattern.fullmatch(path))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from planner.errors import Problem
 from planner.model.facts import Disk
+from planner.parts.disk_checks import inactive
 
 __all__ = ["can_be_internal", "reverted_problems"]
 
@@ -45,13 +46,7 @@ def can_be_internal(disk: Disk) -> Iterator[Problem]:
             "the image says of itself that it is damaged; QEMU refuses to write to it",
             f"end the VM and look: qemu-img check {disk.filename}",
         )
-    if not disk.active:
-        yield Problem(
-            "node-inactive",
-            name,
-            "its node is inactive after a migration (fact 29)",
-            "resume the VM, or activate the node with blockdev-set-active",
-        )
+    yield from inactive(disk, name)
 
 
 def reverted_problems(disk: Disk, file: str, tag: str) -> Iterator[Problem]:
