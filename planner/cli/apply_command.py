@@ -16,6 +16,7 @@ from planner.cli.common import (
 )
 from planner.cli.plan_command import check_design, design_option
 from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.run_options import deadline_option
 from planner.compile.plan import Plan
 from planner.compile.plan_text import is_plan, read_plan
 from planner.model.request_text import ReadRequest, read_request
@@ -38,13 +39,7 @@ __all__ = ["command"]
 @click.argument("source", metavar="REQUEST|PLAN", type=click.Path(dir_okay=False, allow_dash=True))
 @vm_option
 @design_option
-@click.option(
-    "--deadline",
-    "deadline_s",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="How long any step may take, in place of each step's own deadline.",
-)
+@deadline_option("How long any step may take, in place of each step's own deadline.")
 @click.option(
     "--pause-budget",
     "pause_budget_ms",

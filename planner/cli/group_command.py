@@ -13,6 +13,7 @@ from planner.cli.group_kept import delete_command, load_command, verify_command
 from planner.cli.group_links import name_argument, with_members
 from planner.cli.plan_command import check_design
 from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.run_options import deadline_option
 from planner.cli.stopping import stopped_by_signals
 from planner.errors import CannotConnect
 from planner.group.planning import GroupPlan
@@ -83,13 +84,7 @@ def _plan(*, source: str, store: Store, as_json: bool) -> None:
 
 @command.command("apply")
 @_file
-@click.option(
-    "--deadline",
-    "deadline_s",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="How long any step may take, in place of each step's own deadline.",
-)
+@deadline_option("How long any step may take, in place of each step's own deadline.")
 @store_option
 @progress_option
 @json_option

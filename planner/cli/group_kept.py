@@ -10,6 +10,7 @@ from planner.cli.asking import Asking, context_of
 from planner.cli.common import connected, json_option, print_json, run, store_option
 from planner.cli.group_links import at_option, name_argument, recorded, with_members
 from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.run_options import deadline_option, run_state_option
 from planner.cli.stopping import stopped_by_signals
 from planner.delete.delete_checks import Overlays
 from planner.errors import Violation
@@ -39,20 +40,8 @@ __all__ = ["delete_command", "load_command", "verify_command"]
 @click.command("load")
 @name_argument
 @at_option
-@click.option(
-    "--run-state-after",
-    type=click.Choice([state.value for state in RunStateAfter]),
-    default=RunStateAfter.AS_BEFORE.value,
-    show_default=True,
-    help="What every VM does when the group is loaded.",
-)
-@click.option(
-    "--deadline",
-    "deadline_s",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="How long the load of each member may take.",
-)
+@run_state_option("What every VM does when the group is loaded.")
+@deadline_option("How long the load of each member may take.")
 @store_option
 @progress_option
 @json_option

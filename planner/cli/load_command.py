@@ -24,6 +24,7 @@ from planner.cli.manifests import (
     secret_option,
 )
 from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.run_options import deadline_option, run_state_option
 from planner.model.image_key import Secrets
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import Accepted
@@ -43,12 +44,8 @@ __all__ = ["command"]
 @vm_option
 @offline_option
 @name_option
-@click.option(
-    "--run-state-after",
-    type=click.Choice([state.value for state in RunStateAfter]),
-    default=RunStateAfter.AS_BEFORE.value,
-    show_default=True,
-    help="What the VM does when the snapshot is loaded; QEMU itself leaves it as before the load.",
+@run_state_option(
+    "What the VM does when the snapshot is loaded; QEMU itself leaves it as before the load."
 )
 @click.option(
     "--keep-current",
@@ -57,13 +54,7 @@ __all__ = ["command"]
     default="",
     help="First save what is there now under this tag, so that there is a way back.",
 )
-@click.option(
-    "--deadline",
-    "deadline_s",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="How long the load may take.",
-)
+@deadline_option("How long the load may take.")
 @click.option(
     "--run",
     "template",

@@ -10,6 +10,7 @@ from planner.cli.asking import offline_of
 from planner.cli.common import json_option, print_json, run, store_option
 from planner.cli.manifests import manifest_argument, name_option
 from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.run_options import deadline_option
 from planner.parts.accepting import Accepted
 from planner.present.template_view import template_text, template_to_plain
 from planner.store.store import Store
@@ -45,13 +46,7 @@ __all__ = ["command"]
 )
 @click.option("--replace", is_flag=True, help="Make another one where there is one already.")
 @click.option("--drop", is_flag=True, help="Take the template away; the snapshot stays.")
-@click.option(
-    "--deadline",
-    "deadline_s",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="How long QEMU may take to read the machine state.",
-)
+@deadline_option("How long QEMU may take to read the machine state.")
 @click.option(
     "--accept-changed",
     "changed",
