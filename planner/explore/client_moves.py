@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from planner.explore.copies import died
 from planner.explore.layers import TAG
 from planner.explore.outside import STREAM_KINDS
 from planner.explore.outside_undo import OutsideUndo, killed
@@ -177,6 +178,7 @@ class ClientMoves:
     def undo(self, state: State, *, one_disk: bool) -> Iterator[Move]:
         """Delete what is the run's own; then restore the run state."""
         before = list(self._outside.first(state))
+        before = before or list(self._vm.copies.undo(state, one_disk=one_disk))
         if before:
             yield from before
             return
@@ -229,7 +231,7 @@ class ClientMoves:
         if "resume-guest" not in self._setting.undo:
             return False
         if self._setting.runs_before:
-            return not state.running and state.sent_stop
+            return not state.running and (state.sent_stop or state.copy.stopped)
         return state.running and state.sent_cont
 
     # --- a QEMU that is gone ------------------------------------------------------------------------
@@ -252,6 +254,7 @@ class ClientMoves:
                 captured=False,
                 woken=False,
                 budget=state.budget - 1,
+                copy=died(state.copy),
             ),
         )
 

@@ -19,6 +19,7 @@ from attrs import field, frozen
 from planner.compile.graph import build_graph
 from planner.errors import Problem, Refused, in_order
 from planner.explore.instruction import (
+    CopyOf,
     Instruction,
     OnExistingTag,
     OnFailure,
@@ -85,7 +86,7 @@ class PlannedInstruction:
         each_alone: Whether it is sent once for each operation.
         needs_machine_state: Whether it cannot do without.
         atomic, stops_guest, on_failure, existing_tag, vmstate_in, vmstate_of, waits_for_tracking,
-            effect: As in `Instruction`; one with an effect does nothing else.
+            copy_of, effect: As in `Instruction`; one with an effect does nothing else.
     """
 
     name: str
@@ -99,6 +100,7 @@ class PlannedInstruction:
     vmstate_in: VmstateIn = VmstateIn.ACTIVE_LAYER
     vmstate_of: VmstateOf = VmstateOf.WRITE
     waits_for_tracking: bool = False
+    copy_of: CopyOf = CopyOf.BEGIN
     effect: SideEffect = SideEffect.NONE
 
 
@@ -217,6 +219,9 @@ _NEEDED_FOR: Mapping[SideEffect, tuple[Kind, ...]] = {
     SideEffect.CREATE_OVERLAY: (Kind.ADD_OVERLAY,),
     SideEffect.CREATE_IMAGE: (Kind.ADD_VMSTATE_NODE,),
     SideEffect.REMOVE_NODE: (Kind.ADD_VMSTATE_NODE,),
+    SideEffect.CREATE_COPY: (Kind.ADD_TARGET,),
+    SideEffect.REMOVE_TARGET: (Kind.END_COPY,),
+    SideEffect.KEEP_COPY: (Kind.END_COPY,),
     SideEffect.KEEP_STREAM: (Kind.BEGIN_STREAM_VMSTATE, Kind.ADD_VMSTATE_NODE),
 }
 
@@ -235,6 +240,7 @@ def _instruction(
         planned.vmstate_in,
         planned.vmstate_of,
         planned.waits_for_tracking,
+        planned.copy_of,
     )
 
 

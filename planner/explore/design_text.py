@@ -33,7 +33,14 @@ from planner.explore.design import (
     PlannedInstruction,
     Proposer,
 )
-from planner.explore.instruction import OnExistingTag, OnFailure, SideEffect, VmstateIn, VmstateOf
+from planner.explore.instruction import (
+    CopyOf,
+    OnExistingTag,
+    OnFailure,
+    SideEffect,
+    VmstateIn,
+    VmstateOf,
+)
 from planner.model.operations import Kind
 from planner.model.request import Capture
 from planner.model.text import read_text
@@ -50,6 +57,7 @@ _CHOICES: Mapping[str, type[StrEnum]] = {
     "existing-tag": OnExistingTag,
     "vmstate-in": VmstateIn,
     "vmstate-of": VmstateOf,
+    "copy-of": CopyOf,
     "effect": SideEffect,
 }
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -171,6 +179,7 @@ class _Reader:
             existing_tag=self._choice(top, "existing-tag", OnExistingTag.REFUSE, where),
             vmstate_in=self._choice(top, "vmstate-in", VmstateIn.ACTIVE_LAYER, where),
             vmstate_of=self._choice(top, "vmstate-of", VmstateOf.WRITE, where),
+            copy_of=self._choice(top, "copy-of", CopyOf.BEGIN, where),
         )
 
     def _flag(self, top: Mapping[str, object], key: str, where: str) -> bool:

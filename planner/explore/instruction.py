@@ -19,6 +19,7 @@ from planner.model.operations import Kind, Operation
 from planner.program.program import Step, WaitsFor
 
 __all__ = [
+    "CopyOf",
     "SideEffect",
     "OnExistingTag",
     "Instruction",
@@ -70,6 +71,15 @@ class VmstateOf(StrEnum):
     """Of the last pause: the memory was write-protected then."""
 
 
+class CopyOf(StrEnum):
+    """Of which moment the copy of a disk is that an instruction begins."""
+
+    BEGIN = "begin"
+    """Of its beginning: what the guest overwrites is copied first (fact 111)."""
+    END = "end"
+    """Of its end, as a mirror's: what the guest writes meanwhile is in the copy."""
+
+
 class SideEffect(StrEnum):
     """What an instruction does that is no operation."""
 
@@ -86,6 +96,12 @@ class SideEffect(StrEnum):
     """Make the image that machine state has of its own; QEMU knows nothing of it yet."""
     REMOVE_NODE = "remove-node"
     """Take the node of that image out of QEMU, when the snapshot is in it."""
+    CREATE_COPY = "create-copy"
+    """Make a copy's file, with its room; QEMU knows nothing of it yet."""
+    REMOVE_TARGET = "remove-target"
+    """Take the node of a copy's file out of QEMU, when the copy is whole."""
+    KEEP_COPY = "keep-copy"
+    """Give that file its name."""
     CHANGE_SETTINGS = "change-settings"
     """Make the VM's migration settings what the capture needs."""
     RESTORE_SETTINGS = "restore-settings"
@@ -113,6 +129,7 @@ class Instruction:
         vmstate_of: Of which moment that is.
         waits_for_tracking: Whether a background stream counts as begun only once write tracking is
             seen to be on (fact 40).
+        copy_of: Of which moment a copy is that it begins.
         effect: What it does besides.
         effect_disk: To which disk.
     """
@@ -127,6 +144,7 @@ class Instruction:
     vmstate_in: VmstateIn = VmstateIn.ACTIVE_LAYER
     vmstate_of: VmstateOf = VmstateOf.WRITE
     waits_for_tracking: bool = False
+    copy_of: CopyOf = CopyOf.BEGIN
     effect: SideEffect = SideEffect.NONE
     effect_disk: str = ""
 
@@ -179,21 +197,31 @@ def instruction_of_step(step: Step) -> Instruction:
 
 
 def _effect_disk(step: Step) -> str:
+    ended = _ended_copy(step)
+    if ended:
+        return ended
     if step.execute == "blockdev-del":
         return str(step.arguments["node-name"])
     return next((undo.disk for undo in step.undo), "")
 
 
+def _ended_copy(step: Step) -> str:
+    """The disk whose copy has to have ended before this; empty: none has to."""
+    return next((op.disk for op in step.follows if op.kind is Kind.END_COPY), "")
+
+
 def _effect(step: Step) -> SideEffect:
     if step.execute == "blockdev-del":
-        return SideEffect.REMOVE_NODE
+        return SideEffect.REMOVE_TARGET if _ended_copy(step) else SideEffect.REMOVE_NODE
     if step.execute == "migrate" and not step.covers:
         return SideEffect.START_STREAM
     if step.execute in (
         SideEffect.CREATE_STREAM,
         SideEffect.CREATE_OVERLAY,
         SideEffect.CREATE_IMAGE,
+        SideEffect.CREATE_COPY,
         SideEffect.KEEP_STREAM,
+        SideEffect.KEEP_COPY,
     ):
         return SideEffect(step.execute)
     if step.execute in ("migrate-set-capabilities", "migrate-set-parameters"):

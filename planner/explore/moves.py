@@ -88,6 +88,7 @@ class Moves:
             foreign=0,
             budget=self.setting.faults,
             outside=self.vm.outside.start(),
+            copy=self.vm.copies.start(),
         )
 
     def of(self, state: State) -> Iterator[Move]:
@@ -119,6 +120,7 @@ class Moves:
             yield from self._inside(state)
             yield from self.client.cut_inside(state)
         yield from self.vm.streaming(state)
+        yield from self.vm.copies.strikes(state)
         yield from self.vm.guest(state)
 
     def _inside(self, state: State) -> Iterator[Move]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from planner.explore.copies import died
 from planner.explore.layers import Layers
 from planner.explore.outside import OutsideVm, replaced_in
 from planner.explore.state import KILLED, Act, Action, ClientPhase, Setting, State, StreamPlace
@@ -24,7 +25,10 @@ Move = tuple[Action, State]
 
 def killed(state: State) -> State:
     """QEMU aborts at what the client sent."""
-    return state._replace(phase=ClientPhase.OFFLINE, dead=KILLED, running=False, woken=False)
+    copy = died(state.copy)
+    return state._replace(
+        phase=ClientPhase.OFFLINE, dead=KILLED, running=False, woken=False, copy=copy
+    )
 
 
 class OutsideUndo:
@@ -35,7 +39,8 @@ class OutsideUndo:
         self._vm = vm
         self._layers = layers
         self._steps = setting.undo
-        self._any = bool(setting.overlays or setting.capture or setting.own >= 0)
+        more = setting.capture or setting.copies
+        self._any = bool(setting.overlays or more or setting.own >= 0)
 
     def first(self, state: State) -> Iterator[Move]:
         """What comes before anything else is touched; nothing where nothing does."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.errors import Problem, Refused
+from planner.explore.copies import COPY_KINDS
 from planner.explore.instruction import Instruction, OnFailure, VmstateIn, VmstateOf
 from planner.explore.outside import EXTERNAL_KINDS
 from planner.explore.promela_head import HEAD
@@ -28,8 +29,9 @@ _LIMIT_OPERATIONS = 15
 _PARTIAL = 255
 
 
-_CAN_FAIL = frozenset({Kind.WRITE_VMSTATE, Kind.SNAPSHOT_DISK}) | EXTERNAL_KINDS
-_TAKEN_BACK = (Kind.WRITE_VMSTATE, Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY)
+_CAN_FAIL = frozenset({Kind.WRITE_VMSTATE, Kind.SNAPSHOT_DISK}) | EXTERNAL_KINDS | COPY_KINDS
+_DISK_CAPTURES = (Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY, Kind.BEGIN_COPY)
+_TAKEN_BACK = (Kind.WRITE_VMSTATE, *_DISK_CAPTURES)
 
 
 def promela(setting: Setting) -> str:
@@ -112,8 +114,7 @@ class _Writer:
             for at, instruction in enumerate(self._setting.instructions)
             if instruction.atomic
             for number, operation in enumerate(instruction.operations)
-            if operation.kind in (Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY)
-            and self._number[operation.disk] == disk
+            if operation.kind in _DISK_CAPTURES and self._number[operation.disk] == disk
         ]
         return any_of(terms, "false")
 
@@ -192,7 +193,7 @@ class _Writer:
                 return f"{own} {hold} running = false;{self._outside.paused()}"
             case Kind.RESUME_GUEST:
                 return "running = true; inactive = false;"
-            case external if external in EXTERNAL_KINDS:
+            case external if external in EXTERNAL_KINDS | COPY_KINDS:
                 return self._outside.doing(instruction, kind, disk)
             case Kind.WRITE_VMSTATE if self._in_snapshot(instruction):
                 return f"part_vmstate[{disk}] = {instant}; captured = true;"
@@ -210,7 +211,7 @@ class _Writer:
 
     def _spoilt(self, instruction: Instruction, kind: Kind, disk: int) -> str:
         if kind is not Kind.WRITE_VMSTATE:
-            return self._outside.struck(kind)
+            return self._outside.struck(kind, disk)
         if self._in_snapshot(instruction):
             return f"if :: part[{disk}] -> part_vmstate[{disk}] = PARTIAL :: else -> skip fi;"
         return f"layer[{disk}] = PARTIAL;"
@@ -225,7 +226,8 @@ class _Writer:
         }
         writes, snapshots = masks[Kind.WRITE_VMSTATE], masks[Kind.SNAPSHOT_DISK]
         if instruction.on_failure is OnFailure.NOTHING:
-            return f"((done & {snapshots | masks[Kind.SWITCH_TO_OVERLAY]}) | {writes})"
+            captures = sum(masks[kind] for kind in _DISK_CAPTURES)
+            return f"((done & {captures}) | {writes})"
         if instruction.on_failure is OnFailure.CLEANED_UP:
             return f"((done & {writes}) == {writes} -> {snapshots} : 0)"
         return "0"
@@ -239,6 +241,8 @@ class _Writer:
                 effect = f"layer[{disk}] = 0;"
             elif operation.kind is Kind.SWITCH_TO_OVERLAY:
                 effect = f"over[{disk}] = false;"
+            elif operation.kind is Kind.BEGIN_COPY:
+                effect = f"job[{disk}] = 0;"
             elif instruction.on_failure is OnFailure.CLEANED_UP:
                 effect = (
                     f"if :: old[{disk}] -> old[{disk}] = false :: else -> part[{disk}] = false fi;"
@@ -294,7 +298,7 @@ class _Writer:
             yield f"  :: atomic {{ phase == OFFLINE && {wait} -> {gone} clean[{disk}] = true }}"
         none = f"!({any_of(waits, 'false')})"
         before = self._setting.runs_before
-        wrong = "(!running && sent_stop)" if before else "(running && sent_cont)"
+        wrong = "(!running && (sent_stop || io_error))" if before else "(running && sent_cont)"
         yield from self._outside.undo(none)
         settled = f"phase == UNDOING && {none}{self._outside.settled(offline=False)}"
         yield f"  :: atomic {{ {settled} && !{wrong} -> phase = ENDED }}"
@@ -307,7 +311,7 @@ class _Writer:
     def _death(self) -> Iterator[str]:
         yield "  :: atomic { phase < OFFLINE && budget > 0 -> budget--; dead = true; running = false;"
         yield "       phase = OFFLINE; sent = false; done = 0; failing = false; stopped = false;"
-        yield "       takeback = 0; captured = false }"
+        yield f"       takeback = 0; captured = false; {self._outside.copies.died()} skip }}"
 
 
 _LOOK = (

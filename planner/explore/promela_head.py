@@ -48,5 +48,5 @@ byte budget = FAULTS;
 byte d; byte first; byte last; byte machine;
 bool bad_one_instant; bool bad_complete; bool bad_no_vmstate_left; bool bad_holds_machine_state;
 bool bad_atomic; bool bad_run_state_restored; bool bad_settings_restored; bool bad_pause_short;
-bool bad_loadable;
+bool bad_loadable; bool bad_guest_spared;
 """

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from planner.explore.copies import COPY_KINDS
 from planner.explore.instruction import Instruction, SideEffect
+from planner.explore.promela_copies import COPIES_DECLARED, PromelaCopies
 from planner.explore.state import Setting
 from planner.model.operations import Kind, Operation
 from planner.model.request import Capture
 
 __all__ = ["DECLARED", "PromelaOutside"]
 
-DECLARED = """\
+DECLARED = (
+    COPIES_DECLARED
+    + """\
 #define BEGUN 1
 #define HELD 2
 #define TRACKED 3
@@ -32,6 +36,7 @@ byte changed;        /* migration settings that are not as they were: 1 capabili
 bool slow;           /* an overlay was made in the pause */
 bool left_stream; bool left_settings;
 """
+)
 
 _DEATH_OF_STREAM = "stream = BROKEN; streamed = 0;"
 
@@ -43,10 +48,12 @@ class PromelaOutside:
         self._setting = setting
         self._number = {name: number for number, name in enumerate(setting.disks)}
         self.external = [d for d in range(len(setting.disks)) if setting.overlays >> d & 1]
-        self.internal = [d for d in range(len(setting.disks)) if not setting.overlays >> d & 1]
+        inside = ~(setting.overlays | setting.copies)
+        self.internal = [d for d in range(len(setting.disks)) if inside >> d & 1]
         self.stream = bool(setting.capture)
         self.own = setting.own
-        self._any = bool(self.external or self.stream or self.own >= 0)
+        self.copies = PromelaCopies(setting)
+        self._any = bool(self.external or self.stream or self.own >= 0 or self.copies.disks)
         self._background = setting.capture == Capture.BACKGROUND
         self._started_apart = any(i.effect is SideEffect.START_STREAM for i in setting.instructions)
         self._live = setting.capture == Capture.LIVE
@@ -54,7 +61,7 @@ class PromelaOutside:
     def written(self, disk: int) -> str:
         """What the guest's write to a disk means to the image below its overlay."""
         if disk not in self.external:
-            return ""
+            return self.copies.written(disk)
         guard = f"over[{disk}] && base_until[{disk}] == 0"
         return f" if :: {guard} -> base_until[{disk}] = version :: else -> skip fi;"
 
@@ -76,7 +83,7 @@ class PromelaOutside:
             case SideEffect.RESTORE_SETTINGS:
                 return f" if :: UNDER_WAY -> skip :: else -> changed = changed & ~{bit} fi;"
             case _:
-                return ""
+                return self.copies.effect(instruction)
 
     def _slow(self) -> str:
         return " slow = slow || !running;" if self._setting.runs_before else ""
@@ -97,8 +104,8 @@ class PromelaOutside:
                 return "UNDER_WAY" if self._started_apart else "(!UNDER_WAY && !inactive)"
             case Kind.END_STREAM_VMSTATE:
                 return "UNDER_WAY"
-            case _:
-                return ""
+            case kind:
+                return self.copies.can(kind, disk)
 
     def waits(self, operation: Operation) -> str:
         """A further guard of an operation that QEMU does only later."""
@@ -109,6 +116,8 @@ class PromelaOutside:
     def doing(self, instruction: Instruction, kind: Kind, disk: int) -> str:
         """What an operation on an external part does."""
         match kind:
+            case copying if copying in COPY_KINDS:
+                return self.copies.doing(kind, disk)
             case Kind.ADD_OVERLAY | Kind.ADD_VMSTATE_NODE:
                 return f"added[{disk}] = true; overlay_file[{disk}] = true;{self._slow()}"
             case Kind.SWITCH_TO_OVERLAY:
@@ -137,8 +146,10 @@ class PromelaOutside:
         """What a pause means to a live stream."""
         return " if :: stream == BEGUN -> stream = HELD :: else -> skip fi;" if self._live else ""
 
-    def struck(self, kind: Kind) -> str:
-        """What an error leaves of a stream."""
+    def struck(self, kind: Kind, disk: int) -> str:
+        """What an error leaves of a stream or a copy."""
+        if kind is Kind.END_COPY:
+            return self.copies.struck(disk)
         if kind not in (Kind.BEGIN_STREAM_VMSTATE, Kind.END_STREAM_VMSTATE):
             return ""
         return f"stream_file = true; if :: UNDER_WAY -> {self._broken()} :: else -> skip fi;"
@@ -149,6 +160,7 @@ class PromelaOutside:
 
     def by_itself(self) -> Iterator[str]:
         """What QEMU does with a stream while nobody, or nobody any more, waits for it."""
+        yield from self.copies.by_itself()
         if not self.stream:
             return
         undoing = "(phase == LOOKING || phase == UNDOING)"
@@ -165,6 +177,9 @@ class PromelaOutside:
 
     def ready(self) -> str:
         """When undo may touch nodes."""
+        return self._streamless() + self.copies.ended()
+
+    def _streamless(self) -> str:
         return " && !UNDER_WAY && !inactive" if self.stream else ""
 
     def undo(self, parts_gone: str) -> Iterator[str]:
@@ -174,6 +189,7 @@ class PromelaOutside:
             wakes = "phase == UNDOING && !UNDER_WAY && inactive"
             yield f"  :: atomic {{ {wakes} -> running = true; inactive = false; sent_cont = true }}"
             yield f"  :: atomic {{ {wakes} && budget > 0 -> budget-- }}"
+        yield from self.copies.undo(self._streamless())
         after = f"{parts_gone}{self.ready()}"
         for disk in self._added():
             guard = f"{after} && added[{disk}] && !left[{disk}]"
@@ -214,7 +230,8 @@ class PromelaOutside:
         return f"; part[{self.own}] = false; layer[{self.own}] = 0"
 
     def _files(self) -> list[tuple[str, str]]:
-        files = [(f"overlay_file[{disk}]", f"left[{disk}]") for disk in self._added()]
+        disks = [*self._added(), *self.copies.disks]
+        files = [(f"overlay_file[{disk}]", f"left[{disk}]") for disk in disks]
         return [*files, ("stream_file", "left_stream")]
 
     def _overlays_gone(self) -> str:
@@ -240,6 +257,7 @@ class PromelaOutside:
             until = f"base_until[{disk}]"
             yield f"      if :: {until} != 0 && {until} < last -> last = {until} :: else -> skip fi"
             yield "    :: else -> skip fi;"
+        yield from self.copies.instants()
         if self.stream:
             yield "    if :: machine == 0 && stream == COMPLETE -> machine = streamed"
             yield "    :: else -> skip fi;"
@@ -250,6 +268,7 @@ class PromelaOutside:
             return "false"
         left = [f"(added[{disk}] && !left[{disk}])" for disk in self._added()]
         left += [f"({file} && !{word})" for file, word in self._files()]
+        left += self.copies.kept()
         return " || ".join([*left, "(UNDER_WAY && !dead)"])
 
 

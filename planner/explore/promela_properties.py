@@ -18,6 +18,7 @@ SPIN_PROPERTIES = (
     "run-state-restored",
     "settings-restored",
     "pause-short",
+    "guest-spared",
     "loadable",
 )
 """The properties that the Promela model asserts, each as ``!(bad_PROPERTY)``."""
@@ -38,6 +39,7 @@ def verdict(setting: Setting, outside: PromelaOutside) -> Iterator[str]:
     disks = range(len(setting.disks))
     there = [f"part[{disk}]" for disk in outside.internal]
     there += [f"over[{disk}]" for disk in outside.external]
+    there += [f"copied[{disk}]" for disk in outside.copies.disks]
     some = any_of(there, "false")
     if outside.stream:
         there.append("stream == COMPLETE")
@@ -68,6 +70,7 @@ def verdict(setting: Setting, outside: PromelaOutside) -> Iterator[str]:
     yield f"    bad_atomic = phase != DONE && ({kept} || {outside.kept()});"
     yield "    bad_settings_restored = changed != 0 && !dead && !left_settings;"
     yield "    bad_pause_short = slow;"
+    yield "    bad_guest_spared = spoilt;"
     wanted = f"(phase == DONE -> {word_for(setting.runs_after)} : {word_for(setting.runs_before)})"
     wrong = f"(inactive || running != {wanted})"
     yield f"    bad_run_state_restored = !dead && !left_paused && {wrong};"

@@ -10,97 +10,24 @@ sees the whole VM, not only what QMP shows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 
-from attrs import field, frozen
+from attrs import frozen
 
-from planner.explore.layers import TAG, Layers, is_own, own_parts
-from planner.explore.state import KILLED, ClientPhase, Setting, State, StreamPlace
-from planner.semantics import LayerSnapshot, Qcow2Image, qcow2
+from planner.explore.end import End
+from planner.explore.layers import TAG, is_own, own_parts
+from planner.explore.state import KILLED, StreamPlace
+from planner.explore.vm_moves import bits
+from planner.semantics import qcow2
 
-__all__ = ["PROPERTIES", "PROPERTY_IDS", "End", "Property", "noticed"]
-
-
-@frozen
-class End:
-    """The end of a run.
-
-    Attributes:
-        setting: What was explored.
-        state: The last state.
-        images: The disks' images, the active layers.
-        bases: By disk, the image below a new overlay; only where there is one.
-    """
-
-    setting: Setting
-    state: State
-    images: tuple[Qcow2Image, ...]
-    bases: Mapping[int, Qcow2Image] = field(factory=dict, hash=False)
-
-    @classmethod
-    def of(cls, setting: Setting, state: State, layers: Layers) -> End:
-        """The end that a state is."""
-        bases = {d: layers[n] for d, n in enumerate(state.outside.frozen) if n >= 0}
-        return cls(setting, state, tuple(layers[number] for number in state.layers), bases)
-
-    @property
-    def done(self) -> bool:
-        """Whether the client says that the snapshot is there."""
-        return self.state.phase == ClientPhase.DONE
-
-    def internal(self) -> list[int]:
-        """The disks whose parts are internal."""
-        return [d for d in range(len(self.images)) if not self.setting.overlays >> d & 1]
-
-    def external(self) -> list[int]:
-        """The disks whose parts are images below new overlays."""
-        return [d for d in range(len(self.images)) if self.setting.overlays >> d & 1]
-
-    @property
-    def streamed(self) -> int | None:
-        """The instant of the machine state in the stream's file, where that is complete."""
-        outside = self.state.outside
-        return outside.streamed if outside.stream == StreamPlace.COMPLETE else None
-
-    def left(self, number: int) -> bool:
-        """Whether undo reports something as left."""
-        return bool(self.state.left >> number & 1)
-
-    def parts(self) -> list[tuple[int, LayerSnapshot]]:
-        """What the run made, by disk."""
-        return [(d, part) for d, image in enumerate(self.images) for part in own_parts(image)]
-
-    def name(self, disk: int) -> str:
-        """A disk's name."""
-        return self.setting.disks[disk]
-
-    def names(self, disks: Iterable[int]) -> str:
-        """Disks' names in a row."""
-        return ", ".join(self.name(disk) for disk in disks)
-
-    def current_until(self, disk: int, content: int) -> int:
-        """The instant at which a disk's content was written over; far off where it never was."""
-        for version in range(content + 1, self.state.version + 1):
-            if (disk, version) not in self.state.skipped:
-                return version
-        return self.state.version + 1
-
-    def one_instant(self, machine: int | None, contents: Iterable[tuple[int, int]]) -> bool:
-        """Whether contents, and perhaps machine state, were there together at some instant."""
-        starts, ends = [0], [self.state.version + 1]
-        for disk, content in contents:
-            starts.append(content)
-            ends.append(self.current_until(disk, content))
-        if machine is not None:
-            starts.append(machine)
-            ends.append(machine + 1)
-        return max(starts) < min(ends)
+__all__ = ["PROPERTIES", "PROPERTY_IDS", "Property", "noticed"]
 
 
 def _one_instant(end: End) -> str:
     parts = end.parts()
     contents = [(disk, part.content) for disk, part in parts]
     contents += [(disk, base.content) for disk, base in end.bases.items()]
+    contents += end.copied().items()
     if not end.done or not contents:
         return ""
     saved = [p.vmstate.machine for _, p in parts if p.vmstate is not None and p.vmstate.machine > 0]
@@ -120,6 +47,9 @@ def _complete(end: End) -> str:
     wrong += [disk for disk in end.external() if disk not in end.bases]
     if wrong:
         return f"not exactly one part on {end.names(wrong)}"
+    torn = end.setting.copies & ~end.state.copy.whole
+    if torn:
+        return f"the copy of {end.names(bits(torn))} is not complete"
     if end.setting.capture and end.streamed is None:
         return "the stream of machine state is not complete"
     for disk, snapshot_id in end.setting.replaced:
@@ -173,6 +103,9 @@ def _outside_left(end: End) -> str:
     over = [d for d in end.external() if outside.added >> d & 1 and not end.left(d)]
     if over:
         return f"{said} its overlay is still there for {end.names(over)}"
+    copy = end.state.copy
+    if copied := (copy.jobs | copy.targets) & ~end.state.left:
+        return f"{said} its copy of {end.names(bits(copied))} is still under way, or its node there"
     own = end.setting.own
     if own >= 0 and outside.added >> own & 1 and not end.left(own):
         return f"{said} the node of its machine state is still there"
@@ -181,6 +114,7 @@ def _outside_left(end: End) -> str:
         return f"{said} the image of its machine state is still there"
     if files:
         of = "the stream" if files >> end.setting.stream_file else "an overlay"
+        of = "a copy" if files & end.setting.copies else of
         return f"{said} a file of {of} is still there"
     if StreamPlace(outside.stream).under_way and not end.state.dead:
         return f"{said} its stream is still under way"
@@ -208,7 +142,14 @@ def _settings_restored(end: End) -> str:
 def _pause_short(end: End) -> str:
     if not end.state.outside.slow:
         return ""
-    return "an overlay was made, or a background stream waited for, while the guest stood still"
+    made = "an overlay or a copy's file was made, or a background stream or a copy waited for"
+    return f"{made}, while the guest stood still"
+
+
+def _guest_spared(end: End) -> str:
+    if not end.state.copy.spoilt:
+        return ""
+    return "a write of the guest failed, since the copy of what it overwrote could not be written"
 
 
 def _qemu_lives(end: End) -> str:
@@ -252,6 +193,10 @@ def _loadable(end: End) -> str:
     if missing:
         return f"a load finds no snapshot on {end.names(missing)}"
     contents = [(d, layer.content) for d, layer in loaded.items() if layer is not None]
+    copied = end.copied()
+    if end.setting.copies and len(copied) != end.setting.copies.bit_count():
+        return "a load finds a copy that is not complete"
+    contents += copied.items()
     machine = end.streamed
     if end.setting.capture and machine is None:
         return "a load finds no complete stream of machine state"
@@ -304,8 +249,11 @@ PROPERTIES: tuple[Property, ...] = (
     Property("settings-restored", "the VM's migration settings are as before", _settings_restored),
     Property(
         "pause-short",
-        "no overlay is made, and no background stream waited for, while the guest stands still",
+        "nothing is made, and no background stream or copy waited for, while the guest stands still",
         _pause_short,
+    ),
+    Property(
+        "guest-spared", "no write of the guest fails because its disk is copied", _guest_spared
     ),
     Property("qemu-lives", "QEMU does not abort at what is sent", _qemu_lives),
     Property("loadable", "a load of the result reproduces the saved instant", _loadable),
@@ -331,7 +279,7 @@ def noticed(end: End) -> str:
     stopped = saved or not end.setting.runs_before
     if stopped and len({found[0].vm_clock_ns for found in fresh}) > 1:
         return "parts-differ"
-    for disk, found in enumerate(fresh):
+    for disk, found in zip(end.internal(), fresh, strict=True):
         if (found[0].vm_state_size_bytes > 0) != (disk == end.setting.vmstate):
             return "vmstate-misplaced"
     if end.state.running is not end.setting.runs_after:

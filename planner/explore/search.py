@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from attrs import define, field, frozen
 
 from planner.errors import InternalError
+from planner.explore.end import End
 from planner.explore.moves import Moves, Reductions
-from planner.explore.properties import PROPERTIES, End, noticed
+from planner.explore.properties import PROPERTIES, noticed
 from planner.explore.state import Act, Action, ClientPhase, Setting, State
 from planner.explore.symmetry import Symmetry
 

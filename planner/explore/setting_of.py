@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.errors import Problem, Refused
+from planner.explore.copies import COPY_KINDS
 from planner.explore.instruction import Instruction, instruction_of_step
 from planner.explore.layers import TAG
 from planner.explore.outside import EXTERNAL_KINDS
@@ -28,6 +29,7 @@ _KNOWN = frozenset(
         Kind.DELETE_DISK_SNAPSHOT,
     }
     | EXTERNAL_KINDS
+    | COPY_KINDS
 )
 
 
@@ -68,7 +70,8 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
         raise Refused("this cannot be explored", problems=problems, code="explore-cannot")
     inside = tuple(part.disk for part in resolution.internal)
     own = () if resolution.vmstate_node is None else (resolution.vmstate_node.node,)
-    names = (*inside, *(overlay.disk for overlay in resolution.overlays), *own)
+    over = tuple(overlay.disk for overlay in resolution.overlays)
+    names = (*inside, *over, *(copy.disk for copy in resolution.copies), *own)
     numbers = {name: number for number, name in enumerate(names)}
     replaced = tuple((numbers[old.disk], old.id) for old in resolution.replaced)
     disks = {disk.name: disk for disk in facts.disks} if facts else {}
@@ -87,9 +90,11 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
         runs_after=resolution.run_state_after is RunStateAfter.RUNNING,
         faults=faults,
         other_clients=other_clients,
-        overlays=((1 << len(resolution.overlays)) - 1) << len(inside),
+        overlays=((1 << len(over)) - 1) << len(inside),
         capture="" if resolution.stream is None else resolution.stream.capture,
         own=len(names) - 1 if own else -1,
+        copies=((1 << len(resolution.copies)) - 1) << len(inside) + len(over),
+        spares_guest=all(copy.spares_guest for copy in resolution.copies),
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "Act",
     "Action",
     "Attempt",
+    "CopyState",
     "ExternalState",
     "ClientPhase",
     "React",
@@ -42,6 +43,7 @@ UNDO_STEPS = (
     "commit-overlays",
     "remove-files",
     "restore-settings",
+    "cancel-copies",
 )
 """The steps of undo; leaving one out is how the tests show that it is needed."""
 
@@ -123,6 +125,8 @@ class Act(IntEnum):
     PUT_BACK = 15
     TRACK = 16
     GO_ON = 17
+    CANCEL_COPY = 18  # disk
+    CLOSE_COPY = 19  # disk
     # faults
     REFUSE = 20  # instruction
     FAIL = 21  # instruction, operation
@@ -139,6 +143,8 @@ class Act(IntEnum):
     FOREIGN_TAG = 31  # disk
     # a fault again
     COMMIT_CUT = 32  # disk, whether it took effect
+    COPY_STRUCK = 33  # disk, whether the guest sees the error: else it stands
+    COPY_CUT = 34  # disk, whether it took effect
 
     @property
     def is_fault(self) -> bool:
@@ -161,13 +167,13 @@ class ExternalState(NamedTuple):
         frozen: For each disk the number of the image below its overlay; -1: no overlay is on it.  Empty
             where no part is external.
         added: Mask of the disks whose overlay is a node of QEMU's; and of the machine state's own.
-        files: Mask of the files that the run made: by disk its overlay's, then the stream's.
+        files: Mask of the files that the run made: by disk its overlay's or copy's, then the stream's.
         stream: Where the stream is.
         streamed: The instant of the machine state in it; 0: none yet.
         inactive: Whether the nodes are inactive, as after a migration (fact 29).
         changed: Which of the VM's migration settings are not as they were: 1 capabilities, 2 parameters.
         slow: Whether something was done while the guest stood still that need not be: an overlay made,
-            the end of a background stream waited for.
+            the end of a background stream or of a copy waited for.
     """
 
     frozen: tuple[int, ...] = ()
@@ -178,6 +184,29 @@ class ExternalState(NamedTuple):
     inactive: bool = False
     changed: int = 0
     slow: bool = False
+
+
+class CopyState(NamedTuple):
+    """What there is of copies of disks: nodes, jobs, and what the files hold.
+
+    Attributes:
+        of: By disk the instant of what its copy holds, or will; 0: none was begun.  Empty where no disk
+            is copied.
+        targets: Mask of the disks whose copy's file is a node of QEMU's.
+        jobs: Mask of the disks with a job, at work or failed.
+        broken: Mask of those whose job has failed.
+        whole: Mask of the disks whose copy is complete.
+        stopped: Whether the guest stands since a write of its own failed with the copy (fact 113).
+        spoilt: Whether the guest was told of such an error.
+    """
+
+    of: tuple[int, ...] = ()
+    targets: int = 0
+    jobs: int = 0
+    broken: int = 0
+    whole: int = 0
+    stopped: bool = False
+    spoilt: bool = False
 
 
 class State(NamedTuple):
@@ -210,6 +239,7 @@ class State(NamedTuple):
         foreign: Mask of disks on which another client made a snapshot of the tag.
         budget: How many faults may still strike.
         outside: Overlays, stream and settings.
+        copy: Copies of disks.
     """
 
     layers: tuple[int, ...]
@@ -237,6 +267,7 @@ class State(NamedTuple):
     foreign: int
     budget: int
     outside: ExternalState = ExternalState()
+    copy: CopyState = CopyState()
 
 
 @frozen
@@ -259,6 +290,8 @@ class Setting:
         overlays: Mask of the disks whose part is the image below a new overlay.
         capture: How external machine state is captured; empty: there is none.
         own: Number of the node that machine state has of its own among the disks; -1: it has none.
+        copies: Mask of the disks whose part is a copy.
+        spares_guest: Whether a copy that cannot be written fails alone (fact 113).
     """
 
     design: str
@@ -276,6 +309,8 @@ class Setting:
     overlays: int = 0
     capture: str = ""
     own: int = -1
+    copies: int = 0
+    spares_guest: bool = True
 
     @property
     def whole(self) -> int:

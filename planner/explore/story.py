@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from planner.explore.copies import COPY_KINDS
 from planner.explore.instruction import Instruction, OnExistingTag, SideEffect, VmstateIn
 from planner.explore.layers import Layers, own_parts
 from planner.explore.line import CLIENT, GUEST, IMAGES, OTHER, QEMU, Line
 from planner.explore.outside import EXTERNAL_KINDS
 from planner.explore.search import StoryMove
 from planner.explore.state import KILLED, Act, ClientPhase, React, Setting
+from planner.explore.story_copies import COPY_TELLERS, operate_copy, struck_copy
 from planner.explore.story_outside import (
     OUTSIDE_TELLERS,
     aborts,
@@ -29,9 +31,10 @@ __all__ = ["CLIENT", "GUEST", "IMAGES", "OTHER", "QEMU", "Line", "tell"]
 def tell(setting: Setting, layers: Layers, moves: Sequence[StoryMove]) -> tuple[Line, ...]:
     """Tell a run."""
     teller = _Teller(setting, layers)
+    others = {**OUTSIDE_TELLERS, **COPY_TELLERS}
     return tuple(
-        OUTSIDE_TELLERS[move.action.act](setting, move)
-        if move.action.act in OUTSIDE_TELLERS
+        others[move.action.act](setting, move)
+        if move.action.act in others
         else _TELLERS[move.action.act](teller, move)
         for move in moves
     )
@@ -188,6 +191,8 @@ class _Teller:
             return Line(QEMU, GUEST, "QEMU lets the guest run", "resume")
         if kind in EXTERNAL_KINDS:
             return operate_outside(self.setting, move, kind, disk)
+        if kind in COPY_KINDS:
+            return operate_copy(self.setting, move, kind, disk)
         name = self.disk(disk)
         if move.after.failing and move.before.outside.inactive:
             text = f"the nodes are inactive, so QEMU says that {name} does not support this"
@@ -236,6 +241,8 @@ class _Teller:
         kind, disk = self.place(move)
         if kind in EXTERNAL_KINDS:
             return struck_outside(self.setting, kind, disk)
+        if kind in COPY_KINDS:
+            return struck_copy(self.setting, kind, disk)
         name = self.disk(disk)
         if kind is Kind.WRITE_VMSTATE:
             text = (
@@ -261,6 +268,7 @@ class _Teller:
 _MADE = (
     *(SideEffect.CREATE_STREAM, SideEffect.KEEP_STREAM),
     *(SideEffect.CREATE_OVERLAY, SideEffect.CREATE_IMAGE),
+    *(SideEffect.CREATE_COPY, SideEffect.KEEP_COPY),
 )
 """What snapplan does itself, on this machine."""
 

@@ -20,6 +20,9 @@ _EFFECTS = {
     SideEffect.CREATE_STREAM: "; the file has a temporary name until it is complete",
     SideEffect.CREATE_OVERLAY: "; QEMU knows nothing of it yet",
     SideEffect.CREATE_IMAGE: "; QEMU knows nothing of it yet",
+    SideEffect.CREATE_COPY: ", with all its room; QEMU knows nothing of it yet",
+    SideEffect.REMOVE_TARGET: "; QEMU has closed the copy's file",
+    SideEffect.KEEP_COPY: "; the copy has its name now",
     SideEffect.REMOVE_NODE: "; QEMU has closed the image of the machine state",
     SideEffect.CHANGE_SETTINGS: "; the VM's migration settings are what the capture needs",
     SideEffect.RESTORE_SETTINGS: "; the VM's migration settings are as before",
@@ -100,7 +103,8 @@ def _file(setting: Setting, number: int) -> str:
         return "the stream's file"
     if number == setting.own:
         return "the image of the machine state"
-    return f"the overlay's file of {setting.disks[number]}"
+    of = "copy" if setting.copies >> number & 1 else "overlay"
+    return f"the {of}'s file of {setting.disks[number]}"
 
 
 def _cancel(_: Setting, move: StoryMove) -> Line:
@@ -189,6 +193,9 @@ def _undo_refused(setting: Setting, move: StoryMove) -> Line:
         Act.PUT_BACK: "QEMU refuses the settings; snapplan will report it",
         Act.REMOVE_FILE: f"{_file(setting, number)} cannot be removed; snapplan will report it",
     }
+    if act in (Act.CANCEL_COPY, Act.CLOSE_COPY):
+        text = f"the copy of {setting.disks[number]} does not end; snapplan will report it"
+        return Line(CLIENT, QEMU, text, "copy: refused", fault=True)
     if act in what:
         return Line(CLIENT, QEMU, what[Act(act)], "refused", fault=True)
     name = setting.disks[number]

@@ -53,8 +53,11 @@ class Symmetry:
         setting = self._setting
         if setting.vmstate in (one, other) or setting.images[one] != setting.images[other]:
             return False
-        if setting.overlays >> one & 1 != setting.overlays >> other & 1:
-            return False
+        for of_kind in (setting.overlays, setting.copies):
+            if of_kind >> one & 1 != of_kind >> other & 1:
+                return False
+        if setting.copies >> one & 1:
+            return False  # each copy's file is made, and waited for, by commands of its own
         given_up = [{i for d, i in setting.replaced if d == disk} for disk in (one, other)]
         if given_up[0] != given_up[1]:
             return False

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from planner.explore.copies import COPY_KINDS, CopiesVm
 from planner.explore.instruction import (
     Instruction,
     OnExistingTag,
@@ -32,9 +33,9 @@ __all__ = ["Move", "VmMoves", "bits"]
 Move = tuple[Action, State]
 
 _INTERNAL = frozenset({Kind.WRITE_VMSTATE, Kind.SNAPSHOT_DISK})
-_CAN_FAIL = _INTERNAL | EXTERNAL_KINDS
-_TAKEN_BACK = _INTERNAL | {Kind.SWITCH_TO_OVERLAY}
-_DRAINED = frozenset({Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY})
+_CAN_FAIL = _INTERNAL | EXTERNAL_KINDS | COPY_KINDS
+_TAKEN_BACK = _INTERNAL | {Kind.SWITCH_TO_OVERLAY, Kind.BEGIN_COPY}
+_DRAINED = frozenset({Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY, Kind.BEGIN_COPY})
 _PARTIAL = -1
 
 
@@ -54,6 +55,7 @@ class VmMoves:
         self.layers = layers
         self._each_write = each_write
         self.outside = OutsideVm(setting, layers)
+        self.copies = CopiesVm(setting, layers)
         numbers = {name: number for number, name in enumerate(setting.disks)}
         self.disk_of = tuple(
             tuple(numbers.get(op.disk, -1) for op in instruction.operations)
@@ -122,6 +124,7 @@ class VmMoves:
         after = self.outside.goes_on(state)
         if after is not None:
             yield Action(Act.GO_ON), after
+        yield from self.copies.strikes(state)
 
     def foreign(self, state: State) -> Iterator[Move]:
         """Another QMP client acts; it can only while no instruction is under way."""
@@ -151,6 +154,7 @@ class VmMoves:
         """QEMU takes the instruction in hand: what it does about the tag comes first."""
         instruction = self.setting.instructions[state.at]
         begun = self.outside.effect(state, instruction)._replace(sent=True, done=0, stopped=False)
+        begun = self.copies.effect(begun, instruction.effect, instruction.effect_disk)
         holding = [d for d in self.snapshots[state.at] if self.layers.holds_tag(state.layers[d])]
         if not holding:
             return begun
@@ -190,6 +194,9 @@ class VmMoves:
         if kind in EXTERNAL_KINDS:
             done = self.outside.operate(after, instruction, kind, disk)
             return action, self._fail(state) if done is None else done
+        if kind in COPY_KINDS:
+            copied = self.copies.operate(after, kind, disk)
+            return action, self._fail(state) if copied is None else copied
         if kind in _INTERNAL and state.outside.inactive:
             return action, self._fail(state)  # "does not support internal snapshots" (fact 29)
         if kind in _INTERNAL and not self.outside.is_there(state, disk):
@@ -258,6 +265,8 @@ class VmMoves:
             struck = state._replace(budget=state.budget - 1)
             if kind in STREAM_KINDS:
                 struck = self._stream_struck(struck)
+            if kind is Kind.END_COPY:
+                struck = self.copies.failed(struck, self.disk_of[state.at][number])
             if kind is Kind.WRITE_VMSTATE:
                 disk = self.disk_of[state.at][number]
                 new = self._written(state, disk, _PARTIAL)
@@ -312,6 +321,8 @@ class VmMoves:
         operations = self.setting.instructions[state.at].operations
         if kind == React.ABORT and operations[number].kind is Kind.SWITCH_TO_OVERLAY:
             return action, self.outside.off(after, disk)
+        if kind == React.ABORT and operations[number].kind is Kind.BEGIN_COPY:
+            return action, self.copies.withdrawn(after, disk)
         if kind == React.CLEAN:
             new = self.layers.without_first(state.layers[disk])
         else:

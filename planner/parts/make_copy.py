@@ -211,9 +211,14 @@ class MakeCopy(Making):
                 )
 
     def finished(self, resolution: Resolution) -> Iterator[Step]:
-        """Wait for each copy, close its file, and give it its name."""
-        for copy in resolution.copies:
-            end = Operation(Kind.END_COPY, disk=copy.disk)
+        """Wait for each copy; then close each file and give it its name.
+
+        All are waited for first: should one fail, the guest may stand (fact 113), and to write back
+        another one's file would have it stand on.
+        """
+        ends = [Operation(Kind.END_COPY, disk=copy.disk) for copy in resolution.copies]
+        for copy, end in zip(resolution.copies, ends, strict=True):
+            follows = (end, *(other for other in ends if other != end))
             yield Step(
                 execute="query-jobs",
                 arguments={},
@@ -226,7 +231,7 @@ class MakeCopy(Making):
                 execute="blockdev-del",
                 arguments={"node-name": copy.target},
                 covers=(),
-                follows=(end,),
+                follows=follows,
                 timeout_s=_ADD_TIMEOUT_S,
             )
             yield Step(
@@ -236,7 +241,7 @@ class MakeCopy(Making):
                 undo=(Undo(UndoKind.REMOVE_FILE, copy.disk),),
                 timeout_s=_KEEP_TIMEOUT_S,
                 target=Target.HOST,
-                follows=(end,),
+                follows=follows,
             )
 
     def confirmed(self, resolution: Resolution, shown: Shown) -> Iterator[ShownCopy]:

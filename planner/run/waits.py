@@ -6,6 +6,8 @@ lost with a connection, and of write tracking no event tells at all (fact 40).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from planner.model.operations import Kind
 from planner.model.replies import MigrationInfo, job_of, migration_of, run_state_of
 from planner.model.request import Capture
@@ -92,20 +94,28 @@ def await_migration(context: RunContext, step: Step, deadline_s: float | None) -
             yield from await_run_state(context, "postmigrate")
 
 
-def await_copy(context: RunContext, job_id: str, reply: object) -> Flow[None]:
+def await_copy(
+    context: RunContext, job_id: str, reply: object, beside: Collection[str] = ()
+) -> Flow[None]:
     """Wait until a job that copies a disk is concluded, and dismiss it.
 
-    Afterwards: the copy is whole, and its node still open.
+    Afterwards: the copy is whole, and its node still open.  A copy beside it that fails ends the wait at
+    once: the guest may stand since then (fact 113), and nothing is left to be waited for.
 
     Args:
         context: What the run knows.
         job_id: The job's.
         reply: What QEMU said of its jobs last.
+        beside: The jobs of the run's other copies.
 
     Raises:
-        StepFailed: It failed, was cancelled, is gone, or took too long.
+        StepFailed: It failed, was cancelled, is gone, or took too long; or one beside it failed.
     """
     while True:
+        for other in beside:
+            _, error = job_of(reply, other)
+            if error:
+                raise context.failed("job-failed", f"QEMU says of another copy: {error}")
         job, error = job_of(reply, job_id)
         if job is None:
             raise context.failed("job-vanished", f"another client dismissed job {job_id}")

@@ -228,8 +228,10 @@ class SaveMachine(Machine):
 
     def _await_copy(self, step: Step, response: Response) -> Flow[None]:
         disk = step.covers[0].disk
-        copy = next(copy for copy in self.program.resolution.copies if copy.disk == disk)
-        yield from await_copy(self.context, copy.job, self.context.must_be_done(response))
+        jobs = {copy.disk: copy.job for copy in self.program.resolution.copies}
+        beside = [jobs[other] for other in self.context.copying if other != disk]
+        reply = self.context.must_be_done(response)
+        yield from await_copy(self.context, jobs[disk], reply, beside)
         self.context.copying.remove(disk)
 
     def _check_own_set(self, step: Step, told: tuple[Response, ...]) -> None:

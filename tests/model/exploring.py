@@ -37,20 +37,18 @@ def facts_of(disks=2, *, run_state="running", snapshots=(), version="7.2"):
     return asyncio.run(ask_facts(FaultyVm(vm_state(version, described, run_state=run_state), "t")))
 
 
-def request_text(disks, *, machine_state="{internal: disk0}", overlays=0, more=""):
-    """A request for all disks; the last ones get overlays."""
-    words = [
-        f"disk{n}: internal" if n < disks - overlays else f"disk{n}: {{external: /overlays/{n}}}"
-        for n in range(disks)
-    ]
+def request_text(disks, *, machine_state="{internal: disk0}", overlays=0, copies=0, more=""):
+    """A request for all disks; the last ones are copied, those before them get overlays."""
+    wishes = ["internal"] * (disks - overlays - copies)
+    wishes += [f"{{external: /overlays/{n}}}" for n in range(overlays)]
+    wishes += [f"{{copy: /copies/{n}}}" for n in range(copies)]
+    words = [f"disk{n}: {wish}" for n, wish in enumerate(wishes)]
     return f"tag: new\nmachine-state: {machine_state}\ndisks: {{{', '.join(words)}}}\n{more}"
 
 
-def resolution_of(facts, *, machine_state="{internal: disk0}", overlays=0, more=""):
-    """A resolved request for all disks of a VM."""
-    disks = len(facts.disks)
-    text = request_text(disks, machine_state=machine_state, overlays=overlays, more=more)
-    return resolve(read_request(text), facts)
+def resolution_of(facts, **words):
+    """A resolved request for all disks of a VM, in the words of `request_text`."""
+    return resolve(read_request(request_text(len(facts.disks), **words)), facts)
 
 
 @cache

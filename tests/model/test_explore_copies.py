@@ -1,0 +1,143 @@
+"""Copies of disks in the explorer, and in SPIN's reading of it.
+
+Where QEMU lets a copy fail alone, all holds whatever strikes; before 11 one that cannot be written fails
+a write of the guest, and nothing that a client does can change that (fact 113).
+"""
+
+import networkx as nx
+import pytest
+from attrs import evolve
+
+from planner.compile.graph import build_graph
+from planner.compile.plan import compile_request
+from planner.compile.rules import RULES
+from planner.explore.instruction import CopyOf, Instruction
+from planner.explore.moves import Reductions
+from planner.explore.search import Search, explore
+from planner.explore.setting_of import instructions_of, setting_of
+from planner.explore.story import tell
+from planner.model.request_text import read_request
+from planner.program.resolution import operations_of
+from tests.model.exploring import facts_of, request_text, resolution_of, setting_for
+from tests.model.spin import SPIN_MISSING, spin_and_explorer
+from tests.support.fixtures import long
+
+NO_STATE = {"machine_state": "none"}
+INSIDE = {"machine_state": "{internal: disk0}"}
+SPARING = {"7.2": False, "11.1": True}
+"""Whether a QEMU lets a copy that cannot be written fail alone."""
+CASES = [
+    (version, *sizes)
+    for version in SPARING
+    for sizes in (
+        (1, 1, NO_STATE),
+        (2, 2, NO_STATE),
+        (3, 1, INSIDE | {"overlays": 1}),
+        (3, 3, NO_STATE),
+    )
+]
+
+
+def copying(disks, copies, version="11.1", words=NO_STATE, faults=0, **more):
+    """Design `transactional` over a request that copies the last disks."""
+    facts = facts_of(disks, version=version)
+    resolution = resolution_of(facts, copies=copies, **words, **more)
+    return setting_for("transactional", facts=facts, resolution=resolution, faults=faults)
+
+
+@pytest.mark.parametrize("version", SPARING)
+@pytest.mark.parametrize(
+    ("disks", "copies", "words"),
+    [(1, 1, NO_STATE), (2, 1, INSIDE), (3, 1, INSIDE | {"overlays": 1}), (3, 3, NO_STATE)],
+)
+@pytest.mark.parametrize("faults", [0, 1, 2])
+def test_what_copies_hold(version, disks, copies, words, faults):
+    """All but what fact 113 says of a QEMU before 11, and what machine state in a disk can leave."""
+    wanted = {"guest-spared"} if faults and not SPARING[version] else set()
+    wanted |= {"no-vmstate-left"} if faults and words is not NO_STATE else set()
+    report = explore(copying(disks, copies, version, words, faults))
+    assert report.finished
+    assert set(report.violated) == wanted
+
+
+@pytest.mark.parametrize("version", SPARING)
+def test_no_reduction_changes_what_is_said_of_copies(version):
+    """A search that leaves nothing out finds the same, by as short a run."""
+    for disks, copies in ((1, 1), (2, 2)):
+        setting = copying(disks, copies, version, faults=1)
+        told = [
+            [(found.property_id, len(found.moves)) for found in explore(setting, how).violations]
+            for how in (None, Reductions.none())
+        ]
+        assert told[0] == told[1]
+
+
+@pytest.mark.skipif(bool(SPIN_MISSING), reason=f"not installed: {', '.join(SPIN_MISSING)}")
+@pytest.mark.parametrize("case", [("7.2", 2, 1, INSIDE), *long(*CASES)], ids=str)
+def test_spin_agrees_about_copies(case, tmp_path):
+    """The same properties are violated with one fault."""
+    version, disks, copies, words = case
+    setting = copying(disks, copies, version, words, faults=1)
+    spin, explorer, _ = spin_and_explorer(setting, explore(setting), tmp_path)
+    assert spin == explorer
+
+
+@pytest.mark.parametrize("witness", ["explorer", *long("spin")])
+def test_a_copy_of_its_end_is_torn(witness, tmp_path):
+    """As `blockdev-mirror` copies: what the guest writes meanwhile is in it, and in nothing else."""
+    setting = copying(2, 1, words=INSIDE)
+    at_end = tuple(evolve(i, copy_of=CopyOf.END) for i in setting.instructions)
+    torn = evolve(setting, instructions=at_end)
+    report = explore(torn)
+    assert report.violated == ("one-instant", "loadable")
+    if witness == "spin" and not SPIN_MISSING:
+        spin, explorer, _ = spin_and_explorer(torn, report, tmp_path)
+        assert spin == explorer
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted"),
+    [
+        ("copy-after-resume", {"complete", "pause-short"}),
+        pytest.param("one-instant", {"one-instant"}, marks=pytest.mark.long),
+        ("overlay-ready", {"pause-short"}),
+    ],
+)
+def test_each_rule_about_copies_is_needed(rule, wanted):
+    """Each operation sent alone, in every order: all are right, and without the rule some are not."""
+    facts = facts_of(2, version="11.1")
+    resolution = resolution_of(facts, copies=1, **INSIDE)
+
+    def violated(rules):
+        found = set()
+        for order in nx.all_topological_sorts(build_graph(operations_of(resolution), rules)):
+            instructions = [Instruction(str(op), (op,), (0,)) for op in order]
+            found.update(explore(setting_of(resolution, instructions, "rules", facts)).violated)
+        return found
+
+    assert violated(RULES) == set()
+    assert wanted <= violated([kept for kept in RULES if kept.id != rule])
+
+
+def test_the_design_file_says_what_is_compiled():
+    """The same instructions, effects and order, with a copy, an overlay and machine state."""
+    facts = facts_of(3, version="11.1")
+    words = INSIDE | {"overlays": 1, "copies": 1}
+    program = compile_request(
+        read_request(request_text(3, **words)), facts, "transactional"
+    ).program
+    compiled = setting_of(program.resolution, instructions_of(program), "transactional", facts)
+    assert setting_for("transactional", facts=facts, resolution=program.resolution) == compiled
+
+
+def test_every_line_about_copies_can_be_told():
+    """What happens to a copy is told by the disk's name: begun, struck, ended in the undo, closed."""
+    setting = copying(1, 1, "7.2", faults=1)
+    search = Search(setting)
+    list(search.run())
+    [spoilt] = search.report().violations
+    lines = tell(setting, search.moves.layers, spoilt.moves)
+    told = [line.brief for line in lines]
+    wanted = ["copy begins", "guest's write: error", "job-cancel", "blockdev-del", "remove file"]
+    assert [brief for brief in told if brief in wanted] == wanted
+    assert "disk0" in lines[told.index("copy begins")].text
