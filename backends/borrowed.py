@@ -11,7 +11,8 @@ import socket
 
 from qemu.qmp import EventListener, Message, QMPClient
 
-from backends.client import HEARD_EVENTS, ClientBackend, socket_of
+from backends.client import ClientBackend, socket_of
+from backends.peer import HEARD_EVENTS
 from planner.errors import CannotConnect, Problem
 
 __all__ = ["BorrowedBackend", "borrow"]

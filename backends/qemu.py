@@ -16,9 +16,10 @@ from qemu.qmp import Message, QMPClient
 from qemu.qmp.error import ProtocolError
 from qemu.qmp.qmp_client import BadReplyError
 
-from backends.client import HEARD_EVENTS, ClientBackend, socket_of
+from backends.client import ClientBackend, socket_of
 from backends.held_socket import serves_somebody, serves_somebody_over_tcp
 from backends.messages import LINE_LIMIT_BYTES, read_message, read_whole
+from backends.peer import HEARD_EVENTS
 from planner.errors import BadInput, CannotConnect, Problem
 
 __all__ = ["QemuBackend", "connect", "parse_address"]

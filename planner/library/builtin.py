@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backends.domain.backend import connect as libvirt
 from backends.qemu import connect as qemu
 
-__all__ = ["qemu"]
+__all__ = ["libvirt", "qemu"]

@@ -13,8 +13,11 @@ from planner.model.facts import (
     OVERLAY_NODE_PREFIX,
     REFCOUNT_BITS_LIMIT,
     Bitmap,
+    Chain,
     ChainNode,
     Disk,
+    is_libvirts,
+    is_made_up,
     node_reference,
 )
 from planner.model.image_file import FILTERS, file_of_image, with_below
@@ -80,9 +83,8 @@ class _Disks:
         # An image that several devices share is one disk, known by the first of them.
         disks = {disk.name: disk for disk in reversed([*attached, *unattached])}
         # What stands under another disk is gone from the list, and from the names of its node.
-        live = {
-            disk.node: self._live[disk.node] for disk in disks.values() if disk.node in self._live
-        }
+        kept = {name for disk in disks.values() for name in (disk.node, disk.root)}
+        live = {name: node for name, node in self._live.items() if name in kept}
         return tuple(disks[name] for name in sorted(disks)), live
 
     def _whole(self, found: Iterable[Disk]) -> Iterable[Disk]:
@@ -105,7 +107,7 @@ class _Disks:
         if "inserted" not in entry.value:
             return None  # a drive without a medium
         root, drive_id = entry.member("inserted").text("node-name"), entry.text("device", "")
-        if _is_automatic(drive_id):
+        if drive_id.startswith(AUTOMATIC_NODE_PREFIX):
             raise malformed("query-block", f"{drive_id[:40]!r} is no id of a drive")
         disk = self._disk(root, drive_id, entry.text("qdev", ""))
         status = entry.text("io-status", _NO_ERROR)
@@ -116,7 +118,7 @@ class _Disks:
         for name, node in self._nodes.items():
             has_format = node.text("drv") == "qcow2"
             known = name in taken or name in self._below_some_disk
-            if has_format and not known and not _is_automatic(name):
+            if has_format and not known and not is_made_up(name):
                 yield self._disk(name, "", "")
 
     def _disk(self, root: str, drive_id: str, qdev: str) -> Disk:
@@ -127,8 +129,7 @@ class _Disks:
         )
         backing = tuple(self._backing(stat))
         # An overlay of snapplan's gives no name: a disk whose image has none keeps its -drive id.
-        passing = (AUTOMATIC_NODE_PREFIX, OVERLAY_NODE_PREFIX)
-        named = [name for name in (image, *reversed(filters)) if not name.startswith(passing)]
+        named = [name for name in (image, *reversed(filters)) if _names_a_disk(name)]
         named = [*_name_under_overlays(image, backing), *named]
         qdev_id = Disk("", "", "", "", qdev=qdev).qdev_id
         name = next(iter([*named, *filter(None, (drive_id, qdev_id, qdev))]), image)
@@ -142,7 +143,7 @@ class _Disks:
         return Disk(
             name=name,
             node=self._lasting(image, name),
-            root=root if not _is_automatic(root) else drive_id or node_reference(name),
+            root=self._lasting_root(root, drive_id, name, image),
             driver=node.text("drv"),
             read_only=node.flag("ro"),
             drive_id=drive_id,
@@ -150,7 +151,7 @@ class _Disks:
             active=node.flag("active", default=True),
             filters=tuple(self._layer(part) for part in filters),
             backing=backing,
-            below=tuple(sorted(part for part in below if not _is_automatic(part))),
+            below=tuple(sorted(part for part in below if not is_made_up(part))),
             filename=self._file(info.text("filename", ""), stat),
             key_secret=key_secret_of(info.text("filename", "")),
             virtual_size_bytes=info.number("virtual-size", 0),
@@ -161,19 +162,30 @@ class _Disks:
             snapshots=snapshots_in(info),
             bitmaps=tuple(sorted(_bitmap(entry) for entry in node.members("dirty-bitmaps"))),
             users=tuple(sorted(users)),
+            chain=Chain.BEHIND_LIBVIRT if any(map(is_libvirts, (image, *below))) else Chain.QEMU,
         )
 
     def _lasting(self, node: str, disk: str) -> str:
         """A node's name for files that are kept; automatic names last only as long as this QEMU."""
-        if not _is_automatic(node):
+        if not is_made_up(node):
             return node
         reference = node_reference(disk)
         self._live[reference] = node
         return reference
 
+    def _lasting_root(self, root: str, drive_id: str, disk: str, image: str) -> str:
+        """What a disk's root is called in files that are kept."""
+        if not is_made_up(root) or drive_id:
+            return drive_id if is_made_up(root) else root
+        if root == image:
+            return node_reference(disk)
+        reference = node_reference(f"{disk}/root")
+        self._live[reference] = root
+        return reference
+
     def _layer(self, node: str, stat: AnswerObject | None = None) -> ChainNode:
         entry = self._nodes[node]
-        lasting = "" if _is_automatic(node) else node
+        lasting = "" if is_made_up(node) else node
         shown = entry.member("image").text("filename", "")
         file = self._file(shown, stat)
         return ChainNode(lasting, entry.text("drv"), file, key_secret_of(shown))
@@ -215,8 +227,12 @@ def _name_under_overlays(image: str, backing: tuple[ChainNode, ...]) -> list[str
         if not above.startswith(OVERLAY_NODE_PREFIX):
             break
         above = layer.node
-    under = above != image and above and not above.startswith(OVERLAY_NODE_PREFIX)
+    under = above != image and above and _names_a_disk(above)
     return [above] if under else []
+
+
+def _names_a_disk(node: str) -> bool:
+    return not is_made_up(node) and not node.startswith(OVERLAY_NODE_PREFIX)
 
 
 def _key(disk: Disk) -> tuple[str, str, str]:
@@ -225,10 +241,6 @@ def _key(disk: Disk) -> tuple[str, str, str]:
 
 def _bitmap(entry: AnswerObject) -> Bitmap:
     return Bitmap(entry.text("name", ""), entry.flag("persistent", default=False))
-
-
-def _is_automatic(node: str) -> bool:
-    return node.startswith(AUTOMATIC_NODE_PREFIX)
 
 
 def _block_job_users(replies: DiskReplies) -> dict[str, set[str]]:

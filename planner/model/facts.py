@@ -8,6 +8,7 @@ by its disk (``@disk0``); `Facts.live_nodes` says what that is right now, and is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -23,6 +24,7 @@ __all__ = [
     "AUTOMATIC_NODE_PREFIX",
     "FACTS_FORMAT_VERSION",
     "Bitmap",
+    "Chain",
     "Disk",
     "Drive",
     "Facts",
@@ -32,6 +34,8 @@ __all__ = [
     "SnapshotInfo",
     "WriteTracking",
     "OVERLAY_NODE_PREFIX",
+    "is_libvirts",
+    "is_made_up",
     "node_reference",
 ]
 
@@ -41,6 +45,30 @@ AUTOMATIC_NODE_PREFIX = "#"
 
 OVERLAY_NODE_PREFIX = "snapplan-"
 """Nodes of overlays that snapplan made start with this: the disk keeps the name that it had before."""
+
+
+class Chain(StrEnum):
+    """Who keeps account of a disk's chain of images, and has to know of each overlay on it."""
+
+    QEMU = ""
+    """QEMU alone."""
+    BEHIND_LIBVIRT = "behind-libvirt"
+    """libvirt, and the VM was not reached through it: an overlay would be lost (fact 132)."""
+
+
+_LIBVIRTS_NODE = re.compile(r"libvirt-\d+-[a-z]+")
+"""libvirt counts its nodes, and counts anew when a disk comes or goes, or an overlay (fact 131)."""
+
+
+def is_made_up(node: str) -> bool:
+    """Whether a node's name lasts only for now: QEMU made it up, or libvirt did."""
+    return node.startswith(AUTOMATIC_NODE_PREFIX) or is_libvirts(node)
+
+
+def is_libvirts(node: str) -> bool:
+    """Whether libvirt gave a node its name, and so keeps account of it."""
+    return _LIBVIRTS_NODE.fullmatch(node) is not None
+
 
 DEFAULT_REFCOUNT_BITS = 16
 """What qemu-img gives a qcow2 image unless it is told otherwise."""
@@ -157,6 +185,7 @@ class Disk:
         key_secret: The id of the secret that opens the image, where QEMU shows one.
         io_error: How the guest's last request to it failed, where QEMU stopped the guest for that:
             ``failed`` or ``nospace``; empty: none has.
+        chain: Who keeps account of the images that lie over each other.
     """
 
     name: str
@@ -184,6 +213,7 @@ class Disk:
     header_names: str = ""
     key_secret: str = ""
     io_error: str = ""
+    chain: Chain = Chain.QEMU
 
     @property
     def attached(self) -> bool:

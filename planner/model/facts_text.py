@@ -46,7 +46,7 @@ def _converter() -> Converter:
     ):
         write_with_hyphens(converter, kind)
     write_with_hyphens(converter, ChainNode, seldom=("key_secret",))
-    rarely = ("drives_below", "place", "header_names", "key_secret", "io_error")
+    rarely = ("drives_below", "place", "header_names", "key_secret", "io_error", "chain")
     write_with_hyphens(converter, Disk, seldom=rarely)
     register_hardware(converter)
     write_with_hyphens(

@@ -253,7 +253,8 @@ class InternalSnapshot(DiskPart):
         node = root = ""
         if origin.disks is not None:
             disk = origin.disks[self.disk]
-            node, root = origin.live_nodes.get(disk.node, disk.node), disk.root
+            live = origin.live_nodes
+            node, root = live.get(disk.node, disk.node), live.get(disk.root, disk.root)
         return DeletedPart(self.disk, node, root, self.file, self.snapshot_id, self.vm_clock_ns)
 
     def load_problems(self, tag: str, disk: Disk | None, images: ImagesByDisk) -> Iterator[Problem]:

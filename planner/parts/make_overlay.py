@@ -8,7 +8,7 @@ from typing import ClassVar
 from attrs import frozen
 
 from planner.errors import Problem
-from planner.model.facts import Disk, Facts
+from planner.model.facts import Chain, Disk, Facts
 from planner.model.image_place import Reach
 from planner.model.operations import Kind, Operation
 from planner.model.request import External, Wish
@@ -110,6 +110,14 @@ class MakeOverlay(Making):
                 disk.name,
                 "it is encrypted: the overlay would not be, and nobody could open it again without the "
                 "key of the image under it, which is not in the overlay",
+                "make the part internal, or exclude it",
+            )
+        elif disk.chain is Chain.BEHIND_LIBVIRT:
+            yield Problem(
+                "overlay-behind-libvirt",
+                disk.name,
+                "libvirt runs this QEMU, and would start the domain from the image under the overlay: "
+                "all that the guest writes from now on would be lost (fact 132)",
                 "make the part internal, or exclude it",
             )
         elif disk.place.reach is Reach.ELSEWHERE:

@@ -224,7 +224,8 @@ class FrozenImage(DiskPart):
             return None
         top = files[self.overlay_file].node  # one that a user has started has another name
         overlay = origin.live_nodes.get(top, top) or self.overlay
-        device, base = origin.disks[self.disk].root, files[self.file].node
+        root = origin.disks[self.disk].root
+        device, base = origin.live_nodes.get(root, root), files[self.file].node
         return evolve(self._merged(origin, device, base), overlay=overlay)
 
     def _merged(self, origin: DeletionOrigin, device: str, base: str) -> MergedOverlay:

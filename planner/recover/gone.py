@@ -212,7 +212,8 @@ class ImagesOfAnother:
         """See `planner.run.ports.Images.delete`."""
         for disk in self.facts.disks:
             if disk.filename == filename:
-                await self._delete(disk.root, name, snapshot_id)
+                root = self.facts.live_nodes.get(disk.root, disk.root)
+                await self._delete(root, name, snapshot_id)
                 self._deleted.add((filename, snapshot_id))
                 return
         if self.others is None:

@@ -15,6 +15,9 @@ from planner.program.program import Step, UndoKind
 
 __all__ = ["Baseline", "Observation", "baseline_of", "bind", "bind_node", "steps_disks"]
 
+_TAKE_A_ROOT = ("device",)
+"""Arguments that are a root node, or a ``-drive`` id."""
+
 
 @frozen
 class Baseline:
@@ -71,7 +74,7 @@ def baseline_of(facts: Facts) -> Baseline:
     live = facts.live_nodes
     return Baseline(
         nodes={disk.name: live.get(disk.node, disk.node) for disk in facts.disks},
-        roots={disk.name: disk.root for disk in facts.disks},
+        roots={disk.name: live.get(disk.root, disk.root) for disk in facts.disks},
         filenames={disk.name: disk.filename for disk in facts.disks},
         ids={disk.name: frozenset(s.id for s in disk.snapshots) for disk in facts.disks},
         run_state=facts.run_state,
@@ -91,8 +94,9 @@ def bind(arguments: Mapping[str, object], live_nodes: Mapping[str, str]) -> dict
         VmChanged: A reference means no node of this VM.
     """
     bound = dict(arguments)
-    if "vmstate" in bound:
-        bound["vmstate"] = bind_node(str(bound["vmstate"]), live_nodes)
+    for key in ("vmstate", *_TAKE_A_ROOT):
+        if key in bound:
+            bound[key] = bind_node(str(bound[key]), live_nodes)
     devices = bound.get("devices")
     if isinstance(devices, list):
         bound["devices"] = [bind_node(str(node), live_nodes) for node in devices]
@@ -103,10 +107,10 @@ def bind(arguments: Mapping[str, object], live_nodes: Mapping[str, str]) -> dict
 
 
 def _bind_action(action: Mapping[str, Any], live_nodes: Mapping[str, str]) -> Mapping[str, Any]:
-    if action.get("type") != "blockdev-snapshot":
-        return action
-    node = bind_node(str(action["data"]["node"]), live_nodes)
-    return {**action, "data": {**action["data"], "node": node}}
+    keys = ("node",) if action.get("type") == "blockdev-snapshot" else _TAKE_A_ROOT
+    data = action["data"]
+    found = {key: bind_node(str(data[key]), live_nodes) for key in keys if key in data}
+    return {**action, "data": {**data, **found}}
 
 
 def bind_node(name: str, live_nodes: Mapping[str, str]) -> str:

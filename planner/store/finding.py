@@ -7,6 +7,7 @@ looks like is the backend's own affair.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
@@ -19,10 +20,14 @@ __all__ = [
     "Connect",
     "find_backend",
     "known_backends",
+    "named_backend",
     "plain_qemu_address",
 ]
 
 DEFAULT_BACKEND = "qemu"
+_LIBVIRT = "libvirt"
+_LIBVIRT_URI = re.compile(r"qemu(\+[a-z0-9]+)?://")
+"""What starts so can be nothing else, and needs no ``libvirt:`` before it."""
 _GROUP = "snapplan.backends"
 
 _OPTIONS = ("server", "wait", "nowait", "reconnect", "reconnect-ms", "ipv4", "ipv6", "nodelay")
@@ -47,11 +52,20 @@ def find_backend(spelled: str, name: str = "") -> tuple[Connect, str]:
         BadInput: No backend is called so (``backend-unknown``), several are (``backend-ambiguous``), or
             it cannot be imported (``backend-broken``).
     """
-    before, colon, rest = spelled.partition(":")
-    if not name and colon and before in entry_points(group=_GROUP).names:
-        name, spelled = before, rest
+    if not name:
+        name, spelled = named_backend(spelled)
     name = name or DEFAULT_BACKEND
     return _load(name), plain_qemu_address(spelled) if name == DEFAULT_BACKEND else spelled
+
+
+def named_backend(spelled: str) -> tuple[str, str]:
+    """The backend that an address names, or empty, and the address without that name."""
+    if _LIBVIRT_URI.match(spelled):
+        return _LIBVIRT, spelled
+    before, colon, rest = spelled.partition(":")
+    if colon and before in entry_points(group=_GROUP).names:
+        return before, rest
+    return "", spelled
 
 
 def plain_qemu_address(spelled: str) -> str:

@@ -10,7 +10,7 @@ from attrs import frozen
 from planner.host.processes import Process
 from planner.model.facts import Facts
 from planner.store.claims import Claim, ImageFile, image_files
-from planner.store.finding import DEFAULT_BACKEND, known_backends, plain_qemu_address
+from planner.store.finding import DEFAULT_BACKEND, named_backend, plain_qemu_address
 
 __all__ = ["VmIdentity", "absolute_address"]
 
@@ -70,9 +70,10 @@ def absolute_address(address: str) -> str:
     An empty one stays empty: nobody knows where the VM is.  One of another backend stays as it is:
     what it looks like is that backend's own affair.
     """
-    name, colon, rest = address.partition(":")
-    if colon and name in known_backends():
-        return absolute_address(rest) if name == DEFAULT_BACKEND else address
+    name, rest = named_backend(address)
+    if name:
+        own = rest if named_backend(rest)[0] == name else address
+        return absolute_address(rest) if name == DEFAULT_BACKEND else own
     if not address:
         return ""
     address = plain_qemu_address(address)

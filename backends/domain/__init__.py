@@ -1,0 +1,1 @@
+"""A QEMU that libvirt runs, through libvirt's own hand on it."""

@@ -1,0 +1,68 @@
+"""Facts about QEMU behind libvirt."""
+
+import time
+
+import pytest
+
+from backends.domain.address import parse_address
+from backends.domain.bindings import bindings
+from backends.domain.link import Link
+from tests.support.libvirt import libvirtd
+
+
+@pytest.fixture(scope="module")
+def domain():
+    with libvirtd() as daemon:
+        yield daemon.domain()
+
+
+def test_fact_130_events_come_before_the_next_answer(domain):
+    """Every event that QEMU sent before a reply is there after one more question."""
+    heard = []
+    link = Link(bindings(), parse_address(domain.address), heard.append, print)
+    try:
+        for number in range(1, 21):
+            for command, event in (("stop", "STOP"), ("cont", "RESUME")):
+                link.ask(command, {}, ())
+                assert [each["event"] for each in heard].count(event) == number
+    finally:
+        link.close()
+
+
+def test_fact_131_libvirts_node_names_shift(domain):
+    """An overlay of libvirt's gives a disk another node name; what it calls the device stays."""
+    (before, base), *_ = domain.chain()
+    overlay = domain.overlay(domain.daemon.folder / "by-libvirt.qcow2")
+    spec = f"vda,snapshot=external,file={overlay}"
+    words = ("--disk-only", "--reuse-external", "--no-metadata", "--atomic", "--diskspec")
+    domain.daemon.virsh(
+        "snapshot-create-as", domain.name, *words, spec, "--diskspec", "vdb,snapshot=no"
+    )
+    try:
+        (after, top), (below, under) = domain.chain()
+        assert (top, under) == (str(overlay), base)
+        assert after != before == below
+        assert domain.sources()[0] == str(overlay)
+    finally:
+        domain.daemon.virsh("blockcommit", domain.name, "vda", "--active", "--pivot", "--wait")
+    assert domain.chain() == [(before, base)]
+
+
+def test_fact_132_libvirt_does_not_know_of_an_overlay_behind_its_back(domain):
+    """The guest writes to the overlay; the domain's next start is from the image under it."""
+    overlay = domain.overlay(domain.daemon.folder / "behind.qcow2")
+    empty = overlay.stat().st_blocks
+    file = {"driver": "file", "filename": str(overlay)}
+    domain.qmp(
+        "blockdev-add", **{"driver": "qcow2", "node-name": "behind", "file": file, "backing": None}
+    )
+    [(node, base)] = domain.chain()
+    domain.qmp("blockdev-snapshot", node=node, overlay="behind")
+    deadline = time.monotonic() + 60
+    while overlay.stat().st_blocks == empty:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert domain.sources()[0] == base
+    domain.daemon.virsh("destroy", domain.name)
+    domain.daemon.virsh("start", domain.name)
+    assert [file for _, file in domain.chain()] == [base]
