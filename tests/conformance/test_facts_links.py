@@ -1,0 +1,66 @@
+"""Facts about links between guests: a serial port whose guest stands, and one that is loaded."""
+
+import contextlib
+import socket
+
+import pytest
+
+from tests.support.talkers import counters, receive, start_talker, wait_stuck
+
+pytestmark = pytest.mark.real_qemu
+
+PORT = ("-chardev", "socket,id=com1,path=com1,server=on,wait=off", "-serial", "chardev:com1")
+
+
+@pytest.fixture
+def vm(qemu):
+    """A guest whose first serial port is a socket that nobody reads; it is full."""
+    return start_talker(qemu, PORT, ("-serial", "null"), paused=True)
+
+
+def connected(vm):
+    """The other end of its link."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    link.connect(str(vm.directory / "com1"))
+    return contextlib.closing(link)
+
+
+def test_fact_117_a_serial_port_goes_on_while_its_guest_stands(vm):
+    """What was written before goes out, and again once it is loaded."""
+    with connected(vm) as link:
+        vm.execute("cont")
+        sent = wait_stuck(vm)
+        vm.execute("stop")
+        assert vm.save("a", ["disk0"]) is None
+        receive(link, sent)  # also what waited in the port
+        assert counters(vm).sent == sent
+        assert vm.load("a", ["disk0"]) is None
+        receive(link, 1)  # what waited is in the snapshot too
+        assert vm.status() == "paused"
+
+
+def test_fact_118_a_port_that_waited_for_its_link_needs_it_when_it_is_loaded(vm):
+    """Without the link it never sends again, also when that is there later; with it it does."""
+    with connected(vm):
+        vm.execute("cont")
+        sent = wait_stuck(vm)
+        vm.execute("stop")
+        assert vm.save("a", ["disk0"]) is None
+    vm.wait_until(lambda: is_cut(vm), "the cut link")
+    assert vm.load("a", ["disk0"]) is None
+    since = len(vm.console())
+    vm.execute("cont")
+    with connected(vm) as link:
+        vm.wait_guest(4, since=since)
+        assert counters(vm).sent == sent
+        vm.execute("stop")
+        assert vm.load("a", ["disk0"]) is None
+        vm.execute("cont")
+        receive(link, 1000)
+        assert counters(vm).sent > sent
+
+
+def is_cut(vm):
+    """Whether nobody is at the other end of the port's link."""
+    [link] = [each for each in vm.execute("query-chardev") if each["label"] == "com1"]
+    return link["filename"].startswith("disconnected")
