@@ -1,6 +1,6 @@
 """How the installed names are made: the wheel holds one top-level package, `snapplan`, and nothing else.
 
-In the checkout the code lives in `planner/` and `backends/`, as its owner wants it.  A tool may have
+In the checkout the code lives in `planner/`, `backends/` and `qemu_facts/`.  A tool may have
 folders of these names, and an import takes whichever comes first; so a wheel that installed them would
 break, or be broken by, whoever has them (`specs/decisions/0012`).  When a wheel is built, this hook of
 hatchling puts
@@ -8,6 +8,8 @@ hatchling puts
     planner/library/X   at   snapplan/X              what a user imports
     planner/X           at   snapplan/planner/X
     backends/X          at   snapplan/backends/X
+    qemu_facts/X        at   snapplan/qemu_facts/X
+    specs/qemu-facts.md at   snapplan/qemu_facts/qemu-facts.md
     specs/designs       at   snapplan/planner/explore/designs
     specs/schemas       at   snapplan/schemas
 
@@ -28,9 +30,11 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_ROOMS = ("planner", "backends")
+_ROOMS = ("planner", "backends", "qemu_facts")
 _PUBLIC = "planner.library"
-_IMPORT = re.compile(r"^(\s*(?:from|import)\s+)(planner\.library|planner|backends)\b", re.MULTILINE)
+_IMPORT = re.compile(
+    r"^(\s*(?:from|import)\s+)(planner\.library|planner|backends|qemu_facts)\b", re.MULTILINE
+)
 _ALIAS = '''"""snapplan in a checkout: what stands in `planner/library`, under its installed name."""
 
 import sys
@@ -61,6 +65,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # ty: the 
         shutil.copytree(root / "planner/library", package, dirs_exist_ok=True, ignore=ignored)
         shutil.copytree(root / "specs/designs", package / "planner/explore/designs")
         shutil.copytree(root / "specs/schemas", package / "schemas")
+        shutil.copy(root / "specs/qemu-facts.md", package / "qemu_facts")
         for file in sorted(package.rglob("*.py")):
             file.write_text(renamed(file.read_text(), str(file.relative_to(self._laid_out))))
         build_data["force_include"][str(package)] = "snapplan"

@@ -21,6 +21,7 @@ FORMAT_VERSIONS: Mapping[str, int] = MappingProxyType(
         "apply": 2,
         "check": 1,
         "compare": 2,
+        "conformance": 1,
         "delete": 1,
         "error": 1,
         "explore": 1,

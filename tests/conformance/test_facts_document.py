@@ -1,8 +1,13 @@
-"""`specs/qemu-facts.md` and the tests of its facts belong together."""
+"""`specs/qemu-facts.md` and the experiments of its facts belong together."""
 
 import fnmatch
+import importlib
 import re
+import subprocess
 from pathlib import Path
+
+from qemu_facts import report
+from qemu_facts.lab.assembled import assembled
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[1] / "specs" / "qemu-facts.md"
@@ -30,18 +35,38 @@ def test_each_fact_has_a_number_of_its_own():
     assert list(map(int, numbers)) == sorted(facts())
 
 
-def test_every_fact_names_tests_that_exist():
-    """Each fact cites at least one test of its own number, and no test that is not there."""
+def test_every_fact_has_experiments_or_names_tests_that_exist():
+    """Each fact has a script with experiments, or cites at least one test of its own number."""
     for number, text in facts().items():
         cited = re.findall(r"`(\w+::test_fact_[\w*]+)`", text)
         for pattern in cited:
             assert fnmatch.filter(fact_tests(), pattern), f"fact {number}: no {pattern}"
         own = [pattern for pattern in cited if f"test_fact_{number:02}_" in pattern]
-        assert own or number in ONLY_MEASURED, f"fact {number} has no test"
+        shown = number in report.numbers() and report.experiments(number)
+        assert own or shown or number in ONLY_MEASURED, f"fact {number} has no experiment"
 
 
-def test_every_test_of_a_fact_is_cited():
-    """No test of a fact is missing from the document."""
+def test_every_script_is_of_a_fact_and_every_test_of_one_is_cited():
+    """Nothing is shown that the document does not say."""
+    assert set(report.numbers()) <= set(facts())
     cited = re.findall(r"`(\w+::test_fact_[\w*]+)`", DOCUMENT.read_text())
     uncited = {test for test in fact_tests() if not any(fnmatch.fnmatch(test, c) for c in cited)}
     assert uncited == set()
+
+
+def test_every_script_says_what_its_fact_is_about():
+    """In its head, with the fact's number; and every experiment says what it claims."""
+    for number in report.numbers():
+        head = importlib.import_module(f"qemu_facts.fact_{number:03}").__doc__
+        assert re.match(rf"Fact {number}: \S.*\.", head), number
+        for each in report.experiments(number):
+            assert each.claim, (number, each.name)
+            assert each.cases, (number, each.name)
+
+
+def test_the_guests_are_what_nasm_makes_of_them(tmp_path):
+    """What is committed is what `script/guests` assembles."""
+    subprocess.run([HERE.parents[1] / "script" / "guests", tmp_path], check=True)
+    for made in tmp_path.iterdir():
+        assert made.read_bytes() == assembled(made.stem), made.name
+    assert {made.stem for made in tmp_path.iterdir()} == {"guest", "changing", "writer"}

@@ -1,8 +1,8 @@
 """Migration settings that somebody left on: no save and no load is spoilt by them (facts 64 and 65)."""
 
 import contextlib
+import dataclasses
 
-import attrs
 import pytest
 import yaml
 
@@ -124,7 +124,7 @@ def test_shared_memory_is_saved_and_loaded_whatever_is_left_on(qemu, tmp_path, s
     size = topology.memory_mib
     backend = f"memory-backend-file,id=m0,size={size}M,mem-path={memory},share=on"
     arguments = ("-object", backend, "-machine", "memory-backend=m0")
-    vm = qemu.start(attrs.evolve(topology, extra_args=(*topology.extra_args, *arguments)))
+    vm = qemu.start(dataclasses.replace(topology, extra_args=(*topology.extra_args, *arguments)))
     vm.execute("cont")
     vm.execute("stop")
     memory_at(memory, b"INSTANT1")

@@ -1,10 +1,10 @@
 """snapplan is killed in a load or a delete on a real QEMU, and `recover` puts it right."""
 
+import dataclasses
 import json
 import signal
 import subprocess
 
-import attrs
 import pytest
 
 from planner.parts.manifest_text import read_manifest
@@ -115,7 +115,7 @@ def test_qemu_is_killed_too(recorded):
     assert code == 21, stderr
     problems = {(each["code"], each["subject"]) for each in said["error"]["problems"]}
     assert {("disk-reverted", "disk0"), ("disk-reverted", "disk1")} <= problems
-    with run_qemu(attrs.evolve(vm.topology, paused=True), vm.directory) as fresh:
+    with run_qemu(dataclasses.replace(vm.topology, paused=True), vm.directory) as fresh:
         where = ("--vm", fresh.qmp_path, "--store", store.root)
         done = snapplan("load", "a", *where, "--run-state-after", "running")
         assert done.returncode == 0, done.stderr

@@ -1,8 +1,8 @@
 """`verify` and `load` on a real QEMU with a guest that checks itself."""
 
+import dataclasses
 import itertools
 
-import attrs
 import pytest
 
 from tests.live.faults import assert_guest_unharmed, assert_images, start
@@ -152,7 +152,7 @@ def test_snapshot_is_loaded_by_a_fresh_qemu(qemu):
     manifest = save(vm, "a", BOTH, "disk0")
     vm.wait_guest(2, since=len(vm.console()))
     vm.end()
-    with run_qemu(attrs.evolve(vm.topology, paused=True), vm.directory) as fresh:
+    with run_qemu(dataclasses.replace(vm.topology, paused=True), vm.directory) as fresh:
         code, said, stderr = act("load", manifest, fresh, "--run-state-after", "running")
         assert code == 0, stderr
         assert said["run-state"] == "running"

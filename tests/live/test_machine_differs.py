@@ -5,7 +5,8 @@ snapplan says what differs; then QEMU is told to load it all the same, by the te
 guest sits in its BIOS: it is about QEMU alone.
 """
 
-import attrs
+import dataclasses
+
 import pytest
 
 from planner.parts.accepting import CPU_DIFFERS
@@ -117,7 +118,7 @@ def options(vm):
 
 def tried(vm, manifest, arguments):
     """What snapplan says of a machine, and whether QEMU loads the snapshot into it."""
-    topology = attrs.evolve(vm.topology, extra_args=arguments, paused=True)
+    topology = dataclasses.replace(vm.topology, extra_args=arguments, paused=True)
     with run_qemu(topology, vm.directory) as fresh:
         problems = list(vm_problems(manifest, facts_of(fresh)))
         return problems, fresh.load("a", ["disk0"])
@@ -157,7 +158,7 @@ def test_more_that_differs_is_told_and_is_what_stops_qemu(qemu):
 def test_a_machine_that_differs_is_refused_before_a_disk_is_reverted(qemu):
     """By `load`, with the difference and nothing reverted; another processor can be accepted."""
     vm, _ = saved(qemu)
-    topology = attrs.evolve(vm.topology, extra_args=without(*NIC), paused=True)
+    topology = dataclasses.replace(vm.topology, extra_args=without(*NIC), paused=True)
     with run_qemu(topology, vm.directory) as fresh:
         assert on_disk(fresh, "write")
         done = snapplan("load", "a", *options(vm))
@@ -166,7 +167,7 @@ def test_a_machine_that_differs_is_refused_before_a_disk_is_reverted(qemu):
         assert (done.returncode, said["code"]) == (10, "load-refused")
         assert found == [("machine-differs", "e1000")]
         assert on_disk(fresh, "read")
-    topology = attrs.evolve(vm.topology, extra_args=(*BASE, "-cpu", "Nehalem"), paused=True)
+    topology = dataclasses.replace(vm.topology, extra_args=(*BASE, "-cpu", "Nehalem"), paused=True)
     with run_qemu(topology, vm.directory) as fresh:
         done = snapplan("load", "a", *options(vm))
         found = [problem["code"] for problem in as_json(done)["error"]["problems"]]
@@ -181,7 +182,9 @@ def test_what_only_qemu_sees_is_told_in_its_own_words(qemu):
     """A tablet at another USB port: which disk is reverted is said, and what QEMU's log says."""
     vm, _ = saved(qemu)
     moved = instead("usb-tablet,port=1,id=tablet", "usb-tablet,port=2,id=tablet")
-    with run_qemu(attrs.evolve(vm.topology, extra_args=moved, paused=True), vm.directory) as fresh:
+    with run_qemu(
+        dataclasses.replace(vm.topology, extra_args=moved, paused=True), vm.directory
+    ) as fresh:
         done = snapplan("load", "a", *options(vm))
         said = as_json(done)["error"]
         problems = {problem["code"]: problem for problem in said["problems"]}
@@ -206,10 +209,10 @@ def test_a_fresh_qemu_is_looked_at_before_an_image_is_reverted(qemu):
     assert (done.returncode, as_json(done)["error"]["code"]) == (20, "load-refused")
     assert ("machine-differs", "e1000") in found
     assert "disk-reverted" not in {code for code, _ in found}
-    with run_qemu(attrs.evolve(vm.topology, paused=True), vm.directory) as again:
+    with run_qemu(dataclasses.replace(vm.topology, paused=True), vm.directory) as again:
         assert on_disk(again, "read")
         again.end()
     with restored(vm, manifest, "--yes") as fresh:
         assert fresh.status() == "running"
-    with run_qemu(attrs.evolve(vm.topology, paused=True), vm.directory) as again:
+    with run_qemu(dataclasses.replace(vm.topology, paused=True), vm.directory) as again:
         assert not on_disk(again, "read")

@@ -1,12 +1,12 @@
 """The files of a snapshot must be the very files that were saved: others, and later writes, show."""
 
+import dataclasses
 import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tests.live.restores import request_of, save_external, store, template
@@ -195,7 +195,7 @@ def test_a_load_does_not_revert_a_frozen_image(qemu):
     assert run(vm, "apply", "-", "--vm", vm.qmp_path, text=text)[0] == 0
     save(vm, "a", disks=("disk0",), state=False)
     vm.end()
-    with run_qemu(attrs.evolve(DISKS, paused=True), vm.directory) as again:
+    with run_qemu(dataclasses.replace(DISKS, paused=True), vm.directory) as again:
         code, said = run(vm, "load", "old", "--vm", again.qmp_path)
         assert (code, codes(said)) == (10, {("part-needed", "disk0")})
     assert run(vm, "verify", "a", "--offline")[1]["findings"] == []

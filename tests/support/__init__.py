@@ -1,10 +1,20 @@
-"""The harness of the tests against a real QEMU: what they start, say and look at.
+"""What tests use beside the code under test.
 
-- `topology`: what VM a test wants, as data; the same on a real QEMU and on a simulated one.
-- `qmp`: a small synchronous QMP client, written apart from the code under test on purpose.
-- `vm`: what every VM offers a test, whatever is behind the socket.
-- `guest`: the guest that checks itself, and what it said.
-- `images`: disk images, made fast and examined after the VM is gone.
-- `qemu`: the real QEMU: which binary, how it starts, how it surely ends.
+- `qmp`, `vm`, `topology`, `images`, `guest`, `qemu` and others: the laboratory of `qemu_facts`, which
+  the wheel holds, under the names that tests know.
 - `fixtures`: the pytest side: targets, and tests that concern some versions only.
 """
+
+import importlib
+import sys
+
+LABORATORY = (
+    *("outcome", "topology", "qmp", "vm", "guest", "images", "binaries", "arguments", "qemu"),
+    *("migration", "ended", "outside", "templates", "balloon", "user", "changing", "writer"),
+    "internal_error",
+)
+
+for _name in LABORATORY:
+    _module = importlib.import_module(f"qemu_facts.lab.{_name}")
+    sys.modules[f"{__name__}.{_name}"] = _module
+    setattr(sys.modules[__name__], _name, _module)

@@ -1,0 +1,1 @@
+"""What the experiments of several facts do alike, a file a topic."""

@@ -1,0 +1,3 @@
+"""What the facts about saving look at."""
+
+FAILING_VMSTATE = {"event": "vmstate_save", "errno": 5, "once": True}
