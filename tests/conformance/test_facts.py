@@ -35,7 +35,7 @@ def parameters():
                     yield pytest.param(experiment, case, target, id=f"{name}-{target}", marks=every)
 
 
-@pytest.mark.parametrize(("experiment", "case", "target"), parameters(), indirect=["target"])
+@pytest.mark.parametrize(("experiment", "case", "target"), list(parameters()), indirect=["target"])
 def test_fact(experiment, case, target):
     """What the fact tells is seen."""
     try:
