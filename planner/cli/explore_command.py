@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import click
+from attrs import frozen
 from rich.console import Console
 
 from planner.cli.common import (
@@ -21,15 +22,18 @@ from planner.compile.plan import compile_request
 from planner.compile.plan_text import is_plan, read_plan
 from planner.compile.resolve import resolve
 from planner.errors import Problem, Violation
-from planner.explore.design import instructions_for, rules_say
 from planner.explore.instruction import Instruction
+from planner.explore.laying import lay
 from planner.explore.moves import Reductions
 from planner.explore.properties import PROPERTY_IDS
+from planner.explore.rules_say import rules_say
 from planner.explore.search import Counterexample, Search, SearchReport
 from planner.explore.setting_of import instructions_of, setting_of
+from planner.explore.state import ClientDeath
 from planner.model.facts import Facts
 from planner.model.request_text import read_request
 from planner.present.trace_view import (
+    Beside,
     report_text,
     report_to_plain,
     trace_mermaid,
@@ -73,6 +77,13 @@ _INTERRUPTED = 130
     "--other-clients", is_flag=True, help="Let other QMP clients act; it counts as a fault."
 )
 @click.option(
+    "--client-death",
+    type=click.Choice([death.value for death in ClientDeath]),
+    default=ClientDeath.NEVER.value,
+    show_default=True,
+    help="Let the client die, which counts as a fault: nobody comes after it, or recover does.",
+)
+@click.option(
     "--bound", type=click.IntRange(min=1), metavar="N", help="Follow no run beyond N moves."
 )
 @click.option(
@@ -103,6 +114,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     design: str,
     faults: str,
     other_clients: bool,
+    client_death: str,
     bound: int | None,
     wanted: str | None,
     form: str,
@@ -119,9 +131,15 @@ def command(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError(
             "--export writes a model for SPIN, which is no JSON: leave --json out"
         )
-    resolution, instructions, name, facts = _what(request, vm, facts_file, design)
+    laid = _what(request, vm, facts_file, design)
     setting = setting_of(
-        resolution, instructions, name, facts, faults=_FAULTS[faults], other_clients=other_clients
+        laid.resolution,
+        laid.instructions,
+        laid.design,
+        laid.facts,
+        faults=_FAULTS[faults],
+        other_clients=other_clients,
+        client_death=ClientDeath(client_death),
     )
     if export is not None:
         from planner.explore.promela import promela  # noqa: PLC0415 - rarely needed
@@ -135,15 +153,16 @@ def command(  # noqa: PLR0913 - one parameter an option
     elapsed_s = time.monotonic() - began
     report = search.report()
     found = _chosen(report, wanted)
-    rules = rules_say(instructions, resolution)
+    rules = rules_say(laid.instructions, laid.resolution)
+    beside = Beside(rules, laid.left_out, elapsed_s)
     if as_json:
-        print_json(report_to_plain(report, search.moves.layers, rules, elapsed_s))
+        print_json(report_to_plain(report, search.moves.layers, beside))
     elif form == "brief":
         click.echo(verdict_line(report))
     elif form != "text":
         click.echo(_PICTURES[form](report, search, found), nl=False)
     else:
-        click.echo(report_text(report, search.moves.layers, found, rules, elapsed_s))
+        click.echo(report_text(report, search.moves.layers, found, beside))
     return _exit(report, finished=finished, as_json=as_json)
 
 
@@ -193,9 +212,18 @@ def _search(search: Search) -> bool:
     return True
 
 
-def _what(
-    source: str, vm: str | None, facts_file: str | None, design: str
-) -> tuple[Resolution, tuple[Instruction, ...], str, Facts | None]:
+@frozen
+class _Laid:
+    """What is explored, and where it is from."""
+
+    resolution: Resolution
+    instructions: tuple[Instruction, ...]
+    design: str
+    facts: Facts | None
+    left_out: tuple[tuple[str, str], ...] = ()
+
+
+def _what(source: str, vm: str | None, facts_file: str | None, design: str) -> _Laid:
     """What to explore: a plan's program, a compiled request, or a design file over a request."""
     text = read_file(source)
     given = facts_file is not None or vm is not None
@@ -204,12 +232,13 @@ def _what(
             raise click.UsageError("a plan file has its design; --design goes with a request")
         program = read_plan(text, source).program
         facts = gather_facts(vm, facts_file) if given else None
-        return program.resolution, instructions_of(program), program.design, facts
+        return _Laid(program.resolution, instructions_of(program), program.design, facts)
     facts = gather_facts(vm, facts_file)
     read = read_request(text, source)
     if design in _COMPILED:
         program = compile_request(read, facts, design).program
-        return program.resolution, instructions_of(program), program.design, facts
+        return _Laid(program.resolution, instructions_of(program), program.design, facts)
     proposal = find_design(design)
     resolution = resolve(read, facts)
-    return resolution, instructions_for(proposal, resolution), proposal.name, facts
+    laid = lay(proposal, resolution)
+    return _Laid(resolution, laid.instructions, proposal.name, facts, laid.left_out)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.explore.copies import died
+from planner.explore.freezing import thaw_in_undo
 from planner.explore.layers import TAG
 from planner.explore.outside import STREAM_KINDS
 from planner.explore.outside_undo import OutsideUndo, killed
@@ -27,7 +28,7 @@ from planner.explore.vm_moves import Move, VmMoves, bits
 from planner.model.operations import Kind
 from planner.semantics import LayerSnapshot
 
-__all__ = ["ClientMoves"]
+__all__ = ["ClientMoves", "qemu_gone"]
 
 
 class ClientMoves:
@@ -177,7 +178,7 @@ class ClientMoves:
 
     def undo(self, state: State, *, one_disk: bool) -> Iterator[Move]:
         """Delete what is the run's own; then restore the run state."""
-        before = list(self._outside.first(state))
+        before = list(thaw_in_undo(self._setting, state)) or list(self._outside.first(state))
         before = before or list(self._vm.copies.undo(state, one_disk=one_disk))
         if before:
             yield from before
@@ -240,23 +241,7 @@ class ClientMoves:
         """QEMU dies."""
         if not state.budget:
             return
-        yield (
-            Action(Act.DIE),
-            state._replace(
-                phase=ClientPhase.OFFLINE,
-                dead=1,
-                running=False,
-                sent=False,
-                done=0,
-                failing=False,
-                stopped=False,
-                queue=(),
-                captured=False,
-                woken=False,
-                budget=state.budget - 1,
-                copy=died(state.copy),
-            ),
-        )
+        yield Action(Act.DIE), qemu_gone(state)
 
     def repair(self, state: State, *, one_disk: bool) -> Iterator[Move]:
         """Delete the run's own parts from the images; qemu-img deletes by name, so only a lone one."""
@@ -290,3 +275,22 @@ class ClientMoves:
 def _end(state: State) -> ClientPhase:
     told = any(bits(state.left)) or state.left != 0 or state.left_paused
     return ClientPhase.INCOMPLETE if told else ClientPhase.UNDONE
+
+
+def qemu_gone(state: State) -> State:
+    """What is left when QEMU dies: the images, and a client that repairs them."""
+    return state._replace(
+        phase=ClientPhase.OFFLINE,
+        dead=1,
+        running=False,
+        sent=False,
+        done=0,
+        failing=False,
+        stopped=False,
+        queue=(),
+        captured=False,
+        woken=False,
+        frozen=False,
+        budget=state.budget - 1,
+        copy=died(state.copy),
+    )

@@ -25,6 +25,7 @@ from typing import TypeVar
 from planner.errors import BadInput, Problem
 from planner.explore.design import (
     IN_AN_IMAGE,
+    NO_MACHINE_STATE,
     AnyOrder,
     Body,
     DesignFile,
@@ -51,6 +52,10 @@ _PIECE = re.compile(r"(?P<kind>[A-Za-z]+)(\((?P<which>vmstate|others|all)\))?")
 _KEYS = (
     "design", "summary", "exists", "proposed-by", "capture", "instructions", "verdict", "finding",
 )  # fmt: skip
+_VERDICTS = (
+    *("none", "one", "two", "one-with-other-clients"),
+    *("one-with-client-death", "one-with-client-death-recovered"),
+)
 _FLAGS = ("each-alone", "needs-machine-state", "atomic", "stops-guest", "waits-for-tracking")
 _CHOICES: Mapping[str, type[StrEnum]] = {
     "on-failure": OnFailure,
@@ -122,7 +127,7 @@ class _Reader:
         )
 
     def _capture(self, value: object) -> str:
-        known = [*Capture, IN_AN_IMAGE]
+        known = [*Capture, IN_AN_IMAGE, NO_MACHINE_STATE]
         if value == "" or value in known:
             return str(value)
         self._wrong("the file: capture", f"must be one of: {', '.join(known)}")
@@ -143,8 +148,7 @@ class _Reader:
         return tuple(found)
 
     def _verdict(self, value: object) -> Mapping[str, tuple[str, ...]]:
-        known = ("none", "one", "two", "one-with-other-clients")
-        top = self._mapping(value, "verdict", known) if value else {}
+        top = self._mapping(value, "verdict", _VERDICTS) if value else {}
         return {
             key: tuple(str(word) for word in self._list(found, f"verdict: {key}"))
             for key, found in top.items()

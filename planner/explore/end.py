@@ -43,6 +43,27 @@ class End:
         """Whether the client says that the snapshot is there."""
         return self.state.phase == ClientPhase.DONE
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether the client died, and nobody came after it."""
+        return self.state.phase == ClientPhase.ABANDONED
+
+    @property
+    def whole(self) -> bool:
+        """Whether every part is there, once."""
+        inside = all(len(own_parts(self.images[disk])) == 1 for disk in self.internal())
+        outside = all(disk in self.bases for disk in self.external())
+        copied = self.setting.copies == sum(1 << disk for disk in self.copied())
+        return (
+            inside and outside and copied and not (self.setting.capture and self.streamed is None)
+        )
+
+    @property
+    def done_alone(self) -> bool:
+        """Whether everything of a run that lost its client is done all the same."""
+        as_wanted = self.state.running is self.setting.runs_after or bool(self.state.dead)
+        return self.abandoned and self.whole and as_wanted
+
     def internal(self) -> list[int]:
         """The disks whose parts are internal."""
         elsewhere = self.setting.overlays | self.setting.copies

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
+from planner.explore.client_death import Orphans
 from planner.explore.client_moves import ClientMoves
 from planner.explore.layers import Layers
 from planner.explore.state import Attempt, ClientPhase, Setting, State
@@ -58,6 +59,7 @@ class Moves:
         self.layers = layers or Layers()
         self.vm = VmMoves(setting, self.layers, each_write=not reductions.eager_guest)
         self.client = ClientMoves(setting, self.vm)
+        self.orphans = Orphans(setting, self.vm)
         self._one_disk = reductions.partial_order
 
     def start(self) -> State:
@@ -95,8 +97,13 @@ class Moves:
         """All moves from a state, in a fixed order."""
         if state.phase >= ClientPhase.DONE:
             return
+        yield from self.orphans.client_dies(state)
         if state.phase == ClientPhase.STEPPING:
             yield from self._stepping(state)
+        elif state.phase == ClientPhase.ORPHANED:
+            yield from self._orphaned(state)
+            yield from self.orphans.qemu_dies(state)
+            return
         elif state.phase == ClientPhase.LOOKING:
             yield self.client.look(state)
             yield from self.vm.going_on(state)
@@ -123,12 +130,29 @@ class Moves:
         yield from self.vm.copies.strikes(state)
         yield from self.vm.guest(state)
 
-    def _inside(self, state: State) -> Iterator[Move]:
-        enabled = self.vm.enabled(state)
-        if not enabled:
-            if self.vm.all_done(state):
-                yield from self.client.answered(state)
+    def _orphaned(self, state: State) -> Iterator[Move]:
+        yield from self.orphans.go_on(state)
+        if state.dead:
             return
+        if state.queue:
+            yield self.vm.react(state)
+        elif state.sent and not state.failing:
+            yield from self._operations(state)
+        if state.sent:
+            yield from self.vm.streaming(state)
+            yield from self.vm.copies.strikes(state)
+        else:
+            yield from self.vm.going_on(state)
+        yield from self.vm.guest(state)
+
+    def _inside(self, state: State) -> Iterator[Move]:
+        if self.vm.all_done(state):
+            yield from self.client.answered(state)
+        else:
+            yield from self._operations(state)
+
+    def _operations(self, state: State) -> Iterator[Move]:
+        enabled = self.vm.enabled(state)
         for number in self._enough(state, enabled):
             yield self.vm.operate(state, number)
         if state.budget:

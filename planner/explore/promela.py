@@ -15,13 +15,15 @@ from collections.abc import Iterator
 
 from planner.errors import Problem, Refused
 from planner.explore.copies import COPY_KINDS
+from planner.explore.freezing import FREEZING_KINDS
 from planner.explore.instruction import Instruction, OnFailure, VmstateIn, VmstateOf
 from planner.explore.outside import EXTERNAL_KINDS
 from planner.explore.promela_head import HEAD
+from planner.explore.promela_orphans import THAW_IN_UNDO, PromelaOrphans
 from planner.explore.promela_outside import DECLARED, PromelaOutside
 from planner.explore.promela_properties import any_of, verdict, word_for
 from planner.explore.state import Setting
-from planner.model.operations import Kind
+from planner.model.operations import CAPTURES, Kind
 
 __all__ = ["promela"]
 
@@ -29,7 +31,12 @@ _LIMIT_OPERATIONS = 15
 _PARTIAL = 255
 
 
-_CAN_FAIL = frozenset({Kind.WRITE_VMSTATE, Kind.SNAPSHOT_DISK}) | EXTERNAL_KINDS | COPY_KINDS
+_CAN_FAIL = (
+    frozenset({Kind.WRITE_VMSTATE, Kind.SNAPSHOT_DISK})
+    | EXTERNAL_KINDS
+    | COPY_KINDS
+    | FREEZING_KINDS
+)
 _DISK_CAPTURES = (Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY, Kind.BEGIN_COPY)
 _TAKEN_BACK = (Kind.WRITE_VMSTATE, *_DISK_CAPTURES)
 
@@ -73,6 +80,7 @@ class _Writer:
         self._number = {name: number for number, name in enumerate(setting.disks)}
         self._disks = range(len(setting.disks))
         self._outside = PromelaOutside(setting)
+        self._orphans = PromelaOrphans(setting, self._outside)
 
     def process(self) -> Iterator[str]:
         yield "active proctype a_run() {"
@@ -90,6 +98,7 @@ class _Writer:
         yield "  :: atomic { phase == STEPPING && at == K -> phase = DONE }"
         yield from self._undo()
         yield from self._death()
+        yield from self._orphans.moves()
         yield "  :: atomic { phase >= DONE -> break }"
         yield "  od;"
         yield from verdict(self._setting, self._outside)
@@ -98,7 +107,7 @@ class _Writer:
     # --- the VM ---
 
     def _guest(self) -> Iterator[str]:
-        yield "  :: atomic { phase == STEPPING && running && captured ->"
+        yield "  :: atomic { WORKS && running && captured ->"
         yield "       version++; captured = false;"
         for disk in range(len(self._setting.of_guest)):
             yield f"       if :: {self._drained(disk)} -> skip"
@@ -116,11 +125,12 @@ class _Writer:
             for number, operation in enumerate(instruction.operations)
             if operation.kind in _DISK_CAPTURES and self._number[operation.disk] == disk
         ]
-        return any_of(terms, "false")
+        return any_of([*terms, "frozen"] if self._setting.freezes else terms, "false")
 
     def _instruction(self, at: int, instruction: Instruction) -> Iterator[str]:
         idle = f"phase == STEPPING && !sent && at == {at}"
-        inside = f"phase == STEPPING && sent && at == {at}"
+        inside = f"WORKS && sent && at == {at}"
+        heard = f"phase == STEPPING && sent && at == {at}"
         noted = self._noted(at, instruction)
         yield f"  /* {at}: {instruction.name} */"
         yield f"  :: atomic {{ {idle} -> {noted} sent = true; done = 0; stopped = false;"
@@ -132,14 +142,15 @@ class _Writer:
         for number in range(len(instruction.operations)):
             yield from self._operation(at, instruction, number)
         whole = (1 << len(instruction.operations)) - 1
-        ended = f"{inside} && !failing && done == {whole}"
+        ended = f"{heard} && !failing && done == {whole}"
         yield f"  :: atomic {{ {ended} -> attempt[{at}] = APPLIED; at++; sent = false; done = 0;"
         yield "       stopped = false }"
         yield f"  :: atomic {{ {ended} && budget > 0 -> budget--; {_LOOK} }}"
         if instruction.kinds & {Kind.BEGIN_STREAM_VMSTATE, Kind.END_STREAM_VMSTATE}:
-            struck = f"{inside} && !failing && done != 0 && budget > 0"
+            struck = f"{heard} && !failing && done != 0 && budget > 0"
             yield f"  :: atomic {{ {struck} -> budget--; {_LOOK} }}"
         yield from self._reactions(at, instruction, inside)
+        yield from self._orphans.settle(at, instruction)
 
     def _noted(self, at: int, instruction: Instruction) -> str:
         kinds = instruction.kinds
@@ -162,11 +173,11 @@ class _Writer:
         before, bit = instruction.before[number], 1 << number
         operation = instruction.operations[number]
         guard = (
-            f"phase == STEPPING && sent && at == {at} && !failing && !(done & {bit}) && "
+            f"WORKS && sent && at == {at} && !failing && !(done & {bit}) && "
             f"(done & {before}) == {before}{self._outside.waits(instruction.operations[number])}"
         )
         disk = self._number.get(operation.disk, -1)
-        doing = self._doing(instruction, operation.kind, disk)
+        doing = self._doing(instruction, operation.kind, disk) + self._unfrozen(operation.kind)
         can = self._outside.can(operation)
         if operation.kind is Kind.WRITE_VMSTATE and self._in_snapshot(instruction):
             can = f"part[{disk}]" + (f" && {can}" if can else "")
@@ -186,6 +197,10 @@ class _Writer:
     def _doing(self, instruction: Instruction, kind: Kind, disk: int) -> str:
         instant = "held" if instruction.vmstate_of is VmstateOf.PAUSE else "version"
         match kind:
+            case Kind.FREEZE_FILESYSTEMS:
+                return "frozen = true;"
+            case Kind.THAW_FILESYSTEMS:
+                return "frozen = false;"
             case Kind.PAUSE_GUEST:
                 tracked = any(i.vmstate_of is VmstateOf.PAUSE for i in self._setting.instructions)
                 hold = "held = version; captured = true;" if tracked else ""
@@ -208,6 +223,11 @@ class _Writer:
                 return f"layer[{disk}] = 0;"
             case _:
                 return f"old[{disk}] = false;"
+
+    def _unfrozen(self, kind: Kind) -> str:
+        if kind not in CAPTURES or kind is Kind.WRITE_VMSTATE or not self._setting.freezes:
+            return ""
+        return " unfrozen = unfrozen || !frozen;"
 
     def _spoilt(self, instruction: Instruction, kind: Kind, disk: int) -> str:
         if kind is not Kind.WRITE_VMSTATE:
@@ -254,7 +274,7 @@ class _Writer:
         settled = f"{inside} && failing && takeback == 0"
         yield f"  :: atomic {{ {settled} && stopped && !running ->"
         yield "       running = true; stopped = false }"
-        ready = f"{settled} && !(stopped && !running)"
+        ready = f"phase == STEPPING && {settled} && !(stopped && !running)"
         yield f"  :: atomic {{ {ready} -> attempt[{at}] = FAILED; {_LOOK} }}"
         yield f"  :: atomic {{ {ready} && budget > 0 -> budget--; {_LOOK} }}"
 
@@ -288,7 +308,7 @@ class _Writer:
         for disk in self._disks:
             wait = f"({self._owns(disk)} && !left[{disk}])"
             waits.append(wait)
-            guard = f"phase == UNDOING && {wait}{self._outside.ready()}"
+            guard = f"UNDOES && {wait}{self._outside.ready()}"
             gone = f"part[{disk}] = false;"
             yield f"  :: atomic {{ {guard} -> {gone} clean[{disk}] = true }}"
             struck = f"{guard} && budget > 0 -> budget--;"
@@ -299,8 +319,9 @@ class _Writer:
         none = f"!({any_of(waits, 'false')})"
         before = self._setting.runs_before
         wrong = "(!running && (sent_stop || io_error))" if before else "(running && sent_cont)"
+        yield from THAW_IN_UNDO
         yield from self._outside.undo(none)
-        settled = f"phase == UNDOING && {none}{self._outside.settled(offline=False)}"
+        settled = f"UNDOES && {none}{self._outside.settled(offline=False)}"
         yield f"  :: atomic {{ {settled} && !{wrong} -> phase = ENDED }}"
         yield f"  :: atomic {{ {settled} && {wrong} -> running = {word_for(before)}; phase = ENDED }}"
         yield f"  :: atomic {{ {settled} && {wrong} && budget > 0 ->"
@@ -311,7 +332,8 @@ class _Writer:
     def _death(self) -> Iterator[str]:
         yield "  :: atomic { phase < OFFLINE && budget > 0 -> budget--; dead = true; running = false;"
         yield "       phase = OFFLINE; sent = false; done = 0; failing = false; stopped = false;"
-        yield f"       takeback = 0; captured = false; {self._outside.copies.died()} skip }}"
+        yield "       takeback = 0; captured = false; frozen = false;"
+        yield f"       {self._outside.copies.died()} skip }}"
 
 
 _LOOK = (

@@ -85,7 +85,8 @@ class PromelaCopies:
         if self._setting.spares_guest:
             return
         for disk in self.disks:
-            when = f"phase < OFFLINE && running && job[{disk}] == COPYING && budget > 0"
+            alive = "phase <= ORPHANED && phase != OFFLINE && running && budget > 0"
+            when = f"{alive} && job[{disk}] == COPYING"
             fails = f"{when} -> budget--; job[{disk}] = COPY_FAILED;"
             yield f"  :: atomic {{ {fails} running = false; io_error = true }}"
             yield f"  :: atomic {{ {fails} spoilt = true }}"
@@ -104,7 +105,7 @@ class PromelaCopies:
             yield from self._undone(none, f"target[{disk}] = false;", disk)
 
     def _undone(self, guard: str, does: str, disk: int) -> Iterator[str]:
-        when = f"phase == UNDOING{guard} && !left[{disk}]"
+        when = f"UNDOES{guard} && !left[{disk}]"
         yield f"  :: atomic {{ {when} -> {does} }}"
         struck = f"{when} && budget > 0 -> budget--;"
         yield f"  :: atomic {{ {struck} left[{disk}] = true }}"

@@ -23,8 +23,12 @@ HEAD = """\
 #define LOOKING 1
 #define UNDOING 2
 #define OFFLINE 3
-#define DONE 4
-#define ENDED 5
+#define ORPHANED 4   /* the client is dead */
+#define DONE 5
+#define ENDED 6
+#define ABANDONED 7  /* and nobody comes after it */
+#define WORKS (phase == STEPPING || phase == ORPHANED)
+#define UNDOES (phase == UNDOING && !(frozen && !left_thaw))
 #define PARTIAL 255
 
 byte version = 1;    /* the guest's instant */
@@ -44,9 +48,10 @@ bool sent; short done; bool failing; bool stopped;
 short takeback;      /* operations that QEMU still takes back, or disks that it cleans up */
 byte attempt[K];
 bool clean[N]; bool left[N]; bool left_paused; bool dead; bool sent_stop; bool sent_cont;
+bool frozen; bool unfrozen; bool left_thaw;  /* the guest's file systems */
 byte budget = FAULTS;
 byte d; byte first; byte last; byte machine;
 bool bad_one_instant; bool bad_complete; bool bad_no_vmstate_left; bool bad_holds_machine_state;
 bool bad_atomic; bool bad_run_state_restored; bool bad_settings_restored; bool bad_pause_short;
-bool bad_loadable; bool bad_guest_spared;
+bool bad_frozen_capture; bool bad_thawed; bool bad_loadable; bool bad_guest_spared; bool alone;
 """

@@ -94,6 +94,10 @@ class PromelaOutside:
         """When QEMU does an operation instead of failing it; empty: always."""
         disk = self._number.get(operation.disk, -1)
         match operation.kind:
+            case Kind.FREEZE_FILESYSTEMS:
+                return "(running && !frozen)"
+            case Kind.THAW_FILESYSTEMS:
+                return "running"
             case Kind.SNAPSHOT_DISK | Kind.WRITE_VMSTATE if disk == self.own:
                 return f"added[{disk}]"
             case Kind.SNAPSHOT_DISK | Kind.WRITE_VMSTATE:
@@ -163,15 +167,21 @@ class PromelaOutside:
         yield from self.copies.by_itself()
         if not self.stream:
             return
-        undoing = "(phase == LOOKING || phase == UNDOING)"
+        undoing = "(phase == LOOKING || phase == UNDOING || (phase == ORPHANED && !sent))"
         if self._background:
-            yield f"  :: atomic {{ phase == STEPPING && stream == BEGUN -> {_TRACK} }}"
+            yield f"  :: atomic {{ WORKS && stream == BEGUN -> {_TRACK} }}"
             yield f"  :: atomic {{ {undoing} && stream == BEGUN -> {_TRACK} }}"
             yield f"  :: atomic {{ {undoing} && stream == TRACKED -> stream = COMPLETE }}"
         elif self._live:
             yield f"  :: atomic {{ {undoing} && stream == BEGUN -> stream = HELD; running = false }}"
         else:
             yield f"  :: atomic {{ {undoing} && stream == BEGUN -> {self._ended()} }}"
+
+    def may_go_on(self) -> str:
+        """Whether a stream that nobody waits for still comes to something."""
+        if not self.stream:
+            return "false"
+        return "(stream == BEGUN || stream == TRACKED)" if self._background else "stream == BEGUN"
 
     # --- undo -----------------------------------------------------------------------------------------
 
@@ -185,8 +195,8 @@ class PromelaOutside:
     def undo(self, parts_gone: str) -> Iterator[str]:
         """The steps before and after the deletion of internal parts."""
         if self.stream:
-            yield f"  :: atomic {{ phase == UNDOING && UNDER_WAY -> {self._broken()} }}"
-            wakes = "phase == UNDOING && !UNDER_WAY && inactive"
+            yield f"  :: atomic {{ UNDOES && UNDER_WAY -> {self._broken()} }}"
+            wakes = "UNDOES && !UNDER_WAY && inactive"
             yield f"  :: atomic {{ {wakes} -> running = true; inactive = false; sent_cont = true }}"
             yield f"  :: atomic {{ {wakes} && budget > 0 -> budget-- }}"
         yield from self.copies.undo(self._streamless())
@@ -196,10 +206,10 @@ class PromelaOutside:
             off = f"added[{disk}] = false;"
             if disk != self.own:
                 off = f"over[{disk}] = false; {off}"
-            yield f"  :: atomic {{ phase == UNDOING && {guard} -> {off} }}"
+            yield f"  :: atomic {{ UNDOES && {guard} -> {off} }}"
             offline = f"phase == OFFLINE && {parts_gone} && added[{disk}] && !left[{disk}]"
             yield f"  :: atomic {{ {offline} -> {off} }}"
-            struck = f"phase == UNDOING && {guard} && budget > 0 -> budget--;"
+            struck = f"UNDOES && {guard} && budget > 0 -> budget--;"
             yield f"  :: atomic {{ {struck} left[{disk}] = true }}"
             yield f"  :: atomic {{ {struck} phase = LOOKING }}"
             yield f"  :: atomic {{ {struck} {off} phase = LOOKING }}"
@@ -207,11 +217,11 @@ class PromelaOutside:
             yield from self._tidied(after, parts_gone)
 
     def _tidied(self, after: str, parts_gone: str) -> Iterator[str]:
-        ready = f"phase == UNDOING && {after} && {self._overlays_gone()}"
+        ready = f"UNDOES && {after} && {self._overlays_gone()}"
         guard = f"{ready} && changed != 0 && !left_settings"
         yield f"  :: atomic {{ {guard} -> changed = 0 }}"
         yield f"  :: atomic {{ {guard} && budget > 0 -> budget--; left_settings = true }}"
-        online = f"phase == UNDOING && {after} && !(changed != 0 && !left_settings)"
+        online = f"UNDOES && {after} && !(changed != 0 && !left_settings)"
         for when in (online, f"phase == OFFLINE && {parts_gone}"):
             for file, left in self._files():
                 guard = f"{when} && {self._overlays_gone()} && {file} && !{left}"

@@ -19,9 +19,18 @@ SPIN_PROPERTIES = (
     "settings-restored",
     "pause-short",
     "guest-spared",
+    "frozen-capture",
+    "thawed",
     "loadable",
 )
 """The properties that the Promela model asserts, each as ``!(bad_PROPERTY)``."""
+
+
+_OF_THE_GUEST = (
+    "    bad_guest_spared = spoilt;",
+    "    bad_frozen_capture = phase == DONE && unfrozen;",
+    "    bad_thawed = frozen && !dead && !left_thaw;",
+)
 
 
 def word_for(value: bool) -> str:  # noqa: FBT001 - it writes a value
@@ -67,11 +76,14 @@ def verdict(setting: Setting, outside: PromelaOutside) -> Iterator[str]:
     yield f"    bad_no_vmstate_left = {layers};"
     yield f"    bad_holds_machine_state = phase == DONE && ({_misplaced(setting, outside)});"
     kept = any_of([f"(part[{disk}] && !left[{disk}])" for disk in disks], "false")
-    yield f"    bad_atomic = phase != DONE && ({kept} || {outside.kept()});"
+    wanted = word_for(setting.runs_after)
+    yield f"    alone = phase == ABANDONED && {every} && (dead || running == {wanted});"
+    yield f"    bad_atomic = phase != DONE && !alone && ({kept} || {outside.kept()});"
     yield "    bad_settings_restored = changed != 0 && !dead && !left_settings;"
     yield "    bad_pause_short = slow;"
-    yield "    bad_guest_spared = spoilt;"
-    wanted = f"(phase == DONE -> {word_for(setting.runs_after)} : {word_for(setting.runs_before)})"
+    yield from _OF_THE_GUEST
+    before = word_for(setting.runs_before)
+    wanted = f"(phase == DONE || alone -> {wanted} : {before})"
     wrong = f"(inactive || running != {wanted})"
     yield f"    bad_run_state_restored = !dead && !left_paused && {wrong};"
     broken = f"!({every}) || {olds} || first >= last"

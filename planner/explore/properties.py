@@ -1,8 +1,9 @@
 """What must hold at the end of every run, each with an id, and how a violation is told.
 
 An end is one of: done (the client says that the snapshot is there), undone (it says that nothing is),
-incomplete (it says what is left).  Properties of the snapshot are asked of the first kind, those of
-undo of the others.  What an end honestly reports as left is no violation: it is counted apart.
+incomplete (it says what is left), abandoned (the client is dead and says nothing).  Properties of the
+snapshot are asked of the first kind, those of undo of the others; an abandoned run may have left the
+whole snapshot, or nothing.  What an end honestly reports as left is no violation: it is counted apart.
 
 Rules: a property is a function from an end to the reason why it does not hold, or to nothing.  It
 sees the whole VM, not only what QMP shows.
@@ -89,17 +90,23 @@ def _holds_machine_state(end: End) -> str:
 
 
 def _atomic(end: End) -> str:
-    if end.done:
+    if end.done or end.done_alone:
         return ""
     left = [disk for disk, _ in end.parts() if not end.left(disk)]
     if left:
-        return f"the run says that it was undone, and its part is still on {end.names(left)}"
+        return f"{_said(end)} its part is still on {end.names(left)}"
     return _outside_left(end)
+
+
+def _said(end: End) -> str:
+    if end.abandoned:
+        return "the client is dead, what it began is done in part, and"
+    return "the run says that it was undone, and"
 
 
 def _outside_left(end: End) -> str:
     outside = end.state.outside
-    said = "the run says that it was undone, and"
+    said = _said(end)
     over = [d for d in end.external() if outside.added >> d & 1 and not end.left(d)]
     if over:
         return f"{said} its overlay is still there for {end.names(over)}"
@@ -127,7 +134,7 @@ def _run_state_restored(end: End) -> str:
         return ""
     if state.outside.inactive:
         return "the guest is left stopped, and its nodes are inactive (fact 29)"
-    wanted = setting.runs_after if end.done else setting.runs_before
+    wanted = setting.runs_after if end.done or end.done_alone else setting.runs_before
     if state.running is wanted:
         return ""
     return "the guest runs and should not" if state.running else "the guest is left paused"
@@ -150,6 +157,18 @@ def _guest_spared(end: End) -> str:
     if not end.state.copy.spoilt:
         return ""
     return "a write of the guest failed, since the copy of what it overwrote could not be written"
+
+
+def _frozen_capture(end: End) -> str:
+    if not end.done or not end.state.unfrozen:
+        return ""
+    return "a disk was captured while the guest's file systems were not frozen"
+
+
+def _thawed(end: End) -> str:
+    if not end.state.frozen or end.state.dead or end.left(end.setting.thaw_left):
+        return ""
+    return "the guest's file systems are left frozen: every program that writes waits for ever"
 
 
 def _qemu_lives(end: End) -> str:
@@ -255,6 +274,12 @@ PROPERTIES: tuple[Property, ...] = (
     Property(
         "guest-spared", "no write of the guest fails because its disk is copied", _guest_spared
     ),
+    Property(
+        "frozen-capture",
+        "where the file systems are frozen, every disk is captured while they are",
+        _frozen_capture,
+    ),
+    Property("thawed", "no file system is left frozen", _thawed),
     Property("qemu-lives", "QEMU does not abort at what is sent", _qemu_lives),
     Property("loadable", "a load of the result reproduces the saved instant", _loadable),
 )

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from planner.errors import Problem, Refused
 from planner.explore.copies import COPY_KINDS
+from planner.explore.freezing import FREEZING_KINDS
 from planner.explore.instruction import Instruction, instruction_of_step
 from planner.explore.layers import TAG
 from planner.explore.outside import EXTERNAL_KINDS
-from planner.explore.state import Setting
+from planner.explore.state import ClientDeath, Setting
 from planner.model.facts import Disk, Facts
 from planner.model.operations import Kind
 from planner.model.request import RunStateAfter
@@ -30,6 +31,7 @@ _KNOWN = frozenset(
     }
     | EXTERNAL_KINDS
     | COPY_KINDS
+    | FREEZING_KINDS
 )
 
 
@@ -47,6 +49,7 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
     *,
     faults: int = 0,
     other_clients: bool = False,
+    client_death: ClientDeath = ClientDeath.NEVER,
 ) -> Setting:
     """What is explored for a resolved request.
 
@@ -57,6 +60,7 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
         facts: For what the images hold already; without them they hold what is replaced.
         faults: How many faults may strike.
         other_clients: Whether other QMP clients act too.
+        client_death: Whether the client may die, and what comes then.
 
     Raises:
         Refused: The request needs what this model does not know.
@@ -91,6 +95,7 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
         faults=faults,
         other_clients=other_clients,
         overlays=((1 << len(over)) - 1) << len(inside),
+        client_death=client_death,
         capture="" if resolution.stream is None else resolution.stream.capture,
         own=len(names) - 1 if own else -1,
         copies=((1 << len(resolution.copies)) - 1) << len(inside) + len(over),

@@ -6,12 +6,22 @@ Two states that are equal have the same future.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import NamedTuple
 
 from attrs import frozen
 
+from planner.explore.acts import (
+    UNDO_STEPS,
+    Act,
+    Action,
+    Attempt,
+    ClientDeath,
+    ClientPhase,
+    React,
+    StreamPlace,
+)
 from planner.explore.instruction import Instruction
+from planner.model.operations import Kind
 from planner.semantics import Qcow2Image
 
 __all__ = [
@@ -20,6 +30,7 @@ __all__ = [
     "Act",
     "Action",
     "Attempt",
+    "ClientDeath",
     "CopyState",
     "ExternalState",
     "ClientPhase",
@@ -31,133 +42,6 @@ __all__ = [
 
 KILLED = 2
 """`State.dead` of a QEMU that died of what the client sent; 1: of a fault."""
-
-UNDO_STEPS = (
-    "remember-what-was-made",
-    "delete-parts",
-    "by-id",
-    "resume-guest",
-    "repair-images",
-    "cancel-stream",
-    "active-before-undo",
-    "commit-overlays",
-    "remove-files",
-    "restore-settings",
-    "cancel-copies",
-)
-"""The steps of undo; leaving one out is how the tests show that it is needed."""
-
-
-class ClientPhase(IntEnum):
-    """Where a run is."""
-
-    STEPPING = 0
-    LOOKING = 1
-    UNDOING = 2
-    OFFLINE = 3
-    DONE = 4
-    UNDONE = 5
-    INCOMPLETE = 6
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more happens."""
-        return self >= ClientPhase.DONE
-
-
-class Attempt(IntEnum):
-    """What the client knows of an instruction."""
-
-    NOT_SENT = 0
-    UNKNOWN = 1
-    APPLIED = 2
-    FAILED = 3
-
-
-class React(IntEnum):
-    """What QEMU does by itself when an instruction has failed."""
-
-    ABORT = 0
-    """Take back one operation; its number follows."""
-    CLEAN = 1
-    """Delete the first snapshot of the tag on a disk; its number follows."""
-    RESUME = 2
-    """Let the guest run again that the instruction stopped."""
-
-
-class StreamPlace(IntEnum):
-    """Where the stream of external machine state is."""
-
-    NONE = 0
-    BEGUN = 1
-    """Under way; of a background one, write tracking is not on yet."""
-    HELD = 2
-    """A live one in pre-switchover: QEMU has stopped the guest and waits (fact 30)."""
-    TRACKED = 3
-    """A background one: write tracking is on (fact 39)."""
-    COMPLETE = 4
-    BROKEN = 5
-
-    @property
-    def under_way(self) -> bool:
-        """Whether QEMU still works on it."""
-        return StreamPlace.BEGUN <= self <= StreamPlace.TRACKED
-
-
-class Act(IntEnum):
-    """What can happen; the comment says what the two numbers of an `Action` mean."""
-
-    GUEST = 0  # mask of the disks written
-    SEND = 1  # instruction
-    OPERATE = 2  # instruction, operation
-    ANSWER = 3  # instruction
-    REACT = 4  # React, operation or disk
-    REPORT_FAILURE = 5  # instruction
-    LOOK = 6
-    DELETE = 7  # disk, whether a stream ends just before
-    RESTORE = 8
-    END = 9
-    REPAIR = 10  # disk
-    CANCEL = 11
-    ACTIVATE = 12
-    COMMIT = 13  # disk, whether a stream ends just before
-    REMOVE_FILE = 14  # disk, or the number after the last for the stream's
-    PUT_BACK = 15
-    TRACK = 16
-    GO_ON = 17
-    CANCEL_COPY = 18  # disk
-    CLOSE_COPY = 19  # disk
-    # faults
-    REFUSE = 20  # instruction
-    FAIL = 21  # instruction, operation
-    CUT_BEFORE = 22  # instruction
-    CUT_AFTER = 23  # instruction
-    DIE = 24
-    DELETE_REFUSED = 25  # disk
-    DELETE_CUT = 26  # disk, whether it took effect
-    RESTORE_REFUSED = 27
-    CUT_INSIDE = 28  # instruction
-    UNDO_REFUSED = 29  # Act that is refused, disk or file
-    # other clients
-    FOREIGN_RESUME = 30
-    FOREIGN_TAG = 31  # disk
-    # a fault again
-    COMMIT_CUT = 32  # disk, whether it took effect
-    COPY_STRUCK = 33  # disk, whether the guest sees the error: else it stands
-    COPY_CUT = 34  # disk, whether it took effect
-
-    @property
-    def is_fault(self) -> bool:
-        """Whether it counts as a fault."""
-        return self >= Act.REFUSE
-
-
-class Action(NamedTuple):
-    """One thing that happens."""
-
-    act: Act
-    first: int = 0
-    second: int = 0
 
 
 class ExternalState(NamedTuple):
@@ -240,6 +124,8 @@ class State(NamedTuple):
         budget: How many faults may still strike.
         outside: Overlays, stream and settings.
         copy: Copies of disks.
+        frozen: Whether the guest's file systems are frozen: it writes to no disk.
+        unfrozen: Whether something was captured while they were not.
     """
 
     layers: tuple[int, ...]
@@ -268,6 +154,8 @@ class State(NamedTuple):
     budget: int
     outside: ExternalState = ExternalState()
     copy: CopyState = CopyState()
+    frozen: bool = False
+    unfrozen: bool = False
 
 
 @frozen
@@ -292,6 +180,7 @@ class Setting:
         own: Number of the node that machine state has of its own among the disks; -1: it has none.
         copies: Mask of the disks whose part is a copy.
         spares_guest: Whether a copy that cannot be written fails alone (fact 113).
+        client_death: Whether the client may die, and what comes then.
     """
 
     design: str
@@ -311,6 +200,7 @@ class Setting:
     own: int = -1
     copies: int = 0
     spares_guest: bool = True
+    client_death: ClientDeath = ClientDeath.NEVER
 
     @property
     def whole(self) -> int:
@@ -336,3 +226,15 @@ class Setting:
     def settings_left(self) -> int:
         """Number of the migration settings in what undo leaves."""
         return len(self.disks) + 1
+
+    @property
+    def thaw_left(self) -> int:
+        """Number of the thaw in what undo leaves."""
+        return len(self.disks) + 2
+
+    @property
+    def freezes(self) -> bool:
+        """Whether the guest's file systems are frozen on the way."""
+        return any(
+            Kind.FREEZE_FILESYSTEMS in instruction.kinds for instruction in self.instructions
+        )

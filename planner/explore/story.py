@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from planner.explore.copies import COPY_KINDS
+from planner.explore.freezing import FREEZING_KINDS
 from planner.explore.instruction import Instruction, OnExistingTag, SideEffect, VmstateIn
 from planner.explore.layers import Layers, own_parts
 from planner.explore.line import CLIENT, GUEST, IMAGES, OTHER, QEMU, Line
@@ -19,6 +20,7 @@ from planner.explore.story_outside import (
     OUTSIDE_TELLERS,
     aborts,
     effect_words,
+    freezing,
     operate_outside,
     struck_outside,
 )
@@ -173,6 +175,7 @@ class _Teller:
         words = {
             "DONE": "the run is done: snapplan has heard no error",
             "UNDONE": "snapplan reports: failed, undone",
+            "ABANDONED": "nobody comes after it: what is there stays",
             "INCOMPLETE": "snapplan reports: failed, undone in part, and says what is left",
         }
         name = ClientPhase(move.after.phase).name
@@ -189,6 +192,8 @@ class _Teller:
             return Line(QEMU, GUEST, "QEMU stops the guest", "stop")
         if kind is Kind.RESUME_GUEST:
             return Line(QEMU, GUEST, "QEMU lets the guest run", "resume")
+        if kind in FREEZING_KINDS:
+            return freezing(move, kind)
         if kind in EXTERNAL_KINDS:
             return operate_outside(self.setting, move, kind, disk)
         if kind in COPY_KINDS:
@@ -239,6 +244,9 @@ class _Teller:
 
     def fail(self, move: StoryMove) -> Line:
         kind, disk = self.place(move)
+        if kind in FREEZING_KINDS:
+            text = f"the guest agent fails at {kind}"
+            return Line(QEMU, GUEST, text, "agent: error", fault=True)
         if kind in EXTERNAL_KINDS:
             return struck_outside(self.setting, kind, disk)
         if kind in COPY_KINDS:

@@ -7,11 +7,18 @@ from collections.abc import Callable
 from planner.explore.instruction import Instruction, SideEffect
 from planner.explore.line import CLIENT, GUEST, IMAGES, QEMU, Line
 from planner.explore.search import StoryMove
-from planner.explore.state import KILLED, Act, Setting, State, StreamPlace
+from planner.explore.state import KILLED, Act, ClientPhase, Setting, State, StreamPlace
 from planner.model.operations import Kind
 from planner.model.request import Capture
 
-__all__ = ["OUTSIDE_TELLERS", "aborts", "effect_words", "operate_outside", "struck_outside"]
+__all__ = [
+    "OUTSIDE_TELLERS",
+    "aborts",
+    "effect_words",
+    "freezing",
+    "operate_outside",
+    "struck_outside",
+]
 
 _EFFECTS = {
     SideEffect.NONE: "",
@@ -190,6 +197,7 @@ def _undo_refused(setting: Setting, move: StoryMove) -> Line:
     act, number = move.action.first, move.action.second
     what = {
         Act.ACTIVATE: "`cont` is refused; snapplan sends it again",
+        Act.THAW: "the agent does not answer the thaw; snapplan will report it",
         Act.PUT_BACK: "QEMU refuses the settings; snapplan will report it",
         Act.REMOVE_FILE: f"{_file(setting, number)} cannot be removed; snapplan will report it",
     }
@@ -204,6 +212,40 @@ def _undo_refused(setting: Setting, move: StoryMove) -> Line:
     return Line(CLIENT, name, text, "merge: refused", fault=True)
 
 
+def freezing(move: StoryMove, kind: Kind) -> Line:
+    """The agent freezes or thaws, or does not answer."""
+    does = "freezes" if kind is Kind.FREEZE_FILESYSTEMS else "thaws"
+    text = f"the guest's agent {does} the file systems"
+    if move.after.failing:
+        why = "does not run" if not move.before.running else "has them frozen already"
+        text = f"the guest {why}, so its agent does not answer"
+    return Line(QEMU, GUEST, text, f"{does[:-1]}")
+
+
+def _thaw(_: Setting, move: StoryMove) -> Line:
+    text = "snapplan has the agent thaw the guest's file systems"
+    if not move.before.running:
+        text += ", for which it lets the guest run"
+    return Line(CLIENT, GUEST, text, "thaw")
+
+
+def _client_dies(_: Setting, __: StoryMove) -> Line:
+    return Line(CLIENT, CLIENT, "snapplan dies, and sends nothing more", "dies", fault=True)
+
+
+def _settle(setting: Setting, move: StoryMove) -> Line:
+    name = setting.instructions[move.action.first].name
+    how = "has failed" if move.before.failing else "is done"
+    return Line(QEMU, QEMU, f"`{name}` {how}, and nobody hears it", "nobody hears it")
+
+
+def _recover(_: Setting, move: StoryMove) -> Line:
+    text = "`snapplan recover` reads the journal of the dead run"
+    if move.after.phase == ClientPhase.STEPPING:
+        text += ": every step was answered, so it finishes"
+    return Line(CLIENT, QEMU, text, "recover")
+
+
 OUTSIDE_TELLERS: dict[Act, Callable[[Setting, StoryMove], Line]] = {
     Act.CANCEL: _cancel,
     Act.ACTIVATE: _activate,
@@ -215,4 +257,8 @@ OUTSIDE_TELLERS: dict[Act, Callable[[Setting, StoryMove], Line]] = {
     Act.GO_ON: _go_on,
     Act.CUT_INSIDE: _cut_inside,
     Act.UNDO_REFUSED: _undo_refused,
+    Act.THAW: _thaw,
+    Act.CLIENT_DIES: _client_dies,
+    Act.SETTLE: _settle,
+    Act.RECOVER: _recover,
 }

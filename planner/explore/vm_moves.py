@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.explore.copies import COPY_KINDS, CopiesVm
+from planner.explore.freezing import FREEZING_KINDS, captured, frozen_or_thawed
 from planner.explore.instruction import (
     Instruction,
     OnExistingTag,
@@ -33,7 +34,8 @@ __all__ = ["Move", "VmMoves", "bits"]
 Move = tuple[Action, State]
 
 _INTERNAL = frozenset({Kind.WRITE_VMSTATE, Kind.SNAPSHOT_DISK})
-_CAN_FAIL = _INTERNAL | EXTERNAL_KINDS | COPY_KINDS
+_ELSEWHERE = EXTERNAL_KINDS | COPY_KINDS | FREEZING_KINDS
+_CAN_FAIL = _INTERNAL | _ELSEWHERE
 _TAKEN_BACK = _INTERNAL | {Kind.SWITCH_TO_OVERLAY, Kind.BEGIN_COPY}
 _DRAINED = frozenset({Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY, Kind.BEGIN_COPY})
 _PARTIAL = -1
@@ -78,13 +80,13 @@ class VmMoves:
         if (
             not (state.running and state.captured)
             or state.dead
-            or state.phase != ClientPhase.STEPPING
+            or state.phase not in (ClientPhase.STEPPING, ClientPhase.ORPHANED)
         ):
             return
         if state.version > 1 and not self._each_write:
             return
         drained = self._drained(state)
-        free = self.setting.written & ~drained
+        free = 0 if state.frozen else self.setting.written & ~drained
         written = [free]
         if self._each_write:
             written = [mask for mask in range(free + 1) if mask & ~free == 0]
@@ -118,6 +120,10 @@ class VmMoves:
         """Write tracking of a background stream that nobody waited for comes on."""
         if self.outside.tracks_late(state):
             yield Action(Act.TRACK), self.outside.track(state)
+
+    def may_go_on(self, state: State) -> bool:
+        """Whether something that nobody waits for goes on by itself."""
+        return self.outside.goes_on(state) is not None
 
     def going_on(self, state: State) -> Iterator[Move]:
         """A stream that nobody waits for any more goes on while the client undoes."""
@@ -187,16 +193,13 @@ class VmMoves:
     def operate(self, state: State, number: int) -> Move:
         """One operation is done; a write into a snapshot that is not there fails instead."""
         instruction = self.setting.instructions[state.at]
-        after = state._replace(done=state.done | 1 << number)
+        kind = instruction.operations[number].kind
+        after = captured(self.setting, state._replace(done=state.done | 1 << number), kind)
         disk = self.disk_of[state.at][number]
         action = Action(Act.OPERATE, state.at, number)
-        kind = instruction.operations[number].kind
-        if kind in EXTERNAL_KINDS:
-            done = self.outside.operate(after, instruction, kind, disk)
+        if kind in _ELSEWHERE:
+            done = self._elsewhere(after, instruction, kind, disk)
             return action, self._fail(state) if done is None else done
-        if kind in COPY_KINDS:
-            copied = self.copies.operate(after, kind, disk)
-            return action, self._fail(state) if copied is None else copied
         if kind in _INTERNAL and state.outside.inactive:
             return action, self._fail(state)  # "does not support internal snapshots" (fact 29)
         if kind in _INTERNAL and not self.outside.is_there(state, disk):
@@ -217,6 +220,16 @@ class VmMoves:
                 detail = instruction.operations[number].detail
                 new = self.layers.without(state.layers[disk], detail)
                 return action, after._replace(layers=_with(state.layers, disk, new))
+
+    def _elsewhere(
+        self, state: State, instruction: Instruction, kind: Kind, disk: int
+    ) -> State | None:
+        """An operation on something else than an image and the guest; None: it fails."""
+        if kind in FREEZING_KINDS:
+            return frozen_or_thawed(state, kind)
+        if kind in COPY_KINDS:
+            return self.copies.operate(state, kind, disk)
+        return self.outside.operate(state, instruction, kind, disk)
 
     def _pause(self, state: State, instruction: Instruction) -> State:
         return self.outside.pause(state)._replace(

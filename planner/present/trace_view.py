@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from attrs import frozen
+
 from planner.errors import Problem
 from planner.explore.layers import Layers
 from planner.explore.line import CLIENT, GUEST, QEMU, Line
 from planner.explore.properties import PROPERTIES
 from planner.explore.search import Counterexample, SearchReport
-from planner.explore.state import Setting
+from planner.explore.state import ClientDeath, Setting
 from planner.explore.story import tell
 from planner.present.outputs import output
 from planner.present.visible import as_lines, visible
 from planner.present.words import problem_to_plain, table
 
 __all__ = [
+    "Beside",
     "report_text",
     "report_to_plain",
     "story_lines",
@@ -26,7 +29,32 @@ __all__ = [
 ]
 
 _FAULT_WORDS = {0: "none", 1: "one", 2: "two"}
+_DEATH_WORDS = {
+    ClientDeath.NEVER: "",
+    ClientDeath.FOR_GOOD: ", client death",
+    ClientDeath.RECOVERED: ", client death and recovery",
+}
+_DEATH_SAID = {
+    ClientDeath.NEVER: "",
+    ClientDeath.FOR_GOOD: ", and the client may die, and nobody comes after it",
+    ClientDeath.RECOVERED: ", and the client may die, and then `snapplan recover` runs",
+}
 _SHOWN = 6
+
+
+@frozen
+class Beside:
+    """What is told beside a report.
+
+    Attributes:
+        rules: What the ordering rules say of the design.
+        left_out: What of the design the request does not need: the instruction, and why.
+        elapsed_s: How long the search took.
+    """
+
+    rules: Sequence[Problem] = ()
+    left_out: Sequence[tuple[str, str]] = ()
+    elapsed_s: float | None = None
 
 
 def story_lines(
@@ -42,6 +70,7 @@ def verdict_line(report: SearchReport) -> str:
     setting = report.setting
     faults = _FAULT_WORDS.get(setting.faults, str(setting.faults))
     others = ", other clients" if setting.other_clients else ""
+    others += _DEATH_WORDS[setting.client_death]
     verdict = "violates " + ", ".join(report.violated) if report.violated else _unbroken(report)
     return f"{setting.design}, {len(setting.of_guest)} disks, faults {faults}{others}: {verdict}"
 
@@ -50,11 +79,12 @@ def report_text(
     report: SearchReport,
     layers: Layers,
     found: Counterexample | None,
-    rules: Sequence[Problem] = (),
-    elapsed_s: float | None = None,
+    beside: Beside | None = None,
 ) -> str:
     """Verdicts, and the story of one counterexample."""
-    lines = [*_head(report.setting, rules), "", *_verdicts(report), "", _effort(report, elapsed_s)]
+    beside = beside or Beside()
+    head = (*_head(report.setting, beside.rules), *_not_sent(beside.left_out))
+    lines = [*head, "", *_verdicts(report), "", _effort(report, beside.elapsed_s)]
     if found is not None:
         lines += ["", *_story(report, layers, found)]
     return as_lines(lines)
@@ -70,6 +100,7 @@ def _head(setting: Setting, rules: Sequence[Problem]) -> Iterator[str]:
         state = f"in a file of its own, captured {setting.capture}"
     over = tuple(name for n, name in enumerate(setting.disks) if setting.overlays >> n & 1)
     others = ", and other QMP clients act" if setting.other_clients else ""
+    others += _DEATH_SAID[setting.client_death]
     yield f"Design {setting.design}: every run, with every order, every guest and every fault"
     yield f"  disks          {len(setting.of_guest)}: {_names(setting.of_guest)}"
     if over:
@@ -80,6 +111,11 @@ def _head(setting: Setting, rules: Sequence[Problem]) -> Iterator[str]:
         yield f"  {'rules say' if number == 0 else '':<13}  {problem}"
     if not rules:
         yield "  rules say      the order is right"
+
+
+def _not_sent(left_out: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for number, (name, why) in enumerate(left_out):
+        yield f"  {'not needed' if number == 0 else '':<13}  {name}: {why}"
 
 
 def _names(names: Sequence[str]) -> str:
@@ -136,10 +172,10 @@ def _sentence(text: str) -> str:
 def report_to_plain(
     report: SearchReport,
     layers: Layers,
-    rules: Sequence[Problem] = (),
-    elapsed_s: float | None = None,
+    beside: Beside | None = None,
 ) -> dict[str, object]:
     """A report as plain values."""
+    beside = beside or Beside()
     setting = report.setting
     by_id = {found.property_id: found for found in report.violations}
     plain: dict[str, object] = output(
@@ -149,7 +185,9 @@ def report_to_plain(
             "disks": list(setting.disks),
             "faults": setting.faults,
             "other-clients": setting.other_clients,
-            "rules": [problem_to_plain(problem) for problem in rules],
+            "client-death": setting.client_death.value,
+            "left-out": [{"instruction": name, "why": why} for name, why in beside.left_out],
+            "rules": [problem_to_plain(problem) for problem in beside.rules],
             "properties": [
                 {
                     "id": wanted.id,
@@ -174,8 +212,8 @@ def report_to_plain(
             ],
         },
     )
-    if elapsed_s is not None:
-        plain["elapsed-s"] = round(elapsed_s, 3)
+    if beside.elapsed_s is not None:
+        plain["elapsed-s"] = round(beside.elapsed_s, 3)
     return plain
 
 

@@ -10,8 +10,8 @@ from planner.compare.comparison import DesignReport, Explored, compare_designs
 from planner.compile.designs import DESIGNS
 from planner.compile.resolve import resolve
 from planner.errors import Refused
-from planner.explore.design import instructions_for
 from planner.explore.instruction import Instruction
+from planner.explore.laying import instructions_for
 from planner.explore.search import Search
 from planner.explore.setting_of import instructions_of, setting_of
 from planner.model.facts import Facts

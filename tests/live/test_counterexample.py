@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.explore.design import instructions_for
 from planner.explore.design_text import read_design
+from planner.explore.laying import instructions_for
 from planner.explore.search import explore
 from planner.explore.setting_of import setting_of
 from planner.explore.state import Act

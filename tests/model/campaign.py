@@ -8,6 +8,7 @@ from pathlib import Path
 
 from planner.explore.moves import Reductions
 from planner.explore.search import explore
+from planner.explore.state import ClientDeath
 from tests.model.exploring import DESIGNS, setting_for
 from tests.model.spin import spin_and_explorer
 
@@ -18,14 +19,23 @@ def verdict(report):
     return [(found.property_id, len(found.moves)) for found in report.violations]
 
 
-def with_spin(design, disks, faults):
+def with_spin(design, disks, faults, death=ClientDeath.NEVER):
     """SPIN agrees with the explorer."""
-    setting = setting_for(design, disks, faults=faults)
+    setting = setting_for(design, disks, faults=faults, client_death=death)
     report = explore(setting)
     with tempfile.TemporaryDirectory() as directory:
         spin, explorer, states = spin_and_explorer(setting, report, Path(directory))
     said = f"SPIN {states} states, explorer {report.states}: {', '.join(sorted(spin)) or 'holds'}"
     return spin == explorer, said if spin == explorer else f"{said}; explorer says {explorer}"
+
+
+def with_client_death(design, disks, faults):
+    """SPIN agrees also where the client dies, for good or not."""
+    judged = [
+        with_spin(design, disks, faults, death)
+        for death in (ClientDeath.FOR_GOOD, ClientDeath.RECOVERED)
+    ]
+    return all(right for right, _ in judged), "; ".join(said for _, said in judged)
 
 
 def with_unreduced(design, disks, faults):
@@ -45,6 +55,8 @@ def with_twelve(design, disks, faults):
 def cases():
     for faults, disks, design in product((0, 1, 2), (1, 2, 3, 4), DESIGNS):
         yield with_spin, design, disks, faults
+    for disks, design in product((1, 2, 3, 4), DESIGNS):
+        yield with_client_death, design, disks, 1
     for disks, faults, design in ((3, 2, d) for d in DESIGNS):
         yield with_unreduced, design, disks, faults
     for faults, design in product((1, 2), REAL):

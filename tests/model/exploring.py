@@ -3,7 +3,8 @@
 from functools import cache
 
 from planner.compile.resolve import resolve
-from planner.explore.design import IN_AN_IMAGE, instructions_for
+from planner.explore.design import IN_AN_IMAGE, NO_MACHINE_STATE
+from planner.explore.laying import instructions_for
 from planner.explore.search import explore
 from planner.explore.setting_of import setting_of
 from planner.model.request_text import read_request
@@ -60,6 +61,8 @@ def case(design, disks=2):
         return {"facts": facts, "resolution": resolution_of(facts)}
     facts = _shared_facts(disks, "11.1")
     stream = f"{{external: /state, capture: {capture}}}"
+    if capture == NO_MACHINE_STATE:
+        stream = "none"
     if capture == IN_AN_IMAGE:
         stream = "{image: /state}"
     overlays = 1 if disks > 1 else 0

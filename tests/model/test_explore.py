@@ -6,13 +6,15 @@ import pytest
 from attrs import evolve
 
 from planner.compile.plan import compile_request
-from planner.explore.design import instructions_for, rules_say
 from planner.explore.design_text import read_design
 from planner.explore.instruction import OnFailure
+from planner.explore.laying import instructions_for
 from planner.explore.moves import Reductions
 from planner.explore.properties import PROPERTY_IDS
+from planner.explore.rules_say import rules_say
 from planner.explore.search import Search, explore
 from planner.explore.setting_of import instructions_of, setting_of
+from planner.explore.state import ClientDeath
 from planner.explore.story import tell
 from planner.model.facts import SnapshotInfo
 from planner.model.facts_text import read_facts
@@ -29,8 +31,14 @@ from tests.model.exploring import (
     setting_for,
 )
 
-FAULTS = {"none": (0, False), "one": (1, False), "two": (2, False)}
-FAULTS["one-with-other-clients"] = (1, True)
+FAULTS = {
+    "none": {"faults": 0},
+    "one": {"faults": 1},
+    "two": {"faults": 2},
+    "one-with-other-clients": {"faults": 1, "other_clients": True},
+    "one-with-client-death": {"faults": 1, "client_death": ClientDeath.FOR_GOOD},
+    "one-with-client-death-recovered": {"faults": 1, "client_death": ClientDeath.RECOVERED},
+}
 
 
 def verdict(report):
@@ -44,8 +52,7 @@ def verdict(report):
 @pytest.mark.parametrize("key", FAULTS)
 def test_verdict_in_each_design_file_is_what_the_explorer_finds(design, key):
     """The files say what is found on two disks, for every set of faults."""
-    faults, other_clients = FAULTS[key]
-    report = explored(design, faults=faults, other_clients=other_clients, disks=2)
+    report = explored(design, disks=2, **FAULTS[key])
     assert report.finished
     assert find_design(design).verdict[key] == report.violated
 
@@ -247,10 +254,11 @@ def test_no_reduction_changes_a_verdict_or_a_shortest_counterexample(design, off
     """On all small cases: every design, one to three disks, every set of faults."""
     whole = Reductions.none() if off == "all of them" else Reductions(**{off: False})
     for disks in (1, 2, 3):
-        for faults, other_clients in FAULTS.values():
-            if disks == 3 and (other_clients or faults == 2):
+        for more in FAULTS.values():
+            if disks == 3 and (len(more) > 1 or more["faults"] == 2):
                 continue  # `script/campaign` does these
-            more = {"faults": faults, "other_clients": other_clients}
+            if "client_death" in more and off != "all of them":
+                continue  # all at once are enough
             setting = setting_for(design, disks=disks, **more)
             reduced, full = explore(setting), explore(setting, whole)
             assert verdict(reduced) == verdict(full)

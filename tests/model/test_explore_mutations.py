@@ -127,6 +127,7 @@ UNDO_NEEDED = {
     "cancel-stream": ("external", "atomic", {"faults": 1}),
     "active-before-undo": ("external", "qemu-lives", {"faults": 1}),
     "commit-overlays": ("background", "old-intact", {"faults": 1}),
+    "thaw": ("frozen", "thawed", {"faults": 1}),
     "remove-files": ("live", "atomic", {"faults": 1}),
     "restore-settings": ("live", "settings-restored", {"faults": 1}),
     "cancel-copies": ("transactional", "atomic", {"faults": 1, "copies": 1}),

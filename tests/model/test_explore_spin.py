@@ -8,12 +8,14 @@ import pytest
 from planner.errors import Refused
 from planner.explore.promela import promela
 from planner.explore.search import explore
+from planner.explore.state import ClientDeath
 from tests.model.exploring import DESIGNS, setting_for
 from tests.model.spin import SPIN_MISSING, spin_and_explorer
 from tests.support.fixtures import long
 
-LONG = ("live", "external-migrate-first")
-"""Designs with a sibling that always runs: `background` and, of the mistakes, `background-untracked`."""
+LONG = ("live", "external-migrate-first", "frozen")
+"""Designs with a sibling that always runs: `background` and, of the mistakes, `background-untracked`;
+`frozen` is asked below."""
 
 
 @pytest.mark.skipif(bool(SPIN_MISSING), reason=f"not installed: {', '.join(SPIN_MISSING)}")
@@ -21,6 +23,22 @@ LONG = ("live", "external-migrate-first")
 def test_spin_agrees_with_the_explorer(design, tmp_path):
     """Two disks, one fault: the same properties are violated."""
     setting = setting_for(design, faults=1)
+    spin, explorer, _ = spin_and_explorer(setting, explore(setting), tmp_path)
+    assert spin == explorer
+
+
+@pytest.mark.skipif(bool(SPIN_MISSING), reason=f"not installed: {', '.join(SPIN_MISSING)}")
+@pytest.mark.parametrize(
+    ("design", "death"),
+    [
+        ("transactional", ClientDeath.FOR_GOOD),
+        ("frozen", ClientDeath.FOR_GOOD),
+        pytest.param("background", ClientDeath.RECOVERED, marks=pytest.mark.long),
+    ],
+)
+def test_spin_agrees_where_the_client_dies(design, death, tmp_path):
+    """For good, or until somebody recovers; `script/campaign` asks for every design."""
+    setting = setting_for(design, faults=1, client_death=death)
     spin, explorer, _ = spin_and_explorer(setting, explore(setting), tmp_path)
     assert spin == explorer
 

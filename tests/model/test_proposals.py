@@ -1,0 +1,206 @@
+"""Designs as people write them: each is judged, or refused by an instruction's name."""
+
+import pytest
+
+from planner.errors import Refused
+from planner.explore.design_text import read_design
+from planner.explore.laying import lay
+from planner.explore.rules_say import rules_say
+from planner.explore.search import explore
+from planner.explore.setting_of import setting_of
+from planner.explore.state import ClientDeath
+from tests.model.exploring import facts_of, resolution_of
+
+SAVE = "{in-order: [WriteVmstate, SnapshotDisk, DiscardVmstate]}"
+TRANSACTION = (
+    "{name: transaction, does: {any-order: [SnapshotDisk]}, atomic: true, on-failure: nothing}"
+)
+
+
+def proposal(*instructions, more=""):
+    lines = "".join(f"  - {line}\n" for line in instructions)
+    return read_design(f"design: mine\n{more}instructions:\n{lines}")
+
+
+def over(design, machine_state="{internal: disk0}", **more):
+    """A proposal over a request for two disks, to the end."""
+    facts = facts_of(2)
+    resolution = resolution_of(facts, machine_state=machine_state)
+    instructions = lay(design, resolution).instructions
+    return explore(setting_of(resolution, instructions, design.name, facts, **more))
+
+
+NATURAL = {
+    "no cont": (
+        "run-state-restored",
+        ("{name: stop, does: PauseGuest}", f"{{name: save, does: {SAVE}}}"),
+    ),
+    "no stop": (
+        "one-instant",
+        (f"{{name: save, does: {SAVE}}}", "{name: cont, does: ResumeGuest}"),
+    ),
+    "neither": ("one-instant", (f"{{name: save, does: {SAVE}}}",)),
+    "cont before the save": (
+        "one-instant",
+        (
+            "{name: stop, does: PauseGuest}",
+            "{name: cont, does: ResumeGuest}",
+            f"{{name: save, does: {SAVE}}}",
+        ),
+    ),
+    "cont between the parts": (
+        "one-instant",
+        (
+            "{name: stop, does: PauseGuest}",
+            "{name: save, does: {in-order: [WriteVmstate, SnapshotDisk(vmstate), DiscardVmstate]}}",
+            "{name: cont, does: ResumeGuest}",
+            "{name: snapshot, does: SnapshotDisk(others)}",
+        ),
+    ),
+    "no discard": (
+        "no-vmstate-left",
+        (
+            "{name: stop, does: PauseGuest}",
+            "{name: save, does: {in-order: [WriteVmstate, SnapshotDisk]}}",
+            "{name: cont, does: ResumeGuest}",
+        ),
+    ),
+    "stop and cont twice": (
+        "one-instant",
+        (
+            "{name: stop, does: PauseGuest}",
+            "{name: save, does: {in-order: [WriteVmstate, SnapshotDisk(vmstate), DiscardVmstate]}}",
+            "{name: cont, does: ResumeGuest}",
+            "{name: stop, does: PauseGuest}",
+            "{name: snapshot, does: SnapshotDisk(others)}",
+            "{name: cont, does: ResumeGuest}",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", NATURAL)
+def test_a_natural_mistake_is_refuted_by_a_run(mistake):
+    """Nothing has to strike: the run that goes wrong is shown, and the mistake is not merely refused."""
+    wanted, instructions = NATURAL[mistake]
+    report = over(proposal(*instructions))
+    assert wanted in report.violated
+    assert report.shortest.moves
+
+
+def test_the_rules_name_what_no_instruction_does():
+    """Beside the search, the rules say which operation is missing."""
+    facts = facts_of(2)
+    resolution = resolution_of(facts)
+    _, instructions = NATURAL["no cont"]
+    said = rules_say(lay(proposal(*instructions), resolution).instructions, resolution)
+    assert [problem.subject for problem in said] == ["ResumeGuest()"]
+
+
+def test_each_disk_by_its_own_command_is_one_instant_only_in_a_pause():
+    """Disk-only: a pause that no transaction needs is kept where it is all that makes one instant."""
+    alone = "{name: blockdev-snapshot-internal-sync, does: SnapshotDisk, each-alone: true}"
+    stop, cont = "{name: stop, does: PauseGuest}", "{name: cont, does: ResumeGuest}"
+    assert "one-instant" in over(proposal(alone), machine_state="none").violated
+    assert over(proposal(stop, alone, cont), machine_state="none").violated == ()
+
+
+REFUSED = {
+    "RevertDisk": "[RevertDisk, WriteVmstate, SnapshotDisk, DiscardVmstate]",
+    "ReadVmstate": "[WriteVmstate, SnapshotDisk, DiscardVmstate, ReadVmstate]",
+}
+
+
+@pytest.mark.parametrize("operation", REFUSED)
+def test_what_goes_back_is_refused_in_a_design_that_saves(operation):
+    """By the instruction's name, with the reason."""
+    with pytest.raises(Refused) as refused:
+        over(proposal(f"{{name: go-back, does: {{in-order: {REFUSED[operation]}}}}}"))
+    problems = {problem.subject: problem.message for problem in refused.value.problems}
+    assert f"go-back does {operation}, which goes back" in problems["go-back"]
+
+
+def test_a_part_that_no_instruction_captures_is_refused():
+    """It is no verdict on the design: it is not for this request."""
+    with pytest.raises(Refused) as refused:
+        over(proposal(TRANSACTION))
+    assert "no instruction of it does WriteVmstate(disk0)" in str(refused.value.problems[0])
+
+
+def test_a_part_that_two_instructions_capture_is_refused_by_their_names():
+    """Which of the two it is that is meant nobody can know."""
+    with pytest.raises(Refused) as refused:
+        over(
+            proposal(TRANSACTION, "{name: again, does: SnapshotDisk(others)}"), machine_state="none"
+        )
+    assert "2 instructions of it (transaction, again) do" in str(refused.value.problems[0])
+
+
+def test_what_a_request_does_not_need_is_told():
+    """What falls away is named with its instruction."""
+    design = proposal(
+        "{name: drop, does: DeleteDiskSnapshot}",
+        "{name: create-stream, effect: create-stream}",
+        "{name: stop, does: PauseGuest}",
+        TRANSACTION,
+    )
+    laid = lay(design, resolution_of(facts_of(2), machine_state="none"))
+    assert [name for name, _ in laid.left_out] == ["drop", "create-stream", "stop"]
+    assert [i.name for i in laid.instructions] == ["transaction"]
+
+
+FREEZE, THAW = "{name: freeze, does: FreezeFilesystems}", "{name: thaw, does: ThawFilesystems}"
+
+
+@pytest.mark.parametrize(
+    ("instructions", "violated"),
+    [
+        ((FREEZE, TRANSACTION, THAW), ()),
+        ((FREEZE, TRANSACTION), ("thawed",)),
+        ((FREEZE, THAW, TRANSACTION), ("frozen-capture",)),
+        ((TRANSACTION, FREEZE, THAW), ("frozen-capture",)),
+        ((FREEZE, FREEZE, TRANSACTION, THAW), ("complete",)),
+        (("{name: stop, does: PauseGuest}", FREEZE, TRANSACTION, THAW), ()),
+    ],
+)
+def test_a_freeze_is_judged(instructions, violated):
+    """Without a thaw, thawed too early, frozen too late, frozen twice."""
+    report = over(proposal(*instructions), machine_state="none", faults=0)
+    assert report.violated == violated
+
+
+def test_the_agent_of_a_guest_that_stands_still_does_not_answer():
+    """A freeze inside the pause fails, in every run."""
+    save = f"{{name: save, does: {SAVE}}}"
+    stop, cont = "{name: stop, does: PauseGuest}", "{name: cont, does: ResumeGuest}"
+    assert "complete" in over(proposal(stop, FREEZE, save, THAW, cont)).violated
+    assert over(proposal(FREEZE, stop, save, cont, THAW)).violated == ()
+
+
+@pytest.mark.parametrize("death", [ClientDeath.FOR_GOOD, ClientDeath.RECOVERED])
+def test_a_dead_client_leaves_the_guest_frozen_until_somebody_recovers(death):
+    """The thaw is the client's, so it dies with it."""
+    report = over(proposal(FREEZE, TRANSACTION, THAW), "none", faults=1, client_death=death)
+    assert report.violated == (("thawed",) if death is ClientDeath.FOR_GOOD else ())
+
+
+SEPARATED = {
+    "monolithic": False,
+    "machine-snapshot": False,
+    "savevm": False,
+    "transactional": True,
+    "include-vmstate": True,
+    "naive-transaction": True,
+}
+
+
+@pytest.mark.parametrize("design", SEPARATED)
+def test_the_clients_death_separates_one_job_from_many_commands(design):
+    """One command leaves a run state as it should be; several leave the guest paused, and parts."""
+    from tests.model.exploring import explored
+
+    report = explored(design, faults=1, client_death=ClientDeath.FOR_GOOD)
+    assert ("run-state-restored" in report.violated) is SEPARATED[design]
+    recovered = explored(design, faults=1, client_death=ClientDeath.RECOVERED)
+    assert "run-state-restored" not in recovered.violated
+    assert "atomic" not in recovered.violated

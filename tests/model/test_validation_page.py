@@ -1,0 +1,58 @@
+"""The tables of specs/design-validation.md: each cell is what the explorer finds."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from planner.verbs.design_files import find_design
+from tests.model.exploring import DESIGNS, explored
+from tests.support.fixtures import long
+
+PAGE = Path("specs/design-validation.md").read_text(encoding="utf-8")
+COLUMNS = {
+    "nothing strikes": "none",
+    "one fault": "one",
+    "two faults": "two",
+    "one, other clients act too": "one-with-other-clients",
+    "one, the client may die": "one-with-client-death",
+    "and is recovered": "one-with-client-death-recovered",
+}
+"""Of each column, the key of a design file's verdict; `test_explore.py` finds those again."""
+
+TWO_AND_OTHERS = "two, other clients act too"
+"""The column that no file has."""
+
+
+def rows():
+    """Of each table, each design with its cells by the column's name."""
+    for block in re.findall(r"(?:^\|.*\n)+", PAGE, re.MULTILINE):
+        lines = [[c.strip() for c in line.strip("|\n").split("|")] for line in block.splitlines()]
+        if lines[0][0] == "design":
+            yield from (
+                (row[0], dict(zip(lines[0][1:], row[1:], strict=True))) for row in lines[2:]
+            )
+
+
+@pytest.mark.parametrize(("design", "cells"), list(rows()))
+def test_each_cell_of_the_verdict_tables_is_true(design, cells):
+    """What is named is violated, and nothing else."""
+    for column, cell in cells.items():
+        named = () if cell == "holds" else tuple(cell.replace("*", "").split(", "))
+        if column != TWO_AND_OTHERS:
+            assert named == find_design(design).verdict[COLUMNS[column]]
+
+
+@pytest.mark.parametrize(
+    "design", ["vmstate-node", *long("external", "live", "background", "frozen")]
+)
+def test_two_faults_and_other_clients(design):
+    """The column that no file has."""
+    cell = next(cells for name, cells in rows() if name == design)[TWO_AND_OTHERS]
+    found = explored(design, faults=2, other_clients=True, disks=3).violated
+    assert cell.replace("*", "").split(", ") == list(found)
+
+
+def test_every_design_is_in_a_table():
+    """None is left out where its verdict would not suit."""
+    assert {design for design, _ in rows()} == set(DESIGNS)
