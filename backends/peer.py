@@ -18,6 +18,7 @@ from backends.host import QemuHost
 from backends.images import QemuImages
 from backends.logged import log_answer, log_command
 from backends.relative_names import TELLS_FILES, from_the_root
+from backends.storage_daemon import ANSWERED_FOR_DAEMONS, answer_for_daemon
 from planner.run.ports import CommandRefused, Event, NoReply
 
 __all__ = ["HEARD_EVENTS", "PeerBackend", "event_of"]
@@ -94,12 +95,18 @@ class PeerBackend(ABC):
         with _logged(command):
             try:
                 async with asyncio.timeout(timeout_s):
-                    answer = await self._ask(command, arguments)
+                    answer = await self._answer(command, arguments)
                     if command not in TELLS_FILES or not self.is_local:
                         return answer
                     return from_the_root(answer, self._peer_pid, await self._sets(answer))
             except TimeoutError as error:
                 raise NoReply(f"no reply to {command} within {timeout_s:g} s") from error
+
+    async def _answer(self, command: str, arguments: Mapping[str, object]) -> object:
+        """A peer's answer; a storage daemon's, where it has none of its own."""
+        if command in ANSWERED_FOR_DAEMONS:
+            return await answer_for_daemon(self._ask, command, arguments)
+        return await self._ask(command, arguments)
 
     async def _sets(self, answer: object) -> Callable[[str], str]:
         """What the names of descriptor sets in an answer mean."""

@@ -53,6 +53,11 @@ class Plan:
     program: Program
     expects: Mapping[str, str] = field(hash=False)
 
+    @property
+    def is_daemon(self) -> bool:
+        """Whether it is for a storage daemon, which has no machine."""
+        return self.expects.get("machine") == ""
+
 
 @collector_held_off()
 def compile_request(
@@ -98,7 +103,7 @@ def check_commands(program: Program, facts: Facts) -> None:
     ]
     problems += [
         Problem("command-lacking", execute, "this QEMU has no such command")
-        for execute in _needed_besides(program)
+        for execute in _needed_besides(program, facts)
         if not schema.has_command(execute)
     ]
     if problems:
@@ -128,9 +133,11 @@ def check_job_ids(program: Program, facts: Facts) -> None:
     )
 
 
-def _needed_besides(program: Program) -> Iterator[str]:
+def _needed_besides(program: Program, facts: Facts) -> Iterator[str]:
     """What a run needs beside the program's own commands: to look, and to undo."""
-    yield from ("query-status", "query-named-block-nodes", "query-jobs", "stop", "cont")
+    yield from ("query-named-block-nodes", "query-jobs")
+    if not facts.is_daemon:
+        yield from ("query-status", "stop", "cont")
     for making in MAKERS:
         yield from making.commands(program.resolution)
     if any(step.execute == "snapshot-save" for step in program.steps):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from planner.errors import Problem
 from planner.model.facts import Disk, Facts
+from planner.model.request import NoMachineState, Request, RunStateAfter, Unreadable
 from planner.parts.image_limits import has_room, holds_machine_state
 from planner.parts.reverted_disk import can_be_internal
 
@@ -18,6 +19,7 @@ __all__ = [
     "RUN_STATES",
     "can_be_internal",
     "can_be_written",
+    "daemon_problems",
     "cost_of_leaving_out",
     "disk_problems",
     "has_room",
@@ -105,6 +107,26 @@ def vm_problems(facts: Facts, *, machine_state: bool) -> Iterator[Problem]:
                 f"its machine state cannot be saved: {reason} (fact 33)",
                 _unblocking(facts),
             )
+
+
+def daemon_problems(request: Request, facts: Facts) -> Iterator[Problem]:
+    """What a storage daemon cannot be asked for: it has disks, and no guest (fact 120)."""
+    if not facts.is_daemon:
+        return
+    if not isinstance(request.machine_state, NoMachineState | Unreadable):
+        yield Problem(
+            "no-machine",
+            "machine-state",
+            "this is a storage daemon: it has disks, and no machine whose state could be saved",
+            "ask for `machine-state: none`; the machine is in the QEMU that uses these disks",
+        )
+    if request.run_state_after is not RunStateAfter.AS_BEFORE:
+        yield Problem(
+            "no-machine",
+            "run-state-after",
+            "this is a storage daemon: it has no guest that could be paused or continued",
+            "leave it out, or say `as-before`",
+        )
 
 
 def _unblocking(facts: Facts) -> str:

@@ -19,6 +19,7 @@ from planner.compile.outside import OutsideDecision, leave_out
 from planner.compile.refusals import (
     can_be_internal,
     cost_of_leaving_out,
+    daemon_problems,
     disk_problems,
     vm_problems,
 )
@@ -74,6 +75,7 @@ def resolve(read: ReadRequest, facts: Facts) -> Resolution:
     work.decide_others()
     work.check_disks()
     work.check_machine_state()
+    work.problems.extend(daemon_problems(read.request, facts))
     work.problems.extend(vm_problems(facts, machine_state=work.wants_machine_state))
     work.check_freezing()
     work.check_something_is_asked()
@@ -294,7 +296,7 @@ class _Work:
             Choice(
                 "run-state-after",
                 str(request.run_state_after),
-                f"the VM is {before}",
+                "a storage daemon serves on" if self.facts.is_daemon else f"the VM is {before}",
                 default="run-state-after" not in request.given,
             )
         )

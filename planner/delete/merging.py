@@ -15,6 +15,10 @@ in between, overlay and image read the same, whether they were merged or not.  W
 the journal is told what file the overlay is (`note-overlay`); once QEMU has let go of it, it is removed
 if it is still just that file, and never merged.
 
+A storage daemon has no guest that could be held (fact 120).  What it serves is written to meanwhile, so
+there the file is noted once more when it is merged.  Should snapplan and the daemon both die between the
+two, nothing is proved, and the overlay is kept and named.
+
 Where QEMU is gone and the journal does not know how a merge ended, the files decide (`settle_dead`): an
 overlay is merged where it was written to after its image, removed where both read the same, and
 otherwise kept and named.
@@ -65,6 +69,7 @@ class Merging:
     run_state: str = field(init=False, default="")
     _seen: dict[str, Mapping[str, object]] = field(init=False, factory=dict)
     _held: bool = field(init=False, default=False)
+    _unheld: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self.stages = dict.fromkeys((merge.disk for merge in self.merges), MergeStage.UNTOUCHED)
@@ -138,7 +143,12 @@ class Merging:
         self.run_state = yield from self.context.run_state()
         if self.run_state == "running":
             self._held = True
-            self.run_state = yield from self.context.bring_to("stop", "paused")
+            try:
+                self.run_state = yield from self.context.bring_to("stop", "paused")
+            except StepFailed as failed:
+                if failed.failure.code != "command-lacking":
+                    raise
+                self._held, self._unheld = False, True
 
     def _switch(self) -> Flow[None]:
         """Put each image in its overlay's place, record that, and remove the overlays.
@@ -153,6 +163,8 @@ class Merging:
             try:
                 self._seen[merge.disk] = yield from self._host("note-overlay", files)
                 yield from self._complete(merge)
+                if self._unheld:
+                    self._seen[merge.disk] = yield from self._host("note-overlay", files)
             except StepFailed as failed:
                 failures.append(failed)
                 break

@@ -15,7 +15,16 @@ from pathlib import Path
 
 from attrs import frozen
 
-__all__ = ["OpenFiles", "Process", "boot_id", "lives", "open_files", "process_of", "qemu_process"]
+__all__ = [
+    "OpenFiles",
+    "Process",
+    "boot_id",
+    "daemon_process",
+    "lives",
+    "open_files",
+    "process_of",
+    "qemu_process",
+]
 
 _PROC = Path("/proc")
 _BOOT_ID = _PROC / "sys/kernel/random/boot_id"
@@ -102,6 +111,23 @@ def qemu_process(peer: int | None, threads: Sequence[int], files: Sequence[str])
         for entry in _processes()
         if _names_one(int(entry.name), files) and _has_threads(int(entry.name), threads)
     ]
+    return process_of(found[0]) if len(found) == 1 else None
+
+
+def daemon_process(peer: int | None, files: Sequence[str]) -> Process | None:
+    """The process of a storage daemon that answers; None: it cannot be told.
+
+    A daemon names no thread of its own (fact 120).  It has all its images open, which a relay has not.
+
+    Args:
+        peer: Who listens at the socket, by the kernel's word.  It may be a relay.
+        files: The daemon's images.
+    """
+    if not peer:
+        return None
+    if _has_open(peer, files):
+        return process_of(peer)
+    found = [pid for pid in open_files(files).users if _has_open(pid, files)]
     return process_of(found[0]) if len(found) == 1 else None
 
 
@@ -221,6 +247,15 @@ def _uses(pid: int, files: Sequence[str]) -> bool:
     wanted = {identity for file in files if (identity := _identity(file)) is not None}
     try:
         return _opened(_PROC / str(pid), {*wanted}) is not None
+    except OSError:
+        return False
+
+
+def _has_open(pid: int, files: Sequence[str]) -> bool:
+    """Whether a process has each of these files open that is there, and at least one."""
+    wanted = {identity for file in files if (identity := _identity(file)) is not None}
+    try:
+        return bool(wanted) and all(_opened(_PROC / str(pid), {each}) for each in wanted)
     except OSError:
         return False
 

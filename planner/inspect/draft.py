@@ -202,6 +202,9 @@ def _states(
     facts: Facts, tag: str, disks: Sequence[DraftedDisk], places: _Places
 ) -> Iterator[MachineState]:
     """Where the machine state could go, the best first; the last is nowhere."""
+    if facts.is_daemon:
+        yield NoMachineState()
+        return
     inside = [disk.name for disk in disks if isinstance(disk.wish, Internal)]
     able = (disk.name for disk in facts.disks if not any(holds_machine_state(disk)))
     holder = next((name for name in able if name in inside), "")
@@ -239,7 +242,13 @@ def _problems(
 
 
 def _notes(state: MachineState, disks: Iterable[DraftedDisk], facts: Facts) -> Iterator[str]:
-    if any(isinstance(disk.wish, External) for disk in disks):
+    overlays = any(isinstance(disk.wish, External) for disk in disks)
+    if facts.is_daemon:
+        if overlays:
+            yield "Overlays: start the daemon from them afterwards, not from the images under them."
+        yield "A storage daemon has disks only: they are as after a power cut of the guest's."
+        return
+    if overlays:
         yield "Overlays: start QEMU from them afterwards, not from the images under them; a load goes"
         yield "back in a fresh QEMU (`snapplan load --run`)."
     if isinstance(state, NoMachineState):

@@ -296,9 +296,9 @@ class Facts:
 
     Attributes:
         qemu: Version of QEMU.
-        machine: Machine type.
+        machine: Machine type; empty: it is a storage daemon (`is_daemon`).
         target: Guest architecture.
-        run_state: QEMU's run state.
+        run_state: QEMU's run state; a storage daemon has none, and what it serves is always ``running``.
         disks: In canonical order (by name).
         jobs: Jobs that exist, also concluded ones that nobody has dismissed.
         migration: Status of a migration, or empty when there was none.
@@ -345,6 +345,11 @@ class Facts:
     files: tuple[tuple[str, FileRecord], ...] = ()
     migration_error: str = ""
     live_nodes: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
+
+    @property
+    def is_daemon(self) -> bool:
+        """Whether it is a storage daemon: it has no machine, and its disks are what it exports."""
+        return not self.machine
 
     def by_name(self) -> dict[str, tuple[Disk, ...]]:
         """Every name that means a disk, with the disks that it means (more than one: ambiguous)."""

@@ -12,8 +12,8 @@ from planner.run.outcome import Outcome
 __all__ = ["joined_text", "joined_to_plain", "outcome_text", "outcome_to_plain", "start_text"]
 
 
-def outcome_text(program: Program, outcome: Outcome) -> str:
-    """What a finished run made."""
+def outcome_text(program: Program, outcome: Outcome, *, daemon: bool = False) -> str:
+    """What a finished run made, on a VM or on a storage daemon."""
     rows = [("DISK", "ID", "VM CLOCK", "MACHINE STATE", "FILE")]
     for part in outcome.parts:
         if part.instant_ns is not None:
@@ -29,9 +29,10 @@ def outcome_text(program: Program, outcome: Outcome) -> str:
     pause = outcome.pause_us
     paused = "" if pause is None else f"; the guest was paused for {pause / 1000:.1f} ms"
     tag = program.resolution.tag
+    state = "the daemon serves on" if daemon else f"the VM is {outcome.run_state}"
     return as_lines(
         [
-            f"Snapshot {tag!r} is complete ({program.design}); the VM is {outcome.run_state}{paused}.",
+            f"Snapshot {tag!r} is complete ({program.design}); {state}{paused}.",
             *lines,
         ]
     )

@@ -48,7 +48,8 @@ def _head(plan: Plan) -> Iterator[str]:
     yield f"  design         {program.design}"
     for message in dict.fromkeys(problem.message for problem in program.not_chosen):
         yield f"                 not {message}"
-    yield f"  run state      {resolution.run_state_before} -> {resolution.run_state_after}"
+    if not plan.is_daemon:
+        yield f"  run state      {resolution.run_state_before} -> {resolution.run_state_after}"
 
 
 def _where(resolution: Resolution) -> str:

@@ -30,7 +30,8 @@ __all__ = [
 
 def inspect_text(facts: Facts) -> str:
     """What the VM is, and for each disk whether it can hold an internal snapshot, or why not."""
-    rows = [("DISK", "FORMAT", "SIZE", "DEVICE", "INTERNAL SNAPSHOT")]
+    device_head = "EXPORT" if facts.is_daemon else "DEVICE"
+    rows = [("DISK", "FORMAT", "SIZE", device_head, "INTERNAL SNAPSHOT")]
     for inspected in inspection_of(facts).disks:
         disk, why_not = inspected.disk, inspected.why_not
         device = disk.drive_id or disk.qdev_id or disk.qdev or "(no device)"
@@ -43,10 +44,16 @@ def inspect_text(facts: Facts) -> str:
                 f"no: {why_not}" if why_not else _yes(disk),
             )
         )
-    lines = [f"QEMU {facts.qemu}, machine {facts.machine}, {facts.run_state}", table(rows)]
+    lines = [_head(facts), table(rows)]
     lines += outside_lines(facts)
     lines += [f"machine state cannot be saved: {reason}" for reason in facts.blocked_reasons]
     return as_lines(lines)
+
+
+def _head(facts: Facts) -> str:
+    if facts.is_daemon:
+        return f"qemu-storage-daemon {facts.qemu}: disks that it exports, and no machine"
+    return f"QEMU {facts.qemu}, machine {facts.machine}, {facts.run_state}"
 
 
 def _yes(disk: Disk) -> str:

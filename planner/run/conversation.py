@@ -144,7 +144,8 @@ class Conversation:
         """The error for what QEMU refused, or what was not even sent to it: then its reason is ours."""
         if isinstance(response, NotSent):
             return self.failed(response.error_class, response.description)
-        return self.failed("command-refused", f"QEMU says: {response.description}")
+        code = "command-lacking" if lacks_command(response) else "command-refused"
+        return self.failed(code, f"QEMU says: {response.description}")
 
     def run_state(self) -> Flow[str]:
         """The VM's run state; the errors are those of `ask`."""
@@ -178,6 +179,11 @@ class Conversation:
                 "run-state-unexpected", f"the VM is {found!r} and should be {wanted!r}"
             )
         return found
+
+
+def lacks_command(response: Response) -> bool:
+    """Whether the peer says that it has no such command: a storage daemon has no `stop` (fact 120)."""
+    return isinstance(response, ErrorReply) and response.error_class == "CommandNotFound"
 
 
 def answers(send: Send) -> Flow[tuple[Response, ...]]:

@@ -53,6 +53,7 @@ class RunContext(Conversation):
         targets: Disks with a node of their copy's file that may be there, in order.
         copying: Disks whose copy may be under way.
         written: Disks whose overlay may hold what the guest wrote, and the base does not.
+        unheld: Of these, those that an undo merged while clients wrote: a storage daemon has no guest.
         files: Host steps that may have made something, in order.
         owes_thaw: Whether the guest's file systems may be frozen by this run.
         frozen_count: How many the agent says that it froze.
@@ -76,6 +77,7 @@ class RunContext(Conversation):
     targets: list[str] = field(factory=list)
     copying: list[str] = field(factory=list)
     written: set[str] = field(factory=set)
+    unheld: set[str] = field(factory=set)
     files: list[Step] = field(factory=list)
     owes_thaw: bool = False
     frozen_count: int = 0

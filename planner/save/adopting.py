@@ -55,7 +55,7 @@ def adopted_manifest(
         raise BadInput(problem.words, problems=(problem,), code=problem.code)
     problems = [*_tag_problems(tag), *(each for disk in disks for each in _holding(disk, tag))]
     held = [_Held(disk, disk.holding(tag)[0]) for disk in disks if disk.holding(tag)]
-    problems += _instant_problems(tag, held)
+    problems += _instant_problems(tag, held, clocked=not facts.is_daemon)
     if problems:
         message = f"snapshot {tag!r} cannot be adopted"
         raise Refused(message, problems=in_order(problems), code="adopt-refused")
@@ -80,7 +80,7 @@ def adopted_manifest(
         ended_ns=max(dates),
         excluded=tuple(sorted(left_out)),
         outside=tuple((each.name, each.type) for each in outside_of(facts) if each.stores),
-        unproved=tuple(_unproved(held, left_out)),
+        unproved=tuple(_unproved(held, left_out, clocked=not facts.is_daemon)),
     )
 
 
@@ -132,14 +132,15 @@ def _holding(disk: Disk, tag: str) -> Iterator[Problem]:
         )
 
 
-def _instant_problems(tag: str, held: Sequence[_Held]) -> Iterator[Problem]:
+def _instant_problems(tag: str, held: Sequence[_Held], *, clocked: bool) -> Iterator[Problem]:
+    """What speaks against one instant; a storage daemon's vm-clock says nothing of it (fact 122)."""
     holders = [each.disk.name for each in held if each.snapshot.vm_state_size_bytes]
     if len(holders) > 1:
         words = (
             f"machine state is on several disks ({', '.join(holders)}): these are several snapshots"
         )
         yield Problem("vmstate-misplaced", tag, words)
-    if len({each.snapshot.vm_clock_ns for each in held}) > 1:
+    if clocked and len({each.snapshot.vm_clock_ns for each in held}) > 1:
         words = f"its parts are of different instants (vm-clock, fact 15): {_clocks(held)}"
         yield Problem("parts-differ", tag, words, "it cannot be loaded as one snapshot")
     elif holders and not _clock(held) and len({each.snapshot.date_ns for each in held}) > 1:
@@ -156,14 +157,18 @@ def _clocks(held: Sequence[_Held]) -> str:
     return ", ".join(shown)
 
 
-def _unproved(held: Sequence[_Held], left_out: Collection[str]) -> Iterator[str]:
+def _unproved(held: Sequence[_Held], left_out: Collection[str], *, clocked: bool) -> Iterator[str]:
     """What no check can show, in clauses."""
-    yield "the machine and its devices: they are recorded as they were when it was adopted"
+    if clocked:
+        yield "the machine and its devices: they are recorded as they were when it was adopted"
     dates = [each.snapshot.date_ns for each in held]
-    if len(held) > 1 and not _clock(held):
-        yield (
-            "one instant: the vm-clock is 0 on all disks, since no guest had run; their snapshots were "
-            f"made within {(max(dates) - min(dates)) / _NS_PER_S:.3f} s"
+    if len(held) > 1 and not (clocked and _clock(held)):
+        why = (
+            "the vm-clock is 0 on all disks, since no guest had run"
+            if clocked
+            else "a storage daemon's vm-clock is the wall clock"
         )
+        took_s = (max(dates) - min(dates)) / _NS_PER_S
+        yield f"one instant: {why}; their snapshots were made within {took_s:.3f} s"
     for name in sorted(left_out):
         yield f"what {name} held then: it is no part, and nobody wrote it down"

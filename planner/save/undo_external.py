@@ -29,7 +29,7 @@ from planner.run.actions import (
     Send,
     Tell,
 )
-from planner.run.conversation import GRACE_S
+from planner.run.conversation import GRACE_S, lacks_command
 from planner.run.jobs import merge_arguments
 from planner.run.migrating import forget_error, put_settings
 from planner.run.observation import bind_node
@@ -218,7 +218,7 @@ class UndoExternal:
         arguments = merge_arguments(job_id, device, base, overlay.overlay)
         commit = Send("block-commit", arguments, GRACE_S)
         yield from self._context.answer(commit)  # if it is refused, there is no such job to follow
-        why = yield from self._follow_merge(job_id)
+        why = yield from self._follow_merge(job_id, overlay.disk)
         if why:
             text = f"the overlay {overlay.path} is still on the disk: {why}"
             remedy = "merge it with block-commit; the disk as the guest sees it is whole"
@@ -228,7 +228,7 @@ class UndoExternal:
         self._undone.append(f"merged the overlay of {overlay.disk} into its base")
         return (yield from self._delete_node(overlay))
 
-    def _follow_merge(self, job_id: str) -> Flow[str]:
+    def _follow_merge(self, job_id: str, disk: str) -> Flow[str]:
         """Follow a merge to its end; the answer is why it failed."""
         completing = False
         for _ in range(_POLLS):
@@ -237,7 +237,7 @@ class UndoExternal:
             if job is None:
                 return "QEMU did not begin to merge it"
             if job.status == "ready" and not completing:
-                yield from self._hold_guest()
+                yield from self._hold_guest(disk)
                 yield from self._context.answer(Send("job-complete", {"id": job_id}))
                 completing = True
             if job.status == "concluded":
@@ -246,12 +246,14 @@ class UndoExternal:
             yield AwaitEvent(_POLL_S)
         return "the merge does not end"
 
-    def _hold_guest(self) -> Flow[None]:
-        """Have the guest stand until its run state is restored."""
+    def _hold_guest(self, disk: str) -> Flow[None]:
+        """Have the guest stand until its run state is restored; a storage daemon has none to hold."""
         status = yield from self._context.answer(Send("query-status"))
         if run_state_of(_value(status)) == "running":
             self._context.sent_stop = True
-            yield from self._context.answer(Send("stop", {}, GRACE_S))
+            response = yield from self._context.answer(Send("stop", {}, GRACE_S))
+            if lacks_command(response):
+                self._context.unheld.add(disk)
 
     def restore_settings(self) -> Flow[None]:
         """Put the VM's migration settings back as they were."""
@@ -301,8 +303,12 @@ class UndoExternal:
         is_overlay = step.execute == "create-overlay"
         instruction = "remove-stream"
         if is_overlay:
-            holds = any(undo.disk in self._context.written for undo in step.undo)
-            instruction = "merge-overlay" if gone and holds else "remove-overlay"
+            disks = {undo.disk for undo in step.undo}
+            instruction = "remove-overlay"
+            if gone and disks & self._context.written:
+                # Written to while it was merged, its times do not tell whether it is stale.
+                unheld = disks & self._context.unheld
+                instruction = "remove-if-equal" if unheld else "merge-overlay"
         arguments = {**step.arguments}
         for undo in step.undo if is_overlay else ():
             if undo.disk in self._context.baseline.backing:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from planner.host.processes import Process, qemu_process
+from planner.host.processes import Process, daemon_process, qemu_process
 from planner.model.facts import Facts
 from planner.run.ports import Backend, CommandRefused, ConnectionLost, NoReply
 
@@ -49,6 +49,9 @@ async def ask_instance(backend: Backend, facts: Facts, address: str) -> Instance
         facts: Just asked from it.
         address: Where its socket is.
     """
+    if facts.is_daemon:
+        process = daemon_process(backend.peer_pid, files_of(facts))
+        return Instance((), process, socket_stamp(address))
     try:
         cpus = await backend.execute("query-cpus-fast", {}, _TIMEOUT_S)
     except (CommandRefused, ConnectionLost, NoReply):

@@ -10,6 +10,8 @@ from backends.qemu import connect
 from planner.library.conformance.backend import check_backend
 from planner.library.conformance.checks import CHECKS
 from planner.run.ports import CommandRefused, ConnectionLost, NoReply
+from tests.support.outside import folder
+from tests.support.storage_daemon import storage_daemon
 from tests.support.topology import two_disks
 
 pytestmark = pytest.mark.real_qemu
@@ -32,6 +34,15 @@ def test_the_qemu_backend_keeps_every_promise(qemu):
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(CHECKS) + 1} kept, 0 broken" in done.stdout
     assert vm.qmp.execute("query-status") == before
+
+
+def test_it_keeps_them_on_a_storage_daemon():
+    """Which has no guest; it is as it was afterwards."""
+    with folder() as where, storage_daemon(where) as daemon:
+        before = daemon.tags(), daemon.execute("query-block-exports")
+        found = asyncio.run(checked(daemon.qmp_path))
+        assert set(found.values()) == {""}, found
+        assert (daemon.tags(), daemon.execute("query-block-exports")) == before
 
 
 class Wrong:
