@@ -1,7 +1,7 @@
 """What lies below each node, from the block graph: as `query-blockstats` nests it for a guest's devices.
 
-A storage daemon has no devices, and `query-blockstats` says nothing of backing images where it is asked for
-nodes (fact 121).  The graph has every edge.
+A storage daemon has no devices, and `query-blockstats` says nothing of backing images where it is asked
+for nodes (fact 121).  The graph has every edge.
 """
 
 from __future__ import annotations

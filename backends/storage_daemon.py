@@ -1,8 +1,8 @@
 """A storage daemon as what a QEMU would be that has its exports for disks, and no machine.
 
-`qemu-storage-daemon` lacks whatever concerns a guest: run states, migrations, the machine itself.  It has
-the block layer, with its transactions.  So here the few questions that it does not know, or answers with
-nothing, are answered from what it does say (facts 120 and 121): its disks are the nodes that it exports.
+`qemu-storage-daemon` lacks whatever concerns a guest: run states, migrations, the machine itself.  It
+has the block layer, with its transactions.  So here the few questions that it does not know, or answers
+with nothing, are answered from what it does say (facts 120 and 121): its disks are the nodes that it exports.
 
 Rules: only questions are answered here; a command that changes something goes through as it is, and is
 refused as the daemon refuses it.  A peer is taken for a daemon only if it has no run state, and knows of

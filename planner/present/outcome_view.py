@@ -38,16 +38,17 @@ def outcome_text(program: Program, outcome: Outcome, *, daemon: bool = False) ->
     )
 
 
-def start_text(outcome: Outcome) -> str:
-    """How QEMU is to be started from now on; empty: as before.
+def start_text(outcome: Outcome, *, daemon: bool = False) -> str:
+    """How QEMU, or a storage daemon, is to be started from now on; empty: as before.
 
     Started by its old command line it would write to a frozen image, and the snapshot with it.
     """
     changed = [part for part in outcome.parts if part.start_option]
     if not changed:
         return ""
+    who = "the storage daemon" if daemon else "QEMU"
     lines = [
-        "From now on start QEMU on the overlay, never on the frozen image: change its command line to"
+        f"From now on start {who} on the overlay, never on the frozen image: change its command line to"
     ]
     for part in changed:
         lines.append(f"  {part.disk}: {part.start_option}")
