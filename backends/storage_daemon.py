@@ -2,11 +2,12 @@
 
 `qemu-storage-daemon` lacks whatever concerns a guest: run states, migrations, the machine itself.  It
 has the block layer, with its transactions.  So here the few questions that it does not know, or answers
-with nothing, are answered from what it does say (facts 120 and 121): its disks are the nodes that it exports.
+with nothing, are answered from what it does say (facts 120 and 121): its disks are the nodes that it
+exports.
 
 Rules: only questions are answered here; a command that changes something goes through as it is, and is
 refused as the daemon refuses it.  A peer is taken for a daemon only if it has no run state, and knows of
-exports.  An answer is built from checked values; one of another shape is a refusal, since nothing was done.
+exports.  An answer is built from checked values; one of another shape is a refusal: nothing was done.
 """
 
 from __future__ import annotations

@@ -103,11 +103,9 @@ def command(  # noqa: PLR0913 - one parameter an option
         plain = {**outcome_to_plain(program, outcome), "manifest": str(saved.manifest)}
         print_json(plain if joined is None else {**plain, "huge-pages": joined_to_plain(joined)})
     else:
-        said = [
-            outcome_text(program, outcome, daemon=saved.plan.is_daemon),
-            f"Manifest: {saved.manifest}",
-            start_text(outcome),
-        ]
+        daemon = saved.plan.is_daemon
+        said = [outcome_text(program, outcome, daemon=daemon), f"Manifest: {saved.manifest}"]
+        said.append(start_text(outcome, daemon=daemon))
         said += [] if joined is None else [joined_text(joined)]
         click.echo("\n".join(filter(None, said)))
 
