@@ -45,7 +45,7 @@ async def answer_for_daemon(ask: Ask, command: str, arguments: Mapping[str, obje
     Raises:
         CommandRefused: The peer refuses, or what a daemon says of its exports has another shape.
     """
-    if command == "qom-get" and arguments != _MACHINE_TYPE:
+    if arguments != (_MACHINE_TYPE if command == "qom-get" else {}):
         return await ask(command, arguments)
     try:
         answer = await ask(command, arguments)
