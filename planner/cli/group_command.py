@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import click
 
 from planner.cli.asking import context_of, offline_of
 from planner.cli.common import connected, json_option, print_json, read_file, run, store_option
+from planner.cli.group_explore import explore_command
 from planner.cli.group_kept import delete_command, load_command, verify_command
-from planner.cli.group_links import name_argument, with_members
-from planner.cli.plan_command import check_design
+from planner.cli.group_links import file_argument, name_argument, wishes_of, with_members
 from planner.cli.reporter import TerminalReporter, progress_option
 from planner.cli.run_options import deadline_option
 from planner.cli.stopping import stopped_by_signals
@@ -20,7 +19,6 @@ from planner.group.planning import GroupPlan
 from planner.group.record import GroupMember
 from planner.group.saved import GroupSaved
 from planner.model.group_text import GroupFile, read_group
-from planner.model.request_text import read_request
 from planner.present.group_view import (
     group_plan_text,
     group_plan_to_plain,
@@ -33,20 +31,15 @@ from planner.present.recovery_view import recovered_text, recovered_to_plain
 from planner.recover.recovery import Recovered
 from planner.store.store import Store
 from planner.verbs.context import Context
-from planner.verbs.group_members import by_member
 from planner.verbs.group_records import (
     list_groups,
     recover_group,
 )
-from planner.verbs.group_save import MemberWish, plan_members, save_group
+from planner.verbs.group_save import plan_members, save_group
 from planner.verbs.recover import raise_left, recover, recover_unreachable
 from planner.verbs.save import Limits
 
 __all__ = ["command"]
-
-_file = click.argument(
-    "source", metavar="GROUPFILE", type=click.Path(dir_okay=False, allow_dash=True)
-)
 
 
 @click.group("group")
@@ -58,18 +51,18 @@ def command() -> None:
     """
 
 
-for _each in (load_command, verify_command, delete_command):
+for _each in (explore_command, load_command, verify_command, delete_command):
     command.add_command(_each)
 
 
 @command.command("plan")
-@_file
+@file_argument
 @store_option
 @json_option
 def _plan(*, source: str, store: Store, as_json: bool) -> None:
     """Plan a group and prove that it is one instant; the VMs are asked questions only."""
     group = read_group(read_file(source), source)
-    wishes = _wishes(group, source)
+    wishes = wishes_of(group, source)
     with TerminalReporter("none") as reporter:
 
         async def work(members: Mapping[str, Context]) -> GroupPlan:
@@ -83,7 +76,7 @@ def _plan(*, source: str, store: Store, as_json: bool) -> None:
 
 
 @command.command("apply")
-@_file
+@file_argument
 @deadline_option("How long any step may take, in place of each step's own deadline.")
 @store_option
 @progress_option
@@ -97,7 +90,7 @@ def _apply(
     What a killed run leaves, `snapplan group recover GROUP` ends: all are undone, or all finished.
     """
     group = read_group(read_file(source), source)
-    wishes = _wishes(group, source)
+    wishes = wishes_of(group, source)
     limits = Limits(deadline_s, group.pause_budget_ms or None)
     with TerminalReporter(progress) as reporter:
 
@@ -160,15 +153,3 @@ def _recover(*, name: str, store: Store, progress: str, as_json: bool) -> None:
 
 def _addresses(group: GroupFile) -> dict[str, str]:
     return {name: member.vm for name, member in group.members}
-
-
-def _wishes(group: GroupFile, source: str) -> dict[str, MemberWish]:
-    """Each member's request, from its file beside the group's."""
-    folder = Path() if source == "-" else Path(source).parent
-    wishes = {}
-    for name, member in group.members:
-        with by_member(name):
-            path = str(folder / member.request)
-            check_design(member.design)
-            wishes[name] = MemberWish(read_request(read_file(path), path), member.design)
-    return wishes

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TypeVar
 
 import click
 
 from planner.cli.asking import context_of
+from planner.cli.common import read_file
+from planner.cli.plan_command import check_design
 from planner.cli.reporter import TerminalReporter
+from planner.model.group_text import GroupFile
+from planner.model.request_text import read_request
 from planner.store.finding import find_backend
 from planner.store.store import Store
 from planner.verbs.context import Context
 from planner.verbs.group_members import by_member
 from planner.verbs.group_records import find_group
+from planner.verbs.group_save import MemberWish
 
-__all__ = ["at_option", "name_argument", "recorded", "with_members"]
+__all__ = [
+    "at_option",
+    "file_argument",
+    "name_argument",
+    "recorded",
+    "wishes_of",
+    "with_members",
+]
 
 _Result = TypeVar("_Result")
 
 name_argument = click.argument("name", metavar="GROUP")
+file_argument = click.argument(
+    "source", metavar="GROUPFILE", type=click.Path(dir_okay=False, allow_dash=True)
+)
 at_option = click.option(
     "--vm",
     "elsewhere",
@@ -28,6 +44,18 @@ at_option = click.option(
     multiple=True,
     help="Where the VM of a member is now, if not where it was. Once for each.",
 )
+
+
+def wishes_of(group: GroupFile, source: str) -> dict[str, MemberWish]:
+    """Each member's request, from its file beside the group's."""
+    folder = Path() if source == "-" else Path(source).parent
+    wishes = {}
+    for name, member in group.members:
+        with by_member(name):
+            path = str(folder / member.request)
+            check_design(member.design)
+            wishes[name] = MemberWish(read_request(read_file(path), path), member.design)
+    return wishes
 
 
 def recorded(store: Store, name: str, elsewhere: tuple[str, ...]) -> dict[str, str]:

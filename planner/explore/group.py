@@ -3,30 +3,48 @@
 What is explored is what is new in a group; each member's own program is explored alone
 (`planner.explore.search`).  So a member is the list of what it does and of the gates that it waits at, a
 guest is what it has sent and received, and an undo is one move.  A message that is under way is the
-guests' move: any guest that runs may send, and any that runs may receive what was sent to it.
+guests' move: any guest that runs may send, and any that runs may receive what was sent to it.  snapplan
+may be killed at any place; then `recover` ends the members one by one, in any order, or never comes.
 
-    one-instant-of-the-group   no member's snapshot has received what another one's has not sent
-    all-or-none                every member has its snapshot and its record, or none has either
-    guests-as-before           in the end every guest runs that ran before
-
-Breadth first, so that the first run that goes wrong is a shortest one.  Pure and deterministic.
+Rules: `PROPERTIES` says what must hold.  All is asked of every end; that nobody is shown as recorded
+before all are whole, of every state, since `recover` may never come.  Breadth first, so that the first
+run that breaks a property is a shortest one.  Pure and deterministic.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from planner.model.operations import CAPTURES, Kind
 from planner.model.request import Capture, RunStateAfter
 from planner.program.gates import Gate, gates_of
 from planner.program.program import Program
 
-__all__ = ["GroupExploration", "GroupReport", "explore_group"]
+__all__ = [
+    "PROPERTIES",
+    "GroupExploration",
+    "GroupReport",
+    "GroupSearch",
+    "Item",
+    "explore_group",
+    "items_of",
+]
+
+PROPERTIES: Mapping[str, str] = MappingProxyType(
+    {
+        "one-instant-of-the-group": "no member's snapshot has received what another's has not sent",
+        "all-or-none": "every member has its snapshot and its record, or none has either",
+        "guests-as-before": "in the end every guest runs that ran before",
+    }
+)
+"""What must hold, each with what it means."""
 
 _STREAMS = {Kind.BEGIN_STREAM_VMSTATE: True, Kind.END_STREAM_VMSTATE: False}
+_TICK = 4096
 Item = Kind | Gate
 Guest = tuple[tuple[int, ...], tuple[int, ...]]
 """What a guest has sent to each member, and received from each."""
@@ -55,15 +73,17 @@ class GroupReport:
 
     Attributes:
         states: How many different states there are.
+        transitions: How many moves were made.
         ends: How many ends of each kind.
-        violation: The property that a run violates; empty: none does.
-        story: A shortest run that violates it, in words.
+        violations: For each property that a run violates, a shortest such run, in words.
+        finished: Whether every run was followed to its end.
     """
 
     states: int
+    transitions: int
     ends: Mapping[str, int]
-    violation: str = ""
-    story: tuple[str, ...] = ()
+    violations: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    finished: bool = True
 
 
 @frozen
@@ -111,7 +131,7 @@ class _Group:
         programs = [setting.programs[name] for name in names]
         before = (each.resolution.run_state_before for each in programs)
         ran = tuple(state is RunStateAfter.RUNNING for state in before)
-        return cls(setting, names, tuple(tuple(_items(each)) for each in programs), ran)
+        return cls(setting, names, tuple(tuple(items_of(each)) for each in programs), ran)
 
     def start(self) -> _State:
         none = (0,) * len(self.names)
@@ -196,44 +216,82 @@ class _Group:
 
     # --- properties -------------------------------------------------------------------------------
 
-    def violated(self, state: _State) -> str:
-        """The property that an end violates; empty: none."""
-        recorded = [each.end == "recorded" for each in state.members]
-        if any(recorded) and not all(recorded):
-            return "all-or-none"
-        if [each.saved is not None for each in state.members] != recorded:
-            return "all-or-none"
-        if any(ran and not each.running for ran, each in zip(self.ran, state.members, strict=True)):
-            return "guests-as-before"
-        saved = [each.saved for each in state.members]
-        for a, one in enumerate(saved):
-            for b, other in enumerate(saved):
-                if one is not None and other is not None and other[1][a] > one[0][b]:
-                    return "one-instant-of-the-group"
-        return ""
+    def violated(self, state: _State) -> Iterator[str]:
+        """The properties that a state violates."""
+        members = state.members
+        recorded = [each.end == "recorded" for each in members]
+        whole = state.committed and all(each.saved is not None for each in members)
+        ended = all(each.end for each in members)
+        differs = ended and [each.saved is not None for each in members] != recorded
+        if differs or (any(recorded) and not whole):
+            yield "all-or-none"
+        if not ended:
+            return
+        if any(ran and not each.running for ran, each in zip(self.ran, members, strict=True)):
+            yield "guests-as-before"
+        if self._is_torn([each.saved for each in members]):
+            yield "one-instant-of-the-group"
+
+    def _is_torn(self, saved: list[Guest | None]) -> bool:
+        return any(
+            one is not None and other is not None and other[1][a] > one[0][b]
+            for a, one in enumerate(saved)
+            for b, other in enumerate(saved)
+        )
+
+
+@define
+class GroupSearch:
+    """A search through every run.
+
+    Attributes:
+        setting: What is explored.
+    """
+
+    setting: GroupExploration
+    _group: _Group = field(init=False)
+    _ways: dict[_State, tuple[_State | None, str]] = field(init=False)
+    _waiting: deque[_State] = field(init=False)
+    _ends: dict[str, int] = field(init=False, factory=dict)
+    _violations: dict[str, tuple[str, ...]] = field(init=False, factory=dict)
+    _transitions: int = field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        self._group = _Group.of(self.setting)
+        start = self._group.start()
+        self._ways = {start: (None, "")}
+        self._waiting = deque([start])
+
+    def run(self) -> Iterator[tuple[int, int]]:
+        """Search; now and then how many states are known, and how many of these wait."""
+        while self._waiting:
+            state = self._waiting.popleft()
+            for broken in self._group.violated(state):
+                self._violations.setdefault(broken, _story(self._ways, state))
+            if all(each.end for each in state.members):
+                kind = "recorded" if state.members[0].end == "recorded" else "undone"
+                self._ends[kind] = self._ends.get(kind, 0) + 1
+                continue
+            for words, after in self._group.moves(state):
+                self._transitions += 1
+                if after not in self._ways:
+                    self._ways[after] = (state, words)
+                    self._waiting.append(after)
+                    if len(self._ways) % _TICK == 0:
+                        yield len(self._ways), len(self._waiting)
+
+    def report(self) -> GroupReport:
+        """What is known so far."""
+        known, finished = len(self._ways), not self._waiting
+        return GroupReport(known, self._transitions, self._ends, self._violations, finished)
 
 
 def explore_group(setting: GroupExploration) -> GroupReport:
-    """Explore every run; stop at the first that violates a property."""
-    group = _Group.of(setting)
-    start = group.start()
-    ways: dict[_State, tuple[_State | None, str]] = {start: (None, "")}
-    waiting = deque([start])
-    ends: dict[str, int] = {}
-    while waiting:
-        state = waiting.popleft()
-        if all(each.end for each in state.members):
-            kind = "recorded" if state.members[0].end == "recorded" else "undone"
-            ends[kind] = ends.get(kind, 0) + 1
-            violated = group.violated(state)
-            if violated:
-                return GroupReport(len(ways), ends, violated, _story(ways, state))
-            continue
-        for words, after in group.moves(state):
-            if after not in ways:
-                ways[after] = (state, words)
-                waiting.append(after)
-    return GroupReport(len(ways), ends)
+    """Explore every run to its end."""
+    search = GroupSearch(setting)
+    for _ in search.run():
+        pass
+    return search.report()
 
 
 def _story(ways: Mapping[_State, tuple[_State | None, str]], end: _State) -> tuple[str, ...]:
@@ -245,7 +303,7 @@ def _story(ways: Mapping[_State, tuple[_State | None, str]], end: _State) -> tup
     return tuple(reversed(told))
 
 
-def _items(program: Program) -> Iterator[Item]:
+def items_of(program: Program) -> Iterator[Item]:
     """What a member does that others can tell, and where it waits; the gate `commit` in the end."""
     gates = gates_of(program)
     for number, step in enumerate(program.steps, start=1):

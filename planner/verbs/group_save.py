@@ -44,7 +44,7 @@ from planner.verbs.group_members import by_member, hold_all, meet_all, one_store
 from planner.verbs.group_records import pending_problem
 from planner.verbs.save import Limits, check_saving, pump_of
 
-__all__ = ["GroupSaved", "MemberWish", "plan_members", "save_group"]
+__all__ = ["GroupSaved", "MemberWish", "plan_members", "plan_of_facts", "save_group"]
 
 
 @frozen
@@ -82,6 +82,26 @@ async def plan_members(
         with by_member(member):
             planned.append(_planned(member, wishes[member], met, met.facts))
     return plan_group(name, planned, pause_budget_ms)
+
+
+def plan_of_facts(
+    facts: Mapping[str, Facts], wishes: Mapping[str, MemberWish], name: str
+) -> GroupPlan:
+    """Plan a group by facts alone; whether members share images is not known then.
+
+    Args:
+        facts: Of each member's VM, by the member's name.
+        wishes: What is wished of each.
+        name: The group's name.
+
+    Raises:
+        BadInput, Refused: With the member's name before each problem.
+    """
+    planned = []
+    for member, its in facts.items():
+        with by_member(member):
+            planned.append(MemberPlan(member, "", _plan_of(wishes[member], its), its))
+    return plan_group(name, planned)
 
 
 async def save_group(

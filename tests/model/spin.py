@@ -7,7 +7,7 @@ import subprocess
 from planner.explore.promela import promela
 from planner.explore.promela_properties import SPIN_PROPERTIES
 
-__all__ = ["SPIN_MISSING", "asked_of_spin", "spin_and_explorer"]
+__all__ = ["SPIN_MISSING", "asked_of_spin", "model_in_spin", "spin_and_explorer"]
 
 SPIN_MISSING = [tool for tool in ("spin", "gcc") if shutil.which(tool) is None]
 _VIOLATED = re.compile(r"assertion violated\s+!\(bad_(\w+)\)")
@@ -15,16 +15,22 @@ _STATES = re.compile(r"(\d+(?:\.\d+e\+\d+)?) states, stored")
 
 
 def asked_of_spin(setting, directory, timeout_s=600):
-    """The properties that SPIN finds violated, and how many states it stored."""
-    (directory / "model.pml").write_text(promela(setting))
+    """The properties that SPIN finds violated in a setting, and how many states it stored."""
+    violated, states = model_in_spin(promela(setting), directory, timeout_s)
+    assert violated <= set(SPIN_PROPERTIES)
+    return violated, states
+
+
+def model_in_spin(text, directory, timeout_s=600):
+    """The same, in a model."""
+    (directory / "model.pml").write_text(text)
     _run(["spin", "-a", "model.pml"], directory, timeout_s)
     # Unoptimised: the search takes a second at most, while optimising so large a source takes twenty.
     _run(["gcc", "-DSAFETY", "-O0", "-w", "-o", "pan", "pan.c"], directory, timeout_s)
-    out = _run(["./pan", "-c0", "-E", "-n", "-m100000"], directory, timeout_s)
+    out = _run(["./pan", "-c0", "-E", "-n", "-m1000000"], directory, timeout_s)
     for cut_short in ("max search depth too small", "Search not completed"):
         assert cut_short not in out, "SPIN did not search everything"
     violated = {word.replace("_", "-") for word in _VIOLATED.findall(out)}
-    assert violated <= set(SPIN_PROPERTIES)
     return violated, int(float(_STATES.search(out)[1]))
 
 
