@@ -116,7 +116,7 @@ async def launch(words: Sequence[str], socket: str) -> Launched:
     """
     if await _answers(socket):
         problem = Problem("address-in-use", socket, "a VM runs there", "end it, or give --qmp PATH")
-        raise Refused(str(problem), problems=(problem,), code=problem.code)
+        raise Refused.of(problem)
     return _start(words)
 
 

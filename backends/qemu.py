@@ -47,7 +47,7 @@ def parse_address(text: str) -> Address:
         return (host.strip("[]") or "localhost", int(port))
     if not text or "\0" in text:
         problem = Problem("address-malformed", text, "a socket's path or host:port is wanted")
-        raise BadInput(problem.words, problems=(problem,), code=problem.code)
+        raise BadInput.of(problem)
     return text
 
 

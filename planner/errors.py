@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import attrgetter
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from attrs import frozen
 
@@ -106,6 +106,11 @@ class SnapplanError(Exception):
         self.problems = problems
         self.code = code or self.default_code
         self.vm_state = vm_state or self.default_vm_state
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """The error of one problem: its words and its code are the problem's."""
+        return cls(problem.words, problems=(problem,), code=problem.code)
 
 
 class BadInput(SnapplanError):

@@ -115,7 +115,7 @@ class Asking:
             problem = Problem(
                 "confirmation-missing", question.subject, question.loss, question.remedy
             )
-            raise BadInput(problem.words, problems=(problem,), code=problem.code)
+            raise BadInput.of(problem)
         ask_person(question.question, self.reporter)
         return True
 

@@ -164,7 +164,7 @@ def _report_lost(lost: OSError) -> int:
     from planner.errors import BadInput, Problem  # noqa: PLC0415 - not needed for --help
 
     problem = Problem("file-unwritable", "stdout", lost.strerror or str(lost))
-    return _report(BadInput(problem.words, problems=(problem,), code=problem.code))
+    return _report(BadInput.of(problem))
 
 
 def _report_usage(error: click.ClickException) -> int:

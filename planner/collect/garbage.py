@@ -177,7 +177,7 @@ def _remove(path: Path) -> None:
     except OSError as error:
         why = error.strerror or str(error)
         problem = Problem("file-left", str(path), f"it cannot be removed: {why}")
-        raise BadInput(str(problem), problems=(problem,), code=problem.code) from error
+        raise BadInput.of(problem) from error
 
 
 async def remove_snapshots(backend: Backend, garbage: Garbage) -> None:

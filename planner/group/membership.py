@@ -35,4 +35,4 @@ def check_alone(
         "stay as they are",
         f"snapplan group {doing} {group.group}; --alone does it to this member only",
     )
-    raise Refused(problem.words, problems=(problem,), code=problem.code)
+    raise Refused.of(problem)

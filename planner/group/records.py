@@ -171,7 +171,7 @@ class GroupStore:
         except Timeout as error:
             words = "another snapplan is at work on this group"
             problem = Problem("group-locked", name, words, "wait until it has ended")
-            raise Refused(problem.words, problems=(problem,), code=problem.code) from error
+            raise Refused.of(problem) from error
         except OSError as error:
             raise unwritable(self.folder, error) from error
         try:

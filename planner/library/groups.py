@@ -134,7 +134,7 @@ async def save_group(  # noqa: PLR0913 - each is a wish of its own
     unknown = sorted(set(asked) - set(members))
     if unknown:
         problem = Problem("group-member-unknown", unknown[0], "a request for no member")
-        raise BadInput(problem.words, problems=(problem,), code=problem.code)
+        raise BadInput.of(problem)
     wishes = {}
     for each, vm in members.items():
         wishes[each] = MemberWish(await vm.request(asked.get(each, name), partial=partial))

@@ -121,4 +121,4 @@ async def forget_snapshot(
 
 def _only_what_is_gone(question: Question) -> bool:
     problem = Problem("part-there", question.subject, question.loss, "pass even_if_there=True")
-    raise Refused(problem.words, problems=(problem,), code=problem.code)
+    raise Refused.of(problem)

@@ -167,7 +167,7 @@ class Vm:
         for each in (await list_snapshots(self._context, tag)).holdings:
             return snapshot_of(each, self._context)
         problem = Problem("snapshot-unknown", tag, "the VM has no snapshot of this tag")
-        raise BadInput(problem.words, problems=(problem,), code=problem.code)
+        raise BadInput.of(problem)
 
     async def adopt(self, tag: str, *, exclude: Iterable[str] = ()) -> Snapshot:
         """Record a snapshot that another tool made inside this VM's images; no disk is changed.

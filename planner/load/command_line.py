@@ -152,4 +152,4 @@ def _fill_value(value: object, place: _Place) -> object:
 
 def _bad(code: str, why: str, remedy: str = "see `snapplan load --help`") -> BadInput:
     problem = Problem(code, "--run", why, remedy)
-    return BadInput(str(problem), problems=(problem,), code=code)
+    return BadInput.of(problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from planner.errors import Problem, RunFailed, SnapplanError
 from planner.present.outputs import output
@@ -79,17 +79,18 @@ def error_to_plain(error: SnapplanError) -> dict[str, object]:
 
 
 def error_text(error: SnapplanError) -> str:
-    """An error for a person: what happened, each cause, and the state that the VM is in."""
+    """An error for a person: what happened, each cause, and the state that the VM is in.
+
+    Each is said once: a cause whose words are the error's own has no line but its remedy.
+    """
     lines = [f"snapplan: {error.message} [{error.code}]"]
-    lines += [f"  - {line}" for line in _unrepeated(error)]
+    lines += [f"  {line}" for problem in error.problems if (line := _unsaid(problem, error))]
     lines.append(f"  {error.vm_state}")
     return as_lines(lines)
 
 
-def _unrepeated(error: SnapplanError) -> Iterable[str]:
-    """The causes that say more than the error itself does."""
-    return (
-        str(problem)
-        for problem in error.problems
-        if problem.remedy or problem.message not in error.message
-    )
+def _unsaid(problem: Problem, error: SnapplanError) -> str:
+    """What of a cause the error's own line does not say; empty: nothing."""
+    if problem.message not in error.message or (problem.remedy and problem.code != error.code):
+        return f"- {problem}"
+    return f"What to do: {problem.remedy}" if problem.remedy else ""

@@ -230,4 +230,4 @@ def _reopen(path: Path, journal: Journal) -> JournalFile:
         return JournalFile.reopen(path, journal.size_bytes)
     except JournalFailed as failed:
         problem = Problem("journal-unwritable", str(path), str(failed))
-        raise BadInput(str(problem), problems=(problem,), code=problem.code) from failed
+        raise BadInput.of(problem) from failed

@@ -50,4 +50,4 @@ def changed_while_asked(subject: str) -> Refused:
         "what was asked about has changed while the question was open; nothing was done",
         "give the command again, and look at what it asks now",
     )
-    return Refused(problem.words, problems=(problem,), code=problem.code)
+    return Refused.of(problem)

@@ -45,7 +45,7 @@ class SteadyBackend(ForwardingBackend):
         if self._gone():
             await self.inner.close()
             problem = Problem("nobody-listens", "vm", "another QEMU listens there now", "")
-            raise CannotConnect(problem.words, problems=(problem,), code=problem.code)
+            raise CannotConnect.of(problem)
         peer = process_of(self.inner.peer_pid or 0)
         if self._process is not None and self._peer == self._process and peer != self._peer:
             await self.inner.close()
@@ -60,4 +60,4 @@ class SteadyBackend(ForwardingBackend):
         else:
             words = f"{why}, and QEMU (process {self._process.pid}) lives"
             problem = Problem("qemu-alive", "vm", words, "recover through another socket of it")
-        return CannotConnect(problem.words, problems=(problem,), code=problem.code)
+        return CannotConnect.of(problem)

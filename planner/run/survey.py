@@ -124,7 +124,7 @@ def _schema(reply: object) -> tuple[dict[str, object], ...]:
         return cast("tuple[dict[str, object], ...]", kept_schema(reply))
     except ValueError as error:
         problem = Problem("reply-malformed", "query-qmp-schema", str(error))
-        raise CannotConnect(problem.words, problems=(problem,), code=problem.code) from error
+        raise CannotConnect.of(problem) from error
 
 
 def _ask(command: str, **arguments: object) -> Asking:

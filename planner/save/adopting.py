@@ -52,7 +52,7 @@ def adopted_manifest(
     disks = [disk for disk in writable if disk.name not in left_out]
     if not any(disk.holding(tag) for disk in disks):
         problem = Problem("snapshot-unknown", tag, "no writable disk holds a snapshot of this tag")
-        raise BadInput(problem.words, problems=(problem,), code=problem.code)
+        raise BadInput.of(problem)
     problems = [*_tag_problems(tag), *(each for disk in disks for each in _holding(disk, tag))]
     held = [_Held(disk, disk.holding(tag)[0]) for disk in disks if disk.holding(tag)]
     problems += _instant_problems(tag, held, clocked=not facts.is_daemon)
@@ -92,7 +92,12 @@ def _left_out(exclude: Collection[str], facts: Facts) -> set[str]:
     """
     known = facts.by_name()
     problems = [
-        Problem("disk-unknown", name, "no disk is called so", f"known: {', '.join(sorted(known))}")
+        Problem(
+            "disk-unknown",
+            name,
+            "no disk is called so",
+            f"choose one of: {', '.join(sorted(known))}",
+        )
         for name in exclude
         if name not in known
     ]

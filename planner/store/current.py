@@ -71,7 +71,7 @@ def set_current(vm: VmStore, ancestors: tuple[Ancestor, ...]) -> None:
     except OSError as error:
         why = error.strerror or str(error)
         problem = Problem("store-unwritable", str(vm.folder / _FILE), why, "make room for it")
-        raise BadInput(str(problem), problems=(problem,), code=problem.code) from error
+        raise BadInput.of(problem) from error
 
 
 @contextmanager

@@ -105,9 +105,9 @@ def vms_called(store: Store, which: str = "") -> tuple[VmStore, ...]:
     found = tuple(each.vm for each in known if each.answers_to(which))
     if not found:
         names = _names(known)
-        remedy = f"known: {names}" if names else "the store knows none"
+        remedy = f"choose one of: {names}" if names else "the store knows none"
         problem = Problem("vm-unknown", which, "no VM of the store has this name or UUID", remedy)
-        raise BadInput(problem.words, problems=(problem,), code=problem.code)
+        raise BadInput.of(problem)
     return found
 
 

@@ -69,7 +69,7 @@ def _hold(name: str) -> socket.socket:
             f"another snapplan is at work on this QEMU{holder}",
             "wait until it has ended",
         )
-        raise Refused(problem.words, problems=(problem,), code=problem.code) from error
+        raise Refused.of(problem) from error
     return holding
 
 

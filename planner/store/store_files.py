@@ -40,7 +40,7 @@ def read_stored(path: Path, code: str) -> str:
         raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
         problem = Problem(code, str(path), "it is no UTF-8 text")
-        raise BadInput(str(problem), problems=(problem,), code=problem.code) from error
+        raise BadInput.of(problem) from error
 
 
 def unreadable(path: Path, error: OSError) -> BadInput:

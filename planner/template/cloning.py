@@ -174,7 +174,7 @@ async def take_over(waiting: Waiting, process: Process | None) -> None:
     if process is None or backend.peer_pid not in (None, process.pid):
         words = "another process listens at the socket of the spare"
         problem = Problem("clone-refused", waiting.plan.socket, words)
-        raise Refused(str(problem), problems=(problem,), code=problem.code)
+        raise Refused.of(problem)
     await _guarded(waiting, _make_sure(waiting.plan, backend))
 
 
@@ -187,7 +187,7 @@ async def _make_overlays(waiting: Waiting, host: Host) -> None:
         except (HostRefused, NoReply) as failed:
             code = failed.code if isinstance(failed, HostRefused) else "clone-failed"
             problem = Problem(code, disk.part.disk, str(failed))
-            raise RunFailed(str(problem), problems=(problem,), code=code) from failed
+            raise RunFailed.of(problem) from failed
         inode = said.get("inode")
         made = evolve(recorded, inode=inode if isinstance(inode, int) else 0)
         waiting.files = (*waiting.files, made)
@@ -354,7 +354,7 @@ def _open_state(template: Template) -> int:
     if not stat.S_ISREG(found.st_mode) or (was.sha256 and digest_of(descriptor) != was.sha256):
         os.close(descriptor)
         problem = Problem("template-changed", file, f"{file} is no longer what it was")
-        raise Refused(str(problem), problems=(problem,), code=problem.code)
+        raise Refused.of(problem)
     return descriptor
 
 

@@ -282,7 +282,7 @@ async def _host(
         return await host.do(instruction, arguments, _HOST_TIMEOUT_S)
     except HostRefused as refused:
         problem = Problem(refused.code, str(arguments.get("path", "")), refused.description)
-        raise RunFailed(str(problem), problems=(problem,), code=problem.code) from refused
+        raise RunFailed.of(problem) from refused
     except NoReply as silent:
         problem = Problem("template-failed", str(arguments.get("path", "")), str(silent))
-        raise RunFailed(str(problem), problems=(problem,), code=problem.code) from silent
+        raise RunFailed.of(problem) from silent

@@ -52,7 +52,7 @@ async def adopt(context: Context, tag: str, exclude: Collection[str] = ()) -> Ad
             words = "a snapshot of this tag is recorded already"
             remedy = "`snapplan delete --forget` gives that record up"
             problem = Problem("tag-taken", tag, words, remedy)
-            raise Refused(problem.words, problems=(problem,), code=problem.code)
+            raise Refused.of(problem)
         facts = await held.facts()
         manifest = adopted_manifest(tag, facts, address=met.identity.address, exclude=exclude)
         return Adopted(manifest, vm.write(manifest))

@@ -321,7 +321,7 @@ def _template_of(manifest: Manifest) -> Template:
     if manifest.template is None:
         words, remedy = "it has no template", "make one: `snapplan template TAG --run LINE`"
         problem = Problem("template-missing", manifest.tag, words, remedy)
-        raise Refused(str(problem), problems=(problem,), code=problem.code)
+        raise Refused.of(problem)
     return manifest.template
 
 
@@ -331,4 +331,4 @@ def _digest(words: Sequence[str]) -> str:
 
 def _bad(code: str, subject: str, why: str, remedy: str = "") -> BadInput:
     problem = Problem(code, subject, why, remedy)
-    return BadInput(str(problem), problems=(problem,), code=code)
+    return BadInput.of(problem)

@@ -59,7 +59,9 @@ def find_manifest(source: str, stores: Sequence[VmStore]) -> FoundManifest:
         return found[0]
     if not Path(source).is_file():
         known = sorted({each.tag for store in stores for each in store.manifests().found})
-        remedy = f"known: {', '.join(known)}" if known else "the store has none; give its file"
+        remedy = (
+            f"choose one of: {', '.join(known)}" if known else "give its file: the store has none"
+        )
         raise _bad("manifest-unknown", source, "no manifest has this tag, nor this file", remedy)
     view = stores[0].view if stores else as_plain
     return FoundManifest(view(read_manifest(read_text_file(source), source)), Path(source), view)
@@ -138,7 +140,7 @@ def find_on_vm(source: str, vm: VmStore, met: Met) -> FoundManifest:
 
 def _bad(code: str, source: str, why: str, remedy: str) -> BadInput:
     problem = Problem(code, source, why, remedy)
-    return BadInput(str(problem), problems=(problem,), code=code)
+    return BadInput.of(problem)
 
 
 def store_of(found: FoundManifest, store: Store) -> VmStore | None:

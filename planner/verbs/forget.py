@@ -114,4 +114,4 @@ def _remove(found: FoundManifest, vm: VmStore | None, tag: str) -> None:
     except OSError as error:
         why = f"it cannot be removed: {error.strerror or error}"
         problem = Problem("file-left", str(found.path), why)
-        raise BadInput(str(problem), problems=(problem,), code=problem.code) from error
+        raise BadInput.of(problem) from error

@@ -87,7 +87,7 @@ def _check_members(record: GroupRecord, members: Mapping[str, Context]) -> None:
     """Refuse a group that was never made, or other members than it has."""
     if not record.committed:
         problem = pending_problem(record.name)
-        raise Refused(problem.words, problems=(problem,), code=problem.code)
+        raise Refused.of(problem)
     wanted = {each.name for each in record.members}
     problems = [
         *(
@@ -130,7 +130,7 @@ def _check_own(manifest: Manifest, record: GroupRecord) -> None:
     if group is None or (group.group, group.run) != (record.name, record.run):
         words = "the snapshot of this tag is not the one that the group has made"
         problem = Problem("group-member-differs", manifest.tag, words, "it was made anew since")
-        raise Refused(problem.words, problems=(problem,), code=problem.code)
+        raise Refused.of(problem)
 
 
 def _raise_refusals(name: str, decided: list[_Decided]) -> None:

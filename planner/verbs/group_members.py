@@ -41,7 +41,7 @@ def one_store(members: Mapping[str, Context]) -> Store:
     stores = {each.store for each in members.values()}
     if len(stores) != 1:
         problem = Problem("group-stores", "", "the members of a group must have one store")
-        raise BadInput(problem.words, problems=(problem,), code=problem.code)
+        raise BadInput.of(problem)
     return next(iter(stores))
 
 

@@ -49,9 +49,9 @@ def find_group(store: Store, name: str) -> KnownGroup:
     record = groups.find(name)
     if record is None:
         known = ", ".join(each.name for each in groups.known()[0])
-        remedy = f"known: {known}" if known else "the store has no group"
+        remedy = f"choose one of: {known}" if known else "the store has no group"
         problem = Problem("group-unknown", name, "no group is called so", remedy)
-        raise BadInput(problem.words, problems=(problem,), code=problem.code)
+        raise BadInput.of(problem)
     return _known(groups, store, record)
 
 
@@ -127,7 +127,7 @@ async def delete_group(
         known = find_group(store, name)
         if known.standing == "pending":
             problem = pending_problem(name)
-            raise Refused(problem.words, problems=(problem,), code=problem.code)
+            raise Refused.of(problem)
         there = [each for each in known.record.members if each.name not in known.missing]
         names = ", ".join(f"{each.tag!r} of {each.name}" for each in there) or "no snapshot"
         loss = f"this would delete {names}"

@@ -149,7 +149,7 @@ def _check_free(groups: GroupStore, name: str) -> None:
     )
     if not found.committed:
         problem = pending_problem(name)
-    raise Refused(problem.words, problems=(problem,), code=problem.code)
+    raise Refused.of(problem)
 
 
 def _planned(member: str, wish: MemberWish, met: Met, facts: Facts) -> MemberPlan:

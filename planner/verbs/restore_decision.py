@@ -109,7 +109,7 @@ def _socket(manifest: Manifest, wish: RestoreWish) -> str:
     if not socket or "/" not in socket:
         remedy = "give --qmp PATH: the socket at which the new QEMU is to listen"
         problem = Problem("usage", manifest.tag, "the VM that was saved had no socket", remedy)
-        raise BadInput(str(problem), problems=(problem,), code=problem.code)
+        raise BadInput.of(problem)
     return str(Path(socket).absolute())
 
 

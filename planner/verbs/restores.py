@@ -262,7 +262,7 @@ def _find(source: str, store: Store) -> KnownRestore:
         raise _bad("restore-ambiguous", source, f"several VMs have one: {files}", "give its file")
     if not named:
         names = ", ".join(sorted(known.restore.name for known in found))
-        remedy = f"known: {names}" if names else "the store has none"
+        remedy = f"choose one of: {names}" if names else "the store has none"
         raise _bad("restore-unknown", source, "no restore is called so", remedy)
     return named[0]
 
@@ -277,4 +277,4 @@ def _again(found: KnownRestore) -> KnownRestore:
 
 def _bad(code: str, source: str, why: str, remedy: str) -> BadInput:
     problem = Problem(code, source, why, remedy)
-    return BadInput(problem.words, problems=(problem,), code=code)
+    return BadInput.of(problem)

@@ -230,7 +230,7 @@ def _check_host(plan: Plan, backend: Backend) -> None:
             "external parts are files on QEMU's host, and over TCP that may be another machine",
             "run snapplan there, and give --vm the path of a unix socket",
         )
-        raise Refused(str(problem), problems=(problem,), code=problem.code)
+        raise Refused.of(problem)
 
 
 def _check_pause(plan: Plan, limits: Limits, facts: Facts) -> None:
@@ -249,7 +249,7 @@ def _check_pause(plan: Plan, limits: Limits, facts: Facts) -> None:
             f"and {limits.pause_budget_ms:g} ms are allowed",
             "use `capture: background` or `live`, or allow more",
         )
-        raise Refused(str(problem), problems=(problem,), code=problem.code)
+        raise Refused.of(problem)
 
 
 def _ask(plan: Plan, context: Context) -> bool:

@@ -133,7 +133,7 @@ async def drop_template(offline: Offline, source: str) -> Manifest:
         manifest = read_again(found).manifest
         if manifest.template is None:
             problem = Problem("template-unknown", manifest.tag, "it has no template")
-            raise BadInput(str(problem), problems=(problem,), code=problem.code)
+            raise BadInput.of(problem)
         await end_spares(vm, manifest.tag, offline.host)
         check_unused(manifest.tag, manifest.template, offline.store)
         await drop_files(vm, manifest.tag, manifest.template, offline.host)
@@ -145,7 +145,7 @@ def _in_store(found: FoundManifest, offline: Offline) -> VmStore:
     if vm is None or vm.manifest_path(found.manifest.tag).resolve() != found.path.resolve():
         words = "its manifest is in no store, and a template is recorded there"
         problem = Problem("template-no-store", found.manifest.tag, words, "give --store")
-        raise BadInput(str(problem), problems=(problem,), code=problem.code)
+        raise BadInput.of(problem)
     return vm
 
 
@@ -155,7 +155,7 @@ def _check_replaced(manifest: Manifest, wish: TemplateWish, offline: Offline) ->
     if not wish.replace:
         words = "it has a template"
         problem = Problem("template-exists", manifest.tag, words, "add --replace to make another")
-        raise Refused(str(problem), problems=(problem,), code=problem.code)
+        raise Refused.of(problem)
     check_unused(manifest.tag, manifest.template, offline.store)
 
 
@@ -171,7 +171,7 @@ async def _decide(
             "it has no machine state: a guest that starts anew has nothing to be restored at once"
         )
         problem = Problem("template-no-state", manifest.tag, words, "save with machine state")
-        raise Refused(str(problem), problems=(problem,), code=problem.code)
+        raise Refused.of(problem)
     line = _split(wish.line)
     images, found_out = await look_at_parts(manifest, offline.images)
     problems = [

@@ -415,3 +415,12 @@ def test_a_draft_of_a_disk_without_a_folder_goes_where_its_reader_is():
     assert drafted.disks[0].wish.path == "/srv/here/disk0.t.qcow2"
     assert drafted.machine_state.path == "/srv/here/t.state"
     compile_request(read_request(draft_request(vm, "t", drafted)), vm)
+
+
+def test_an_error_of_one_cause_says_it_once():
+    problem = Problem("manifest-unknown", "nosuch", "no manifest has this tag", "choose one of: a")
+    assert error_text(BadInput.of(problem)).splitlines() == [
+        "snapplan: nosuch: no manifest has this tag [manifest-unknown]",
+        "  What to do: choose one of: a",
+        "  The VM was not touched.",
+    ]
