@@ -34,7 +34,7 @@ from backends.qemu import connect
 from benchmarks.common import OUT, machine, pyplot, save, table, verdict
 from planner.compile.plan import compile_request
 from planner.errors import Refused
-from planner.model.facts import OVERLAY_NODE_PREFIX
+from planner.model.node_names import OVERLAY_NODE_PREFIX
 from planner.model.request_text import request_from_plain
 from planner.model.text import Document
 from planner.run.phases import Phase

@@ -7,11 +7,10 @@ is libvirt's own URI, so what libvirt can reach, snapplan can: ``qemu:///session
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from attrs import frozen
 
 from planner.errors import BadInput, Problem
+from planner.store.finding import is_here
 
 __all__ = ["DomainAddress", "parse_address"]
 
@@ -36,8 +35,7 @@ class DomainAddress:
     @property
     def is_local(self) -> bool:
         """Whether libvirt, and so QEMU, runs on this machine."""
-        parts = urlsplit(self.uri)
-        return parts.scheme in ("qemu", "qemu+unix") and not parts.netloc
+        return is_here(self.uri)
 
 
 def parse_address(text: str) -> DomainAddress:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 
 from backends.domain.address import DomainAddress, parse_address
 from backends.domain.bindings import bindings
+from backends.domain.chains import Chains
 from backends.domain.link import Link, Message
 from backends.domain.process import qemu_of_domain
 from backends.domain.worker import Worker
@@ -59,6 +60,7 @@ class LibvirtBackend(PeerBackend):
         self.address = address
         self._worker: Worker | None = None
         self._link: Link | None = None
+        self._chains: Chains | None = None
         self._arrived: deque[Message] = deque()
         self._news = asyncio.Event()
         self._why_lost = "not connected"
@@ -93,7 +95,7 @@ class LibvirtBackend(PeerBackend):
         except BaseException:
             await self.close()
             raise
-        self._link = link
+        self._link, self._chains = link, Chains(link)
         self._peer_pid = qemu_of_domain(link.uuid) if self.is_local else None
 
     def _hear(self, worker: Worker, said: object) -> None:
@@ -111,14 +113,14 @@ class LibvirtBackend(PeerBackend):
             self._news.set()
 
     async def _ask(self, command: str, arguments: Mapping[str, object]) -> object:
-        return await self._called(command, lambda link: _said(link, command, arguments))
+        return await self._called(command, lambda chains: chains.do(command, arguments))
 
-    async def _called(self, command: str, asking: Callable[[Link], object]) -> object:
-        worker, link = self._worker, self._link
-        if worker is None or link is None or self._why_lost:
+    async def _called(self, command: str, asking: Callable[[Chains], object]) -> object:
+        worker, chains = self._worker, self._chains
+        if worker is None or chains is None or self._why_lost:
             raise ConnectionLost(f"{command} was not sent: {self._why_lost}")
         try:
-            return await worker.call(lambda: asking(link))
+            return await worker.call(lambda: asking(chains))
         except ConnectionLost as lost:
             self._lose(worker, str(lost))
             raise
@@ -131,9 +133,9 @@ class LibvirtBackend(PeerBackend):
             raise CommandRefused("snapplan", "no descriptor can be passed to another machine")
         ours = os.dup(descriptor)  # the caller may close his as soon as his time is over
 
-        def sending(link: Link) -> object:
+        def sending(chains: Chains) -> object:
             try:
-                return link.ask(command, arguments, [ours])
+                return chains.link.ask(command, arguments, [ours])
             finally:
                 os.close(ours)
 
@@ -165,7 +167,7 @@ class LibvirtBackend(PeerBackend):
     async def close(self) -> None:
         """End the connection; the domain goes on."""
         worker, self._worker = self._worker, None
-        link, self._link = self._link, None
+        link, self._link, self._chains = self._link, None, None
         self._why_lost = "not connected"
         if worker is None:
             return
@@ -174,13 +176,3 @@ class LibvirtBackend(PeerBackend):
                 async with asyncio.timeout(_CLOSING_S):
                     await worker.call(link.close)
         worker.end()
-
-
-def _said(link: Link, command: str, arguments: Mapping[str, object]) -> object:
-    if command == "stop":
-        link.suspend()
-        return {}
-    if command == "cont":
-        link.resume()
-        return {}
-    return link.ask(command, arguments, ())

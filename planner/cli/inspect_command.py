@@ -24,6 +24,7 @@ from planner.model.tag import tag_problems
 from planner.model.text import read_text
 from planner.present.vm_view import draft_request, inspect_text, inspection_to_plain
 from planner.program.program import canonical_json
+from planner.store.finding import is_here
 from planner.store.store import Store, VmIdentity
 
 __all__ = ["command"]
@@ -84,7 +85,7 @@ def _draft(facts: Facts, tag: str, address: str, store: Store) -> str:
     identity = VmIdentity.of(facts, address)
     recorded = {manifest.tag for manifest in store.vm(identity).manifests().found}
     free = free_tag(facts, tag, recorded)
-    here = identity.address.startswith("/")
+    here = is_here(identity.address)
     there = os.path.lexists if here else (lambda _path: False)
     folder = str(Path.cwd()) if here else ""
     return draft_request(facts, free, draft_of(facts, free, there, folder))

@@ -8,20 +8,21 @@ from attrs import evolve, field, frozen
 
 from planner.model.answer import AnswerObject, answer_objects, malformed
 from planner.model.facts import (
-    AUTOMATIC_NODE_PREFIX,
     DEFAULT_REFCOUNT_BITS,
-    OVERLAY_NODE_PREFIX,
     REFCOUNT_BITS_LIMIT,
     Bitmap,
-    Chain,
     ChainNode,
     Disk,
-    is_libvirts,
-    is_made_up,
     node_reference,
 )
 from planner.model.image_file import FILTERS, file_of_image, with_below
 from planner.model.image_key import key_secret_of
+from planner.model.node_names import (
+    AUTOMATIC_NODE_PREFIX,
+    OVERLAY_NODE_PREFIX,
+    chain_of,
+    is_made_up,
+)
 from planner.model.replies import snapshots_in
 
 __all__ = ["DiskReplies", "disks_of"]
@@ -162,7 +163,7 @@ class _Disks:
             snapshots=snapshots_in(info),
             bitmaps=tuple(sorted(_bitmap(entry) for entry in node.members("dirty-bitmaps"))),
             users=tuple(sorted(users)),
-            chain=Chain.BEHIND_LIBVIRT if any(map(is_libvirts, (image, *below))) else Chain.QEMU,
+            chain=chain_of((image, *below)),
         )
 
     def _lasting(self, node: str, disk: str) -> str:

@@ -8,7 +8,6 @@ by its disk (``@disk0``); `Facts.live_nodes` says what that is right now, and is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -18,13 +17,12 @@ from planner.model.file_record import FileRecord
 from planner.model.hardware import Hardware
 from planner.model.image_place import UNPLACED, ImagePlace
 from planner.model.migration import Setting
+from planner.model.node_names import OVERLAY_NODE_PREFIX, Chain
 from planner.model.peripherals import Device, HostObject, Tpm
 
 __all__ = [
-    "AUTOMATIC_NODE_PREFIX",
     "FACTS_FORMAT_VERSION",
     "Bitmap",
-    "Chain",
     "Disk",
     "Drive",
     "Facts",
@@ -33,42 +31,10 @@ __all__ = [
     "QemuVersion",
     "SnapshotInfo",
     "WriteTracking",
-    "OVERLAY_NODE_PREFIX",
-    "is_libvirts",
-    "is_made_up",
     "node_reference",
 ]
 
 FACTS_FORMAT_VERSION = 1
-AUTOMATIC_NODE_PREFIX = "#"
-"""QEMU starts the node names that it makes up with this; a user's name starts with a letter."""
-
-OVERLAY_NODE_PREFIX = "snapplan-"
-"""Nodes of overlays that snapplan made start with this: the disk keeps the name that it had before."""
-
-
-class Chain(StrEnum):
-    """Who keeps account of a disk's chain of images, and has to know of each overlay on it."""
-
-    QEMU = ""
-    """QEMU alone."""
-    BEHIND_LIBVIRT = "behind-libvirt"
-    """libvirt, and the VM was not reached through it: an overlay would be lost (fact 132)."""
-
-
-_LIBVIRTS_NODE = re.compile(r"libvirt-\d+-[a-z]+")
-"""libvirt counts its nodes, and counts anew when a disk comes or goes, or an overlay (fact 131)."""
-
-
-def is_made_up(node: str) -> bool:
-    """Whether a node's name lasts only for now: QEMU made it up, or libvirt did."""
-    return node.startswith(AUTOMATIC_NODE_PREFIX) or is_libvirts(node)
-
-
-def is_libvirts(node: str) -> bool:
-    """Whether libvirt gave a node its name, and so keeps account of it."""
-    return _LIBVIRTS_NODE.fullmatch(node) is not None
-
 
 DEFAULT_REFCOUNT_BITS = 16
 """What qemu-img gives a qcow2 image unless it is told otherwise."""

@@ -7,7 +7,6 @@ from functools import cache
 from cattrs import Converter
 
 from planner.model.facts import (
-    AUTOMATIC_NODE_PREFIX,
     FACTS_FORMAT_VERSION,
     REFCOUNT_BITS_LIMIT,
     Bitmap,
@@ -23,6 +22,7 @@ from planner.model.file_format import FileFormat
 from planner.model.file_record import FileRecord
 from planner.model.hardware_text import register_hardware
 from planner.model.image_place import ImagePlace
+from planner.model.node_names import AUTOMATIC_NODE_PREFIX
 from planner.model.peripherals import Device, HostObject, Tpm
 from planner.model.strict import strict_converter, write_with_hyphens
 

@@ -16,8 +16,9 @@ from typing import ClassVar
 from attrs import frozen
 
 from planner.errors import Problem
-from planner.model.facts import OVERLAY_NODE_PREFIX, Disk, Facts
+from planner.model.facts import Disk, Facts
 from planner.model.image_place import Reach
+from planner.model.node_names import OVERLAY_NODE_PREFIX
 from planner.model.operations import Kind, Operation
 from planner.model.request import Copy, Wish
 from planner.parts.copied import CopiedDisk

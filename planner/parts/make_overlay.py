@@ -8,10 +8,11 @@ from typing import ClassVar
 from attrs import frozen
 
 from planner.errors import Problem
-from planner.model.facts import Chain, Disk, Facts
+from planner.model.facts import Disk, Facts
 from planner.model.image_place import Reach
+from planner.model.node_names import Chain
 from planner.model.operations import Kind, Operation
-from planner.model.request import External, Wish
+from planner.model.request import Exclude, External, NoMachineState, Others, Request, Wish
 from planner.parts.disk_checks import elsewhere, inactive
 from planner.parts.making import DiskCapture, Making, NotShown, Shown, ShownPart, backing_of
 from planner.parts.overlay import FrozenImage
@@ -39,6 +40,7 @@ class ShownOverlay(ShownPart):
         overlay: The overlay's node.
         overlay_file: The overlay.
         size_bytes: Virtual size of both.
+        chain: Who keeps account of it; libvirt starts the domain on the overlay.
     """
 
     plain_key: ClassVar[str] = "frozen"
@@ -50,6 +52,7 @@ class ShownOverlay(ShownPart):
     overlay: str
     overlay_file: str
     size_bytes: int
+    chain: Chain = Chain.QEMU
 
     def recorded(self, disks: Mapping[str, Disk]) -> FrozenImage:
         """What the manifest has of it."""
@@ -94,7 +97,11 @@ class ShownOverlay(ShownPart):
     @property
     def start_option(self) -> str:
         """The option of QEMU's that puts the disk on its overlay, written as the disk's own was."""
-        return start_option(self.node, self.overlay_file, "qcow2")
+        return (
+            ""
+            if self.chain is Chain.LIBVIRT
+            else start_option(self.node, self.overlay_file, "qcow2")
+        )
 
 
 class MakeOverlay(Making):
@@ -118,7 +125,7 @@ class MakeOverlay(Making):
                 disk.name,
                 "libvirt runs this QEMU, and would start the domain from the image under the overlay: "
                 "all that the guest writes from now on would be lost (fact 132)",
-                "make the part internal, or exclude it",
+                "reach the VM through libvirt (--vm qemu:///system#DOMAIN), or make the part internal",
             )
         elif disk.place.reach is Reach.ELSEWHERE:
             yield elsewhere(disk, "an overlay")
@@ -131,6 +138,22 @@ class MakeOverlay(Making):
                 "start QEMU with absolute paths, or make the part internal",
             )
         yield from inactive(disk, disk.name)
+
+    def refusals(self, disk: Disk, wish: Wish, request: Request) -> Iterator[Problem]:
+        """The same; and through libvirt overlays are made in a call of their own."""
+        yield from self.can_be(disk)
+        stands = not isinstance(request.machine_state, NoMachineState)
+        beside = request.others is Others.INTERNAL or any(
+            not isinstance(each, External | Exclude) for _, each in request.disks
+        )
+        if disk.chain is Chain.LIBVIRT and beside and not stands:
+            yield Problem(
+                "overlay-not-alone",
+                disk.name,
+                "libvirt puts overlays on in a call of their own: beside other parts they are of the "
+                "same instant only where the guest stands, and without machine state it does not",
+                "ask for machine state as well, or for overlays alone",
+            )
 
     def new_file(self, wish: Wish) -> str | None:
         """The overlay."""
@@ -151,7 +174,8 @@ class MakeOverlay(Making):
             node=disk.node,
             root=disk.root,
             path=path,
-            overlay=overlay_node_name(tag, path),
+            # Through libvirt an overlay is known by its file alone (`backends.domain.chains`).
+            overlay=overlay_node_name("" if disk.chain is Chain.LIBVIRT else tag, path),
             base_file=disk.filename,
             base_format=disk.driver,
             size_bytes=disk.virtual_size_bytes,
@@ -247,4 +271,5 @@ def _shown(overlay: Overlay, disk: Disk | None) -> ShownOverlay:
         overlay.overlay,
         overlay.path,
         overlay.size_bytes,
+        disk.chain,
     )

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from attrs import field, frozen
 
-from planner.model.facts import OVERLAY_NODE_PREFIX
 from planner.model.migration import Setting
+from planner.model.node_names import OVERLAY_NODE_PREFIX
 from planner.model.operations import THE_VM, Kind, Operation
 from planner.model.request import Capture, FreezeFilesystems, RunStateAfter
 

@@ -42,6 +42,7 @@ from planner.run.phases import Phase
 from planner.save.recording import manifest_of
 from planner.save.save_machine import SaveMachine
 from planner.store.current import ancestors_now, set_current
+from planner.store.finding import is_here
 from planner.store.identity import VmIdentity
 from planner.store.instance import Instance
 from planner.store.journaled import JournaledRun, Run, begin_run, ends_a_job
@@ -139,7 +140,7 @@ class SaveRun(Run):
             group=self.group,
         )
         # Over TCP the VM's files may be another machine's.
-        here = begun.address.startswith("/")
+        here = is_here(begun.address)
         manifest = with_records(made, digest=self.digest) if here else made
         try:
             give_up_template(begun.vm, manifest.tag)
@@ -238,7 +239,7 @@ def begin_save(  # noqa: PLR0913 - what a header says
     group: GroupRun | None = None,
 ) -> JournaledRun:
     """Begin a save with its journal; the errors are those of `begin_run`."""
-    if identity.address.startswith("/"):  # over TCP the VM's files may be another machine's
+    if is_here(identity.address):  # over TCP the VM's files may be another machine's
         facts = with_left_out(facts, plan.program.resolution.excluded)
     run = SaveRun(plan, facts, digest, group)
     return begin_run(

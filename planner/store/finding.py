@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULT_BACKEND",
     "Connect",
     "find_backend",
+    "is_here",
     "known_backends",
     "named_backend",
     "plain_qemu_address",
@@ -28,6 +29,7 @@ DEFAULT_BACKEND = "qemu"
 _LIBVIRT = "libvirt"
 _LIBVIRT_URI = re.compile(r"qemu(\+[a-z0-9]+)?://")
 """What starts so can be nothing else, and needs no ``libvirt:`` before it."""
+_LIBVIRT_HERE = ("qemu:///", "qemu+unix:///")
 _GROUP = "snapplan.backends"
 
 _OPTIONS = ("server", "wait", "nowait", "reconnect", "reconnect-ms", "ipv4", "ipv6", "nodelay")
@@ -66,6 +68,14 @@ def named_backend(spelled: str) -> tuple[str, str]:
     if colon and before in entry_points(group=_GROUP).names:
         return before, rest
     return "", spelled
+
+
+def is_here(address: str) -> bool:
+    """Whether what answers at an address runs on this machine, so that its files are this machine's."""
+    name, rest = named_backend(address)
+    if name != _LIBVIRT:
+        return address.startswith("/")
+    return rest.startswith(_LIBVIRT_HERE)
 
 
 def plain_qemu_address(spelled: str) -> str:

@@ -10,7 +10,7 @@ from attrs import frozen
 from planner.host.processes import Process
 from planner.model.facts import Facts
 from planner.store.claims import Claim, ImageFile, image_files
-from planner.store.finding import DEFAULT_BACKEND, named_backend, plain_qemu_address
+from planner.store.finding import DEFAULT_BACKEND, is_here, named_backend, plain_qemu_address
 
 __all__ = ["VmIdentity", "absolute_address"]
 
@@ -42,7 +42,7 @@ class VmIdentity:
         """The identity of a VM whose facts are known, reached at an address."""
         where = absolute_address(address)
         below = {layer.filename for disk in facts.disks for layer in disk.backing}
-        here = process is not None or where.startswith("/")
+        here = process is not None or is_here(where)
         images = image_files(facts, here=here)
         return cls(facts.vm_uuid, facts.vm_name, where, images, frozenset(below - {""}), process)
 

@@ -41,6 +41,7 @@ from planner.parts.recognizing import Moved, moved_names, plain_name, with_files
 from planner.program.program import canonical_json
 from planner.run.journal import read_journal
 from planner.store.claims import Claim, Kinship, kinship, read_claim, write_claim
+from planner.store.finding import is_here
 from planner.store.identity import VmIdentity, absolute_address
 from planner.store.store_files import file_name, read_stored, unreadable, unwritable
 
@@ -264,7 +265,7 @@ class Store:
         In a store that cannot be read it is that folder: who works in it is told why that fails.
         """
         own = self._vm(self.root / identity.vm_key)
-        here = identity.process is not None or identity.address.startswith("/")
+        here = identity.process is not None or is_here(identity.address)
         best, found = Kinship.STRANGER, own
         for each, claim in self._candidates(identity):
             kin = kinship(identity.claim, identity.below, claim, each.recorded_files, here=here)

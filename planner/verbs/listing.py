@@ -22,6 +22,7 @@ from planner.parts.holdings import Holding, holdings, placed
 from planner.parts.manifest import Manifest
 from planner.parts.part_image import ImagesByDisk, images_of_vm
 from planner.store.current import current_of
+from planner.store.finding import is_here
 from planner.store.meeting import Met, meet, vm_seen
 from planner.store.naming import StoredSnapshots, stored_snapshots
 from planner.store.restores import KnownRestore, restores_on
@@ -111,7 +112,7 @@ def list_by_facts(store: Store, facts: Facts, address: str = "") -> Listed:
         address: Where it was; empty: not known.
     """
     identity = VmIdentity.of(facts, address)
-    vm = vm_seen(store, identity, facts, here=identity.address.startswith("/"))
+    vm = vm_seen(store, identity, facts, here=is_here(identity.address))
     return _listed(_recorded(store, identity, vm), facts, identity, None)
 
 
@@ -137,7 +138,7 @@ def _listed(
     below: dict[str, Image] | None,
     images: Mapping[str, ImagesByDisk] | None = None,
 ) -> Listed:
-    local = identity.address.startswith("/")
+    local = is_here(identity.address)
     manifests = recorded.manifests.found
     findings = {
         manifest.tag: _findings(manifest, facts, (images or {}).get(manifest.tag), local=local)

@@ -24,6 +24,7 @@ from planner.recover.recovery import (
 from planner.run.ports import Reporter
 from planner.run.pump import HostClock
 from planner.run.reporting import telling
+from planner.store.finding import is_here
 from planner.store.instance import files_of
 from planner.store.meeting import Met, Sameness, is_of, meet, sameness
 from planner.store.process_locks import locked_names
@@ -86,7 +87,7 @@ async def recover_unreachable(
     there = pending_at(offline.store, address)
     if not there:
         raise error
-    if error.code != "nobody-listens" or not there[0].address.startswith("/"):
+    if error.code != "nobody-listens" or not is_here(there[0].address):
         raise _left_alone(error, there) from error
 
     async def gone(run: Pending) -> Link:

@@ -43,6 +43,20 @@ def request(tmp_path, tag, state="{internal: virtio-disk0}", second="internal"):
     return file
 
 
+def struck(when, command, pid, *words):
+    """A snapplan that is struck at a command; see `tests.live.struck`."""
+    program = [sys.executable, "-m", "tests.live.struck", when, command, pid, *words]
+    return subprocess.run(
+        [*map(str, program)], capture_output=True, text=True, check=False, timeout=280
+    )
+
+
+def refused(done):
+    """The codes of a refusal."""
+    assert done.returncode == 10, done.stderr
+    return [each["code"] for each in as_json(done)["error"]["problems"]]
+
+
 def test_the_libvirt_backend_keeps_every_promise(domain):
     """As a user calls the suite; the guest runs on, and libvirt knows that it does."""
     suite = [sys.executable, "-m", "snapplan.conformance.backend", domain.address]
@@ -84,15 +98,53 @@ def test_a_live_stream_of_a_domain(domain, where, tmp_path):
     assert snapplan("delete", "s", *where, "--yes").returncode == 0
 
 
-def test_an_overlay_behind_libvirts_back_is_refused(where, tmp_path):
-    """libvirt would start the domain from the image under it (fact 132)."""
-    overlay = tmp_path / "overlay.qcow2"
-    file = request(tmp_path, "o", second=f"{{external: {overlay}}}")
-    refused = snapplan("apply", file, *where, "--json")
-    assert refused.returncode == 10
-    codes = [each["code"] for each in as_json(refused)["error"]["problems"]]
-    assert codes == ["overlay-behind-libvirt"]
+def test_a_mixed_snapshot_and_its_delete(daemon, domain, where):
+    """An overlay beside internal parts goes by libvirt: its XML follows it there and back."""
+    overlay = daemon.folder / "overlay.qcow2"
+    bases = [str(disk) for disk in domain.disks]
+    file = request(daemon.folder, "m", second=f"{{external: {overlay}}}")
+    saved = snapplan("apply", file, *where)
+    assert saved.returncode == 0, saved.stderr
+    assert "start QEMU on the overlay" not in saved.stdout
+    assert domain.sources() == [bases[0], str(overlay)]
+    assert str(overlay) in daemon.virsh("dumpxml", domain.name, "--inactive")
+    assert snapplan("verify", "m", *where).returncode == 0
+    domain.wait_guest(since=len(domain.console()))
+    deleted = snapplan("delete", "m", *where, "--yes", "--overlays", "commit")
+    assert deleted.returncode == 0, deleted.stderr
+    assert domain.sources() == bases
     assert not overlay.exists()
+    domain.wait_guest(since=len(domain.console()))
+
+
+def test_overlays_that_libvirt_refuses_are_undone_with_what_was_made(daemon, domain, where):
+    """The second of two calls fails, after the internal part is made: nothing is left."""
+    overlay = daemon.folder / "refused.qcow2"
+    file = request(daemon.folder, "r", second=f"{{external: {overlay}}}")
+    failed = struck("before", "overlays", -1, "apply", file, *where)
+    assert failed.returncode == 20, failed.stderr
+    assert "no part of the snapshot is left" in failed.stderr
+    assert domain.sources() == [str(disk) for disk in domain.disks]
+    assert not overlay.exists()
+    assert domain.state.startswith("running")
+
+
+def test_overlays_beside_others_without_a_pause_are_refused(daemon, where):
+    """Two calls of libvirt are one instant only while the guest stands."""
+    overlay = daemon.folder / "overlay.qcow2"
+    file = request(daemon.folder, "n", "none", f"{{external: {overlay}}}")
+    assert refused(snapplan("plan", file, *where[:2], "--json")) == ["overlay-not-alone"]
+
+
+def test_an_overlay_behind_libvirts_back_is_refused(daemon, tmp_path):
+    """Over an extra socket of libvirt's QEMU: the domain would start without it (fact 132)."""
+    socket = daemon.folder / "extra.sock"
+    option = f"<qemu:arg value='-qmp'/><qemu:arg value='unix:{socket},server=on,wait=off'/>"
+    daemon.domain("extra", more=option)
+    file = request(tmp_path, "o", second=f"{{external: {tmp_path / 'overlay.qcow2'}}}")
+    assert refused(snapplan("plan", file, "--vm", socket, "--json")) == ["overlay-behind-libvirt"]
+    shown = as_json(snapplan("inspect", "--vm", socket, "--json"))
+    assert [disk["name"] for disk in shown["disks"]] == ["virtio-disk0", "virtio-disk1"]
 
 
 @pytest.mark.parametrize(

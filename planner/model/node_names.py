@@ -1,0 +1,61 @@
+"""Whose name a node has: a user's lasts; QEMU's, libvirt's and snapplan's own tell something."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+
+__all__ = [
+    "AUTOMATIC_NODE_PREFIX",
+    "OVERLAY_NODE_PREFIX",
+    "SHOWN_LIBVIRT_PREFIX",
+    "Chain",
+    "chain_of",
+    "is_libvirts",
+    "is_made_up",
+]
+
+AUTOMATIC_NODE_PREFIX = "#"
+"""QEMU starts the node names that it makes up with this; a user's name starts with a letter."""
+
+OVERLAY_NODE_PREFIX = "snapplan-"
+"""Nodes of overlays that snapplan made start with this: the disk keeps the name that it had before."""
+
+
+class Chain(StrEnum):
+    """Who keeps account of a disk's chain of images, and has to know of each overlay on it."""
+
+    QEMU = ""
+    """QEMU alone."""
+    BEHIND_LIBVIRT = "behind-libvirt"
+    """libvirt, and the VM was not reached through it: an overlay would be lost (fact 132)."""
+    LIBVIRT = "libvirt"
+    """libvirt, and the VM was reached through it: it is told of each overlay."""
+
+
+SHOWN_LIBVIRT_PREFIX = AUTOMATIC_NODE_PREFIX
+"""Before libvirt's name of a node, where the VM was reached through libvirt (`backends.domain`)."""
+
+_LIBVIRTS_NODE = re.compile(r"libvirt-\d+-[a-z]+")
+"""libvirt counts its nodes, and counts anew when a disk comes or goes, or an overlay (fact 131)."""
+
+
+def is_made_up(node: str) -> bool:
+    """Whether a node's name lasts only for now: QEMU made it up, or libvirt did."""
+    return node.startswith(AUTOMATIC_NODE_PREFIX) or is_libvirts(node)
+
+
+def is_libvirts(node: str) -> bool:
+    """Whether libvirt gave a node its name, and so keeps account of it."""
+    return _LIBVIRTS_NODE.fullmatch(node) is not None
+
+
+def chain_of(nodes: Iterable[str]) -> Chain:
+    """Who keeps account of a disk with these nodes."""
+    for node in nodes:
+        if is_libvirts(node):
+            return Chain.BEHIND_LIBVIRT
+        if node.startswith(SHOWN_LIBVIRT_PREFIX) and is_libvirts(node[1:]):
+            return Chain.LIBVIRT
+    return Chain.QEMU
