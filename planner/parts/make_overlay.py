@@ -142,11 +142,13 @@ class MakeOverlay(Making):
     def refusals(self, disk: Disk, wish: Wish, request: Request) -> Iterator[Problem]:
         """The same; and through libvirt overlays are made in a call of their own."""
         yield from self.can_be(disk)
+        if disk.chain is not Chain.LIBVIRT:
+            return
         stands = not isinstance(request.machine_state, NoMachineState)
         beside = request.others is Others.INTERNAL or any(
             not isinstance(each, External | Exclude) for _, each in request.disks
         )
-        if disk.chain is Chain.LIBVIRT and beside and not stands:
+        if beside and not stands:
             yield Problem(
                 "overlay-not-alone",
                 disk.name,
