@@ -15,8 +15,8 @@ from typing import Any, cast
 
 from attrs import evolve
 
-from planner.semantics.block import content_node, lookup
-from planner.semantics.block_commit_job import verb, with_devices_on
+from planner.semantics.block import content_node, device_of, lookup
+from planner.semantics.block_commit_job import block_job_info, verb, with_devices_on
 from planner.semantics.job_commands import job_id_problem, job_verb, status_event
 from planner.semantics.nodes import automatic_name
 from planner.semantics.result import (
@@ -28,10 +28,19 @@ from planner.semantics.result import (
 )
 from planner.semantics.state import Backup, BlockGraph, Job, Node, VmState
 
-__all__ = ["BACKUP_STEPS", "begin_backup", "job_cancel", "prepare_step", "unmodelled", "withdraw"]
+__all__ = [
+    "BACKUP_STEPS",
+    "begin_backup",
+    "job_cancel",
+    "query_block_jobs",
+    "prepare_step",
+    "unmodelled",
+    "withdraw",
+]
 
 _CANCELLED = "Operation canceled"
-_KNOWN = frozenset({"job-id", "device", "target", "sync", "auto-dismiss", "on-cbw-error"})
+_STAYS = "stays"
+_KNOWN = frozenset({"job-id", "device", "target", "sync", "auto-dismiss", "on-cbw-error", "speed"})
 
 
 def unmodelled(data: Mapping[str, Any]) -> str:
@@ -46,9 +55,10 @@ def unmodelled(data: Mapping[str, Any]) -> str:
 
 def prepare_step(data: Mapping[str, Any], number: int) -> MicroStep:
     """The step of a transaction that prepares a copy."""
-    stays = "" if data.get("auto-dismiss", True) else "stays"
+    words = [] if data.get("auto-dismiss", True) else [_STAYS]
+    words += [str(data["speed"])] if data.get("speed") else []
     return MicroStep(
-        "prepare-backup", data["device"], stays, data["job-id"], data["target"], number
+        "prepare-backup", data["device"], " ".join(words), data["job-id"], data["target"], number
     )
 
 
@@ -59,15 +69,25 @@ def begin_backup(state: VmState, step: MicroStep) -> tuple[VmState, str, tuple[Q
         if node is None:
             return state, f"Cannot find device='{name}' nor node-name='{name}'", ()
     source, target = cast("Node", source), cast("Node", target)
-    for node in (source, target):
-        if busy := _busy(state, node):
-            return state, busy, ()
+    if source.name == target.name:
+        return state, "Source and target cannot be the same", ()
+    name = automatic_name(state.automatic_nodes)
+    device = device_of(state, target)
+    if device is not None:
+        return state, _conflict(name, target.name, device.name or device.qdev), ()
+    if busy := _busy(state, source, target):
+        return state, busy, ()
     problem = job_id_problem(state, step.job)
     if problem:
         return state, problem, ()
-    name = automatic_name(state.automatic_nodes)
+    words = step.tag.split()
     backup = Backup(
-        source.name, target.name, name, auto_dismiss=not step.tag, length_bytes=source.size_bytes
+        source.name,
+        target.name,
+        name,
+        auto_dismiss=_STAYS not in words,
+        length_bytes=source.size_bytes,
+        speed=next((int(word) for word in words if word != _STAYS), 0),
     )
     top = Node(
         name=name,
@@ -87,17 +107,25 @@ def begin_backup(state: VmState, step: MicroStep) -> tuple[VmState, str, tuple[Q
     return begun, "", (status_event(step.job, "created"),)
 
 
-def _busy(state: VmState, node: Node) -> str:
-    used = [
-        job.backup
-        for job in state.jobs
-        if job.backup is not None
-        and job.status != "concluded"
-        and node.name in (job.backup.source, job.backup.target, job.backup.filter)
-    ]
+def _conflict(name: str, target: str, device: str) -> str:
+    """A device that uses the target keeps it for itself."""
     return (
-        f"Node '{node.name}' is busy: block device is in use by block job: backup" if used else ""
+        f"Could not create node: Permission conflict on node '{target}': permissions 'write' are both "
+        f"required by node '{name}' (uses node '{target}' as 'target' child) and unshared by block "
+        f"device '{device}' (uses node '{target}' as 'root' child)."
     )
+
+
+def _busy(state: VmState, source: Node, target: Node) -> str:
+    """A target is its job's alone; a disk that is copied twice at once is nothing that this models."""
+    works = [job.backup for job in state.jobs if job.backup and job.status != "concluded"]
+    for node in (source, target):
+        if any(node.name == work.target for work in works):
+            return f"Node '{node.name}' is busy: block device is in use by block job: backup"
+    for node in (source, target):
+        if any(node.name in (work.source, work.filter) for work in works):
+            return "the simulator does not model two copies of one disk at once"
+    return ""
 
 
 def withdraw(state: VmState, job_id: str) -> VmState:
@@ -112,12 +140,14 @@ def _commit(state: VmState, step: MicroStep, _failure: InjectedFailure | None) -
     source = content_node(state.graph, state.graph.node(backup.source))
     backup = evolve(backup, content=source.layer.content)
     running = state.with_job(evolve(job, status="running", backup=backup))
-    work = (*state.block_work, MicroStep("backup-copy", backup.target, job=job.id))
+    copy = () if backup.speed else (MicroStep("backup-copy", backup.target, job=job.id),)
+    work = (*state.block_work, *copy)
     return StepEffect(evolve(running, block_work=work), (status_event(job.id, "running"),))
 
 
 def _abort(state: VmState, step: MicroStep, _failure: InjectedFailure | None) -> StepEffect:
-    return StepEffect(withdraw(state, step.job), (status_event(step.job, "null"),))
+    ends = tuple(status_event(step.job, status) for status in ("aborting", "concluded", "null"))
+    return StepEffect(withdraw(state, step.job), ends)
 
 
 def _copy(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
@@ -153,7 +183,7 @@ def _conclude(state: VmState, job: Job, event: str, error: str) -> StepEffect:
         ("device", job.id),
         ("len", backup.length_bytes),
         ("offset", backup.offset_bytes),
-        ("speed", 0),
+        ("speed", backup.speed),
         ("type", "backup"),
     )
     shown = error if event == "BLOCK_JOB_COMPLETED" else ""
@@ -176,6 +206,35 @@ def _without_filter(state: VmState, backup: Backup) -> VmState:
 def _job(state: VmState, step: MicroStep) -> tuple[Job, Backup]:
     job = cast("Job", state.job(step.job))
     return job, cast("Backup", job.backup)
+
+
+def query_block_jobs(state: VmState) -> list[dict[str, object]]:
+    """The command `query-block-jobs`: newest first."""
+    found = []
+    for job in reversed(state.jobs):
+        if job.backup is not None:
+            found.append(_job_info(job, job.backup))
+        elif job.commit is not None:
+            found.append(block_job_info(job, job.commit))
+    return found
+
+
+def _job_info(job: Job, backup: Backup) -> dict[str, object]:
+    info: dict[str, object] = {
+        "auto-finalize": True,
+        "io-status": "ok",
+        "device": job.id,
+        "auto-dismiss": backup.auto_dismiss,
+        "busy": False,
+        "len": backup.length_bytes,
+        "offset": backup.offset_bytes,
+        "status": job.status,
+        "paused": False,
+        "speed": backup.speed,
+        "ready": False,
+        "type": "backup",
+    }
+    return {**info, "error": job.error} if job.error else info
 
 
 BACKUP_STEPS = {"commit-backup": _commit, "abort-backup": _abort, "backup-copy": _copy}

@@ -54,6 +54,9 @@ def lookup(state: VmState, name: str) -> Node | None:
 
 def is_root(state: VmState, node: Node) -> bool:
     """Whether no other node and no block job is above it ("Need a root block node")."""
+    works = [job.backup for job in state.jobs if job.backup and job.status != "concluded"]
+    if any(node.name == work.target for work in works):
+        return False
     return node.name not in state.graph.parents and committing(state, node) is None
 
 

@@ -24,7 +24,7 @@ from planner.semantics.result import (
 )
 from planner.semantics.state import BlockGraph, Commit, Job, VmState
 
-__all__ = ["verb", "block_job_verb", "query_block_jobs", "BLOCK_COMMIT_STEPS"]
+__all__ = ["verb", "block_job_verb", "block_job_info", "BLOCK_COMMIT_STEPS"]
 
 
 _CANCELLED = "Operation canceled"
@@ -180,12 +180,8 @@ def _leave(state: VmState, job: Job) -> StepEffect:
     return _after(events, _conclude(back, job, "BLOCK_JOB_COMPLETED", ""))
 
 
-def query_block_jobs(state: VmState) -> list[dict[str, object]]:
-    """The command `query-block-jobs`: newest first."""
-    return [_job_info(job, job.commit) for job in reversed(state.jobs) if job.commit is not None]
-
-
-def _job_info(job: Job, commit: Commit) -> dict[str, object]:
+def block_job_info(job: Job, commit: Commit) -> dict[str, object]:
+    """What `query-block-jobs` shows of a commit."""
     info: dict[str, object] = {
         "auto-finalize": commit.auto_finalize,
         "io-status": "ok",

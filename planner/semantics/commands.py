@@ -162,7 +162,7 @@ COMMANDS: dict[str, Handler] = {
     "query-blockstats": _query(_blockstats),
     "x-debug-query-block-graph": _query(lambda s, _: replies.query_block_graph(s)),
     "query-jobs": _query(_jobs),
-    "query-block-jobs": _query(lambda s, _: block_commit_job.query_block_jobs(s)),
+    "query-block-jobs": _query(lambda s, _: backup.query_block_jobs(s)),
     "query-migrate": _query(lambda s, _: migration_settings.query_migrate(s)),
     "query-migrate-capabilities": _query(lambda s, _: migration_settings.query_capabilities(s)),
     "query-migrate-parameters": _query(lambda s, _: migration_settings.query_parameters(s)),

@@ -188,6 +188,7 @@ class Backup:
         content: What the disk held at its instant.
         length_bytes: How much there is to copy.
         offset_bytes: How much is copied.
+        speed: Bytes a second, 0 for no limit; with any limit it never ends by itself here.
     """
 
     source: str
@@ -197,6 +198,7 @@ class Backup:
     content: int = 0
     length_bytes: int = 0
     offset_bytes: int = 0
+    speed: int = 0
 
 
 @frozen(cache_hash=True)
