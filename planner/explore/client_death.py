@@ -44,7 +44,7 @@ class Orphans:
             yield from self._after(state)
             return
         if not state.sent:
-            if not self._vm.may_go_on(state):
+            if self._vm.outside.goes_on(state) is None:
                 yield from self._after(state)
             elif self._recovered:
                 yield self._recover(state)

@@ -17,6 +17,7 @@ from typing import Union
 from attrs import field, frozen
 
 from planner.explore.instruction import (
+    ClientKind,
     CopyOf,
     OnExistingTag,
     OnFailure,
@@ -83,7 +84,7 @@ class PlannedInstruction:
         each_alone: Whether it is sent once for each operation.
         needs_machine_state: Whether it cannot do without.
         atomic, stops_guest, on_failure, existing_tag, vmstate_in, vmstate_of, waits_for_tracking,
-            copy_of, effect: As in `Instruction`; one with an effect does nothing else.
+            copy_of, by_tag, effect: As in `Instruction`; one with an effect does nothing else.
     """
 
     name: str
@@ -98,6 +99,7 @@ class PlannedInstruction:
     vmstate_of: VmstateOf = VmstateOf.WRITE
     waits_for_tracking: bool = False
     copy_of: CopyOf = CopyOf.BEGIN
+    by_tag: bool = False
     effect: SideEffect = SideEffect.NONE
 
 
@@ -124,6 +126,7 @@ class DesignFile:
         finding: What the verdict means.
         capture: The one way in which it captures machine state beside the disks, `IN_AN_IMAGE` for an
             image of its own, `NO_MACHINE_STATE` for none; empty: it captures none there.
+        client: How its client treats a failure.
     """
 
     name: str
@@ -134,3 +137,4 @@ class DesignFile:
     verdict: Mapping[str, tuple[str, ...]] = field(factory=dict, hash=False)
     finding: str = ""
     capture: str = ""
+    client: ClientKind = ClientKind.CAREFUL

@@ -35,7 +35,9 @@ from planner.explore.design import (
     Proposer,
 )
 from planner.explore.instruction import (
+    ClientKind,
     CopyOf,
+    Finds,
     OnExistingTag,
     OnFailure,
     SideEffect,
@@ -50,8 +52,9 @@ __all__ = ["read_design"]
 
 _PIECE = re.compile(r"(?P<kind>[A-Za-z]+)(\((?P<which>vmstate|others|all)\))?")
 _KEYS = (
-    "design", "summary", "exists", "proposed-by", "capture", "instructions", "verdict", "finding",
-)  # fmt: skip
+    *("design", "summary", "exists", "proposed-by", "capture", "client"),
+    *("instructions", "verdict", "finding"),
+)
 _VERDICTS = (
     *("none", "one", "two", "one-with-other-clients"),
     *("one-with-client-death", "one-with-client-death-recovered"),
@@ -63,6 +66,7 @@ _CHOICES: Mapping[str, type[StrEnum]] = {
     "vmstate-in": VmstateIn,
     "vmstate-of": VmstateOf,
     "copy-of": CopyOf,
+    "finds": Finds,
     "effect": SideEffect,
 }
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -124,6 +128,7 @@ class _Reader:
             verdict=self._verdict(top.get("verdict", {})),
             finding=self._words(top, "finding", "the file"),
             capture=self._capture(top.get("capture", "")),
+            client=self._choice(top, "client", ClientKind.CAREFUL, "the file"),
         )
 
     def _capture(self, value: object) -> str:
@@ -184,6 +189,7 @@ class _Reader:
             vmstate_in=self._choice(top, "vmstate-in", VmstateIn.ACTIVE_LAYER, where),
             vmstate_of=self._choice(top, "vmstate-of", VmstateOf.WRITE, where),
             copy_of=self._choice(top, "copy-of", CopyOf.BEGIN, where),
+            by_tag=self._choice(top, "finds", Finds.ID, where) is Finds.TAG,
         )
 
     def _flag(self, top: Mapping[str, object], key: str, where: str) -> bool:

@@ -19,7 +19,9 @@ from planner.model.operations import Kind, Operation
 from planner.program.program import Step, WaitsFor
 
 __all__ = [
+    "ClientKind",
     "CopyOf",
+    "Finds",
     "SideEffect",
     "OnExistingTag",
     "Instruction",
@@ -80,6 +82,26 @@ class CopyOf(StrEnum):
     """Of its end, as a mirror's: what the guest writes meanwhile is in the copy."""
 
 
+class Finds(StrEnum):
+    """How an instruction that deletes finds what to delete."""
+
+    ID = "id"
+    """By its id: exactly one, or an error (fact 22)."""
+    TAG = "tag"
+    """The first of the tag, whoever made it; none is a success (fact 22)."""
+
+
+class ClientKind(StrEnum):
+    """How the client of a design treats a failure."""
+
+    CAREFUL = "careful"
+    """It looks what was left, undoes it, and says what it cannot undo."""
+    DOES_NOT_LOOK = "does-not-look"
+    """It undoes by name what it sent, and lets the guest run as before, without a look."""
+    DOES_NOT_UNDO = "does-not-undo"
+    """It gives up."""
+
+
 class SideEffect(StrEnum):
     """What an instruction does that is no operation."""
 
@@ -130,6 +152,8 @@ class Instruction:
         waits_for_tracking: Whether a background stream counts as begun only once write tracking is
             seen to be on (fact 40).
         copy_of: Of which moment a copy is that it begins.
+        by_tag: Whether it deletes the first snapshot of the tag, whoever made it (fact 22); else the one
+            of an id.
         effect: What it does besides.
         effect_disk: To which disk.
     """
@@ -147,6 +171,7 @@ class Instruction:
     copy_of: CopyOf = CopyOf.BEGIN
     effect: SideEffect = SideEffect.NONE
     effect_disk: str = ""
+    by_tag: bool = False
 
     @property
     def kinds(self) -> frozenset[Kind]:

@@ -31,9 +31,9 @@ from planner.model.operations import CAPTURES, Kind, Operation
 from planner.model.request import RunStateAfter
 from planner.program.resolution import Resolution, operations_of
 
-__all__ = ["Laid", "instructions_for", "lay"]
+__all__ = ["Laid", "bound", "instructions_for", "lay", "named"]
 
-_GOING_BACK = (Kind.REVERT_DISK, Kind.READ_VMSTATE)
+_GOING_BACK = (Kind.REVERT_DISK, Kind.READ_VMSTATE, Kind.RESET_GUEST)
 _MUST = (
     *(Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY, Kind.BEGIN_COPY, Kind.WRITE_VMSTATE),
     *(Kind.BEGIN_STREAM_VMSTATE, Kind.FREEZE_FILESYSTEMS),
@@ -130,6 +130,14 @@ def lay(design: DesignFile, resolution: Resolution) -> Laid:
     return Laid(tuple(found), tuple(dict.fromkeys(left_out)))
 
 
+def bound(
+    design: DesignFile, operations: Sequence[Operation], vmstate: str
+) -> Iterator[Instruction]:
+    """A design's instructions with those of some operations that they do, unjudged."""
+    for planned in design.instructions:
+        yield from _instructions(planned, operations, vmstate)
+
+
 def _patterns(body: Body) -> Iterator[Pattern]:
     if isinstance(body, Pattern):
         yield body
@@ -138,7 +146,8 @@ def _patterns(body: Body) -> Iterator[Pattern]:
         yield from _patterns(part)
 
 
-def _named(design: DesignFile) -> Iterator[tuple[PlannedInstruction, Kind]]:
+def named(design: DesignFile) -> Iterator[tuple[PlannedInstruction, Kind]]:
+    """Each kind of operation that a design names, with the instruction that does it."""
     for planned in design.instructions:
         yield from ((planned, pattern.kind) for pattern in _patterns(planned.does))
 
@@ -147,7 +156,7 @@ def _besides(
     design: DesignFile, resolution: Resolution, needed: Sequence[Operation]
 ) -> Iterator[Operation]:
     """What the design does although the request does not ask for it."""
-    kinds = {kind for _, kind in _named(design)} - {operation.kind for operation in needed}
+    kinds = {kind for _, kind in named(design)} - {operation.kind for operation in needed}
     own = [Kind.FREEZE_FILESYSTEMS, Kind.THAW_FILESYSTEMS]
     if _pause_matters(design, resolution, needed):
         own.append(Kind.PAUSE_GUEST)
@@ -195,7 +204,7 @@ def _capture_differs(design: DesignFile, resolution: Resolution) -> Iterator[Pro
 
 
 def _of_going_back(design: DesignFile) -> Iterator[Problem]:
-    for planned, kind in _named(design):
+    for planned, kind in named(design):
         if kind in _GOING_BACK:
             why = f"{planned.name} does {kind}, which goes back to a snapshot; this design saves"
             yield _cannot(design, planned.name, why)
@@ -260,6 +269,7 @@ def _instruction(
         planned.vmstate_of,
         planned.waits_for_tracking,
         planned.copy_of,
+        by_tag=planned.by_tag,
     )
 
 

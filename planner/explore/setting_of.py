@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from planner.errors import Problem, Refused
 from planner.explore.copies import COPY_KINDS
 from planner.explore.freezing import FREEZING_KINDS
-from planner.explore.instruction import Instruction, instruction_of_step
+from planner.explore.instruction import ClientKind, Instruction, instruction_of_step
 from planner.explore.layers import TAG
 from planner.explore.outside import EXTERNAL_KINDS
-from planner.explore.state import ClientDeath, Setting
+from planner.explore.state import UNDO_STEPS, ClientDeath, Setting
 from planner.model.facts import Disk, Facts
 from planner.model.operations import Kind
 from planner.model.request import RunStateAfter
@@ -35,6 +35,14 @@ _KNOWN = frozenset(
 )
 
 
+_UNDO: Mapping[ClientKind, frozenset[str]] = {
+    ClientKind.CAREFUL: frozenset(UNDO_STEPS),
+    ClientKind.DOES_NOT_LOOK: frozenset(UNDO_STEPS) - {"remember-what-was-made", "by-id"},
+    ClientKind.DOES_NOT_UNDO: frozenset(),
+}
+"""What each kind of client does about a failure."""
+
+
 def instructions_of(program: Program) -> tuple[Instruction, ...]:
     """A program's steps as instructions, but for those that only write back what the host holds."""
     steps = (step for step in program.steps if step.execute not in FLUSHES)
@@ -50,6 +58,7 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
     faults: int = 0,
     other_clients: bool = False,
     client_death: ClientDeath = ClientDeath.NEVER,
+    client: ClientKind = ClientKind.CAREFUL,
 ) -> Setting:
     """What is explored for a resolved request.
 
@@ -61,6 +70,7 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
         faults: How many faults may strike.
         other_clients: Whether other QMP clients act too.
         client_death: Whether the client may die, and what comes then.
+        client: How the client treats a failure.
 
     Raises:
         Refused: The request needs what this model does not know.
@@ -96,6 +106,7 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
         other_clients=other_clients,
         overlays=((1 << len(over)) - 1) << len(inside),
         client_death=client_death,
+        undo=_UNDO[client],
         capture="" if resolution.stream is None else resolution.stream.capture,
         own=len(names) - 1 if own else -1,
         copies=((1 << len(resolution.copies)) - 1) << len(inside) + len(over),

@@ -121,10 +121,6 @@ class VmMoves:
         if self.outside.tracks_late(state):
             yield Action(Act.TRACK), self.outside.track(state)
 
-    def may_go_on(self, state: State) -> bool:
-        """Whether something that nobody waits for goes on by itself."""
-        return self.outside.goes_on(state) is not None
-
     def going_on(self, state: State) -> Iterator[Move]:
         """A stream that nobody waits for any more goes on while the client undoes."""
         after = self.outside.goes_on(state)

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     END_COPY = "EndCopy"
     REVERT_DISK = "RevertDisk"
     READ_VMSTATE = "ReadVmstate"
+    RESET_GUEST = "ResetGuest"
 
     # A member is its text, so it can hash as that: Enum's own hash is ten times slower.
     __hash__ = str.__hash__

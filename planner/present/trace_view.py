@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from attrs import frozen
 
-from planner.errors import Problem
+from planner.errors import InternalError, Problem
+from planner.explore.back import BackSetting
+from planner.explore.back_properties import BackProperty, back_properties
+from planner.explore.back_search import BackCounterexample, BackReport
 from planner.explore.layers import Layers
 from planner.explore.line import CLIENT, GUEST, QEMU, Line
-from planner.explore.properties import PROPERTIES
+from planner.explore.properties import PROPERTIES, Property
 from planner.explore.search import Counterexample, SearchReport
 from planner.explore.state import ClientDeath, Setting
 from planner.explore.story import tell
@@ -20,6 +23,8 @@ from planner.present.words import problem_to_plain, table
 
 __all__ = [
     "Beside",
+    "Explored",
+    "Found",
     "report_text",
     "report_to_plain",
     "story_lines",
@@ -27,6 +32,9 @@ __all__ = [
     "trace_svg",
     "verdict_line",
 ]
+
+Explored = SearchReport | BackReport
+Found = Counterexample | BackCounterexample
 
 _FAULT_WORDS = {0: "none", 1: "one", 2: "two"}
 _DEATH_WORDS = {
@@ -57,15 +65,23 @@ class Beside:
     elapsed_s: float | None = None
 
 
-def story_lines(
-    report: SearchReport, layers: Layers, found: Counterexample | None
-) -> tuple[Line, ...]:
+def story_lines(report: Explored, layers: Layers | None, found: Found | None) -> tuple[Line, ...]:
     """The run of a counterexample; without one, a run that is done."""
+    if isinstance(report, BackReport):
+        return found.story if isinstance(found, BackCounterexample) else report.example
+    if layers is None or isinstance(found, BackCounterexample):
+        raise InternalError("a story needs its images")
     moves = report.example if found is None else found.moves
     return tell(report.setting, layers, moves)
 
 
-def verdict_line(report: SearchReport) -> str:
+def _properties(report: Explored) -> Sequence[Property | BackProperty]:
+    if isinstance(report, BackReport):
+        return back_properties(report.setting.purpose)
+    return PROPERTIES
+
+
+def verdict_line(report: Explored) -> str:
     """The verdict in one line."""
     setting = report.setting
     faults = _FAULT_WORDS.get(setting.faults, str(setting.faults))
@@ -76,9 +92,9 @@ def verdict_line(report: SearchReport) -> str:
 
 
 def report_text(
-    report: SearchReport,
-    layers: Layers,
-    found: Counterexample | None,
+    report: Explored,
+    layers: Layers | None,
+    found: Found | None,
     beside: Beside | None = None,
 ) -> str:
     """Verdicts, and the story of one counterexample."""
@@ -90,7 +106,22 @@ def report_text(
     return as_lines(lines)
 
 
-def _head(setting: Setting, rules: Sequence[Problem]) -> Iterator[str]:
+def _back_head(setting: BackSetting) -> Iterator[str]:
+    others = ", and other QMP clients act" if setting.other_clients else ""
+    others += _DEATH_SAID[setting.client_death]
+    where = f"in {setting.disks[setting.vmstate]}" if setting.vmstate >= 0 else "none"
+    does = "goes back to" if setting.purpose == "load" else "deletes"
+    yield f"Design {setting.design} {does} a snapshot: every run, with every order and every fault"
+    yield f"  disks          {len(setting.disks)}: {_names(setting.disks)}; all hold it"
+    yield f"  machine state  {where}"
+    yield f"  client         {setting.client}"
+    yield f"  faults         {_FAULT_WORDS.get(setting.faults, str(setting.faults))}{others}"
+
+
+def _head(setting: Setting | BackSetting, rules: Sequence[Problem]) -> Iterator[str]:
+    if isinstance(setting, BackSetting):
+        yield from _back_head(setting)
+        return
     state = "none"
     if setting.vmstate >= 0:
         state = f"machine state in {setting.disks[setting.vmstate]}"
@@ -123,10 +154,10 @@ def _names(names: Sequence[str]) -> str:
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
-def _verdicts(report: SearchReport) -> Iterator[str]:
+def _verdicts(report: Explored) -> Iterator[str]:
     by_id = {found.property_id: found for found in report.violations}
     rows = []
-    for wanted in PROPERTIES:
+    for wanted in _properties(report):
         found = by_id.get(wanted.id)
         if found is not None:
             rows.append((wanted.id, "VIOLATED", found.why))
@@ -135,13 +166,13 @@ def _verdicts(report: SearchReport) -> Iterator[str]:
     yield table(rows, "  ")
 
 
-def _unbroken(report: SearchReport) -> str:
+def _unbroken(report: Explored) -> str:
     if report.finished:
         return "holds"
     return f"holds to depth {report.depth}"
 
 
-def _effort(report: SearchReport, elapsed_s: float | None) -> str:
+def _effort(report: Explored, elapsed_s: float | None) -> str:
     time = "" if elapsed_s is None else f", {elapsed_s:.2f} s"
     ends = ", ".join(f"{count} {kind}" for kind, count in report.ends) or "none"
     stopped = "" if report.finished else f"; stopped: {report.stopped}"
@@ -151,7 +182,7 @@ def _effort(report: SearchReport, elapsed_s: float | None) -> str:
     )
 
 
-def _story(report: SearchReport, layers: Layers, found: Counterexample) -> Iterator[str]:
+def _story(report: Explored, layers: Layers | None, found: Found) -> Iterator[str]:
     yield f"Shortest run that violates {found.property_id}"
     lines = story_lines(report, layers, found)
     width = len(str(len(lines)))
@@ -159,7 +190,7 @@ def _story(report: SearchReport, layers: Layers, found: Counterexample) -> Itera
         mark = "! " if line.fault else "  "
         yield f"  {mark}{number:>{width}}. {_sentence(line.text)}"
     yield f"  => {_sentence(found.why)}"
-    if found.done:
+    if found.done and isinstance(found, Counterexample):
         seen = f"would see it ({found.noticed})" if found.noticed else "would see nothing of it"
         yield f"     snapplan's own last look at the VM {seen}."
 
@@ -170,8 +201,8 @@ def _sentence(text: str) -> str:
 
 
 def report_to_plain(
-    report: SearchReport,
-    layers: Layers,
+    report: Explored,
+    layers: Layers | None,
     beside: Beside | None = None,
 ) -> dict[str, object]:
     """A report as plain values."""
@@ -194,7 +225,7 @@ def report_to_plain(
                     "means": wanted.means,
                     "verdict": _verdict(report, by_id, wanted.id),
                 }
-                for wanted in PROPERTIES
+                for wanted in _properties(report)
             ],
             "states": report.states,
             "transitions": report.transitions,
@@ -217,7 +248,7 @@ def report_to_plain(
     return plain
 
 
-def _verdict(report: SearchReport, by_id: dict[str, Counterexample], wanted: str) -> str:
+def _verdict(report: Explored, by_id: Mapping[str, Found], wanted: str) -> str:
     if wanted in by_id:
         return "violated"
     return "holds" if report.finished else "not-violated-yet"
@@ -236,7 +267,7 @@ def _actors(lines: Sequence[Line]) -> list[str]:
     return [*fixed, *sorted(name for name in met if name not in fixed)]
 
 
-def trace_mermaid(report: SearchReport, layers: Layers, found: Counterexample | None) -> str:
+def trace_mermaid(report: Explored, layers: Layers | None, found: Found | None) -> str:
     """A run as a Mermaid sequence diagram."""
     lines = story_lines(report, layers, found)
     actors = _actors(lines)
@@ -259,7 +290,7 @@ def _mermaid(text: str) -> str:
 _COLUMN, _ROW, _TOP, _MARGIN = 170, 34, 50, 90
 
 
-def trace_svg(report: SearchReport, layers: Layers, found: Counterexample | None) -> str:
+def trace_svg(report: Explored, layers: Layers | None, found: Found | None) -> str:
     """A run as an SVG sequence diagram; it needs nothing beside itself."""
     lines = story_lines(report, layers, found)
     actors = _actors(lines)

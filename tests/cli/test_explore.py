@@ -1,18 +1,13 @@
-"""`snapplan explore`: its contract, and that the page of findings is true."""
+"""`snapplan explore`: its contract (the page of findings: tests/model/test_validation_page.py)."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
-
-import pytest
 
 from tests.cli.test_commands import example, make_plan, snapplan
 
-PAGE = Path("specs/design-validation.md").read_text(encoding="utf-8")
 SPINLESS = """\
 design: mine
 instructions:
@@ -25,28 +20,6 @@ instructions:
 def explore(*arguments, name="drive-only", **more):
     request, facts = example(name)
     return snapplan("explore", request, "--facts", facts, *arguments, **more)
-
-
-def transcript():
-    """(command, expected output) pairs of the page."""
-    blocks = re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    parts = [re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:] for block in blocks]
-    return [pair for p in parts for pair in zip(p[::2], p[1::2], strict=True)]
-
-
-@pytest.mark.parametrize(("line", "expected"), transcript())
-def test_the_page_of_findings_is_true(line, expected):
-    """Each of its commands prints just what stands below it, and exits accordingly."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-c", line],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PATH": path},
-    )
-    assert done.stdout == expected
-    assert done.returncode == (30 if "violates" in expected else 0)
 
 
 def test_what_holds_exits_0_and_what_does_not_30_after_the_report():

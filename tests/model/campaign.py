@@ -9,8 +9,14 @@ from pathlib import Path
 from planner.explore.moves import Reductions
 from planner.explore.search import explore
 from planner.explore.state import ClientDeath
-from tests.model.exploring import DESIGNS, setting_for
-from tests.model.spin import spin_and_explorer
+from tests.model.exploring import (
+    BACK_DESIGNS,
+    DESIGNS,
+    back_setting_for,
+    searched,
+    setting_for,
+)
+from tests.model.spin import spin_and_explorer, spin_of_back
 
 REAL = ("monolithic", "transactional", "vmstate-node", "external", "live", "background")
 
@@ -38,6 +44,17 @@ def with_client_death(design, disks, faults):
     return all(right for right, _ in judged), "; ".join(said for _, said in judged)
 
 
+def back_with_spin(design, disks, faults):
+    """SPIN agrees about a load or a delete, whatever becomes of the client."""
+    said = []
+    for death in ClientDeath:
+        setting = back_setting_for(design, disks, faults=faults, client_death=death)
+        with tempfile.TemporaryDirectory() as directory:
+            spin = spin_of_back(setting, Path(directory))
+        said.append((spin == set(searched(setting).violated), ", ".join(sorted(spin)) or "holds"))
+    return all(right for right, _ in said), "; ".join(words for _, words in said)
+
+
 def with_unreduced(design, disks, faults):
     """The reductions change neither a verdict nor the length of a shortest counterexample."""
     setting = setting_for(design, disks, faults=faults, other_clients=True)
@@ -57,6 +74,8 @@ def cases():
         yield with_spin, design, disks, faults
     for disks, design in product((1, 2, 3, 4), DESIGNS):
         yield with_client_death, design, disks, 1
+    for faults, disks, design in product((0, 1, 2), (1, 2, 3, 4), BACK_DESIGNS):
+        yield back_with_spin, design, disks, faults
     for disks, faults, design in ((3, 2, d) for d in DESIGNS):
         yield with_unreduced, design, disks, faults
     for faults, design in product((1, 2), REAL):

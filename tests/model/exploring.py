@@ -3,6 +3,9 @@
 from functools import cache
 
 from planner.compile.resolve import resolve
+from planner.explore.acts import ClientDeath
+from planner.explore.back import Purpose, back_setting, purpose_of
+from planner.explore.back_search import BackSearch
 from planner.explore.design import IN_AN_IMAGE, NO_MACHINE_STATE
 from planner.explore.laying import instructions_for
 from planner.explore.search import explore
@@ -13,17 +16,37 @@ from planner.semantics.construct import DiskDescription
 from planner.verbs.design_files import built_in_designs, find_design
 
 __all__ = [
+    "BACK_DESIGNS",
     "DESIGNS",
     "EXTERNAL_DESIGNS",
+    "FAULTS",
+    "back_setting_for",
     "case",
     "explored",
+    "explored_back",
     "facts_of",
     "request_text",
     "resolution_of",
+    "searched",
     "setting_for",
 ]
 
-DESIGNS = tuple(built_in_designs())
+BACK_DESIGNS = tuple(
+    name for name in built_in_designs() if purpose_of(find_design(name)) is not Purpose.SAVE
+)
+"""Those that load or delete."""
+
+DESIGNS = tuple(name for name in built_in_designs() if name not in BACK_DESIGNS)
+FAULTS = {
+    "none": {"faults": 0},
+    "one": {"faults": 1},
+    "two": {"faults": 2},
+    "one-with-other-clients": {"faults": 1, "other_clients": True},
+    "one-with-client-death": {"faults": 1, "client_death": ClientDeath.FOR_GOOD},
+    "one-with-client-death-recovered": {"faults": 1, "client_death": ClientDeath.RECOVERED},
+}
+"""What may strike, by the key of a design file's verdict."""
+
 EXTERNAL_DESIGNS = tuple(name for name in DESIGNS if find_design(name).capture)
 
 
@@ -88,3 +111,23 @@ def setting_for(design, disks=2, *, facts=None, resolution=None, **more):
 def explored(design, disks=2, *, reductions=None, bound=0, **more):
     """A search to its end."""
     return explore(setting_for(design, disks, **more), reductions, bound)
+
+
+def back_setting_for(design, disks=2, *, machine_state="{internal: disk0}", **more):
+    """A load or a delete: a built-in design, or one that was read, over the request that saved."""
+    found = find_design(design) if isinstance(design, str) else design
+    facts = _shared_facts(disks, "7.2")
+    return back_setting(found, resolution_of(facts, machine_state=machine_state), **more)
+
+
+def explored_back(design, disks=2, **more):
+    """A search through a load or a delete, to its end."""
+    return searched(back_setting_for(design, disks, **more))
+
+
+def searched(setting):
+    """A search through a load or a delete, to its end."""
+    search = BackSearch(setting)
+    for _ in search.run():
+        pass
+    return search.report()

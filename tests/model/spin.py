@@ -5,9 +5,16 @@ import shutil
 import subprocess
 
 from planner.explore.promela import promela
+from planner.explore.promela_back import promela_back, spin_back_properties
 from planner.explore.promela_properties import SPIN_PROPERTIES
 
-__all__ = ["SPIN_MISSING", "asked_of_spin", "model_in_spin", "spin_and_explorer"]
+__all__ = [
+    "SPIN_MISSING",
+    "asked_of_spin",
+    "model_in_spin",
+    "spin_and_explorer",
+    "spin_of_back",
+]
 
 SPIN_MISSING = [tool for tool in ("spin", "gcc") if shutil.which(tool) is None]
 _VIOLATED = re.compile(r"assertion violated\s+!\(bad_(\w+)\)")
@@ -19,6 +26,13 @@ def asked_of_spin(setting, directory, timeout_s=600):
     violated, states = model_in_spin(promela(setting), directory, timeout_s)
     assert violated <= set(SPIN_PROPERTIES)
     return violated, states
+
+
+def spin_of_back(setting, directory, timeout_s=600):
+    """The same of a load or a delete; the explorer knows no property that SPIN does not."""
+    violated, _ = model_in_spin(promela_back(setting), directory, timeout_s)
+    assert violated <= set(spin_back_properties(setting.purpose))
+    return violated
 
 
 def model_in_spin(text, directory, timeout_s=600):

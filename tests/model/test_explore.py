@@ -14,7 +14,6 @@ from planner.explore.properties import PROPERTY_IDS
 from planner.explore.rules_say import rules_say
 from planner.explore.search import Search, explore
 from planner.explore.setting_of import instructions_of, setting_of
-from planner.explore.state import ClientDeath
 from planner.explore.story import tell
 from planner.model.facts import SnapshotInfo
 from planner.model.facts_text import read_facts
@@ -24,21 +23,13 @@ from planner.verbs.design_files import find_design
 from tests.model.exploring import (
     DESIGNS,
     EXTERNAL_DESIGNS,
+    FAULTS,
     case,
     explored,
     facts_of,
     resolution_of,
     setting_for,
 )
-
-FAULTS = {
-    "none": {"faults": 0},
-    "one": {"faults": 1},
-    "two": {"faults": 2},
-    "one-with-other-clients": {"faults": 1, "other_clients": True},
-    "one-with-client-death": {"faults": 1, "client_death": ClientDeath.FOR_GOOD},
-    "one-with-client-death-recovered": {"faults": 1, "client_death": ClientDeath.RECOVERED},
-}
 
 
 def verdict(report):

@@ -1,13 +1,15 @@
-"""The tables of specs/design-validation.md: each cell is what the explorer finds."""
+"""specs/design-validation.md: its commands print what it says, and each cell of its tables is true."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from planner.verbs.design_files import find_design
-from tests.model.exploring import DESIGNS, explored
+from tests.model.exploring import BACK_DESIGNS, DESIGNS, explored
 from tests.support.fixtures import long
+from tests.support.forked import run_snapplan
 
 PAGE = Path("specs/design-validation.md").read_text(encoding="utf-8")
 COLUMNS = {
@@ -22,6 +24,23 @@ COLUMNS = {
 
 TWO_AND_OTHERS = "two, other clients act too"
 """The column that no file has."""
+
+
+def transcript():
+    """(command, expected output) pairs of the page."""
+    blocks = re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    parts = [re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:] for block in blocks]
+    return [pair for p in parts for pair in zip(p[::2], p[1::2], strict=True)]
+
+
+@pytest.mark.parametrize(("line", "expected"), transcript())
+def test_each_command_of_the_page_prints_what_stands_below_it(line, expected):
+    """And exits accordingly."""
+    name, *arguments = shlex.split(line)
+    assert name == "snapplan"
+    done = run_snapplan(*arguments)
+    assert done.stdout == expected
+    assert done.returncode == (30 if "violates" in expected else 0)
 
 
 def rows():
@@ -55,4 +74,4 @@ def test_two_faults_and_other_clients(design):
 
 def test_every_design_is_in_a_table():
     """None is left out where its verdict would not suit."""
-    assert {design for design, _ in rows()} == set(DESIGNS)
+    assert {design for design, _ in rows()} == {*DESIGNS, *BACK_DESIGNS}
