@@ -77,7 +77,6 @@ def in_a_folder() -> Iterator[Path]:
             ("qemu-img", qemu_img_binary()),
         ):
             (tools / command).symlink_to(os.path.realpath(str(binary)))
-        (folder / "script").symlink_to(_ROOT / "script")
         try:
             yield folder
         finally:
@@ -98,6 +97,7 @@ def printed(command: Command, folder: Path, store: Path | None = None) -> str:
         timeout=_LIMIT_S,
         env={
             **os.environ,
+            "checkout": str(_ROOT),
             "PATH": _path(folder),
             "SNAPPLAN_STORE": str(store or folder / "store"),
         },
