@@ -36,7 +36,7 @@ from planner.model.replies import snapshots_of_image
 from planner.run.ports import NoReply
 from planner.run.stopping import to_its_end
 
-__all__ = ["QemuImages", "run_qemu_img"]
+__all__ = ["QemuImages", "qemu_img_program", "run_qemu_img"]
 
 _TIMEOUT_S = 600.0
 SERVED = ("nbd://", "nbd+unix://")
@@ -149,6 +149,11 @@ class QemuImages:
         )
 
 
+def qemu_img_program() -> str:
+    """The qemu-img that is started where nobody names one: ``$SNAPPLAN_QEMU_IMG``, else ``qemu-img``."""
+    return os.environ.get("SNAPPLAN_QEMU_IMG") or "qemu-img"
+
+
 def run_qemu_img(
     program: str, *arguments: str, ends: tuple[int, ...] = (0,), descriptors: Sequence[int] = ()
 ) -> str:
@@ -163,7 +168,7 @@ def run_qemu_img(
     Raises:
         NoReply: It cannot be started, failed (in its own words), or did not end.
     """
-    program = program or os.environ.get("SNAPPLAN_QEMU_IMG") or "qemu-img"
+    program = program or qemu_img_program()
     try:
         done = subprocess.run(
             tied([program, *arguments]),

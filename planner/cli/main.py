@@ -37,6 +37,7 @@ _COMMANDS = {
     "recover": "Finish or undo what an interrupted run left.",
     "check": "Lint any sequence of QMP commands.",
     "compare": "Compare designs for a request, predicted and measured.",
+    "doctor": "Say what stands in the way of snapshots of a VM.",
     "conformance": "Try on a QEMU what snapplan knows about QEMU.",
     "schema": "Print the JSON schema of an output, or list them.",
     "simulate": "Serve a simulated QEMU that any QMP client can talk to.",

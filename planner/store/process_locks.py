@@ -17,10 +17,11 @@ from contextlib import ExitStack, contextmanager
 from planner.errors import Problem, Refused
 from planner.store.instance import Instance
 
-__all__ = ["locked_names", "names_of"]
+__all__ = ["held_by", "locked_names", "names_of"]
 
 _ASKERS = 4096
 """How many may ask who holds a lock; nobody takes their connections, and later ones are not told."""
+_AT_WORK = "another snapplan is at work on this QEMU"
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
@@ -52,8 +53,18 @@ def locked_names(names: Sequence[str]) -> Iterator[None]:
         yield
 
 
+def held_by(names: Sequence[str]) -> str:
+    """Who is at work on a QEMU, in words; empty: nobody, or it cannot be told.  No lock is taken."""
+    holders = (_holder(_address(name)) for name in names)
+    return next((f"{_AT_WORK}{holder}" for holder in holders if holder), "")
+
+
+def _address(name: str) -> bytes:
+    return b"\0snapplan-" + hashlib.sha256(name.encode()).hexdigest()[:32].encode()
+
+
 def _hold(name: str) -> socket.socket:
-    address = b"\0snapplan-" + hashlib.sha256(name.encode()).hexdigest()[:32].encode()
+    address = _address(name)
     holding = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         holding.bind(address)
@@ -66,7 +77,7 @@ def _hold(name: str) -> socket.socket:
         problem = Problem(
             "vm-locked",
             "vm",
-            f"another snapplan is at work on this QEMU{holder}",
+            f"{_AT_WORK}{holder}",
             "wait until it has ended",
         )
         raise Refused.of(problem) from error
