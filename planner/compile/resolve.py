@@ -34,6 +34,7 @@ from planner.model.request import (
     InternalMachineState,
     NoMachineState,
     Others,
+    Pause,
     RunStateAfter,
     Unreadable,
     Wish,
@@ -288,6 +289,7 @@ class _Work:
             outside=self.left_out.devices,
             settings=settings,
             vmstate_node=own,
+            stands=request.pause is Pause.ALWAYS,
         )
 
     def _explain_defaults(self, before: RunStateAfter) -> None:

@@ -177,19 +177,22 @@ def _copy_after_resume(operations: Operations) -> Iterator[Edge]:
 
 
 def _frozen_capture(operations: Operations) -> Iterator[Edge]:
-    # AddOverlay(vars0), DeleteDiskSnapshot(disk0) -> FreezeFilesystems -> SnapshotDisk(disk0),
-    # SwitchToOverlay(vars0) -> ThawFilesystems.
+    # AddOverlay(vars0), DeleteDiskSnapshot(disk0) -> FreezeFilesystems -> PauseGuest,
+    # SnapshotDisk(disk0), SwitchToOverlay(vars0), ResumeGuest -> ThawFilesystems.
     for freeze in operations.of_kind(Kind.FREEZE_FILESYSTEMS):
         for kind in (Kind.ADD_OVERLAY, Kind.ADD_TARGET, Kind.DELETE_DISK_SNAPSHOT):
             for slow in operations.on_vm(kind, freeze.vm):
                 yield slow, freeze
         for capture in operations.captures.get(freeze.vm, ()):
             yield freeze, capture
+        for pause in operations.on_vm(Kind.PAUSE_GUEST, freeze.vm):
+            yield freeze, pause  # the agent works only while its guest runs
     for thaw in operations.of_kind(Kind.THAW_FILESYSTEMS):
         for capture in operations.captures.get(thaw.vm, ()):
             yield capture, thaw
-        for freeze in operations.on_vm(Kind.FREEZE_FILESYSTEMS, thaw.vm):
-            yield freeze, thaw
+        for before in (Kind.FREEZE_FILESYSTEMS, Kind.RESUME_GUEST):
+            for operation in operations.on_vm(before, thaw.vm):
+                yield operation, thaw
 
 
 def _old_until_new(operations: Operations) -> Iterator[Edge]:

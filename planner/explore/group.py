@@ -14,7 +14,7 @@ run that breaks a property is a shortest one.  Pure and deterministic.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from attrs import define, evolve, field, frozen
@@ -307,7 +307,7 @@ def items_of(program: Program) -> Iterator[Item]:
     """What a member does that others can tell, and where it waits; the gate `commit` in the end."""
     gates = gates_of(program)
     for number, step in enumerate(program.steps, start=1):
-        yield from gates.get(number, ())
+        yield from _told(gates.get(number, ()))
         captured = False
         for operation in step.covers:
             if operation.kind in (Kind.PAUSE_GUEST, Kind.RESUME_GUEST):
@@ -315,8 +315,13 @@ def items_of(program: Program) -> Iterator[Item]:
             elif not captured and _captures(operation.kind, operation.detail):
                 captured = True  # of several at once one is as good as all
                 yield operation.kind
-    yield from gates.get(len(program.steps) + 1, ())
+    yield from _told(gates.get(len(program.steps) + 1, ()))
     yield Gate.COMMIT
+
+
+def _told(gates: Iterable[Gate]) -> Iterator[Gate]:
+    """Freezing is nothing that another guest can tell, so its gate would only add states."""
+    yield from (gate for gate in gates if gate is not Gate.FREEZE)
 
 
 def _captures(kind: Kind, detail: str) -> bool:

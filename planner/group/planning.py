@@ -98,7 +98,7 @@ def _alone(member: MemberPlan) -> Iterator[Problem]:
             "group-without-pause",
             member.name,
             "its guest is not stopped (disks alone), so that its instant cannot be that of the others",
-            "ask for its machine state too, or for `run-state-after: paused`",
+            "write `pause: always` in its request, or ask for its machine state too",
         )
     if any(_pauses_and_resumes(step.covers) for step in program.steps):
         yield Problem(

@@ -27,6 +27,7 @@ __all__ = [
     "MachineState",
     "NoMachineState",
     "Others",
+    "Pause",
     "Request",
     "RunStateAfter",
     "Unreadable",
@@ -63,6 +64,13 @@ class ExistingTag(StrEnum):
 
     REFUSE = "refuse"
     REPLACE = "replace"
+
+
+class Pause(StrEnum):
+    """Whether the guest stands while its disks alone are captured; with machine state it always does."""
+
+    AS_NEEDED = "as-needed"
+    ALWAYS = "always"
 
 
 class RunStateAfter(StrEnum):
@@ -192,6 +200,7 @@ class Request:
         existing_tag: What happens when the tag is taken.
         run_state_after: The run state that the VM is left in.
         freeze: Whether and how the guest's file systems are frozen meanwhile.
+        pause: Whether the guest stands while its disks alone are captured.
         description: What its user says of it; it is recorded, and shown by `list`.
         given: The keys that the file set; every other value is a default.
     """
@@ -204,4 +213,5 @@ class Request:
     run_state_after: RunStateAfter = RunStateAfter.AS_BEFORE
     freeze: FreezeFilesystems | None = None
     description: str = ""
+    pause: Pause = Pause.AS_NEEDED
     given: frozenset[str] = field(default=frozenset(), eq=False)

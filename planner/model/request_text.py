@@ -24,6 +24,7 @@ from planner.model.request import (
     InternalMachineState,
     NoMachineState,
     Others,
+    Pause,
     Request,
     RunStateAfter,
     Unreadable,
@@ -121,6 +122,7 @@ _NO_DISKS = "the request names no disks", "write `disks: {}` at least"
 _DISKS = named(_NAME, _WISH, "a mapping of disk names to wishes")
 _FREEZES = "Have the guest agent freeze the guest's file systems around the capture; disks only."
 _UNFROZEN = FreezeFilesystems("")
+_STANDS = "Whether a running guest stands while its disks alone are captured; in a group it must."
 
 _KEYS = (
     Key("tag", _TAG, _TAGS, ("the request has no tag", "name the snapshot"), instead=""),
@@ -130,6 +132,7 @@ _KEYS = (
     Key("others", choice(Others)),
     Key("existing-tag", choice(ExistingTag)),
     Key("run-state-after", choice(RunStateAfter)),
+    Key("pause", choice(Pause), _STANDS, seldom=True),
     Key(
         "freeze-filesystems", _FREEZE, _FREEZES, attribute="freeze", instead=_UNFROZEN, seldom=True
     ),

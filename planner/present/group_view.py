@@ -34,7 +34,8 @@ __all__ = [
 ]
 
 _WAITS = {
-    Gate.PAUSE: "waits until every member is ready to stop",
+    Gate.FREEZE: "waits until every member is ready",
+    Gate.PAUSE: "waits until every member may stop",
     Gate.RESUME: "waits until every member has captured everything",
 }
 

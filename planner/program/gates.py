@@ -4,10 +4,11 @@ A group is ordinary programs of several VMs, each of which waits at three places
 from what the program's steps cover, so no plan has to say it; `planner.verify.group_proof` judges it by
 what QEMU does instead.
 
-    prepare, freeze - |pause| - stop, captures - |resume| - cont, tidy up - confirm - |commit|
+    prepare - |freeze| - freeze - |pause| - stop, captures - |resume| - cont, thaw - confirm - |commit|
 
-A live capture stops its guest by itself, when little is left to copy.  Such a member comes to `PAUSE`
-with its guest standing already, and the others are not stopped before: they would stand while it copies.
+A live capture stops its guest by itself, when little is left to copy.  Such a member comes to `FREEZE`
+and `PAUSE` with its guest standing already, and the others are neither frozen nor stopped before: they
+would be so while it copies.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ __all__ = ["Gate", "gates_of"]
 class Gate(StrEnum):
     """A place at which a member of a group waits until every member is there."""
 
+    FREEZE = "freeze"
+    """Everything is prepared; file systems are frozen next, where a member asks for it."""
     PAUSE = "pause"
-    """Everything is prepared; the guest is stopped next, or a live capture has stopped it."""
+    """Everything is prepared and frozen; the guest is stopped next, or a live capture has stopped it."""
     PAUSED = "paused"
     """The guest stands.  Nobody waits here: it is told, and the pause of the group counts from it."""
     RESUME = "resume"
@@ -45,20 +48,23 @@ def gates_of(program: Program) -> Mapping[int, tuple[Gate, ...]]:
     steps = list(enumerate(program.steps, start=1))
     pause = next((n for n, step in steps if Kind.PAUSE_GUEST in _kinds(step)), None)
     resume = next((n for n, step in steps if Kind.RESUME_GUEST in _kinds(step)), None)
+    freeze = next((n for n, step in steps if Kind.FREEZE_FILESYSTEMS in _kinds(step)), None)
     found: dict[int, tuple[Gate, ...]] = {}
 
-    def put(number: int, gate: Gate) -> None:
-        found[number] = (*found.get(number, ()), gate)
+    def put(number: int, *gates: Gate) -> None:
+        found[number] = (*found.get(number, ()), *gates)
 
+    first = [Gate.FREEZE, Gate.PAUSE]
+    if freeze is not None:
+        put(freeze, first.pop(0))
     if pause is None:
         capturing = (n for n, step in steps if CAPTURES & _kinds(step) or step.execute == "migrate")
-        put(next(capturing, 1), Gate.PAUSE)
+        put(next(capturing, 1), *first)
     elif program.steps[pause - 1].execute == "stop":
-        put(pause, Gate.PAUSE)
+        put(pause, *first)
         put(pause + 1, Gate.PAUSED)
     else:
-        put(pause + 1, Gate.PAUSED)  # the pause of the group counts from here
-        put(pause + 1, Gate.PAUSE)
+        put(pause + 1, Gate.PAUSED, *first)  # the pause of the group counts from here
     put(len(steps) + 1 if resume is None else resume, Gate.RESUME)
     return found
 

@@ -262,6 +262,7 @@ class Resolution:
             image; a stream has its own.
         vmstate_node: Machine state in an image of its own, where asked for.
         copies: Disks whose parts are copies, by name.
+        stands: Whether the guest stands though its disks alone are captured.
     """
 
     tag: str
@@ -280,6 +281,7 @@ class Resolution:
     settings: Settings = field(factory=Settings)
     vmstate_node: VmstateNode | None = None
     copies: tuple[DiskCopy, ...] = ()
+    stands: bool = False
 
     @property
     def vmstate_at(self) -> str:
@@ -305,7 +307,8 @@ class Resolution:
     def pauses(self) -> bool:
         """Whether the guest, running now, has to be paused on the way."""
         running = self.run_state_before is RunStateAfter.RUNNING
-        return running and (self.has_machine_state or not self._ends_running)
+        wanted = self.has_machine_state or self.stands
+        return running and (wanted or not self._ends_running)
 
     @property
     def resumes(self) -> bool:

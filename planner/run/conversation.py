@@ -81,6 +81,11 @@ class Conversation:
     connected: bool = True
     where: str = ""
 
+    @property
+    def may_stand(self) -> bool:
+        """Whether the guest may stand because of this run."""
+        return self.sent_stop and not self.sent_cont
+
     def failed(self, code: str, message: str) -> StepFailed:
         """The failure of what is being done."""
         return StepFailed(Failure(code, self.where, message))

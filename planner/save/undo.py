@@ -62,7 +62,10 @@ class _Undoing:
 
     def run(self) -> Flow[Outcome]:
         yield Tell(f"failed: {self._failure.where}: {self._failure.message}; undoing")
-        frozen = yield from self._thaw()  # first: the guest's programs wait for nothing else
+        stands = self._context.may_stand
+        # First, since the guest's programs wait for nothing else; but the agent of a guest that
+        # stands is stopped too, and is asked once that runs again.
+        frozen = () if stands else (yield from self._thaw())
         try:
             if not (yield from self._external.end_migration()):
                 return (yield from self._leave_alone(frozen))
@@ -80,12 +83,16 @@ class _Undoing:
         except Gone:
             return (yield from self._undo_offline())
         except Silent as silent:
-            return self._give_up(silent.why, frozen)
+            why = silent.why
         except Exception as error:  # noqa: BLE001 - an answer that nobody thought of: it is not known
-            return self._give_up(failure_of(error, "undo").message, frozen)
-        self._left.extend(frozen)
-        self._context.go(Phase.INCOMPLETE if self._left else Phase.UNDONE)
-        return self._outcome(run_state)
+            why = failure_of(error, "undo").message
+        else:
+            self._left.extend(frozen)
+            self._context.go(Phase.INCOMPLETE if self._left else Phase.UNDONE)
+            return self._outcome(run_state)
+        if stands:
+            frozen = yield from self._thaw()
+        return self._give_up(why, frozen)
 
     def _give_up(self, why: str, frozen: tuple[Problem, ...]) -> Outcome:
         self._left.append(Silent(why).problem())

@@ -21,6 +21,7 @@ OF_FROZEN_WALK = frozenset({Kind.FREEZE_FILESYSTEMS, Kind.THAW_FILESYSTEMS})
 """What is this walk's business alone."""
 
 _RULE = RuleId.FROZEN_CAPTURE
+_RUN_STATES = (Kind.PAUSE_GUEST, Kind.RESUME_GUEST)
 
 
 @define
@@ -31,11 +32,13 @@ class FrozenWalk:
         resolution: What was decided.
         frozen: Whether they are frozen now.
         freezes: How often they were frozen.
+        stands: Whether the guest is stopped now; its agent is too then.
     """
 
     resolution: Resolution
     frozen: bool = False
     freezes: int = 0
+    stands: bool = False
 
     def take(self, step: Step, operations: Sequence[Operation], where: str) -> Iterator[Problem]:
         """Take account of a step that does these operations; says what is wrong with it."""
@@ -44,9 +47,9 @@ class FrozenWalk:
             if operation.kind is Kind.FREEZE_FILESYSTEMS:
                 yield from self._freeze(step, where)
             elif operation.kind is Kind.THAW_FILESYSTEMS:
-                if not self.frozen:
-                    yield Problem(_RULE, where, f"{operation} of what is not frozen")
-                self.frozen = False
+                yield from self._thaw(where)
+            elif operation.kind in _RUN_STATES:
+                self.stands = operation.kind is Kind.PAUSE_GUEST
             elif operation.kind in CAPTURES:
                 if self.resolution.freeze is not None and not self.frozen:
                     yield Problem(
@@ -65,10 +68,19 @@ class FrozenWalk:
             yield Problem(_RULE, where, "it may take longer than they may be frozen")
         if self.frozen:
             yield Problem(_RULE, where, "the file systems are frozen already")
+        if self.stands:
+            yield Problem(_RULE, where, "the guest stands, and its agent with it")
         if Undo(UndoKind.THAW) not in step.undo:
             yield Problem(RuleId.UNDO_COMPLETE, where, "it freezes, and its undo does not thaw")
         self.frozen = True
         self.freezes += 1
+
+    def _thaw(self, where: str) -> Iterator[Problem]:
+        if not self.frozen:
+            yield Problem(_RULE, where, "it thaws what is not frozen")
+        if self.stands:
+            yield Problem(_RULE, where, "the guest stands, and its agent with it")
+        self.frozen = False
 
     def finish(self, where: str) -> Iterator[Problem]:
         """What is wrong at the end."""

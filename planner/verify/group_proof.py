@@ -28,6 +28,7 @@ from planner.verify.proof import operations_by_step
 
 __all__ = ["GatedProgram", "group_violations", "verify_group"]
 
+_FREEZING = (Kind.FREEZE_FILESYSTEMS, Kind.THAW_FILESYSTEMS)
 _STREAM = (Kind.BEGIN_STREAM_VMSTATE, Kind.END_STREAM_VMSTATE)
 
 
@@ -71,6 +72,7 @@ def _wrong(member: GatedProgram) -> Iterator[tuple[str, str]]:
     if count != 1:
         yield "the whole program", f"it comes {count} times to the gate 'resume' instead of once"
         return
+    yield from _frozen_apart(order)
     gate = order.index(Gate.RESUME)
     running = member.program.resolution.run_state_before is RunStateAfter.RUNNING
     for place, item in enumerate(order):
@@ -88,6 +90,19 @@ def _wrong(member: GatedProgram) -> Iterator[tuple[str, str]]:
                 yield str(item), "it comes before the gate 'resume': other guests may not stand yet"
         elif place > gate and _is_capture(item):
             yield str(item), "it captures after the gate 'resume': other guests may run by then"
+
+
+def _frozen_apart(order: list[Operation | Gate]) -> Iterator[tuple[str, str]]:
+    """Freezing that comes before all are prepared, or after the first guest stands."""
+    gates = {item: place for place, item in enumerate(order) if isinstance(item, Gate)}
+    for place, item in enumerate(order):
+        if not isinstance(item, Operation) or item.kind not in _FREEZING:
+            continue
+        if item.kind is Kind.THAW_FILESYSTEMS:
+            if place < gates[Gate.RESUME]:
+                yield str(item), "it comes before the gate 'resume': others may not be captured yet"
+        elif not gates.get(Gate.FREEZE, place) < place < gates.get(Gate.PAUSE, place):
+            yield str(item), "it is not between the gates 'freeze' and 'pause'"
 
 
 def _in_order(member: GatedProgram) -> Iterator[Operation | Gate]:

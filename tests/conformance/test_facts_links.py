@@ -60,6 +60,23 @@ def test_fact_118_a_port_that_waited_for_its_link_needs_it_when_it_is_loaded(vm)
         assert counters(vm).sent > sent
 
 
+def test_fact_119_what_is_under_way_at_a_load_reaches_the_loaded_guest(qemu):
+    """A guest that is loaded in place receives what was sent to it after it was saved."""
+    port = tuple(word.replace("com1", "com2") for word in PORT)
+    vm = start_talker(qemu, ("-serial", "null"), port)
+    vm.wait_guest(2)
+    vm.execute("stop")
+    assert vm.save("a", ["disk0"]) is None
+    received = counters(vm).received
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as link:
+        link.connect(str(vm.directory / "com2"))
+        link.sendall(bytes(100))
+        assert vm.load("a", ["disk0"]) is None
+        assert counters(vm).received == received
+        vm.execute("cont")
+        vm.wait_until(lambda: counters(vm).received > received, "bytes of another time")
+
+
 def is_cut(vm):
     """Whether nobody is at the other end of the port's link."""
     [link] = [each for each in vm.execute("query-chardev") if each["label"] == "com1"]
