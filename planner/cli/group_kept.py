@@ -28,7 +28,7 @@ from planner.present.verdict_view import Verdict
 from planner.run.ports import Backend
 from planner.store.store import Store
 from planner.verbs.context import Context
-from planner.verbs.delete import Deleted, delete
+from planner.verbs.delete import Deleted, check_delete, delete
 from planner.verbs.group_load import load_group
 from planner.verbs.group_records import delete_group, verify_group
 from planner.verbs.load import LoadWish
@@ -148,16 +148,23 @@ def delete_command(  # noqa: PLR0913 - one parameter an option
     choice = Overlays(overlays) if overlays else None
     with TerminalReporter(progress) as reporter:
 
-        async def one(member: GroupMember) -> Deleted:
-            address = addresses[member.name]
+        def on_vm(backend: Backend, member: GroupMember) -> Context:
+            return context_of(backend, store, addresses[member.name], reporter, yes=True)
 
+        async def check_one(member: GroupMember) -> None:
+            async def work(backend: Backend) -> None:
+                await check_delete(on_vm(backend, member), member.tag, choice, alone=True)
+
+            await connected(addresses[member.name], work)
+
+        async def delete_one(member: GroupMember) -> Deleted:
             async def work(backend: Backend) -> Deleted:
-                context = context_of(backend, store, address, reporter, yes=True)
-                return await delete(context, member.tag, choice, alone=True)
+                return await delete(on_vm(backend, member), member.tag, choice, alone=True)
 
-            return await connected(address, work)
+            return await connected(addresses[member.name], work)
 
-        known = run(delete_group(store, name, one, Asking(reporter, yes)))
+        asking = Asking(reporter, yes)
+        known = run(delete_group(store, name, check_one, delete_one, asking))
     if as_json:
         print_json(group_deleted_to_plain(known))
     else:

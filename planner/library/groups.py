@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from planner.errors import BadInput, Problem
+from planner.group.record import GroupMember
 from planner.library.progress import OnProgress
 from planner.library.snapshot import telling
 from planner.library.vm import Vm
@@ -16,7 +17,7 @@ from planner.present.verdict_view import Verdict
 from planner.run.outcome import Outcome
 from planner.run.stopping import to_its_end
 from planner.verbs.context import Context, agreed
-from planner.verbs.delete import Deleted, delete
+from planner.verbs.delete import Deleted, check_delete, delete
 from planner.verbs.group_load import load_group
 from planner.verbs.group_members import one_store
 from planner.verbs.group_records import delete_group, verify_group
@@ -90,15 +91,18 @@ class Group:
         """Delete the snapshot of every member, and the group's record last; the guests run on.
 
         Raises:
-            Refused: A member's snapshot cannot be deleted safely; those before it are deleted.
-            RunFailed: Not all of one could be deleted.
+            Refused: A member's snapshot cannot be deleted safely; nothing was deleted.
+            RunFailed: Not all of one could be deleted; those before it in order of name are.
         """
 
-        async def one(member: str, tag: str) -> Deleted:
-            return await delete(self._members[member], tag, alone=True)
+        async def check_one(member: GroupMember) -> None:
+            await check_delete(self._members[member.name], member.tag, alone=True)
+
+        async def delete_one(member: GroupMember) -> Deleted:
+            return await delete(self._members[member.name], member.tag, alone=True)
 
         store = one_store(self._members)
-        await delete_group(store, self.name, lambda each: one(each.name, each.tag), agreed)
+        await delete_group(store, self.name, check_one, delete_one, agreed)
 
 
 async def save_group(  # noqa: PLR0913 - each is a wish of its own

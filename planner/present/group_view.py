@@ -134,9 +134,15 @@ def group_saved_text(saved: GroupSaved) -> str:
                 str(saved.manifests.get(member.name, "-")),
             )
         )
-    starts = [start_text(saved.outcomes[member.name]) for member in saved.plan.members]
     head = f"Group {saved.plan.name!r} is complete{apart}."
-    return as_lines([head, table(rows, "  "), *filter(None, starts)])
+    return as_lines([head, table(rows, "  "), *_starts(saved)])
+
+
+def _starts(saved: GroupSaved) -> Iterator[str]:
+    """How QEMU is to be started from now on, by member."""
+    for member in saved.plan.members:
+        for line in start_text(saved.outcomes[member.name]).splitlines():
+            yield f"{member.name}: {line}"
 
 
 def group_saved_to_plain(saved: GroupSaved) -> dict[str, object]:

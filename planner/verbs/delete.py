@@ -35,7 +35,7 @@ from planner.run.outcome import Outcome
 from planner.run.ports import Backend, Host, Images
 from planner.run.pump import Pump
 from planner.store.frozen_bases import own_writes
-from planner.store.held import met_and_locked
+from planner.store.held import Held, met_and_locked
 from planner.store.journaled import JournaledRun, begin_run, check_nothing_pending
 from planner.store.promoting import promote
 from planner.store.restore_records import Restore
@@ -45,7 +45,7 @@ from planner.template.removing import check_unused, drop_files
 from planner.verbs.context import Context, Offline, Question
 from planner.verbs.find import FoundManifest, find_in_store, find_own, read_again, store_of
 
-__all__ = ["Deleted", "delete", "delete_offline"]
+__all__ = ["Deleted", "check_delete", "delete", "delete_offline"]
 
 
 @frozen
@@ -85,26 +85,10 @@ async def delete(
         check_nothing_pending(vm)
         await end_spares(vm, source, backend.host)
 
-        async def decide() -> _Decided:
-            facts = await held.facts()
-            found = find_own(source, vm, facts)
-            check_alone(vm, found.manifest, alone=alone, doing="delete")
-            images = images_of_vm(facts, await ask_images(backend))
-            others = vm.manifests().found
-            seen = _as_it_runs(found, vm, overlays, facts)
-            order = plan_delete(
-                *(seen.manifest, facts, images, others, overlays),
-                files_here=backend.host is not None,
-                absent=await absent_files(seen.manifest, backend.host),
-            )
-            await check_beforehand(order, backend.host)
-            check_streams(found.manifest)
-            _check_template(found.manifest, context.store)
-            order = evolve(order, manifest_file=str(found.path.resolve()))
-            return _Decided(order, seen.current, found.manifest, facts)
-
         decided = await decide_and_ask(
-            decide, lambda each: context.consent(_question(each.order)), source
+            lambda: _decide(context, held, source, overlays, alone=alone),
+            lambda each: context.consent(_question(each.order)),
+            source,
         )
         order = decided.order
         if decided.restore is not None:  # its overlay is the snapshot's now, whoever dies
@@ -115,6 +99,41 @@ async def delete(
         deleted = await _delete(order, hands, context)
         forget_empty(vm)
         return deleted
+
+
+async def check_delete(
+    context: Context, source: str, overlays: Overlays | None = None, *, alone: bool = False
+) -> None:
+    """Look whether a snapshot could be deleted; see `delete`.  Nothing is changed.
+
+    Raises:
+        Refused: It could not.
+    """
+    async with met_and_locked(context.backend, context.store, context.address) as held:
+        check_nothing_pending(held.vm)
+        await _decide(context, held, source, overlays, alone=alone)
+
+
+async def _decide(
+    context: Context, held: Held, source: str, overlays: Overlays | None, *, alone: bool
+) -> _Decided:
+    vm, backend = held.vm, held.met.backend
+    facts = await held.facts()
+    found = find_own(source, vm, facts)
+    check_alone(vm, found.manifest, alone=alone, doing="delete")
+    images = images_of_vm(facts, await ask_images(backend))
+    others = vm.manifests().found
+    seen = _as_it_runs(found, vm, overlays, facts)
+    order = plan_delete(
+        *(seen.manifest, facts, images, others, overlays),
+        files_here=backend.host is not None,
+        absent=await absent_files(seen.manifest, backend.host),
+    )
+    await check_beforehand(order, backend.host)
+    check_streams(found.manifest)
+    _check_template(found.manifest, context.store)
+    order = evolve(order, manifest_file=str(found.path.resolve()))
+    return _Decided(order, seen.current, found.manifest, facts)
 
 
 async def delete_offline(

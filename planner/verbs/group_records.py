@@ -100,16 +100,19 @@ async def verify_group(
 async def delete_group(
     store: Store,
     name: str,
+    check_one: Callable[[GroupMember], Awaitable[None]],
     delete_one: Callable[[GroupMember], Awaitable[Deleted]],
     consent: Consent,
 ) -> KnownGroup:
     """Delete the snapshot of every member, and the group's record last.
 
-    A delete that was interrupted is finished by another one: members that are gone are passed over.
+    All are looked at first, so that a reason against one keeps all.  A delete that was interrupted is
+    finished by another one: members that are gone are passed over.
 
     Args:
         store: Where it is recorded.
         name: The group's name.
+        check_one: Looks whether one member's snapshot could be deleted.
         delete_one: Deletes one member's snapshot, by the verb of its own.
         consent: Who is asked first, once for all.
 
@@ -118,9 +121,9 @@ async def delete_group(
 
     Raises:
         BadInput: There is no such group, or nobody could be asked.
-        Refused: A member's snapshot cannot be deleted, or a run of the group did not end; those before
-            it are deleted.
-        RunFailed: One could not be deleted whole.
+        Refused: A member's snapshot cannot be deleted, or a run of the group did not end; nothing was
+            deleted.
+        RunFailed: One could not be deleted whole; those before it in order of name are deleted.
     """
     groups = GroupStore.of(store)
     with groups.locked(name):
@@ -131,6 +134,9 @@ async def delete_group(
         there = [each for each in known.record.members if each.name not in known.missing]
         names = ", ".join(f"{each.tag!r} of {each.name}" for each in there) or "no snapshot"
         loss = f"this would delete {names}"
+        for member in there:
+            with by_member(member.name):
+                await check_one(member)
         consent(Question(name, loss, f"Delete group {name!r}: {names}?", "add --yes"))
         for member in there:
             with by_member(member.name):
