@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import click
 
@@ -17,6 +17,7 @@ from planner.errors import Violation
 from planner.group.record import GroupMember
 from planner.group.saved import GroupLoaded
 from planner.model.request import RunStateAfter
+from planner.parts.accepting import Accepted
 from planner.present.group_view import (
     group_deleted_to_plain,
     group_loaded_text,
@@ -41,6 +42,17 @@ __all__ = ["delete_command", "load_command", "verify_command"]
 @name_argument
 @at_option
 @run_state_option("What every VM does when the group is loaded.")
+@click.option(
+    "--accept-changed",
+    "changed",
+    metavar="MEMBER=DISK",
+    multiple=True,
+    help="Load although this disk of this member, which is no part of its snapshot, holds something "
+    "else now. Once for each.",
+)
+@click.option(
+    "--accept-cpu", is_flag=True, help="Load although a VM's processor is another one than it was."
+)
 @deadline_option("How long the load of each member may take.")
 @store_option
 @progress_option
@@ -50,6 +62,8 @@ def load_command(  # noqa: PLR0913 - one parameter an option
     name: str,
     elsewhere: tuple[str, ...],
     run_state_after: str,
+    changed: tuple[str, ...],
+    accept_cpu: bool,
     deadline_s: float | None,
     store: Store,
     progress: str,
@@ -59,15 +73,19 @@ def load_command(  # noqa: PLR0913 - one parameter an option
 
     All are checked first, then all guests are stopped, then all are loaded, and none goes on until all
     are. A failure before the first disk is reverted leaves the VMs as they were. One later leaves every
-    member standing, and to load the group again is the way on. What was under way between the guests
-    is lost: end connections that something outside of them still holds.
+    member standing, and to load the group again is the way on. What is under way between the guests now
+    reaches them once they are loaded: end the links between them before, or their connections after.
     """
     addresses = recorded(store, name, elsewhere)
-    wish = LoadWish(RunStateAfter(run_state_after), deadline_s)
+    accepted = Accepted(accept_cpu)
+    wish = LoadWish(RunStateAfter(run_state_after), deadline_s, accepted=accepted)
+    per_member = _changed(changed, addresses)
     with TerminalReporter(progress) as reporter:
 
         async def work(members: Mapping[str, Context]) -> GroupLoaded:
-            return await load_group(members, name, awaiting=stopped_by_signals, wish=wish)
+            return await load_group(
+                members, name, awaiting=stopped_by_signals, wish=wish, changed=per_member
+            )
 
         loaded = run(with_members(addresses, store, reporter, work))
     if loaded.failure is not None:
@@ -76,6 +94,17 @@ def load_command(  # noqa: PLR0913 - one parameter an option
         print_json(group_loaded_to_plain(loaded))
     else:
         click.echo(group_loaded_text(loaded))
+
+
+def _changed(texts: tuple[str, ...], members: Iterable[str]) -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for text in texts:
+        member, equals, disk = text.partition("=")
+        if not (equals and disk and member in members):
+            known = ", ".join(members)
+            raise click.BadParameter(f"{text!r} is no MEMBER=DISK; members: {known}")
+        found[member] = found.get(member, frozenset()) | {disk}
+    return found
 
 
 @click.command("verify")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from attrs import field, frozen
 
@@ -12,6 +12,7 @@ from planner.library.progress import OnProgress
 from planner.library.snapshot import telling
 from planner.library.vm import Vm
 from planner.model.request import Request, RunStateAfter
+from planner.parts.accepting import Accepted
 from planner.present.group_view import GroupVerdict
 from planner.present.verdict_view import Verdict
 from planner.run.outcome import Outcome
@@ -55,6 +56,8 @@ class Group:
         run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
         on_progress: OnProgress | None = None,
         deadline_s: float | None = None,
+        accept_changed: Mapping[str, Iterable[str]] | None = None,
+        accept_cpu: bool = False,
     ) -> Mapping[str, Outcome]:
         """Go back to it with all members; no guest goes on until all are loaded.
 
@@ -62,6 +65,8 @@ class Group:
             run_state_after: ``as-before`` (the load), ``running`` or ``paused``; for all.
             on_progress: Called with each step, its member's name before it.
             deadline_s: How long the load of each member may take, in seconds.
+            accept_changed: By member, disks that were left out and may have changed since.
+            accept_cpu: Whether a processor may be another one.
 
         Returns:
             How each member ended, by its name.
@@ -71,9 +76,13 @@ class Group:
             RunFailed: It failed before a disk was reverted; all are as they were.
             UndoIncomplete, OutcomeUnknown: It failed later: every member stands; load it again.
         """
-        wish = LoadWish(RunStateAfter(run_state_after), deadline_s)
+        after, accepted = RunStateAfter(run_state_after), Accepted(accept_cpu)
+        wish = LoadWish(after, deadline_s, accepted=accepted)
+        changed = {name: frozenset(disks) for name, disks in (accept_changed or {}).items()}
         members = _telling(self._members, on_progress)
-        loaded = await load_group(members, self.name, awaiting=to_its_end, wish=wish)
+        loaded = await load_group(
+            members, self.name, awaiting=to_its_end, wish=wish, changed=changed
+        )
         if loaded.failure is not None:
             raise loaded.failure
         return loaded.outcomes

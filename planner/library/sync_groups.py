@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from attrs import frozen
@@ -55,10 +55,16 @@ class Group:
         run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
         on_progress: OnProgress | None = None,
         deadline_s: float | None = None,
+        accept_changed: Mapping[str, Iterable[str]] | None = None,
+        accept_cpu: bool = False,
     ) -> Mapping[str, Outcome]:
         """Go back to it with all members; no guest goes on until all are loaded."""
         loading = self.asynchronous.load(
-            run_state_after=run_state_after, on_progress=on_progress, deadline_s=deadline_s
+            run_state_after=run_state_after,
+            on_progress=on_progress,
+            deadline_s=deadline_s,
+            accept_changed=accept_changed,
+            accept_cpu=accept_cpu,
         )
         return once(loading)
 

@@ -48,6 +48,7 @@ async def load_group(
     *,
     awaiting: Awaiting,
     wish: LoadWish | None = None,
+    changed: Mapping[str, frozenset[str]] | None = None,
 ) -> GroupLoaded:
     """Go back to a group's snapshot, on all its members or on none.
 
@@ -56,6 +57,7 @@ async def load_group(
         name: The group's name.
         awaiting: How work that changes the VMs is awaited.
         wish: How; for all members alike.
+        changed: By member, disks that were left out and may hold something else now.
 
     Returns:
         How it ended.  What failed before any disk was reverted has brought every guest back; what failed
@@ -75,12 +77,19 @@ async def load_group(
         _check_members(known.record, members)
         held = await hold_all(members, stack)
         decided = [
-            await _decide(each, known.record, members[each.name], held[each.name], wish)
+            await _decide(
+                *(each, known.record, members[each.name], held[each.name]),
+                _of_member(wish, (changed or {}).get(each.name, frozenset())),
+            )
             for each in known.record.members
         ]
         _raise_refusals(name, decided)
         loading = _begin(groups, known.record, members, held, decided, wish)
         return await loading.run(awaiting)
+
+
+def _of_member(wish: LoadWish, changed: frozenset[str]) -> LoadWish:
+    return evolve(wish, accepted=evolve(wish.accepted, changed=changed))
 
 
 def _check_members(record: GroupRecord, members: Mapping[str, Context]) -> None:
