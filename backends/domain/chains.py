@@ -8,6 +8,7 @@ lost at the domain's next start (fact 132).  The words stay QMP's, and with them
     transaction                   first what is no overlay, then all overlays in one call
     block-commit, job-complete    libvirt's block commit, and its pivot
     blockdev-del                  libvirt has taken the node out
+    query-name, -block, -jobs     with libvirt's tags, targets and job besides
 
 Rules: libvirt's node names last only for now (fact 131), so they are shown with a ``#`` before them, as
 QEMU's own are; an overlay is called by its file.  Two calls are not one instant: overlays beside other
@@ -25,7 +26,14 @@ from typing import Any
 from attrs import define, field, frozen
 
 from backends.domain.link import Link
-from planner.model.node_names import OVERLAY_NODE_PREFIX, SHOWN_LIBVIRT_PREFIX, is_libvirts
+from planner.model.node_names import (
+    LIBVIRT_JOB,
+    OVERLAY_NODE_PREFIX,
+    SHOWN_LIBVIRT_PREFIX,
+    TAGS_KEY,
+    TARGET_KEY,
+    is_libvirts,
+)
 from planner.program.resolution import overlay_node_name
 from planner.run.ports import CommandRefused, NoReply
 
@@ -35,6 +43,15 @@ Arguments = Mapping[str, Any]
 
 _OVERLAY = re.compile(re.escape(OVERLAY_NODE_PREFIX) + r"[0-9a-f]{12}")
 _ALIAS = re.compile(r"/machine/peripheral/([^/]+)")
+_CHANGES = frozenset(
+    {
+        *("stop", "cont", "system_reset", "transaction", "blockdev-add", "block-commit", "migrate"),
+        *("snapshot-save", "snapshot-load", "snapshot-delete"),
+        *("migrate-set-capabilities", "migrate-set-parameters"),
+        "blockdev-snapshot-delete-internal-sync",
+    }
+)
+"""What libvirt does not keep apart from a job of its own: a `cont` lets a guest run that it saves."""
 _READY_S = 10.0
 _POLL_S = 0.05
 
@@ -84,10 +101,17 @@ class Chains:
             "transaction": self._transaction,
             "block-commit": self._commit,
             "query-jobs": self._jobs,
+            "query-name": self._name,
+            "query-block": self._blocks,
             "job-complete": self._complete,
             "job-cancel": self._cancel,
             "job-dismiss": self._dismiss,
         }
+        if command in _CHANGES and self.link.is_busy():
+            words = (
+                f"libvirt runs a job on the domain, and {command} would be done in the midst of it"
+            )
+            raise CommandRefused("libvirt", words)
         if command in own:
             return own[command](arguments)
         return self._pass(command, arguments)
@@ -231,8 +255,26 @@ class Chains:
                 commit.error = "libvirt ended the job" if self._is_there(commit.top) else ""
         ours = {each.name: job_id for job_id, each in self._commits.items() if each.error is None}
         shown = [{**job, "id": ours.get(job["id"], job["id"])} for job in jobs]
+        if self.link.is_busy():
+            shown.append({"id": "libvirt", "type": LIBVIRT_JOB, "status": "running"})
         done = ((job_id, each) for job_id, each in self._commits.items() if each.error is not None)
         return [*shown, *(_ended(job_id, each) for job_id, each in done)]
+
+    def _name(self, arguments: Arguments) -> object:
+        """With the tags that libvirt has given away."""
+        told: Any = self._pass("query-name", arguments)
+        tags = self.link.tags()
+        return {**told, TAGS_KEY: tags} if tags else told
+
+    def _blocks(self, arguments: Arguments) -> object:
+        """With libvirt's name of each disk's target."""
+        blocks: Any = self._pass("query-block", arguments)
+        targets = {alias: target for target, alias in self.link.disks()}
+        for block in blocks:
+            alias = _ALIAS.match(block.get("qdev", ""))
+            if alias and alias[1] in targets:
+                block[TARGET_KEY] = targets[alias[1]]
+        return blocks
 
     def _is_there(self, node: str) -> bool:
         return any(disk.node == node for disk in self._disks())

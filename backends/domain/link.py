@@ -89,7 +89,7 @@ class Link:
                 continue
             if domain.isActive():
                 return domain
-            remedy = f"start it: virsh -c {self._address.uri} start DOMAIN"
+            remedy = f"start it: virsh -c {self._address.uri} start {name}"
             raise self._cannot("domain-off", "the domain does not run", remedy)
         remedy = f"virsh -c {self._address.uri} list --all names them"
         raise self._cannot("domain-unknown", "libvirt has no domain of this name", remedy)
@@ -185,6 +185,15 @@ class Link:
             if target is not None and alias is not None:
                 found.append((target.get("dev", ""), alias.get("name", "")))
         return found
+
+    def is_busy(self) -> bool:
+        """Whether libvirt runs a job on the domain: a save, a migration, a backup.  Raises as `ask`."""
+        none = self._api.libvirt.VIR_DOMAIN_JOB_NONE
+        return bool(self._tried(self._domain.jobInfo)[0] != none)
+
+    def tags(self) -> list[str]:
+        """The names of the snapshots that libvirt keeps account of.  Raises as `ask`."""
+        return [str(name) for name in self._tried(lambda: self._domain.snapshotListNames(0))]
 
     def snapshot(self, overlays: Mapping[str, str]) -> None:
         """Put overlays on disks, all in one instant or none; the files are there.  Raises as `ask`.

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from planner.errors import Problem
 from planner.model.facts import Disk, Facts
+from planner.model.node_names import LIBVIRT_JOB
 from planner.model.request import NoMachineState, Request, RunStateAfter, Unreadable
 from planner.parts.image_limits import has_room, holds_machine_state
 from planner.parts.reverted_disk import can_be_internal
@@ -24,6 +25,7 @@ __all__ = [
     "disk_problems",
     "has_room",
     "holds_machine_state",
+    "libvirt_problems",
     "vm_problems",
 ]
 
@@ -107,6 +109,17 @@ def vm_problems(facts: Facts, *, machine_state: bool) -> Iterator[Problem]:
                 f"its machine state cannot be saved: {reason} (fact 33)",
                 _unblocking(facts),
             )
+
+
+def libvirt_problems(request: Request, facts: Facts) -> Iterator[Problem]:
+    """What libvirt is about, where the VM was reached through it: a job, a snapshot of this name."""
+    if any(job.type == LIBVIRT_JOB for job in facts.jobs):
+        words = "libvirt runs a job on the domain: a save, a migration, a backup"
+        remedy = "wait until `virsh domjobinfo` shows none"
+        yield Problem("libvirt-job-active", "vm", words, remedy)
+    if request.tag in facts.taken_tags:
+        words = f"libvirt keeps a snapshot {request.tag!r}, and each would be taken for the other"
+        yield Problem("tag-taken-by-libvirt", request.tag, words, "choose another tag")
 
 
 def daemon_problems(request: Request, facts: Facts) -> Iterator[Problem]:

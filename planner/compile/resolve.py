@@ -21,6 +21,7 @@ from planner.compile.refusals import (
     cost_of_leaving_out,
     daemon_problems,
     disk_problems,
+    libvirt_problems,
     vm_problems,
 )
 from planner.errors import BadInput, Problem, Refused, in_order
@@ -77,6 +78,7 @@ def resolve(read: ReadRequest, facts: Facts) -> Resolution:
     work.check_disks()
     work.check_machine_state()
     work.problems.extend(daemon_problems(read.request, facts))
+    work.problems.extend(libvirt_problems(read.request, facts))
     work.problems.extend(vm_problems(facts, machine_state=work.wants_machine_state))
     work.check_freezing()
     work.check_something_is_asked()

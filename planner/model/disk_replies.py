@@ -20,6 +20,7 @@ from planner.model.image_key import key_secret_of
 from planner.model.node_names import (
     AUTOMATIC_NODE_PREFIX,
     OVERLAY_NODE_PREFIX,
+    TARGET_KEY,
     chain_of,
     is_made_up,
 )
@@ -111,6 +112,7 @@ class _Disks:
         if drive_id.startswith(AUTOMATIC_NODE_PREFIX):
             raise malformed("query-block", f"{drive_id[:40]!r} is no id of a drive")
         disk = self._disk(root, drive_id, entry.text("qdev", ""))
+        disk = evolve(disk, target=entry.text(TARGET_KEY, ""))
         status = entry.text("io-status", _NO_ERROR)
         return disk if status == _NO_ERROR else evolve(disk, io_error=status)
 

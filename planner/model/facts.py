@@ -152,6 +152,7 @@ class Disk:
         io_error: How the guest's last request to it failed, where QEMU stopped the guest for that:
             ``failed`` or ``nospace``; empty: none has.
         chain: Who keeps account of the images that lie over each other.
+        target: What libvirt calls the disk, where the VM was reached through it, or empty.
     """
 
     name: str
@@ -180,6 +181,7 @@ class Disk:
     key_secret: str = ""
     io_error: str = ""
     chain: Chain = Chain.QEMU
+    target: str = ""
 
     @property
     def attached(self) -> bool:
@@ -201,7 +203,7 @@ class Disk:
         frozen = self._frozen_names()
         candidates = (
             *(self.name, *filters, self.node, *frozen),
-            *(self.drive_id, self.qdev_id, self.qdev, *self.drives_below),
+            *(self.drive_id, self.qdev_id, self.qdev, self.target, *self.drives_below),
         )
         usable = [name for name in candidates if name and not name.startswith(_REFERENCE_PREFIX)]
         return tuple(dict.fromkeys(usable))
@@ -285,6 +287,7 @@ class Facts:
         files: By path, what the images of disks that a run leaves out were just before the run.
         migration_error: What QEMU remembers of a migration that failed: from 10.0 on no snapshot can be
             loaded until that is cleared (fact 65).
+        taken_tags: Tags that libvirt keeps snapshots under.
         live_nodes: Present names of automatically named nodes, by reference; never written.
     """
 
@@ -310,6 +313,7 @@ class Facts:
     drives: tuple[Drive, ...] = ()
     files: tuple[tuple[str, FileRecord], ...] = ()
     migration_error: str = ""
+    taken_tags: tuple[str, ...] = ()
     live_nodes: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
 
     @property

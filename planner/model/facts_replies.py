@@ -15,6 +15,7 @@ from planner.model.facts import (
 )
 from planner.model.hardware import Hardware
 from planner.model.migration import LIMITS, ORDINARY, Setting
+from planner.model.node_names import TAGS_KEY
 from planner.model.peripherals import Device, HostObject, tpms_of
 from planner.model.replies import jobs_of, optional_text, run_state_of, vm_name_of, vm_uuid_of
 
@@ -79,8 +80,13 @@ def facts_from_replies(replies: Replies) -> Facts:
         objects=replies.objects,
         hardware=replies.hardware,
         drives=tuple(sorted(_drives(replies.block))),
+        taken_tags=_taken_tags(replies.name),
         live_nodes=live_nodes,
     )
+
+
+def _taken_tags(reply: object) -> tuple[str, ...]:
+    return () if reply is None else AnswerObject.of(reply, "query-name").texts(TAGS_KEY)
 
 
 def _drives(reply: object) -> Iterable[Drive]:

@@ -46,14 +46,14 @@ def _converter() -> Converter:
     ):
         write_with_hyphens(converter, kind)
     write_with_hyphens(converter, ChainNode, seldom=("key_secret",))
-    rarely = ("drives_below", "place", "header_names", "key_secret", "io_error", "chain")
+    rarely = ("drives_below", "place", "header_names", "key_secret", "io_error", "chain", "target")
     write_with_hyphens(converter, Disk, seldom=rarely)
     register_hardware(converter)
     write_with_hyphens(
         converter,
         Facts,
         skip=("live_nodes",),
-        seldom=("hardware", "drives", "files", "migration_error"),
+        seldom=("hardware", "drives", "files", "migration_error", "taken_tags"),
     )
     return converter
 

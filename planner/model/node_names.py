@@ -10,6 +10,9 @@ __all__ = [
     "AUTOMATIC_NODE_PREFIX",
     "OVERLAY_NODE_PREFIX",
     "SHOWN_LIBVIRT_PREFIX",
+    "LIBVIRT_JOB",
+    "TAGS_KEY",
+    "TARGET_KEY",
     "Chain",
     "chain_of",
     "is_libvirts",
@@ -33,6 +36,13 @@ class Chain(StrEnum):
     LIBVIRT = "libvirt"
     """libvirt, and the VM was reached through it: it is told of each overlay."""
 
+
+TARGET_KEY = "libvirt-target"
+"""In an entry of `query-block` through libvirt: what it calls the disk (``vda``)."""
+TAGS_KEY = "libvirt-snapshots"
+"""In the answer to `query-name` through libvirt: the snapshots that it keeps account of."""
+LIBVIRT_JOB = "libvirt"
+"""The type, in `query-jobs` through libvirt, of a job that libvirt runs on the domain."""
 
 SHOWN_LIBVIRT_PREFIX = AUTOMATIC_NODE_PREFIX
 """Before libvirt's name of a node, where the VM was reached through libvirt (`backends.domain`)."""

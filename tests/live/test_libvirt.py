@@ -1,11 +1,14 @@
 """A domain of a real libvirt: every verb through its monitor, and its own view right afterwards."""
 
+import asyncio
 import subprocess
 import sys
 
 import pytest
 
+from backends.domain.backend import connect
 from planner.library.conformance.checks import CHECKS
+from planner.run.ports import CommandRefused
 from tests.live.runs import as_json, snapplan
 from tests.support.libvirt import libvirtd
 
@@ -115,6 +118,42 @@ def test_a_mixed_snapshot_and_its_delete(daemon, domain, where):
     assert domain.sources() == bases
     assert not overlay.exists()
     domain.wait_guest(since=len(domain.console()))
+
+
+def test_what_libvirt_is_about_is_not_met(daemon, domain, where, tmp_path):
+    """A job that libvirt runs, and a tag that it has given; disks are named by their targets."""
+    file = tmp_path / "t.yaml"
+    file.write_text("tag: t\nmachine-state: none\ndisks: {vda: internal, vdb: internal}\n")
+    plan = ("plan", file, *where[:2], "--json")
+    assert snapplan(*plan).returncode == 0
+    spec = ("--disk-only", "--diskspec", "vda,snapshot=no", "--diskspec")
+    overlay = daemon.folder / "libvirts.qcow2"
+    daemon.virsh("snapshot-create-as", domain.name, "t", *spec, f"vdb,file={overlay}")
+    assert refused(snapplan(*plan)) == ["tag-taken-by-libvirt"]
+    daemon.virsh("snapshot-delete", domain.name, "t", "--metadata")
+    daemon.virsh("blockcommit", domain.name, "vdb", "--active", "--pivot", "--wait")
+    job = tmp_path / "backup.xml"
+    server = f"<server transport='unix' socket='{daemon.folder}/nbd'/>"
+    job.write_text(f"<domainbackup mode='pull'>{server}</domainbackup>")
+    daemon.virsh("backup-begin", domain.name, job)
+    try:
+        assert "libvirt-job-active" in refused(snapplan(*plan))
+        with pytest.raises(AssertionError, match="in the midst of it"):
+            asyncio.run(stopped(domain))
+    finally:
+        daemon.virsh("domjobabort", domain.name)
+    assert snapplan(*plan).returncode == 0
+
+
+async def stopped(domain):
+    """Try to stop the guest, as a run that was planned before would."""
+    backend = await connect(domain.address)
+    try:
+        await backend.execute("stop", {}, 30.0)
+    except CommandRefused as error:
+        raise AssertionError(error.description) from error
+    finally:
+        await backend.close()
 
 
 def test_overlays_that_libvirt_refuses_are_undone_with_what_was_made(daemon, domain, where):
