@@ -34,7 +34,7 @@ def test_members_of_every_kind_are_one_group(qemu, tmp_path, capture):
     """Saved, verified, not loadable in place with a reason for each, deleted: all or nothing."""
     if capture == "background" and qemu.version() < (10, 0):
         capture = "stopped"
-    vms = {name: qemu.start(two_disks(guest=True)) for name in WISHES}
+    vms = {name: qemu.start(two_disks()) for name in WISHES}
     store = ("--store", tmp_path / "store", "--json")
     file = group_file(tmp_path, vms, capture)
     saved = snapplan("group", "apply", file, *store)
@@ -57,4 +57,4 @@ def test_members_of_every_kind_are_one_group(qemu, tmp_path, capture):
     assert [each.name for each in tmp_path.iterdir() if "-" in each.name] == []
     for vm in vms.values():
         assert held(vm, DISKS) == {"disk0": [], "disk1": []}
-        vm.wait_guest(2, since=len(vm.console()))
+        assert vm.status() == "running"
