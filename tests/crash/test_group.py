@@ -86,9 +86,13 @@ def test_a_group_is_made_at_one_instant(tmp_path):
         judged(group, vms, saved.outcomes)
 
 
-def struck(kind, folder, every=1):
-    """Each so many-th place of a fault, in either of two members; in which phases they ended."""
-    group = group_of("running", "running")
+TWO = ("running", "running")
+THREE = ("running", "paused", "running")
+
+
+def struck(kind, folder, every=1, members=TWO):
+    """Each so many-th place of a fault, in any member; in which phases they ended."""
+    group = group_of(*members)
     clean, ends = group.vms(), set()
     assert run(group, clean, folder / "clean").failure is None
     places = [
@@ -122,16 +126,18 @@ def test_a_fault_in_one_member_is_a_fault_of_all(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("members", [TWO, THREE], ids=["two", "three"])
 @pytest.mark.parametrize("kind", FAULTS)
-def test_every_fault_at_every_command(kind, tmp_path):
+def test_every_fault_at_every_command(kind, members, tmp_path):
     """The same, at each command and at each place inside."""
-    assert struck(kind, tmp_path)
+    assert struck(kind, tmp_path, members=members)
 
 
-def killed(folder, qemus, every=1, *, power_loss=False):
+def killed(folder, qemus, every=1, *, power_loss=False, members=TWO):
     """A kill at each so many-th moment of a group, then `recover`; in which phases it ended."""
-    group = group_of("running", "running")
+    group = group_of(*members)
     moments, vms, ends = GroupMoments(), group.vms(), set()
+    before = {name: state.run_state for name, state in group.states.items()}
     run_and_kill(group, vms, folder / "count", moments)
     decided = moments.seen.index("before the group's write", 2)  # the commit: all around it, always
     around = range(decided - 3, decided + 6)
@@ -144,7 +150,7 @@ def killed(folder, qemus, every=1, *, power_loss=False):
             die(vms[name])
         outcomes = run_recovery(vms, own)
         try:
-            _recovered(vms, own, outcomes)
+            _recovered(vms, own, outcomes, before)
             assert run_recovery(vms, own) == {}
         except AssertionError as error:
             error.add_note(f"killed {moments.seen[moment]} (moment {moment}): {outcomes}")
@@ -166,15 +172,16 @@ def test_a_killed_group_is_recovered(dying, power_loss, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("members", [TWO, THREE], ids=["two", "three"])
 @pytest.mark.parametrize("dying", QEMUS)
 @pytest.mark.parametrize("power_loss", [False, True], ids=["killed", "power-loss"])
-def test_a_kill_at_any_moment_is_recovered(power_loss, dying, tmp_path):
+def test_a_kill_at_any_moment_is_recovered(power_loss, dying, members, tmp_path):
     """At each moment, with its QEMUs or without."""
-    ends = killed(tmp_path, QEMUS[dying], power_loss=power_loss)
+    ends = killed(tmp_path, QEMUS[dying], power_loss=power_loss, members=members)
     assert ends == {Phase.DONE, Phase.UNDONE}
 
 
-def _recovered(vms, folder, outcomes):
+def _recovered(vms, folder, outcomes, run_states):
     store = Store(folder)
     record = GroupStore.of(store).find(GROUP)
     whole = record is not None and record.committed
@@ -186,4 +193,4 @@ def _recovered(vms, folder, outcomes):
         if name in outcomes:
             assert outcomes[name].phase is (Phase.DONE if whole else Phase.UNDONE)
         if not vm.state.died:
-            assert vm.state.run_state == "running"
+            assert vm.state.run_state == run_states[name]
