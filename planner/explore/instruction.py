@@ -231,8 +231,8 @@ def _effect_disk(step: Step) -> str:
 
 
 def _ended_copy(step: Step) -> str:
-    """The disk whose copy has to have ended before this; empty: none has to."""
-    return next((op.disk for op in step.follows if op.kind is Kind.END_COPY), "")
+    """The disk whose copy this step is about, which it follows first of all; empty: it is about none."""
+    return next((op.disk for op in step.follows[:1] if op.kind is Kind.END_COPY), "")
 
 
 def _effect(step: Step) -> SideEffect:

@@ -39,12 +39,13 @@ STATES = (
     *("internal", "image of its own"),
     *("external, stopped", "external, live", "external, background", "none"),
 )
+COPIED = "one internal, two copied, one of them raw"
 HEAD = """\
 Made by `script/restore-table`; do not edit. Each combination was saved by `snapplan apply` under a guest
 that writes memory and disks all the time and checks itself; QEMU was ended; `snapplan load --run`
 restored it into a fresh QEMU, and the guest went on from the saved instant without a complaint. Without
 machine state the disks were read: they were of one instant, and a fresh QEMU came up on them."""
-LAYOUTS = ("all internal", "all external", "mixed, with raw firmware")
+LAYOUTS = ("all internal", "all external", "mixed, with raw firmware", COPIED)
 
 
 @attrs.frozen
@@ -57,7 +58,13 @@ class Cell:
 
 def topology_of(layout: str) -> Topology:
     """The VM of a layout: the guest writes to all disks but the firmware's."""
-    if layout == "all internal":
+    if layout == COPIED:
+        disks = (
+            DiskSpec("disk0"),
+            DiskSpec("disk1", DiskKind.DRIVE),
+            DiskSpec("disk2", DiskKind.RAW),
+        )
+    elif layout == "all internal":
         disks = (DiskSpec("disk0"), DiskSpec("disk1", DiskKind.DRIVE), DiskSpec("disk2"))
     elif layout == "all external":
         raw, filtered = DiskSpec("disk1", DiskKind.RAW), DiskSpec("disk2", DiskKind.FILTERED)
@@ -71,8 +78,11 @@ def topology_of(layout: str) -> Topology:
     return Topology(disks=disks, guest=True)
 
 
-def parts_of(layout: str, folder: Path) -> dict[str, str]:
+def parts_of(layout: str, folder: Path) -> dict[str, str | dict[str, str]]:
     """What each disk's part is."""
+    if layout == COPIED:
+        copies = {disk: {"copy": str(folder / f"{disk}.copy")} for disk in ("disk1", "disk2")}
+        return {"disk0": "internal", **copies}
     if layout == "all internal":
         return dict.fromkeys(("disk0", "disk1", "disk2"), "internal")
     if layout == "all external":
@@ -130,7 +140,7 @@ def judge_disks(vm, manifest: Path, layout: str) -> Cell:
     done = snapplan("load", manifest, "--offline", "--yes", *store(vm))
     assert done.returncode == 0, done.stderr
     files = [str(vm.image(disk.name)) for disk in vm.topology.disks if disk.device != "pflash"]
-    if layout == "all external":
+    if layout in ("all external", COPIED):
         files = [disk["file"] for disk in json.loads(done.stdout)["disks"]]
     counters = [guest.last_counter(content(vm.directory, file)) for file in sorted(files)]
     assert counters[0] > 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attrs import define
 
+from qemu_facts.lab.arguments import image_format
 from tests.live.runs import snapplan
 from tests.support import qemu as harness
 from tests.support.qmp import QmpClient
@@ -32,9 +33,11 @@ def disk_name(spec) -> str:
 
 
 def request_of(tag, parts, state, **more) -> str:
-    """A request: disk to `internal` or a path, and a machine-state value as YAML has it."""
+    """A request: disk to its wish, or to a path for an overlay, and a machine-state value."""
     wishes = {
-        name: part if part in ("internal", "exclude") else {"external": str(part)}
+        name: part
+        if part in ("internal", "exclude") or isinstance(part, dict)
+        else {"external": str(part)}
         for name, part in parts.items()
     }
     return json.dumps({"tag": tag, "machine-state": state, "disks": wishes, **more})
@@ -68,7 +71,7 @@ def template(vm, manifest) -> str:
         path, name = str(vm.image(spec.name)), disk_name(spec)
         if name not in parts:
             continue
-        driver = json.dumps({"driver": harness.image_format(spec)})[1:-1]
+        driver = json.dumps({"driver": image_format(spec)})[1:-1]
         words = [
             word.replace(path, f"{{disk:{name}}}").replace(driver, f'"driver": "{{format:{name}}}"')
             if path in word

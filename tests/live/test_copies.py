@@ -153,3 +153,29 @@ def test_a_copy_whose_qemu_dies_leaves_nothing(qemu, tmp_path, command):
     assert vm.image_tags("disk0") == []
     [vm_store] = Store(vm.directory / "store").vms()
     assert vm_store.manifests().found == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "background"),
+    [
+        pytest.param("{{image: {0}/state.qcow2}}", False, marks=pytest.mark.long),
+        pytest.param("{{external: {0}/state, capture: background}}", True, marks=pytest.mark.long),
+    ],
+    ids=["image", "background"],
+)
+def test_a_copy_beside_machine_state_of_its_own(qemu, state, background):
+    """Begun in one pause, and of one instant: the guest goes on from them, and finds no fault."""
+    vm = qemu.start(two_disks(guest=True))
+    if background and vm.version < (10, 0):
+        pytest.skip("no background capture before QEMU 10 (fact 41)")
+    before = vm.wait_guest(2)[-1]
+    request = request_for(vm, state.format(vm.directory))
+    done = snapplan("apply", "-", "--vm", vm.qmp_path, *store(vm), text=request)
+    assert done.returncode == 0, done.stderr
+    assert account(vm)["jobs"] == []
+    later = vm.wait_guest(3, since=len(vm.console()))[-1]
+    vm.end()
+    with restored(vm, Path(as_json(done)["manifest"]), "--yes", *store(vm)) as again:
+        counters = again.wait_guest(3)
+        assert before < counters[0] < later
+        assert "start" not in again.console(), "it did not boot"

@@ -11,6 +11,7 @@ from attrs import evolve
 from planner.compile.graph import build_graph
 from planner.compile.plan import compile_request
 from planner.compile.rules import RULES
+from planner.errors import Refused
 from planner.explore.instruction import CopyOf, Instruction
 from planner.explore.moves import Reductions
 from planner.explore.search import Search, explore
@@ -141,3 +142,32 @@ def test_every_line_about_copies_can_be_told():
     wanted = ["copy begins", "guest's write: error", "job-cancel", "blockdev-del", "remove file"]
     assert [brief for brief in told if brief in wanted] == wanted
     assert "disk0" in lines[told.index("copy begins")].text
+
+
+@pytest.mark.parametrize(
+    ("design", "state"),
+    [("vmstate-node", "{image: /s}"), ("background", "{external: /s, capture: background}")],
+)
+def test_copies_beside_machine_state_of_its_own(design, state):
+    """An internal part, an overlay and a copy: the design file is what is compiled, and all holds."""
+    facts = facts_of(3, version="11.1")
+    words = {"machine_state": state, "overlays": 1, "copies": 1}
+    program = compile_request(read_request(request_text(3, **words)), facts, design).program
+    told = setting_for(design, facts=facts, resolution=program.resolution, faults=1)
+    compiled = [i for i in instructions_of(program) if i.name not in ("add-fd", "remove-fd")]
+    assert sorted(map(str, told.instructions)) == sorted(map(str, compiled))
+    assert explore(told).violated == ()
+    assert explore(evolve(told, instructions=tuple(compiled))).violated == ()
+
+
+@pytest.mark.parametrize("capture", ["stopped", "live"])
+def test_no_copy_goes_with_a_stream_that_stops_the_guest(capture):
+    """It could not end (fact 114); the refusal says what can be done instead."""
+    facts = facts_of(2, version="11.1")
+    stream = f"{{external: /s, capture: {capture}}}"
+    text = request_text(2, machine_state=stream, copies=1)
+    with pytest.raises(Refused) as refused:
+        compile_request(read_request(text), facts, "external" if capture == "stopped" else "live")
+    [problem] = refused.value.problems
+    assert (problem.code, problem.subject) == ("design-cannot", "disk1")
+    assert "background" in problem.remedy

@@ -15,6 +15,7 @@ __all__ = [
     "SAVE_TIMEOUT_S",
     "TRANSACTION_TIMEOUT_S",
     "delete_replaced",
+    "ends_of_copies",
     "finish_parts",
     "capture_disks",
     "internal_only",
@@ -106,6 +107,11 @@ def finish_parts(resolution: Resolution) -> Iterator[Step]:
     """What each kind of part needs after the capture.  The guest goes on meanwhile."""
     for making in MAKERS:
         yield from making.finished(resolution)
+
+
+def ends_of_copies(resolution: Resolution) -> tuple[Operation, ...]:
+    """The ends of all copies: before them the host does nothing slow (the guest may stand, fact 113)."""
+    return tuple(Operation(Kind.END_COPY, disk=copy.disk) for copy in resolution.copies)
 
 
 def capture_disks(resolution: Resolution, but: Collection[str] = ()) -> Iterator[Step]:

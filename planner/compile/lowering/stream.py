@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.compile.lowering.common import capture_disks, delete_replaced, prepare_parts
+from planner.compile.lowering.common import (
+    capture_disks,
+    delete_replaced,
+    ends_of_copies,
+    finish_parts,
+    prepare_parts,
+)
 from planner.compile.lowering.settings import settings_before, settings_put_back
 from planner.errors import InternalError, Problem
 from planner.model.operations import Kind, Operation
@@ -34,12 +40,14 @@ _KEEP_TIMEOUT_S = 3600
 def stream_problem(design: str, capture: Capture, resolution: Resolution) -> Iterator[Problem]:
     """Why a design that captures in one way cannot do this request."""
     stream = resolution.stream
-    for copy in resolution.copies:
+    for copy in resolution.copies if capture is not Capture.BACKGROUND else ():
         yield Problem(
             "design-cannot",
             copy.disk,
-            f"design {design} makes no copies of disks: a migration cannot end while a job copies",
-            "use design transactional, with machine state inside a disk's image or none",
+            f"design {design} makes no copies of disks: a migration that ends with the guest stopped "
+            "cannot end while a job copies (fact 114)",
+            "use `capture: background` (QEMU 10 and later), or keep machine state in an image of its "
+            "own or inside a disk's",
         )
     if stream is None:
         yield Problem(
@@ -79,13 +87,17 @@ def beside_the_capture(resolution: Resolution, stream: Stream) -> Iterator[Step]
     replacing = tuple(delete_replaced(resolution))
     yield from replacing
     # What can fail comes before what nothing brings back.
-    yield from _around_the_stream(stream, tuple(op for step in replacing for op in step.covers))
+    given_up = tuple(op for step in replacing for op in step.covers)
+    yield from _around_the_stream(stream, given_up, ends_of_copies(resolution))
     yield from prepare_parts(resolution)
     yield _flush_images(resolution, stream)
     yield from capture_disks(resolution)
+    yield from finish_parts(resolution)
 
 
-def _around_the_stream(stream: Stream, replacing: tuple[Operation, ...]) -> Iterator[Step]:
+def _around_the_stream(
+    stream: Stream, replacing: tuple[Operation, ...], copied: tuple[Operation, ...]
+) -> Iterator[Step]:
     """Everything that comes before the capture and after it."""
     begin, end = begin_and_end(stream)
     before = (Operation(Kind.PAUSE_GUEST), begin, *replacing)
@@ -122,7 +134,7 @@ def _around_the_stream(stream: Stream, replacing: tuple[Operation, ...]) -> Iter
         undo=(Undo(UndoKind.REMOVE_FILE),),
         timeout_s=_KEEP_TIMEOUT_S,
         target=Target.HOST,
-        follows=after,
+        follows=(*after, *copied),
     )
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from planner.compile.lowering.common import (
     capture_disks,
     delete_replaced,
+    ends_of_copies,
+    finish_parts,
     pause_guest,
     prepare_parts,
     resume_guest,
@@ -60,6 +62,7 @@ def instructions(resolution: Resolution) -> Iterator[Step]:
     yield from capture_disks(resolution)
     if resolution.resumes:
         yield resume_guest(resolution)
+    yield from finish_parts(resolution)
     yield from _put_away(own, tuple(_everything(resolution, own)))
 
 
@@ -68,6 +71,7 @@ def _everything(resolution: Resolution, own: VmstateNode) -> Iterator[Operation]
     yield Operation(Kind.DISCARD_VMSTATE, disk=own.node)
     yield from (Operation(Kind.SNAPSHOT_DISK, disk=part.disk) for part in resolution.internal)
     yield from (Operation(Kind.SWITCH_TO_OVERLAY, disk=each.disk) for each in resolution.overlays)
+    yield from ends_of_copies(resolution)
     yield Operation(Kind.RESUME_GUEST)
 
 
