@@ -19,7 +19,7 @@ def no_stream_ends_while_a_disk_is_copied(qemu):
     wait_migration(vm, "failed", since=since)
     [job] = vm.execute("query-jobs")
     same((job["id"], job["status"]), ("copy", "running"))
-    same(vm.status(), "paused")
+    vm.wait_until(lambda: vm.status() == "paused", "the guest to stand as before")
 
 
 @experiment(since=(10, 0))
