@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
 import click
+from attrs import field, frozen
 from rich.console import Console
 
 from planner.cli.common import (
@@ -14,8 +16,9 @@ from planner.cli.common import (
     print_json,
     vm_option,
 )
-from planner.cli.explore_task import Strikes, task_of
-from planner.errors import Problem, Violation
+from planner.cli.explore_task import Strikes, Task, task_of
+from planner.cli.watching import again_when_changed
+from planner.errors import Problem, SnapplanError, Violation
 from planner.explore.back_properties import BACK_PROPERTY_IDS
 from planner.explore.back_search import BackSearch
 from planner.explore.layers import Layers
@@ -94,6 +97,11 @@ _INTERRUPTED = 130
 @click.option(
     "--export", type=click.Choice(["promela"]), help="Write the model for SPIN, and do not search."
 )
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Explore again whenever the design file, or the request, was written; Ctrl-C ends it.",
+)
 @json_option
 def command(  # noqa: PLR0913 - one parameter an option
     *,
@@ -109,6 +117,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     form: str,
     no_reduction: bool,
     export: str | None,
+    watch: bool,
     as_json: bool,
 ) -> int | None:
     """Explore every run of a design: every order, every guest, every fault.
@@ -121,28 +130,64 @@ def command(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError(
             "--export writes a model for SPIN, which is no JSON: leave --json out"
         )
+    if watch and (as_json or export is not None or request == "-"):
+        raise click.UsageError("--watch prints for a person, and reads its files again and again")
     strikes = Strikes(_FAULTS[faults], other_clients, ClientDeath(client_death))
-    task = task_of(request, vm, facts_file, design, strikes)
-    if export is not None:
+    wish = _Wish(bound or 0, wanted, form, export, reduced=not no_reduction, as_json=as_json)
+
+    def once() -> int | None:
+        return _explored(task_of(request, vm, facts_file, design, strikes), wish)
+
+    if not watch:
+        return once()
+    files = [path for path in (request, facts_file, design) if path is not None]
+    with contextlib.suppress(KeyboardInterrupt):
+        again_when_changed(files, lambda: _told(once))
+    return _INTERRUPTED
+
+
+@frozen
+class _Wish:
+    """How it is explored and told."""
+
+    bound: int
+    wanted: str | None
+    form: str
+    export: str | None
+    reduced: bool = field(kw_only=True)
+    as_json: bool = field(kw_only=True)
+
+
+def _told(once: Callable[[], int | None]) -> None:
+    """One run of many: what goes wrong is told, and is not the end."""
+    click.clear()
+    try:
+        once()
+    except SnapplanError as error:
+        click.echo(error_text(error), err=True)
+
+
+def _explored(task: Task, wish: _Wish) -> int | None:
+    if wish.export is not None:
         click.echo(task.promela(), nl=False)
         return None
-    search = task.search(bound or 0, reduced=not no_reduction)
+    search = task.search(wish.bound, reduced=wish.reduced)
     began = time.monotonic()
     finished = _search(search)
     elapsed_s = time.monotonic() - began
     report = search.report()
-    found = _chosen(report, wanted)
+    found = _chosen(report, wish.wanted)
     layers = search.moves.layers if isinstance(search, Search) else None
     beside = Beside(task.rules(), task.left_out, elapsed_s)
-    if as_json:
+    if wish.as_json:
         print_json(report_to_plain(report, layers, beside))
-    elif form == "brief":
+    elif wish.form == "brief":
         click.echo(verdict_line(report))
-    elif form != "text":
-        click.echo(_PICTURES[form](report, layers, found), nl=False)
+    elif wish.form != "text":
+        click.echo(_PICTURES[wish.form](report, layers, found), nl=False)
     else:
         click.echo(report_text(report, layers, found, beside))
-    return _exit(report, finished=finished, as_json=as_json)
+    return _exit(report, finished=finished, as_json=wish.as_json)
 
 
 def _exit(report: Explored, *, finished: bool, as_json: bool) -> int | None:

@@ -38,6 +38,7 @@ _COMMANDS = {
     "check": "Lint any sequence of QMP commands.",
     "compare": "Compare designs for a request, predicted and measured.",
     "doctor": "Say what stands in the way of snapshots of a VM.",
+    "design": "Begin a design file, to be explored.",
     "conformance": "Try on a QEMU what snapplan knows about QEMU.",
     "schema": "Print the JSON schema of an output, or list them.",
     "simulate": "Serve a simulated QEMU that any QMP client can talk to.",

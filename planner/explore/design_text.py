@@ -18,7 +18,8 @@ disks are meant, or ``in-order`` or ``any-order`` with a list of pieces.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import TypeVar
 
@@ -48,19 +49,19 @@ from planner.model.operations import Kind
 from planner.model.request import Capture
 from planner.model.text import read_text
 
-__all__ = ["read_design"]
+__all__ = ["CHOICES", "FLAGS", "KEYS", "VERDICTS", "read_design"]
 
 _PIECE = re.compile(r"(?P<kind>[A-Za-z]+)(\((?P<which>vmstate|others|all)\))?")
-_KEYS = (
+KEYS = (
     *("design", "summary", "exists", "proposed-by", "capture", "client"),
     *("instructions", "verdict", "finding"),
 )
-_VERDICTS = (
+VERDICTS = (
     *("none", "one", "two", "one-with-other-clients"),
     *("one-with-client-death", "one-with-client-death-recovered"),
 )
-_FLAGS = ("each-alone", "needs-machine-state", "atomic", "stops-guest", "waits-for-tracking")
-_CHOICES: Mapping[str, type[StrEnum]] = {
+FLAGS = ("each-alone", "needs-machine-state", "atomic", "stops-guest", "waits-for-tracking")
+CHOICES: Mapping[str, type[StrEnum]] = {
     "on-failure": OnFailure,
     "existing-tag": OnExistingTag,
     "vmstate-in": VmstateIn,
@@ -94,8 +95,8 @@ class _Reader:
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
 
-    def _wrong(self, key: str, message: str) -> None:
-        self.problems.append(Problem("design-malformed", key, message))
+    def _wrong(self, key: str, message: str, remedy: str = "") -> None:
+        self.problems.append(Problem("design-malformed", key, message, remedy))
 
     def _mapping(self, value: object, where: str, known: tuple[str, ...]) -> Mapping[str, object]:
         if not isinstance(value, dict):
@@ -103,7 +104,8 @@ class _Reader:
             return {}
         for key in value:
             if key not in known:
-                self._wrong(f"{where}: {key}", f"no such key; known are: {', '.join(known)}")
+                message, remedy = _unknown(str(key), known)
+                self._wrong(f"{where}: {key}", message, remedy)
         return value
 
     def _words(
@@ -116,7 +118,7 @@ class _Reader:
         return ""
 
     def design(self, value: object) -> DesignFile | None:
-        top = self._mapping(value, "the file", _KEYS)
+        top = self._mapping(value, "the file", KEYS)
         if not top:
             return None
         return DesignFile(
@@ -153,7 +155,7 @@ class _Reader:
         return tuple(found)
 
     def _verdict(self, value: object) -> Mapping[str, tuple[str, ...]]:
-        top = self._mapping(value, "verdict", _VERDICTS) if value else {}
+        top = self._mapping(value, "verdict", VERDICTS) if value else {}
         return {
             key: tuple(str(word) for word in self._list(found, f"verdict: {key}"))
             for key, found in top.items()
@@ -163,14 +165,14 @@ class _Reader:
         entries = self._list(value, "instructions")
         if not entries:
             self._wrong("instructions", "a design has at least one")
-        return tuple(self._instruction(entry) for entry in entries)
+        return tuple(self._instruction(entry, n) for n, entry in enumerate(entries, start=1))
 
-    def _instruction(self, value: object) -> PlannedInstruction:
-        known = ("name", "does", *_FLAGS, *_CHOICES)
-        top = self._mapping(value, "instruction", known)
-        name = self._words(top, "name", "instruction", needed=True)
-        where = f"instruction {name}"
-        flags = {key: self._flag(top, key, where) for key in _FLAGS}
+    def _instruction(self, value: object, number: int) -> PlannedInstruction:
+        named = value.get("name") if isinstance(value, dict) else None
+        where = f"instruction {named if named and isinstance(named, str) else number}"
+        top = self._mapping(value, where, ("name", "does", *FLAGS, *CHOICES))
+        name = self._words(top, "name", where, needed=bool(top)) if top else ""
+        flags = {key: self._flag(top, key, where) for key in FLAGS}
         effect = self._choice(top, "effect", SideEffect.NONE, where)
         alone = effect is not SideEffect.NONE
         if alone and "does" in top:
@@ -213,18 +215,53 @@ class _Reader:
             return self._pattern(value, where)
         if isinstance(value, dict) and len(value) == 1:
             ((key, parts),) = value.items()
-            if key in ("in-order", "any-order"):
+            if key in _ORDERS:
                 pieces = tuple(self._body(part, where) for part in self._list(parts, where))
                 return InOrder(pieces) if key == "in-order" else AnyOrder(pieces)
-        self._wrong(
-            f"{where}: does", "a piece is an operation, `in-order: […]` or `any-order: […]`"
-        )
+        self._wrong(f"{where}: does", _A_PIECE, _meant(value))
         return AnyOrder(())
 
     def _pattern(self, text: str, where: str) -> Body:
         match = _PIECE.fullmatch(text.strip())
         kinds = {kind.value: kind for kind in Kind}
-        if match is None or match["kind"] not in kinds:
-            self._wrong(f"{where}: does", f"{text!r} is no operation; known: {', '.join(kinds)}")
-            return AnyOrder(())
-        return Pattern(kinds[match["kind"]], match["which"] or "all")
+        if match is not None and match["kind"] in kinds:
+            return Pattern(kinds[match["kind"]], match["which"] or "all")
+        word, bracket, _ = text.strip().partition("(")
+        if bracket and word in kinds:
+            message = f"{text!r}: a design has no names of disks, since it is for any request"
+            remedy = f"say {word}(vmstate), {word}(others), or {word} for all"
+        else:
+            message = f"{text!r} is no operation"
+            remedy = _near(word, kinds) or f"known are: {', '.join(kinds)}"
+        self._wrong(f"{where}: does", message, remedy)
+        return AnyOrder(())
+
+
+_ORDERS = ("in-order", "any-order")
+_A_PIECE = "a piece is an operation, `in-order: […]` or `any-order: […]`"
+_ELSEWHERE: Mapping[str, str] = {
+    "vm": "several VMs are a group: `snapplan group explore` has them",
+    "completion-mode": "`grouped` is `on-failure: nothing`, `individual` is `what-was-done`",
+    "BackupDisk": "the copy of a disk is AddTarget, BeginCopy and EndCopy",
+    "EndBackup": "the copy of a disk is AddTarget, BeginCopy and EndCopy",
+}
+"""What people write for something that has another name here."""
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """What somebody may have meant; empty where nobody can tell."""
+    if word in _ELSEWHERE:
+        return _ELSEWHERE[word]
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _unknown(key: str, known: Sequence[str]) -> tuple[str, str]:
+    near = _near(key, known)
+    return "no such key", near or f"known are: {', '.join(known)}"
+
+
+def _meant(value: object) -> str:
+    if isinstance(value, dict) and len(value) == 1:
+        return _near(str(next(iter(value))), _ORDERS)
+    return ""

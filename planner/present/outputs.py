@@ -23,6 +23,7 @@ FORMAT_VERSIONS: Mapping[str, int] = MappingProxyType(
         "compare": 2,
         "conformance": 1,
         "delete": 1,
+        "design": 1,
         "doctor": 1,
         "error": 1,
         "explore": 1,

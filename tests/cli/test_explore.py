@@ -2,11 +2,12 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
-from tests.cli.test_commands import example, make_plan, snapplan
+from tests.cli.test_commands import SNAPPLAN, example, make_plan, snapplan
 
 SPINLESS = """\
 design: mine
@@ -162,3 +163,41 @@ def test_interrupted_search_tells_what_it_knows():
     assert done.returncode == 130, done.stderr
     assert "stopped: interrupted" in done.stdout
     assert "holds to depth" in done.stdout
+
+
+def test_a_new_design_is_written_once_and_explored_as_it_is(tmp_path):
+    """It is never overwritten, is nobody else's to read, and holds."""
+    path = tmp_path / "mine.yaml"
+    done = snapplan("design", "new", "mine", "-o", path)
+    assert done.returncode == 0
+    assert f"--design {path} --watch" in done.stdout
+    assert path.stat().st_mode & 0o777 == 0o600
+    held = explore("--design", path, "--faults", "none", "--format", "brief")
+    assert held.stdout == "mine, 2 disks, faults none: holds\n"
+    again = snapplan("design", "new", "mine", "-o", path, "--json")
+    assert again.returncode == 2
+    assert "file-exists" in again.stdout
+    assert snapplan("design", "new", "../mine").returncode == 2
+
+
+def test_a_watched_design_is_explored_again_when_it_was_written(tmp_path):
+    """A mistake in it is told, and is not the end; Ctrl-C is, with exit 130."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(SPINLESS)
+    request, facts = example("drive-only")
+    command = [SNAPPLAN, "explore", request, "--facts", facts, "--design", mine, "--watch"]
+    with subprocess.Popen(
+        [*command, "--faults", "none", "--format", "brief"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as watching:
+        assert watching.stdout.readline() == "mine, 2 disks, faults none: holds\n"
+        mine.write_text(SPINLESS.replace("DiscardVmstate", "DiscardVmState"))
+        assert "is malformed" in watching.stdout.readline()
+        mine.write_text(SPINLESS.replace("  - {name: stop, does: PauseGuest}\n", ""))
+        lines = iter(watching.stdout.readline, "")
+        assert any("violates one-instant" in line for line in lines)
+        watching.send_signal(signal.SIGINT)
+        watching.communicate()
+    assert watching.returncode == 130
