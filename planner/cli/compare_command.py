@@ -19,11 +19,13 @@ from planner.cli.common import (
     run,
     store_option,
     vm_option,
+    write_file,
 )
 from planner.cli.reporter import TerminalReporter
 from planner.compare.comparison import DesignReport, design_names
 from planner.model.facts import Facts
 from planner.model.request_text import read_request
+from planner.present.compare_page import comparison_page
 from planner.present.compare_view import comparison_text, comparison_to_plain
 from planner.present.timeline import timeline_svg
 from planner.run.ports import Backend
@@ -72,6 +74,14 @@ __all__ = ["command"]
     show_default=True,
     help="svg: a timeline for each design.",
 )
+@click.option(
+    "--html",
+    "html_file",
+    default="",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Write the comparison, table and timelines, as one HTML page that needs no network.",
+)
 @store_option
 @json_option
 def command(  # noqa: PLR0913 - one parameter an option
@@ -84,6 +94,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     streams_to: str,
     simulate: bool,
     form: str,
+    html_file: str,
     store: Store,
     as_json: bool,
 ) -> None:
@@ -100,7 +111,22 @@ def command(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("--measure needs a running VM: give --vm ADDR")
     if streams_to and not measure:
         raise click.UsageError("--streams-to is for --measure")
-    facts = None
+    reports = _reports(wish, vm, facts_file, store, simulate=simulate)
+    if html_file:
+        title = f"Designs for snapshot {read.request.tag!r}"
+        write_file(html_file, comparison_page(title, reports, simulated=simulate))
+    elif as_json:
+        print_json(comparison_to_plain(reports, simulated=simulate))
+    elif form == "svg":
+        click.echo(timeline_svg(reports), nl=False)
+    else:
+        click.echo(comparison_text(reports, simulated=simulate))
+
+
+def _reports(
+    wish: CompareWish, vm: str | None, facts_file: str | None, store: Store, *, simulate: bool
+) -> tuple[DesignReport, ...]:
+    facts: Facts | None = None
     with TerminalReporter() as reporter:
         if vm is not None and facts_file is None:
 
@@ -114,12 +140,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         if simulate:
             facts = facts or gather_facts(vm, facts_file)
             reports = run(_simulated(facts, wish, reports, store, reporter))
-    if as_json:
-        print_json(comparison_to_plain(reports, simulated=simulate))
-    elif form == "svg":
-        click.echo(timeline_svg(reports), nl=False)
-    else:
-        click.echo(comparison_text(reports, simulated=simulate))
+    return reports
 
 
 async def _simulated(

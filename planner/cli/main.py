@@ -22,7 +22,7 @@ __all__ = ["cli", "main"]
 _COMMANDS = {
     "inspect": "Show a VM's disks, what each can do, and why.",
     "plan": "Compile a request into a proved plan, and explain it.",
-    "show": "Show a plan as text, JSON, QMP, a script, Mermaid or DOT.",
+    "show": "Show a plan as text, JSON, QMP, a script, a graph or a picture.",
     "apply": "Run a request or a plan on a VM.",
     "explore": "Explore every run of a design: every order, every guest, every fault.",
     "list": "List a VM's snapshots: recorded, and on its disks.",

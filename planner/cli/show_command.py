@@ -1,4 +1,4 @@
-"""`snapplan show`: a plan as text, JSON, QMP, a script, Mermaid or DOT."""
+"""`snapplan show`: a plan as text, JSON, QMP, a script, Mermaid, DOT or a picture."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from planner.cli.common import json_option, read_file
 from planner.compile.plan import Plan
 from planner.compile.plan_text import plan_to_text, read_plan
 from planner.errors import Problem, Refused
+from planner.present.graph_svg import plan_svg
 from planner.present.graph_view import dot, mermaid
 from planner.present.plan_view import plan_text, qmp_lines
 from planner.program.program import Target
@@ -27,6 +28,7 @@ _FORMATS: dict[str, Callable[[Plan], str]] = {
     "script": lambda plan: transcript.script(plan.program),
     "mermaid": mermaid,
     "dot": dot,
+    "svg": plan_svg,
 }
 
 
@@ -39,7 +41,8 @@ _FORMATS: dict[str, Callable[[Plan], str]] = {
     default="text",
     show_default=True,
     help="qmp: the steps, one command a line, where @DISK stands for a node that QEMU named itself; "
-    "session: with the negotiation and the looks between; script: Python that runs them.",
+    "session: with the negotiation and the looks between; script: Python that runs them; svg: a "
+    "picture of the steps, their operations and the rules between.",
 )
 @json_option
 def command(*, plan: str, form: str, as_json: bool) -> None:

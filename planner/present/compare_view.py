@@ -9,7 +9,13 @@ from planner.present.outputs import decimal, output
 from planner.present.visible import as_lines
 from planner.present.words import bytes_text, problem_to_plain, table
 
-__all__ = ["comparison_text", "comparison_to_plain"]
+__all__ = [
+    "comparison_details",
+    "comparison_rows",
+    "comparison_text",
+    "comparison_to_plain",
+    "models_told",
+]
 
 _SHOWN = 8
 _MODEL = (
@@ -39,11 +45,16 @@ def comparison_text(reports: Sequence[DesignReport], *, simulated: bool = False)
 
 
 def _lines(reports: Sequence[DesignReport], *, simulated: bool) -> Iterator[str]:
-    yield table(list(_rows(reports)))
+    yield table(list(comparison_rows(reports)))
     for report in reports:
         yield ""
-        yield from _details(report)
+        yield from comparison_details(report)
     yield ""
+    yield from models_told(reports, simulated=simulated)
+
+
+def models_told(reports: Sequence[DesignReport], *, simulated: bool) -> Iterator[str]:
+    """What the figures mean, and what they do not."""
     if any(report.prediction is not None for report in reports):
         yield _MODEL
     if any(report.measured is not None for report in reports):
@@ -52,7 +63,8 @@ def _lines(reports: Sequence[DesignReport], *, simulated: bool) -> Iterator[str]
             yield _SIMULATED
 
 
-def _rows(reports: Sequence[DesignReport]) -> Iterator[tuple[str, ...]]:
+def comparison_rows(reports: Sequence[DesignReport]) -> Iterator[tuple[str, ...]]:
+    """The table, its head first: a name, then a cell a design."""
     yield ("DESIGN", *(report.design for report in reports))
     yield ("possible on this VM", *map(_possible, reports))
     for name, cell in _CELLS:
@@ -141,7 +153,8 @@ _FIGURES: tuple[tuple[str, Callable[[Measurement], str]], ...] = (
 )
 
 
-def _details(report: DesignReport) -> Iterator[str]:
+def comparison_details(report: DesignReport) -> Iterator[str]:
+    """What a column is too narrow for; the first line is the design."""
     yield report.design
     for note in report.adapted:
         yield f"  adapted: {note}"
