@@ -1,0 +1,76 @@
+"""snapplan or libvirtd killed at a step of a mixed snapshot: undone, and libvirt's view is right."""
+
+import itertools
+
+import pytest
+
+from tests.live.runs import snapplan
+from tests.live.test_libvirt import request, struck
+from tests.support.libvirt import libvirtd
+
+pytestmark = pytest.mark.real_qemu
+
+COMMANDS = ("blockdev-add", "stop", "snapshot-save", "transaction", "overlays", "cont")
+_ALL = list(itertools.product(("before", "after"), COMMANDS, ("snapplan", "libvirtd")))
+_IN_CI = ("after", "overlays", "snapplan")
+CASES = [
+    pytest.param(case, id="-".join(case), marks=() if case == _IN_CI else pytest.mark.long)
+    for case in _ALL
+]
+
+
+@pytest.fixture(scope="module")
+def daemon():
+    with libvirtd() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def domain(daemon):
+    return daemon.domain("victim")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_that_was_killed_is_undone(daemon, domain, tmp_path, case):
+    """Nothing of it is left, the guest goes on, and libvirt sees the disks that it had before."""
+    when, command, who = case
+    where = ("--vm", domain.address, "--store", tmp_path / "store")
+    overlay = daemon.folder / "overlay.qcow2"
+    file = request(tmp_path, "k", second=f"{{external: {overlay}}}")
+    pid = daemon.process.pid if who == "libvirtd" else 0
+    died = struck(when, command, pid, "apply", file, *where)
+    if who == "libvirtd":
+        assert died.returncode in (20, 21, 22), died.stderr
+        daemon.process.wait()
+        daemon.start()
+    else:
+        assert died.returncode == -9
+    recovered = snapplan("recover", *where)
+    assert recovered.returncode == 0, recovered.stderr
+    assert domain.sources() == [str(disk) for disk in domain.disks]
+    assert not overlay.exists()
+    assert "no snapshots" in snapplan("list", *where).stdout
+    assert daemon.virsh("snapshot-list", domain.name, "--name") == ""
+    assert domain.state.startswith("running")
+    domain.wait_guest(since=len(domain.console()))
+
+
+@pytest.mark.long
+def test_libvirt_goes_on_from_a_mixed_snapshot(daemon, tmp_path):
+    """Save and restore, and block commit, of a domain with an overlay: the guest never complains."""
+    domain = daemon.domain("after")
+    domain.wait_guest()
+    where = ("--vm", domain.address, "--store", tmp_path / "store")
+    overlay = daemon.folder / "after-overlay.qcow2"
+    file = request(tmp_path, "m", second=f"{{external: {overlay}}}")
+    assert snapplan("apply", file, *where).returncode == 0
+    daemon.virsh("save", domain.name, daemon.folder / "saved")
+    daemon.virsh("restore", daemon.folder / "saved")
+    assert domain.sources() == [str(domain.disks[0]), str(overlay)]
+    domain.wait_guest(since=len(domain.console()))
+    daemon.virsh("blockcommit", domain.name, "vdb", "--active", "--pivot", "--wait")
+    assert domain.sources() == [str(disk) for disk in domain.disks]
+    domain.wait_guest(since=len(domain.console()))
+    daemon.virsh("destroy", domain.name)
+    daemon.virsh("start", domain.name)
+    assert [each for _, each in domain.chain(1)] == [str(domain.disks[1])]
