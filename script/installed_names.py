@@ -12,6 +12,8 @@ hatchling puts
     specs/qemu-facts.md at   snapplan/qemu_facts/qemu-facts.md
     specs/designs       at   snapplan/planner/explore/designs
     specs/schemas       at   snapplan/schemas
+    docs, specs (*.md)  at   snapplan/help/…           what `snapplan help` shows
+    manual pages        at   share/man                 by docs/_extensions/manual_pages.py, from click
 
 and rewrites the names in import statements, and in nothing else: `planner.model` becomes
 `snapplan.planner.model`.  An import that would still leave `snapplan` for one of these folders ends the
@@ -22,8 +24,11 @@ three lines that is `planner.library`.
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -66,14 +71,37 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # ty: the 
         shutil.copytree(root / "specs/designs", package / "planner/explore/designs")
         shutil.copytree(root / "specs/schemas", package / "schemas")
         shutil.copy(root / "specs/qemu-facts.md", package / "qemu_facts")
+        _lay_out_pages(root, package / "help")
         for file in sorted(package.rglob("*.py")):
             file.write_text(renamed(file.read_text(), str(file.relative_to(self._laid_out))))
         build_data["force_include"][str(package)] = "snapplan"
+        manual = self._laid_out / "man"
+        _make_manual(root, manual)
+        for page in sorted(manual.rglob("*.?")):
+            build_data["shared_data"][str(page)] = f"share/man/{page.relative_to(manual)}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Take the tree away."""
         del version, build_data, artifact_path
         shutil.rmtree(self._laid_out)
+
+
+def _lay_out_pages(root: Path, to: Path) -> None:
+    """Copy the documentation's pages, in the folders that they stand in."""
+    for page in sorted((*(root / "docs").rglob("*.md"), *(root / "specs").rglob("*.md"))):
+        copy = to / page.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(page, copy)
+
+
+def _make_manual(root: Path, to: Path) -> None:
+    """Have the manual pages made, by a Python of its own that imports the checkout's commands."""
+    subprocess.run(
+        [sys.executable, str(root / "docs/_extensions/manual_pages.py"), str(to)],
+        check=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
 
 
 def renamed(source: str, where: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
@@ -143,8 +144,17 @@ def report_error(error: Exception, *, as_json: bool) -> int:
         error = InternalError(f"{type(error).__name__}: {error}")
     if as_json:
         print_json(error_to_plain(error))
-    click.echo(error_text(error), err=True)
+    said = error_text(error)
+    click.echo(said, err=True)
+    if cited := _facts_cited(said):
+        click.echo(f"  About QEMU: snapplan help fact {' '.join(cited)}", err=True)
     return error.exit_code
+
+
+def _facts_cited(text: str) -> list[str]:
+    """The numbers of the facts that a message cites, in their order."""
+    cited = re.findall(r"\bfacts? (\d+)(?:(?:, | and )(\d+))*", text)
+    return sorted({number for found in cited for number in found if number}, key=int)
 
 
 def print_json(value: object) -> None:

@@ -42,6 +42,8 @@ _COMMANDS = {
     "conformance": "Try on a QEMU what snapplan knows about QEMU.",
     "schema": "Print the JSON schema of an output, or list them.",
     "simulate": "Serve a simulated QEMU that any QMP client can talk to.",
+    "help": "Show a page of the documentation, a command, a fact or an error code.",
+    "completion": "Have a shell complete commands, options and files.",
 }
 
 _PREFIX = "SNAPPLAN"
@@ -112,7 +114,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; never returns.
 
-    Exit codes: see `specs/exit-codes.md`.
+    Exit codes: `snapplan help exit-codes`.
     """
     use_utf8()
     sys.exit(_run())

@@ -51,7 +51,7 @@ def command(
     """Serve a simulated QEMU over QMP until it quits or you press Ctrl-C.
 
     It takes the commands of the snapshot designs, keeps its VM over reconnects, and does as real QEMU
-    does, its surprises included; specs/simulator.md says where it does not.
+    does, its surprises included; `snapplan help simulator` says where it does not.
     """
     facts = read_facts(read_file(facts_file), facts_file)
     rules = load_faults(Path(faults)) if faults is not None else ()

@@ -167,7 +167,7 @@ def _foot(plan: Plan) -> Iterator[str]:
     freeze = plan.program.resolution.freeze
     if freeze is not None:
         pause += f"; file systems are frozen for {freeze.at_most_s} s at the most"
-    yield f"Proved against every rule of specs/invariants.md; {pause}."
+    yield f"Proved against every rule (snapplan help invariants); {pause}."
 
 
 def _names(names: list[str]) -> str:

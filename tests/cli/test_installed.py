@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import venv
@@ -11,6 +12,8 @@ from pathlib import Path
 import attrs
 import pytest
 import snapplan
+
+from planner.cli.main import cli
 
 PROGRAM = Path("tests/data/user_program.py").absolute()
 EXAMPLE = Path("specs/examples/one-disk").absolute()
@@ -78,7 +81,52 @@ def test_one_top_level_name_is_installed(wheel):
         tops = {name.split("/")[0] for name in archive.namelist()}
         assert "snapplan/py.typed" in archive.namelist()
         assert "snapplan/schemas/error.schema.json" in archive.namelist()
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"snapplan"}
+    beside = (".dist-info", ".data")
+    assert {top for top in tops if not top.endswith(beside)} == {"snapplan"}
+
+
+def test_manual_pages_are_where_pip_puts_data_files(wheel):
+    """snapplan(1), a page for each command, snapplan-request(5); every option stands in its page."""
+    with zipfile.ZipFile(wheel) as archive:
+        pages = {
+            name.partition(".data/data/share/man/")[2]: archive.read(name).decode()
+            for name in archive.namelist()
+            if ".data/data/share/man/" in name
+        }
+    commands = cli.list_commands(None)
+    wanted = {"man1/snapplan.1", "man5/snapplan-request.5"}
+    assert set(pages) == wanted | {f"man1/snapplan-{name}.1" for name in commands}
+    for name in commands:
+        shown = pages[f"man1/snapplan-{name}.1"].replace("\\-", "-")
+        for parameter in cli.get_command(None, name).params:
+            missing = [
+                each for each in parameter.opts if each.startswith("-") and each not in shown
+            ]
+            assert missing == [], name
+    assert "freeze\\-filesystems" in pages["man5/snapplan-request.5"]
+
+
+def test_the_wheel_says_nothing_that_leads_nowhere(wheel):
+    """On a package index there is no checkout beside the README: no link into it, no picture of it."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith("/METADATA"))
+        said = archive.read(name).decode()
+    assert "Five commands on your VM" in said
+    assert re.findall(r"\]\((?!https?:|#)[^)]*\)", said) == []
+    checked = [sys.executable, "-m", "twine", "check", "--strict", str(wheel)]
+    done = subprocess.run(checked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_links_of_the_index_lead_to_the_source_where_one_is_named():
+    """With an address of the checkout, links and pictures are that address's."""
+    hook = runpy.run_path("script/index_readme.py")
+    text = "![a](docs/a.svg) [b](docs/b.md#c) [d](https://e.example) [f](#g)"
+    assert hook["text_for_an_index"](text, "https://s.example/") == (
+        "![a](https://s.example/docs/a.svg) [b](https://s.example/docs/b.md#c) "
+        "[d](https://e.example) [f](#g)"
+    )
+    assert hook["text_for_an_index"](text, "") == " b [d](https://e.example) [f](#g)"
 
 
 def test_every_module_imports_beside_folders_of_these_names(in_a_tool):
@@ -101,6 +149,11 @@ print(snapplan.__file__)
         ["--version"],
         ["schema", "error"],
         ["schema", "--json"],
+        ["help"],
+        ["help", "on-your-vm"],
+        ["help", "fact", "21"],
+        ["help", "disk-busy"],
+        ["completion", "bash"],
         ["plan", f"{EXAMPLE}.yaml", "--facts", f"{EXAMPLE}.facts.json"],
         [
             *("explore", f"{EXAMPLE}.yaml", "--facts", f"{EXAMPLE}.facts.json"),

@@ -80,8 +80,9 @@ def in_a_folder() -> Iterator[Path]:
         try:
             yield folder
         finally:
-            for file in folder.rglob("*.pid"):
-                _end(int(file.read_text() or 0))
+            for file in list(folder.rglob("*.pid")):
+                with contextlib.suppress(FileNotFoundError):  # it is just ending
+                    _end(int(file.read_text() or 0))
 
 
 def printed(command: Command, folder: Path, store: Path | None = None) -> str:
