@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backends.simulator.faults import FaultRule
 from backends.simulator.server import Simulator
+from backends.simulator.vm import Message
 from planner.model.facts import Facts
 from planner.semantics import VmState, state_from_facts
 
@@ -16,11 +17,13 @@ __all__ = ["serve"]
 
 async def serve(  # noqa: PLR0913 - one per option of the command
     facts: Facts | VmState,
-    address: str,
+    address: str | Sequence[str],
     *,
     qemu: str | None = None,
     faults: tuple[FaultRule, ...] = (),
     seed: int = 0,
+    modelled_only: bool = False,
+    log: Callable[[Message], None] | None = None,
     ready: Callable[[str], None] | None = None,
     until: asyncio.Event | None = None,
 ) -> VmState:
@@ -28,11 +31,13 @@ async def serve(  # noqa: PLR0913 - one per option of the command
 
     Args:
         facts: The VM, as facts or as a state.
-        address: A unix socket's path, or ``host:port``.
+        address: A unix socket's path, or ``host:port``; or several, all of one VM.
         qemu: Which QEMU it shall be: "7.2", "10.0", "11.1"; None for the one in the facts.
         faults: Fault rules (`load_faults`).
         seed: Decides everything that QEMU leaves open.
-        ready: Called with the address once clients can connect.
+        modelled_only: `query-commands` lists what is modelled only.
+        log: Given each command that was received, with its answer.
+        ready: Called with the address once clients can connect; of several, with each.
         until: Ends the service when it is set.
 
     Returns:
@@ -43,10 +48,13 @@ async def serve(  # noqa: PLR0913 - one per option of the command
     """
     state = facts if isinstance(facts, VmState) else state_from_facts(facts, version=qemu)
     stop = until or asyncio.Event()
-    async with Simulator(state, faults=faults, seed=seed) as simulator:
-        told = _listen(simulator, address)
-        if ready is not None:
-            ready(told)
+    places = (address,) if isinstance(address, str) else tuple(address)
+    async with Simulator(
+        state, faults=faults, seed=seed, modelled_only=modelled_only, log=log
+    ) as simulator:
+        for told in [_listen(simulator, place) for place in places]:
+            if ready is not None:
+                ready(told)
         ends = {asyncio.ensure_future(event.wait()) for event in (stop, simulator.died)}
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

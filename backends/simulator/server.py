@@ -14,7 +14,7 @@ import itertools
 import os
 import socket
 import stat
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,19 +47,26 @@ class Simulator:
         faults: Fault rules.
         seed: Decides everything that QEMU leaves open.
         guest: Whether the guest works while it runs.
+        modelled_only: `query-commands` lists what is modelled, and leaves the rest out.
+        log: Given each command that was received, with its answer: see `backends.simulator.log`.
         limit_bytes: Longest input for one command; more is refused.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting of its own
         self,
         state: VmState,
         *,
         faults: Iterable[FaultRule] = (),
         seed: int = 0,
         guest: bool = True,
+        modelled_only: bool = False,
+        log: Callable[[Message], None] | None = None,
         limit_bytes: int = TOKEN_LIMIT_BYTES,
     ) -> None:
-        self.vm = SimulatedVm(state, faults=faults, seed=seed, guest=guest)
+        self.vm = SimulatedVm(
+            state, faults=faults, seed=seed, guest=guest, modelled_only=modelled_only
+        )
+        self.log = log or (lambda _entry: None)
         self.died = asyncio.Event()
         self._limit_bytes = limit_bytes
         self._tasks: set[asyncio.Task[None]] = set()

@@ -12,13 +12,14 @@ import contextlib
 import json
 import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from qemu.qmp.protocol import AsyncProtocol
 
 from backends.simulator.descriptors import DescriptorSocket, TakenDescriptor
 from backends.simulator.json_stream import JsonProblem, JsonStream
+from backends.simulator.log import log_entry, refused_entry
 from backends.simulator.vm import Delivery, Message, SimulatedVm
 from planner.semantics import QmpError, check_command, schema_of
 
@@ -34,6 +35,8 @@ class SessionOwner(Protocol):
 
     vm: SimulatedVm
 
+    log: Callable[[Message], None]
+
     def publish(self, messages: tuple[Message, ...], *, but: Session) -> None:
         """Send events to every other session."""
 
@@ -46,6 +49,7 @@ class Session(AsyncProtocol[bytes]):
 
     def __init__(self, host: SessionOwner, *, name: str, limit_bytes: int) -> None:
         super().__init__(name, readbuflen=_CHUNK_BYTES)
+        self._called = name
         profile = host.vm.state.profile
         self._host = host
         self._stream = JsonStream(positions=profile.json_error_position, limit_bytes=limit_bytes)
@@ -128,11 +132,13 @@ class Session(AsyncProtocol[bytes]):
 
     async def _answer(self, value: object | JsonProblem) -> None:
         if isinstance(value, JsonProblem):
+            self._host.log(refused_entry(self._called, None, value.text))
             self._reply_error(QmpError("GenericError", value.text), {})
             return
         command_id = {"id": value["id"]} if isinstance(value, dict) and "id" in value else {}
         problem = self._malformed(value)
         if problem:
+            self._host.log(refused_entry(self._called, value, problem))
             self._reply_error(QmpError("GenericError", problem), command_id)
             return
         message = cast("dict[str, object]", value)
@@ -143,9 +149,12 @@ class Session(AsyncProtocol[bytes]):
             return
         refusal = self._oob_refusal(message, name) or self._descriptor_refusal(name, arguments)
         if refusal:
+            self._host.log(refused_entry(self._called, message, refusal.desc))
             self._reply_error(refusal, command_id)
             return
-        await self._deliver(self._host.vm.handle(name, arguments), command_id)
+        delivery = self._host.vm.handle(name, arguments)
+        self._host.log(log_entry(self._called, message, delivery))
+        await self._deliver(delivery, command_id)
 
     def _malformed(self, value: object) -> str:
         if not isinstance(value, dict):

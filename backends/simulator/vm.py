@@ -29,6 +29,7 @@ from planner.semantics import (
     advance_background,
     execute,
     guest_step,
+    modelled_commands,
     next_in_background,
     start,
 )
@@ -90,9 +91,16 @@ class SimulatedVm:
     """
 
     def __init__(
-        self, state: VmState, *, faults: Iterable[FaultRule] = (), seed: int = 0, guest: bool = True
+        self,
+        state: VmState,
+        *,
+        faults: Iterable[FaultRule] = (),
+        seed: int = 0,
+        guest: bool = True,
+        modelled_only: bool = False,
     ) -> None:
         self.state = state
+        self._modelled_only = modelled_only
         self.events: deque[Message] = deque()
         self._faults = FaultSet(tuple(faults))
         self._random = random.Random(seed)  # noqa: S311 - a replayable simulation, no secret
@@ -155,6 +163,9 @@ class SimulatedVm:
         query = command.startswith("query-")
         if not query:
             self._let_time_pass()
+        if command == "query-commands" and self._modelled_only and not arguments:
+            names = [{"name": name} for name in modelled_commands(self.state)]
+            return self._after_effect(rule, Delivery(reply={"return": names}))
         delivery = self._run(command, arguments, shared=query)
         if self.busy and not delivery.drop:
             delivery = evolve(delivery, after=(*delivery.after, *self._some_background()))

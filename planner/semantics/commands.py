@@ -40,6 +40,7 @@ from planner.semantics.block_commit_job import BLOCK_COMMIT_STEPS
 from planner.semantics.job_commands import job_dismiss, job_verb
 from planner.semantics.jobs import JOB_STEPS, start_job
 from planner.semantics.migrate import MIGRATION_STEPS
+from planner.semantics.recorded_answers import recorded_answer, recorded_answers
 from planner.semantics.result import (
     CommandResult,
     InjectedFailure,
@@ -61,6 +62,7 @@ __all__ = [
     "check_command",
     "execute",
     "micro_steps",
+    "modelled_commands",
     "next_in_background",
     "run_background",
     "start",
@@ -202,8 +204,7 @@ COMMANDS: dict[str, Handler] = {
     "blockdev-add": nodes.blockdev_add,
     "blockdev-del": nodes.blockdev_del,
     "blockdev-set-active": overlay.blockdev_set_active,
-    "block-dirty-bitmap-add": bitmaps.bitmap_add,
-    "block-dirty-bitmap-remove": bitmaps.bitmap_remove,
+    **{name: bitmaps.bitmap_command(name) for name in bitmaps.BITMAP_ACTIONS},
     "device_add": lambda state, _: _plug(state, "device_add"),
     "device_del": lambda state, _: _plug(state, "device_del"),
     "migrate": migrate.migrate,
@@ -219,6 +220,12 @@ COMMANDS: dict[str, Handler] = {
 }
 
 
+def modelled_commands(state: VmState) -> tuple[str, ...]:
+    """What this QEMU has and this model does, in QEMU's order."""
+    known = {*COMMANDS, *recorded_answers(state.profile.name)}
+    return tuple(name for name in schema_of(state.profile.name).commands if name in known)
+
+
 # --- the two grains ----------------------------------------
 
 
@@ -231,8 +238,12 @@ def check_command(state: VmState, name: str, arguments: Arguments) -> QmpError |
     problem = None if name == "device_add" else schema.check(name, arguments)
     if problem:
         return generic(problem)
-    if name not in COMMANDS:
+    if name in COMMANDS:
+        return None
+    if name not in recorded_answers(state.profile.name):
         return generic(f"the simulator does not model the command '{name}'")
+    if arguments:
+        return generic(f"the simulator does not model arguments of the command '{name}'")
     return None
 
 
@@ -252,7 +263,8 @@ def start(state: VmState, name: str, arguments: Arguments | None = None) -> Comm
     refusal = check_command(state, name, given)
     if refusal:
         return CommandResult(state, error=refusal)
-    return COMMANDS[name](state, given)
+    handler = COMMANDS.get(name)
+    return handler(state, given) if handler else recorded_answer(state, name)
 
 
 def advance(state: VmState, failure: InjectedFailure | None = None) -> StepEffect:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from planner.model.facts import Bitmap
 from planner.semantics.block import FILTER_DRIVERS
+from planner.semantics.node_bitmap import granularity_of, records
 from planner.semantics.state import BlockBackend, BlockGraph, Job, Node, VmState
 from planner.semantics.transaction import snapshot_info
 from planner.semantics.versions import Profile
@@ -144,10 +145,10 @@ def _qcow2_info(image: Node, *, is_filter: bool) -> Reply:
 def _bitmap_info(bitmap: Bitmap) -> Reply:
     return {
         "name": bitmap.name,
-        "recording": True,
+        "recording": records(bitmap),
         "persistent": bitmap.persistent,
         "busy": False,
-        "granularity": 65536,
+        "granularity": granularity_of(bitmap),
         "count": 0,
     }
 

@@ -51,6 +51,10 @@ class QmpSchema:
         """Whether this QEMU has the command."""
         return name in self.commands
 
+    def arguments(self, name: str) -> tuple[Entry, ...]:
+        """The arguments of a command; each that may be left out has a `default`."""
+        return self._members(cast("str", self.commands[name]["arg-type"]))
+
     def allows_oob(self, name: str) -> bool:
         """Whether the command may be sent as ``exec-oob``."""
         return bool(self.commands[name].get("allow-oob"))

@@ -16,6 +16,7 @@ from attrs import evolve
 
 from planner.semantics import qcow2
 from planner.semantics.backup import begin_backup, prepare_step, unmodelled
+from planner.semantics.bitmaps import BITMAP_ACTIONS, bitmap_step, prepare_bitmap, put_back
 from planner.semantics.block import (
     can_snapshot,
     is_root,
@@ -46,6 +47,7 @@ __all__ = ["TRANSACTION_STEPS", "delete_internal_snapshot", "single_action", "st
 
 _MODELLED = frozenset(
     {
+        *BITMAP_ACTIONS,
         "abort",
         "blockdev-backup",
         "blockdev-snapshot",
@@ -87,6 +89,8 @@ def _prepare_step(action: Mapping[str, Any], number: int) -> MicroStep:
     kind, data = action["type"], action["data"]
     if kind == "abort":
         return MicroStep("prepare-abort", number=number)
+    if kind in BITMAP_ACTIONS:
+        return bitmap_step(kind, data, number)
     if kind == "blockdev-backup":
         return prepare_step(data, number)
     if kind == "blockdev-snapshot":
@@ -182,6 +186,13 @@ def _prepare_backup(state: VmState, step: MicroStep, failure: InjectedFailure | 
     return evolve(done, events=events)
 
 
+def _prepare_bitmap(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
+    after, commit, problem = prepare_bitmap(state, step)
+    if commit is None or failure:
+        return _fail(state, generic(problem or "An IO error has occurred"))
+    return _prepared(after, commit)
+
+
 def _prepare_abort(
     state: VmState, _step: MicroStep, _failure: InjectedFailure | None
 ) -> StepEffect:
@@ -217,7 +228,7 @@ def _fail(state: VmState, error: QmpError) -> StepEffect:
 def _commit_internal(
     state: VmState, _step: MicroStep, _failure: InjectedFailure | None
 ) -> StepEffect:
-    return StepEffect(state)  # the snapshot exists since its preparation
+    return StepEffect(state)  # the snapshot, or the bitmap, exists since its preparation
 
 
 def _commit_overlay(
@@ -311,9 +322,12 @@ TRANSACTION_STEPS = {
     "prepare-overlay": _prepare_overlay,
     "prepare-overlay-sync": _prepare_overlay_by_file,
     "prepare-backup": _prepare_backup,
+    "prepare-bitmap": _prepare_bitmap,
     "prepare-abort": _prepare_abort,
     "prepare-refused": _prepare_refused,
     "commit-internal": _commit_internal,
+    "commit-bitmap": _commit_internal,
+    "abort-bitmap": put_back,
     "commit-overlay": _commit_overlay,
     "commit-overlay-sync": _commit_overlay,
     "abort-internal": _abort_internal,
