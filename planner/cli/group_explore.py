@@ -20,7 +20,7 @@ from planner.verbs.group_save import plan_of_facts
 __all__ = ["explore_command"]
 
 _FAULTS = {"none": 0, "one": 1, "two": 2}
-_GATES = (Gate.PAUSE, Gate.RESUME, Gate.COMMIT)
+_GATES = (Gate.PAUSE, Gate.STANDING, Gate.RESUME, Gate.COMMIT)
 _INTERRUPTED = 130
 
 

@@ -20,7 +20,9 @@ from planner.model.request import (
     ExternalMachineState,
     NoMachineState,
     Request,
+    ServedBy,
     Unreadable,
+    Wish,
 )
 from planner.program.resolution import Choice
 
@@ -63,7 +65,7 @@ def leave_out(request: Request, facts: Facts) -> OutsideDecision:
         *(
             _only_exclude(by_name[n])
             for n in sorted(mine)
-            if not isinstance(wishes[n], Exclude | Unreadable)
+            if not isinstance(wishes[n], Exclude | ServedBy | Unreadable)
         ),
         *(_unnamed(o) for o in missed if o.name not in named),
         *_background(request, found),
@@ -71,17 +73,25 @@ def leave_out(request: Request, facts: Facts) -> OutsideDecision:
     return OutsideDecision(
         named=mine,
         devices=tuple((o.name, o.type) for o in missed if o.name in named),
-        choices=tuple(_choices(found, named, with_state=with_state)),
+        choices=tuple(_choices(found, named, wishes, with_state=with_state)),
         warnings=(
             *(f"{o.name} ({o.label}): {o.what}" for o in found if _only_named(o)),
-            *(_missing(o) for o in missed if o.name in named),
+            *(
+                _missing(o)
+                for o in missed
+                if o.name in named and not isinstance(wishes[named[o.name]], ServedBy)
+            ),
         ),
         problems=tuple(problems),
     )
 
 
 def _choices(
-    found: tuple[Outside, ...], named: dict[str, str], *, with_state: bool
+    found: tuple[Outside, ...],
+    named: dict[str, str],
+    wishes: dict[str, Wish],
+    *,
+    with_state: bool,
 ) -> Iterator[Choice]:
     for outside in found:
         if outside.in_machine_state and with_state:
@@ -89,6 +99,9 @@ def _choices(
             yield Choice(
                 outside.name, "in the machine state", why, default=outside.name not in named
             )
+        elif outside.name in named and isinstance(wish := wishes[named[outside.name]], ServedBy):
+            why = f"asked for; {outside.type}: {outside.what}"
+            yield Choice(outside.name, f"in member {wish.member!r}", why)
         elif outside.name in named:
             yield Choice(outside.name, "exclude", f"asked for; {outside.type}: {outside.what}")
 
@@ -128,7 +141,8 @@ def _unnamed(outside: Outside) -> Problem:
         outside.name,
         f"{outside.what} ({outside.label}): it is outside of QEMU's block layer, so the snapshot would "
         "lack what it stores, and a load would leave that as it then is",
-        f"if the guest can do with that, write `{outside.name}: exclude` under `disks`; else detach it",
+        f"where a storage daemon serves it, save both as a group, with `{outside.name}: {{served-by: "
+        f"MEMBER}}`; if the guest can do with the lack, write `{outside.name}: exclude`; else detach it",
     )
 
 

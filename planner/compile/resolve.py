@@ -27,6 +27,7 @@ from planner.compile.refusals import (
 from planner.errors import BadInput, Problem, Refused, in_order
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
+    LEFT_OUT,
     Exclude,
     ExistingTag,
     ExternalMachineState,
@@ -37,6 +38,7 @@ from planner.model.request import (
     Others,
     Pause,
     RunStateAfter,
+    ServedBy,
     Unreadable,
     Wish,
 )
@@ -181,7 +183,7 @@ class _Work:
                 path = making.new_file(wish)
                 if path is not None:
                     self._check_path(paths, path, name)
-            if isinstance(wish, Exclude) and disk.holding(request.tag):
+            if isinstance(wish, LEFT_OUT) and disk.holding(request.tag):
                 self.warnings.append(
                     f"{name} is left out, yet holds an older snapshot of this tag: a load of that "
                     "tag over all disks would take it (fact 19)"
@@ -193,7 +195,7 @@ class _Work:
         state = request.machine_state
         if isinstance(state, ExternalMachineState | ImageMachineState):
             self._check_path(paths, state.path, "machine-state")
-        taken = [self.disks[n] for n, w in self.wishes.items() if not isinstance(w, Exclude)]
+        taken = [self.disks[n] for n, w in self.wishes.items() if not isinstance(w, LEFT_OUT)]
         self.warnings.extend(
             encryption_warnings(
                 taken,
@@ -252,7 +254,7 @@ class _Work:
 
     def check_something_is_asked(self) -> None:
         """Report a request for nothing."""
-        parts = any(not isinstance(wish, Exclude) for wish in self.wishes.values())
+        parts = any(not isinstance(wish, LEFT_OUT) for wish in self.wishes.values())
         if not parts and not self.wants_machine_state and not self.problems:
             self.problems.append(
                 Problem("nothing-to-snapshot", "disks", "no disk and no machine state is asked for")
@@ -281,7 +283,7 @@ class _Work:
             vmstate=vmstate,
             stream=stream,
             **planned_disks(request.tag, self.wishes, self.disks, self.facts),
-            excluded=tuple(sorted(n for n, w in self.wishes.items() if isinstance(w, Exclude))),
+            excluded=tuple(sorted(n for n, w in self.wishes.items() if isinstance(w, LEFT_OUT))),
             replaced=tuple(self._replaced()),
             run_state_before=before,
             run_state_after=self._run_state_after(),
@@ -324,6 +326,8 @@ def _asked_for(disk: Disk, wish: Wish) -> Choice:
     making = making_of(wish)
     if making is not None:
         return Choice(disk.name, making.asked_for(wish), "asked for")
+    if isinstance(wish, ServedBy):
+        return Choice(disk.name, f"in member {wish.member!r}", "asked for")
     why_not = next(can_be_internal(disk), None)
     reason = (
         "asked for" if why_not is None else f"asked for; internal is impossible: {why_not.message}"

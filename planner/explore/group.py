@@ -3,8 +3,10 @@
 What is explored is what is new in a group; each member's own program is explored alone
 (`planner.explore.search`).  So a member is the list of what it does and of the gates that it waits at, a
 guest is what it has sent and received, and an undo is one move.  A message that is under way is the
-guests' move: any guest that runs may send, and any that runs may receive what was sent to it.  snapplan
-may be killed at any place; then `recover` ends the members one by one, in any order, or never comes.
+guests' move: any guest that runs may send, and any that runs may receive what was sent to it.  A storage
+daemon sends nothing; what is sent to it is a write, which it has at once: QEMU completes what is under
+way when it stops a guest.  snapplan may be killed at any place; then `recover` ends the members one by
+one, in any order, or never comes.
 
 Rules: `PROPERTIES` says what must hold.  All is asked of every end; that nobody is shown as recorded
 before all are whole, of every state, since `recover` may never come.  Breadth first, so that the first
@@ -14,14 +16,15 @@ run that breaks a property is a shortest one.  Pure and deterministic.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from attrs import define, evolve, field, frozen
 
-from planner.model.operations import CAPTURES, Kind
-from planner.model.request import Capture, RunStateAfter
-from planner.program.gates import Gate, gates_of
+from planner.explore.group_items import Item, items_of
+from planner.model.operations import Kind
+from planner.model.request import RunStateAfter
+from planner.program.gates import Gate
 from planner.program.program import Program
 
 __all__ = [
@@ -29,23 +32,20 @@ __all__ = [
     "GroupExploration",
     "GroupReport",
     "GroupSearch",
-    "Item",
     "explore_group",
-    "items_of",
 ]
 
 PROPERTIES: Mapping[str, str] = MappingProxyType(
     {
-        "one-instant-of-the-group": "no member's snapshot has received what another's has not sent",
+        "one-instant-of-the-group": "no member's snapshot has received what another's has not "
+        "sent, and a daemon's disks hold every write that a guest's memory knows of",
         "all-or-none": "every member has its snapshot and its record, or none has either",
         "guests-as-before": "in the end every guest runs that ran before",
     }
 )
 """What must hold, each with what it means."""
 
-_STREAMS = {Kind.BEGIN_STREAM_VMSTATE: True, Kind.END_STREAM_VMSTATE: False}
 _TICK = 4096
-Item = Kind | Gate
 Guest = tuple[tuple[int, ...], tuple[int, ...]]
 """What a guest has sent to each member, and received from each."""
 
@@ -157,14 +157,28 @@ class _Group:
             for b, receiver in enumerate(state.members):
                 if a == b:
                     continue
-                if sender.running and sent_in_all < self.setting.messages:
-                    guest = (_more(sender.guest[0], b), sender.guest[1])
-                    words = f"{self.names[a]} sends to {self.names[b]}"
-                    yield words, _with(state, a, evolve(sender, guest=guest))
+                if sender.running and not self._serves(a) and sent_in_all < self.setting.messages:
+                    yield self._sends(state, a, b)
                 if receiver.running and sender.guest[0][b] > receiver.guest[1][a]:
                     guest = (receiver.guest[0], _more(receiver.guest[1], a))
                     words = f"{self.names[b]} receives from {self.names[a]}"
                     yield words, _with(state, b, evolve(receiver, guest=guest))
+
+    def _serves(self, number: int) -> bool:
+        return Gate.STANDING in self.lists[number]
+
+    def _sends(self, state: _State, a: int, b: int) -> tuple[str, _State]:
+        """A message, or a write that is done when it is sent."""
+        sender, receiver = state.members[a], state.members[b]
+        sent = evolve(sender, guest=(_more(sender.guest[0], b), sender.guest[1]))
+        after = _with(state, a, sent)
+        if not self._serves(b):
+            return f"{self.names[a]} sends to {self.names[b]}", after
+        guest = (receiver.guest[0], _more(receiver.guest[1], a))
+        return (
+            f"{self.names[a]} writes to a disk of {self.names[b]}",
+            _with(after, b, evolve(receiver, guest=guest)),
+        )
 
     def _goes_on(self, state: _State, number: int, member: _Member) -> Iterator[tuple[str, _State]]:
         name = self.names[number]
@@ -195,6 +209,9 @@ class _Group:
         yield f"{name} passes the gate {gate.value!r}", evolve(after, committed=decided)
 
     def _is_at(self, state: _State, number: int, gate: Gate) -> bool:
+        if gate is Gate.STANDING:  # of those whose guest is stopped, behind the news that it stands
+            told = [at for at, item in enumerate(self.lists[number]) if item is Gate.PAUSED]
+            return all(state.members[number].place > at for at in told)
         return state.members[number].place >= self.lists[number].index(gate)
 
     def _recoveries(self, state: _State) -> Iterator[tuple[str, _State]]:
@@ -234,10 +251,16 @@ class _Group:
 
     def _is_torn(self, saved: list[Guest | None]) -> bool:
         return any(
-            one is not None and other is not None and other[1][a] > one[0][b]
+            one is not None and other is not None and self._are_torn((a, one), (b, other))
             for a, one in enumerate(saved)
             for b, other in enumerate(saved)
         )
+
+    def _are_torn(self, one: tuple[int, Guest], other: tuple[int, Guest]) -> bool:
+        """Received, and never sent; or written by a guest, and not on the daemon's disk."""
+        (a, sender), (b, receiver) = one, other
+        sent, received = sender[0][b], receiver[1][a]
+        return received > sent or (self._serves(b) and received < sent)
 
 
 @define
@@ -301,33 +324,6 @@ def _story(ways: Mapping[_State, tuple[_State | None, str]], end: _State) -> tup
         told.append(words)
         before, words = ways[before]
     return tuple(reversed(told))
-
-
-def items_of(program: Program) -> Iterator[Item]:
-    """What a member does that others can tell, and where it waits; the gate `commit` in the end."""
-    gates = gates_of(program)
-    for number, step in enumerate(program.steps, start=1):
-        yield from _told(gates.get(number, ()))
-        captured = False
-        for operation in step.covers:
-            if operation.kind in (Kind.PAUSE_GUEST, Kind.RESUME_GUEST):
-                yield operation.kind
-            elif not captured and _captures(operation.kind, operation.detail):
-                captured = True  # of several at once one is as good as all
-                yield operation.kind
-    yield from _told(gates.get(len(program.steps) + 1, ()))
-    yield Gate.COMMIT
-
-
-def _told(gates: Iterable[Gate]) -> Iterator[Gate]:
-    """Freezing is nothing that another guest can tell, so its gate would only add states."""
-    yield from (gate for gate in gates if gate is not Gate.FREEZE)
-
-
-def _captures(kind: Kind, detail: str) -> bool:
-    if kind in _STREAMS:
-        return _STREAMS[kind] is (detail == Capture.BACKGROUND)
-    return kind in CAPTURES
 
 
 def _done(member: _Member, kind: Kind) -> _Member:

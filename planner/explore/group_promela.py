@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from planner.explore.group import PROPERTIES, GroupExploration, Item, items_of
+from planner.explore.group import PROPERTIES, GroupExploration
+from planner.explore.group_items import Item, items_of
 from planner.model.operations import Kind
 from planner.model.request import RunStateAfter
 from planner.program.gates import Gate
@@ -81,14 +82,20 @@ class _Writer:
 
     def _messages(self, a: int, b: int) -> Iterator[str]:
         at = a * len(self._names) + b
+        if self._serves(a):
+            return  # a storage daemon
+        written = f"; received[{at}]++" if self._serves(b) else ""
         yield (
             f"  :: atomic {{ {self._going()} && running[{a}] && in_all < {self._setting.messages} ->"
-            f" sent[{at}]++; in_all++ }}"
+            f" sent[{at}]++; in_all++{written} }}"
         )
         yield (
             f"  :: atomic {{ {self._going()} && running[{b}] && sent[{at}] > received[{at}] ->"
             f" received[{at}]++ }}"
         )
+
+    def _serves(self, number: int) -> bool:
+        return Gate.STANDING in self._lists[number]
 
     def _going(self) -> str:
         return "(" + " || ".join(f"end[{n}] == WORKS" for n in self._all) + ")"
@@ -114,7 +121,7 @@ class _Writer:
         on = f"place[{number}]++"
         if isinstance(item, Gate):
             waits = item in self._setting.gates and item is not Gate.PAUSED
-            there = [f"place[{n}] >= {self._lists[n].index(item)}" for n in self._all if waits]
+            there = [each for n in self._all if waits for each in self._is_at(n, item)]
             guard = " && ".join([here, *there])
             decides = "committed = true; " if item is Gate.COMMIT else ""
             yield f"  :: atomic {{ {guard} -> {decides}{on} }}"
@@ -123,6 +130,12 @@ class _Writer:
         yield (
             f"  :: atomic {{ {here} && faults < {self._setting.faults} -> faults++; given_up = true }}"
         )
+
+    def _is_at(self, number: int, gate: Gate) -> Iterator[str]:
+        if gate is not Gate.STANDING:
+            yield f"place[{number}] >= {self._lists[number].index(gate)}"
+        elif Gate.PAUSED in self._lists[number]:
+            yield f"place[{number}] > {self._lists[number].index(Gate.PAUSED)}"
 
     def _done(self, number: int, item: Kind) -> str:
         if item is Kind.PAUSE_GUEST:
@@ -149,7 +162,8 @@ class _Writer:
         differ = " || ".join(f"(saved[{n}] != (end[{n}] == RECORDED))" for n in self._all)
         stands = [f"!running[{n}]" for n in self._all if self._ran[n]]
         torn = [
-            f"(saved[{a}] && saved[{b}] && received_then[{at}] > sent_then[{at}])"
+            f"(saved[{a}] && saved[{b}] && received_then[{at}] "
+            f"{'!=' if self._serves(b) else '>'} sent_then[{at}])"
             for a in self._all
             for b in self._all
             if a != b

@@ -44,6 +44,7 @@ class Gatekeeper:
     Attributes:
         members: Their names.
         decisions: For each gate that decides something: makes that last, and says whether it does.
+        stops: Those whose guest the run stops: the gate `STANDING` opens when all of these stand.
         budget_ms: How long the first guest that stands may stand until the gate `RESUME` opens, in
             milliseconds; None: as long as it takes.
         gave_up: Why the group is given up; None: it is not.
@@ -53,6 +54,7 @@ class Gatekeeper:
     members: frozenset[str]
     decisions: Mapping[Gate, Callable[[], bool]] = field(factory=dict)
     budget_ms: float | None = None
+    stops: frozenset[str] = frozenset()
     gave_up: GaveUp | None = field(init=False, default=None)
     decided: set[Gate] = field(init=False, factory=set)
     _there: dict[Gate, set[str]] = field(init=False, factory=dict)
@@ -65,9 +67,10 @@ class Gatekeeper:
         members: Iterable[str],
         decisions: Mapping[Gate, Callable[[], bool]],
         budget_ms: float | None = None,
+        stops: Iterable[str] = (),
     ) -> Gatekeeper:
         """The gates of these members."""
-        return cls(frozenset(members), decisions, budget_ms)
+        return cls(frozenset(members), decisions, budget_ms, frozenset(stops))
 
     def gates_of(self, member: str) -> MemberGates:
         """The gates as one member sees them."""
@@ -95,6 +98,7 @@ class Gatekeeper:
         self._there.setdefault(gate, set()).add(member)
         if gate is Gate.PAUSED:
             self._start_clock()
+            self._tell()
             return
         if self._is_complete(gate):
             self._open(gate)
@@ -115,6 +119,8 @@ class Gatekeeper:
         raise GateShut("group-aborted", f"the group is given up: {who}{self.gave_up.why}")
 
     def _is_complete(self, gate: Gate) -> bool:
+        if gate is Gate.STANDING:
+            return self._there.get(Gate.PAUSED, set()) >= self.stops
         return self._there.get(gate, set()) >= self.members
 
     def _is_open(self, gate: Gate) -> bool:

@@ -8,12 +8,13 @@ from attrs import frozen
 
 from planner.compile.graph import canonical_order
 from planner.compile.plan import Plan
+from planner.compile.refusals import can_be_written
 from planner.errors import Problem, Refused, in_order
 from planner.group.union import union_graph
 from planner.model.facts import Facts
 from planner.model.operations import Kind
-from planner.model.request import RunStateAfter
-from planner.program.gates import gates_of
+from planner.model.request import RunStateAfter, ServedBy
+from planner.program.gates import gates_of, stops_a_guest, waits_for_guests
 from planner.run.leftovers import files_of
 from planner.store.claims import ImageFile
 from planner.verify.group_proof import GatedProgram, verify_group
@@ -69,7 +70,8 @@ def plan_group(
     """
     ordered = tuple(sorted(members, key=lambda each: each.name))
     problems = [problem for member in ordered for problem in _alone(member)]
-    problems += [*check_images(ordered), *_files(ordered)]
+    problems += [*check_images(ordered), *_files(ordered), *served_problems(ordered)]
+    problems += _nobody_stands(ordered)
     if problems:
         raise Refused(
             f"group {name!r} cannot be one instant, or not safely",
@@ -93,7 +95,7 @@ def _alone(member: MemberPlan) -> Iterator[Problem]:
     program = member.plan.program
     resolution = program.resolution
     running = resolution.run_state_before is RunStateAfter.RUNNING
-    if running and not resolution.pauses:
+    if running and not resolution.pauses and not member.plan.is_daemon:
         yield Problem(
             "group-without-pause",
             member.name,
@@ -113,6 +115,53 @@ def _alone(member: MemberPlan) -> Iterator[Problem]:
             member.name,
             "its request replaces a snapshot, which is gone when another member fails",
             "delete that snapshot when the group is made, or choose another tag",
+        )
+
+
+def _nobody_stands(members: Sequence[MemberPlan]) -> Iterator[Problem]:
+    """Daemons whose clients nobody stops: each would be of an instant of its own."""
+    if any(stops_a_guest(member.plan.program) for member in members):
+        return
+    for member in members:
+        if waits_for_guests(member.plan.program):
+            yield Problem(
+                "group-without-pause",
+                member.name,
+                "no member has a guest that is stopped, so nothing makes this storage daemon's instant "
+                "that of the others",
+                "name the VM that uses its disks as a member, with its machine state",
+            )
+
+
+def served_problems(members: Sequence[MemberPlan]) -> Iterator[Problem]:
+    """Disks that another member is said to serve, and does not, or does not save."""
+    by_name = {member.name: member for member in members}
+    for member in members:
+        for disk, wish in member.plan.request.disks:
+            if isinstance(wish, ServedBy):
+                subject = f"{member.name}: {disk}"
+                yield from _served(subject, wish.member, by_name.get(wish.member))
+
+
+def _served(subject: str, name: str, daemon: MemberPlan | None) -> Iterator[Problem]:
+    if daemon is None or not daemon.plan.is_daemon:
+        what = "no member is called so" if daemon is None else "that member is no storage daemon"
+        yield Problem(
+            "served-by-nobody",
+            subject,
+            f"it is to be served by {name!r}, and {what}",
+            "name the storage daemon as a member, or say `exclude`",
+        )
+        return
+    left_out = [disk.name for disk in daemon.facts.disks if can_be_written(disk)]
+    left_out = [each for each in left_out if each in daemon.plan.program.resolution.excluded]
+    if left_out:
+        yield Problem(
+            "served-in-part",
+            subject,
+            f"{name!r} leaves out {', '.join(left_out)}, and a daemon does not say which of its disks "
+            "this one is (fact 121)",
+            f"save all disks that {name!r} exports",
         )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from planner.compile.graph import build_graph
 from planner.compile.rules import RULES, Edge, Operations, Rule
 from planner.model.operations import Kind
+from planner.model.request import RunStateAfter
 from planner.program.resolution import Resolution, operations_of
 from planner.program.rule_ids import RuleId
 
@@ -38,6 +39,22 @@ GROUP_RULE = Rule(
 )
 
 
+def _served_instant(daemons: frozenset[str]) -> Rule:
+    def edges(operations: Operations) -> Iterator[Edge]:
+        # vm: PauseGuest -> disks: SnapshotDisk(disk0) -> vm: ResumeGuest.
+        for daemon in daemons:
+            for capture in operations.captures.get(daemon, ()):
+                for pause in operations.of_kind(Kind.PAUSE_GUEST):
+                    yield pause, capture
+                for resume in operations.of_kind(Kind.RESUME_GUEST):
+                    yield capture, resume
+
+    reason = (
+        "what a daemon serves is written to by guests that run: only while they stand is it theirs"
+    )
+    return Rule(RuleId.GROUP_INSTANT, reason, edges)
+
+
 def union_graph(members: Mapping[str, Resolution]) -> Graph:
     """The operations of all members in one graph, each under its member's name."""
     operations = [
@@ -45,4 +62,9 @@ def union_graph(members: Mapping[str, Resolution]) -> Graph:
         for name, resolution in members.items()
         for operation in operations_of(resolution)
     ]
-    return build_graph(operations, (*RULES, GROUP_RULE))
+    daemons = frozenset(
+        name
+        for name, resolution in members.items()
+        if resolution.run_state_before is RunStateAfter.RUNNING and not resolution.pauses
+    )
+    return build_graph(operations, (*RULES, GROUP_RULE, _served_instant(daemons)))

@@ -27,7 +27,7 @@ def refuse_partial(facts: Facts, tag: str) -> None:
 
 
 def _left_out(draft: Draft, facts: Facts) -> Iterator[Problem]:
-    if isinstance(draft.machine_state, NoMachineState):
+    if isinstance(draft.machine_state, NoMachineState) and not facts.is_daemon:
         why = "; ".join(facts.blocked_reasons) or "no disk and no folder can hold it"
         yield Problem(
             "partial",

@@ -24,12 +24,14 @@ __all__ = [
     "ImageMachineState",
     "Internal",
     "InternalMachineState",
+    "LEFT_OUT",
     "MachineState",
     "NoMachineState",
     "Others",
     "Pause",
     "Request",
     "RunStateAfter",
+    "ServedBy",
     "Unreadable",
     "Wish",
 ]
@@ -114,11 +116,24 @@ class Exclude:
 
 
 @frozen
+class ServedBy:
+    """Another member of the group serves the disk, and has it as a part of its own snapshot.
+
+    Attributes:
+        member: A storage daemon, as the group calls it.
+    """
+
+    member: str
+
+
+@frozen
 class Unreadable:
     """The request says something about the disk that cannot be read; the reader has reported it."""
 
 
-Wish = Internal | External | Copy | Exclude | Unreadable
+Wish = Internal | External | Copy | Exclude | ServedBy | Unreadable
+LEFT_OUT = (Exclude, ServedBy)
+"""What makes a disk no part of the VM's own snapshot."""
 
 
 @frozen

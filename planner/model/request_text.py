@@ -27,6 +27,7 @@ from planner.model.request import (
     Pause,
     Request,
     RunStateAfter,
+    ServedBy,
     Unreadable,
 )
 from planner.model.shape import (
@@ -66,6 +67,7 @@ def _is_path(text: str) -> bool:
 
 _NAME = text(str.isprintable, code="disk-name-malformed")
 _PATH = text(_is_path, code="path-malformed", maxLength=_PATH_LIMIT_BYTES)
+_MEMBER = text(str.isprintable, code="member-name-malformed", maxLength=TAG_LIMIT_BYTES)
 _BANDWIDTH = "Most bytes a second that QEMU may write; left out: no limit."
 _DOWNTIME = "Milliseconds that a live capture may stand still to write its rest."
 _GIVE_UP = "Seconds after which an unfinished stream is given up and undone."
@@ -95,8 +97,9 @@ _WISH = one_of(
     {
         "external": record(External, Key("external", _PATH, attribute="path")),
         "copy": record(Copy, Key("copy", _PATH, attribute="path")),
+        "served-by": record(ServedBy, Key("served-by", _MEMBER, attribute="member")),
     },
-    "`internal`, `exclude`, `{external: PATH}` or `{copy: PATH}`",
+    "`internal`, `exclude`, `{external: PATH}`, `{copy: PATH}` or `{served-by: MEMBER}`",
     Unreadable(),
 )
 _NO_AGENT = "nothing says where the agent is", "write `agent: ` and the path of the agent's socket"

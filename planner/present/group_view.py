@@ -36,6 +36,7 @@ __all__ = [
 _WAITS = {
     Gate.FREEZE: "waits until every member is ready",
     Gate.PAUSE: "waits until every member may stop",
+    Gate.STANDING: "waits until every guest that is stopped stands",
     Gate.RESUME: "waits until every member has captured everything",
 }
 

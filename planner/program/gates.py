@@ -9,6 +9,8 @@ what QEMU does instead.
 A live capture stops its guest by itself, when little is left to copy.  Such a member comes to `FREEZE`
 and `PAUSE` with its guest standing already, and the others are neither frozen nor stopped before: they
 would be so while it copies.
+
+A storage daemon has no guest to stop: it waits until those of the others stand, and captures then.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from planner.model.operations import CAPTURES, Kind
+from planner.model.request import RunStateAfter
 from planner.program.program import Program, Step
 
-__all__ = ["Gate", "gates_of"]
+__all__ = ["Gate", "gates_of", "stops_a_guest", "waits_for_guests"]
 
 
 class Gate(StrEnum):
@@ -31,6 +34,8 @@ class Gate(StrEnum):
     """Everything is prepared and frozen; the guest is stopped next, or a live capture has stopped it."""
     PAUSED = "paused"
     """The guest stands.  Nobody waits here: it is told, and the pause of the group counts from it."""
+    STANDING = "standing"
+    """Every guest of the others that is to be stopped stands; what has no guest captures next."""
     RESUME = "resume"
     """Every capture is done; the guest goes on next, if it goes on at all."""
     COMMIT = "commit"
@@ -59,6 +64,8 @@ def gates_of(program: Program) -> Mapping[int, tuple[Gate, ...]]:
         put(freeze, first.pop(0))
     if pause is None:
         capturing = (n for n, step in steps if CAPTURES & _kinds(step) or step.execute == "migrate")
+        if program.resolution.run_state_before is RunStateAfter.RUNNING:
+            first.append(Gate.STANDING)
         put(next(capturing, 1), *first)
     elif program.steps[pause - 1].execute == "stop":
         put(pause, *first)
@@ -67,6 +74,20 @@ def gates_of(program: Program) -> Mapping[int, tuple[Gate, ...]]:
         put(pause + 1, Gate.PAUSED, *first)  # the pause of the group counts from here
     put(len(steps) + 1 if resume is None else resume, Gate.RESUME)
     return found
+
+
+def stops_a_guest(program: Program) -> bool:
+    """Whether it says that its guest stands: others may wait for that."""
+    return _has(program, Gate.PAUSED)
+
+
+def waits_for_guests(program: Program) -> bool:
+    """Whether it has no guest of its own, and waits until those of the others stand."""
+    return _has(program, Gate.STANDING)
+
+
+def _has(program: Program, gate: Gate) -> bool:
+    return any(gate in gates for gates in gates_of(program).values())
 
 
 def _kinds(step: Step) -> frozenset[Kind]:

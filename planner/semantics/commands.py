@@ -23,6 +23,7 @@ from planner.semantics import (
     bitmaps,
     block_commit,
     block_commit_job,
+    daemon,
     descriptors,
     hardware,
     hmp,
@@ -121,10 +122,18 @@ def _jobs(state: VmState, _arguments: Arguments) -> object:
 
 
 def _commands(state: VmState, _arguments: Arguments) -> object:
-    return [{"name": name} for name in schema_of(state.profile.name).commands]
+    names = schema_of(state.profile.name).commands
+    return [{"name": name} for name in names if not daemon.lacks(state, name)]
+
+
+def _schema(state: VmState, _arguments: Arguments) -> object:
+    entries = schema_of(state.profile.name).entries
+    return [entry for entry in entries if not daemon.lacks(state, str(entry["name"]))]
 
 
 def _blockstats(state: VmState, arguments: Arguments) -> object:
+    if state.machine.daemon and not arguments.get("query-nodes"):
+        return []
     return replies.query_blockstats(state, query_nodes=bool(arguments.get("query-nodes")))
 
 
@@ -159,7 +168,8 @@ COMMANDS: dict[str, Handler] = {
     "query-cpus-fast": _query(lambda s, _: hardware.query_processors(s.machine)),
     "query-pci": _query(lambda s, _: hardware.query_pci(s.machine.hardware)),
     "query-machines": _query(_machines),
-    "query-block": _query(lambda s, _: replies.query_block(s)),
+    "query-block": _query(lambda s, _: [] if s.machine.daemon else replies.query_block(s)),
+    "query-block-exports": _query(lambda s, _: daemon.query_block_exports(s)),
     "query-named-block-nodes": _query(_named_nodes),
     "query-blockstats": _query(_blockstats),
     "x-debug-query-block-graph": _query(lambda s, _: replies.query_block_graph(s)),
@@ -168,7 +178,7 @@ COMMANDS: dict[str, Handler] = {
     "query-migrate": _query(lambda s, _: migration_settings.query_migrate(s)),
     "query-migrate-capabilities": _query(lambda s, _: migration_settings.query_capabilities(s)),
     "query-migrate-parameters": _query(lambda s, _: migration_settings.query_parameters(s)),
-    "query-qmp-schema": _query(lambda s, _: list(schema_of(s.profile.name).entries)),
+    "query-qmp-schema": _query(_schema),
     "query-commands": _query(_commands),
     "query-tpm": _query(lambda s, _: qom.query_tpm(s)),
     "qom-get": qom.qom_get,
@@ -232,7 +242,7 @@ def modelled_commands(state: VmState) -> tuple[str, ...]:
 def check_command(state: VmState, name: str, arguments: Arguments) -> QmpError | None:
     """Why this QEMU refuses a command before it looks at what it asks for, if it does."""
     schema = schema_of(state.profile.name)
-    if not schema.has_command(name):
+    if not schema.has_command(name) or daemon.lacks(state, name):
         return QmpError("CommandNotFound", f"The command {name} has not been found")
     # device_add takes the properties of any device, which introspection cannot tell
     problem = None if name == "device_add" else schema.check(name, arguments)

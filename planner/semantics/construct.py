@@ -68,15 +68,16 @@ class DiskDescription:
     device: str = "virtio-blk-pci"
 
 
-def vm_state(
+def vm_state(  # noqa: PLR0913 - what a VM may be
     version: str = "7.2",
     disks: Iterable[DiskDescription | str] = ("disk0",),
     *,
     run_state: str = "running",
     blocked_reasons: tuple[str, ...] = (),
     host_ns: int = EPOCH_NS,
+    daemon: bool = False,
 ) -> VmState:
-    """A VM with these disks.
+    """A VM with these disks, or a storage daemon that exports them.
 
     Args:
         version: "7.2", "10.0" or "11.1".
@@ -84,6 +85,7 @@ def vm_state(
         run_state: QEMU's word.
         blocked_reasons: Migration blockers.
         host_ns: The host's clock, nanoseconds since the epoch.
+        daemon: Whether it is a storage daemon; then each disk is called by its export's id, too.
 
     Raises:
         BadInput: A kind or a version is not known.
@@ -92,9 +94,8 @@ def vm_state(
     builder = _Builder(_versions_by_clock(s for d in described for s in d.snapshots))
     for disk in described:
         builder.add(disk)
-    return builder.finish(
-        version, run_state, GuestMachine("", blocked_reasons=blocked_reasons), host_ns
-    )
+    machine = GuestMachine("", blocked_reasons=blocked_reasons, daemon=daemon)
+    return builder.finish(version, run_state, machine, host_ns)
 
 
 def _versions_by_clock(snapshots: Iterable[SnapshotInfo]) -> dict[int, int]:
@@ -259,6 +260,7 @@ def state_from_facts(
         tpms=facts.tpms,
         objects=facts.objects,
         hardware=facts.hardware or GuestMachine("").hardware,
+        daemon=facts.is_daemon,
     )
     state = builder.finish(profile.name, facts.run_state, machine, host_ns)
     jobs = tuple(Job(job.id, job.type, "", (), status=job.status) for job in facts.jobs)

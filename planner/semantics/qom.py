@@ -25,7 +25,7 @@ _MEMORY_DEVICES = ("ivshmem-plain", "nvdimm", "virtio-pmem")
 def qom_list(state: VmState, arguments: Arguments) -> CommandResult:
     """What is at a path: its type, and its children."""
     path = cast("str", arguments["path"])
-    if path not in ("/machine", BUILT_IN, NAMED, ANONYMOUS, OBJECTS):
+    if state.machine.daemon or path not in ("/machine", BUILT_IN, NAMED, ANONYMOUS, OBJECTS):
         return _not_found(state, path)
     children = [
         {"name": name, "type": f"child<{kind}>"} for name, kind in _children(state.machine, path)
@@ -36,7 +36,7 @@ def qom_list(state: VmState, arguments: Arguments) -> CommandResult:
 def qom_get(state: VmState, arguments: Arguments) -> CommandResult:
     """One property of the machine, of a device or of an object."""
     path, name = cast("str", arguments["path"]), cast("str", arguments["property"])
-    properties = _properties(state.machine, path)
+    properties = None if state.machine.daemon else _properties(state.machine, path)
     if properties is None:
         return _not_found(state, path)
     if name not in properties:

@@ -287,6 +287,7 @@ class GuestMachine:
         tpms: The TPMs.
         objects: What ``-object`` made.
         hardware: The machine that its state fits.
+        daemon: Whether it is none, but a storage daemon (`planner.semantics.daemon`).
     """
 
     type: str
@@ -298,6 +299,7 @@ class GuestMachine:
     tpms: tuple[Tpm, ...] = ()
     objects: tuple[HostObject, ...] = ()
     hardware: Hardware = _A_PC
+    daemon: bool = False
 
 
 @frozen(cache_hash=True)

@@ -120,7 +120,7 @@ def _prepare_internal(
         image.layer,
         name,
         instant=state.machine_version,
-        vm_clock_ns=state.clock_ns,
+        vm_clock_ns=state.host_ns if state.machine.daemon else state.clock_ns,
         date_ns=state.host_ns,
     )
     commit = MicroStep("commit-internal", node.name, name, detail=snapshot.id, number=step.number)

@@ -269,6 +269,8 @@ class Store:
         best, found = Kinship.STRANGER, own
         for each, claim in self._candidates(identity):
             kin = kinship(identity.claim, identity.below, claim, each.recorded_files, here=here)
+            if each != own and kin is not Kinship.PROCESS and not identity.images:
+                continue  # without images it is nobody's kin: its disks are a storage daemon's
             if kin > best and (kin > Kinship.UNUSED or each == own):
                 best, found = kin, each
         if best is Kinship.STRANGER:

@@ -31,7 +31,7 @@ from planner.host.process_io import meter_of
 from planner.model.facts import Facts
 from planner.model.group_run import GroupRun
 from planner.model.request_text import ReadRequest
-from planner.program.gates import Gate
+from planner.program.gates import Gate, stops_a_guest
 from planner.run.outcome import Outcome
 from planner.run.phases import Phase
 from planner.run.ports import Agent
@@ -258,6 +258,11 @@ class _Saving:
             [each.planned.name for each in self.members],
             {Gate.COMMIT: lambda: self.groups.decide(self.record, GroupState.COMMITTED)},
             limits.pause_budget_ms,
+            [
+                each.planned.name
+                for each in self.members
+                if stops_a_guest(each.planned.plan.program)
+            ],
         )
         agents: list[Agent] = []
         pumps = {}

@@ -14,6 +14,7 @@ from planner.errors import Problem, Refused
 from planner.host.process_io import meter_of
 from planner.host.room import allocated_bytes, room_notes
 from planner.model.facts import Facts, SnapshotInfo
+from planner.model.request import ServedBy
 from planner.model.request_text import ReadRequest
 from planner.program.program import Target
 from planner.run.consent import decide_and_ask
@@ -100,6 +101,7 @@ async def save(
         async def decide() -> _Decided:
             facts = await held.facts()
             plan = _fitting_plan(source, facts, design)
+            _check_alone(plan)
             check_saving(plan, facts, vm, context.backend, limits)
             return _Decided(plan, _given_up(plan, facts), facts)
 
@@ -146,6 +148,22 @@ def check_saving(plan: Plan, facts: Facts, vm: VmStore, backend: Backend, limits
     if backend.images is not None:
         check_bases(vm, plan, facts)
     _check_pause(plan, limits, facts)
+
+
+def _check_alone(plan: Plan) -> None:
+    """Refuse disks that other members of a group are to have: this is none."""
+    problems = tuple(
+        Problem(
+            "served-by-nobody",
+            name,
+            f"it is to be served by member {wish.member!r}, and this snapshot is of one VM alone",
+            "save the group (`snapplan group apply`), or say `exclude`",
+        )
+        for name, wish in plan.request.disks
+        if isinstance(wish, ServedBy)
+    )
+    if problems:
+        raise Refused("the request is a group's", problems=problems, code="request-refused")
 
 
 def _given_up(plan: Plan, facts: Facts) -> tuple[tuple[str, SnapshotInfo], ...]:

@@ -10,6 +10,10 @@ Theory: let a byte be sent by one guest and received by another.  If the receive
 was received before the receiver's pause, so sent before the first resume of all, so before the sender's
 own pause, and the sender's state holds it as sent.  A byte that is under way at the instant is in no
 member's state: a link's buffer belongs to nobody.
+
+A storage daemon has no guest.  What it serves changes only while a guest of another member runs, and
+QEMU completes what is under way when it stops one.  So its captures must come behind the gate
+`standing`, which opens when every guest that is stopped stands, and before the gate `resume`.
 """
 
 from __future__ import annotations
@@ -58,16 +62,36 @@ def verify_group(members: Mapping[str, GatedProgram]) -> None:
 
 def group_violations(members: Mapping[str, GatedProgram]) -> tuple[Problem, ...]:
     """What lets a guest run before every other stands; empty: it is proved."""
+    orders = {name: list(_in_order(member)) for name, member in members.items()}
+    waiting = any(Gate.STANDING in order for order in orders.values())
+    stopping = any(Kind.PAUSE_GUEST in _kinds(order) for order in orders.values())
     return tuple(
         Problem(RuleId.GROUP_INSTANT, f"{name}: {where}", words)
         for name, member in sorted(members.items())
-        for where, words in _wrong(member)
+        for where, words in (
+            *_wrong(member, orders[name], stopping=stopping),
+            *(_untold(orders[name]) if waiting else ()),
+        )
     )
 
 
-def _wrong(member: GatedProgram) -> Iterator[tuple[str, str]]:
+def _untold(order: list[Operation | Gate]) -> Iterator[tuple[str, str]]:
+    """A guest that is said to stand before it does, or never: others wait for just that."""
+    for place, item in enumerate(order):
+        if isinstance(item, Operation) and item.kind is Kind.PAUSE_GUEST:
+            told = [at for at, each in enumerate(order) if each is Gate.PAUSED]
+            if len(told) != 1 or told[0] < place:
+                yield str(item), "it is not told once, and afterwards, that the guest stands"
+
+
+def _kinds(order: list[Operation | Gate]) -> set[Kind]:
+    return {item.kind for item in order if isinstance(item, Operation)}
+
+
+def _wrong(
+    member: GatedProgram, order: list[Operation | Gate], *, stopping: bool
+) -> Iterator[tuple[str, str]]:
     """What is wrong with one member, each with the place."""
-    order = list(_in_order(member))
     count = order.count(Gate.RESUME)
     if count != 1:
         yield "the whole program", f"it comes {count} times to the gate 'resume' instead of once"
@@ -75,6 +99,16 @@ def _wrong(member: GatedProgram) -> Iterator[tuple[str, str]]:
     yield from _frozen_apart(order)
     gate = order.index(Gate.RESUME)
     running = member.program.resolution.run_state_before is RunStateAfter.RUNNING
+    if running and Gate.STANDING in order and Kind.PAUSE_GUEST not in _kinds(order):
+        yield from _wrong_daemon(order, gate, stopping=stopping)
+    else:
+        yield from _wrong_guest(order, gate, running=running)
+
+
+def _wrong_guest(
+    order: list[Operation | Gate], gate: int, *, running: bool
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with a member that has a guest."""
     for place, item in enumerate(order):
         if item is Gate.RESUME and running:
             yield "the gate 'resume'", "the guest does not stand there: nothing has stopped it"
@@ -103,6 +137,18 @@ def _frozen_apart(order: list[Operation | Gate]) -> Iterator[tuple[str, str]]:
                 yield str(item), "it comes before the gate 'resume': others may not be captured yet"
         elif not gates.get(Gate.FREEZE, place) < place < gates.get(Gate.PAUSE, place):
             yield str(item), "it is not between the gates 'freeze' and 'pause'"
+
+
+def _wrong_daemon(
+    order: list[Operation | Gate], resume: int, *, stopping: bool
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with a member that has no guest, and waits for those of others."""
+    if not stopping:
+        yield "the gate 'standing'", "no member has a guest that is stopped: it waits for nobody"
+    standing = order.index(Gate.STANDING)
+    for place, item in enumerate(order):
+        if isinstance(item, Operation) and _is_capture(item) and not standing < place < resume:
+            yield str(item), "it captures while guests that write to it may run"
 
 
 def _in_order(member: GatedProgram) -> Iterator[Operation | Gate]:

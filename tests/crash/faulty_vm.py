@@ -10,6 +10,7 @@ import stat
 
 from attrs import define, evolve, field, frozen
 
+from backends.storage_daemon import ANSWERED_FOR_DAEMONS, answer_for_daemon
 from planner.errors import CannotConnect
 from planner.model.facts import SnapshotInfo
 from planner.run.ports import CommandRefused, ConnectionLost, Event, NoReply
@@ -127,6 +128,11 @@ class FaultyVm:
 
     async def execute(self, command, arguments, timeout_s):
         del timeout_s
+        if self.state.machine.daemon and command in ANSWERED_FOR_DAEMONS:
+            return await answer_for_daemon(self._ask, command, arguments)
+        return await self._ask(command, arguments)
+
+    async def _ask(self, command, arguments):
         if not self.linked or self.state.died:
             self.linked = False
             raise ConnectionLost("the connection is gone")

@@ -39,6 +39,7 @@ GROUP = "together"
 TEXT = (
     f"tag: {TAG}\nmachine-state: {{internal: disk0}}\ndisks: {{disk0: internal, disk1: internal}}\n"
 )
+DISKS_ALONE = f"tag: {TAG}\nmachine-state: none\ndisks: {{disk0: internal, disk1: internal}}\n"
 
 
 @define
@@ -84,6 +85,8 @@ class GroupVm(KilledVm):
 
     async def _in_turn(self, command, arguments, timeout_s):
         running = self.state.run_state == "running"
+        if self.armed and command == "transaction" and self.state.machine.daemon:
+            self.order.append((self.name, "captures"))
         loads = self.armed and command == "snapshot-load" and arguments.get("tag") == TAG
         try:
             return await super().execute(command, arguments, timeout_s)
@@ -124,9 +127,12 @@ class Group:
                 DiskDescription("disk0", "qcow2", snapshots=(OLD_STATE,)),
                 DiskDescription("disk1", "qcow2", snapshots=(OLD,)),
             ]
-            states[name] = vm_state("11.1", disks, run_state=run_state)
+            daemon = run_state == "daemon"
+            at = {"run_state": "running" if daemon else run_state, "daemon": daemon}
+            states[name] = vm_state("11.1", disks, **at)
             facts = asyncio.run(ask_facts(GroupVm(states[name], TAG)))
-            plan = compile_request(read_request(text), facts, design)
+            wanted = DISKS_ALONE if daemon else text
+            plan = compile_request(read_request(wanted), facts, design)
             members.append(MemberPlan(name, f"/run/{name}/qmp", plan, facts))
         return cls(plan_group(GROUP, members), states)
 
@@ -235,6 +241,9 @@ def orders_fit(order):
     """Whether every guest that was stopped stood before any went on."""
     last_stop = max((n for n, (_, what) in enumerate(order) if what == "stops"), default=-1)
     goes_on = [n for n, (_, what) in enumerate(order) if what == "goes on"]
+    captures = [n for n, (_, what) in enumerate(order) if what == "captures"]
+    if captures and not (last_stop < min(captures) and max(captures) < min(goes_on)):
+        return False  # a daemon's disks, while a guest that writes to them may run
     return not goes_on or last_stop < goes_on[0]
 
 

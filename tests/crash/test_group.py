@@ -88,6 +88,22 @@ def test_a_group_is_made_at_one_instant(tmp_path):
 
 TWO = ("running", "running")
 THREE = ("running", "paused", "running")
+SERVED = ("running", "daemon")
+
+
+def test_a_daemon_captures_while_the_guests_stand(tmp_path):
+    """In whatever order the members get on; one of two guests stood before."""
+    for states in (("running", "daemon"), ("running", "paused", "daemon", "daemon")):
+        group = group_of(*states)
+        for seed in range(8):
+            vms, folder = group.vms(seed), tmp_path / f"{len(states)}-{seed}"
+            saved = run(group, vms, folder)
+            assert saved.failure is None
+            order = vms["m0"].order
+            assert orders_fit(order), order
+            assert [what for _, what in order].count("captures") == states.count("daemon")
+            settled(vms, folder, [each.phase for each in saved.outcomes.values()])
+            judged(group, vms, saved.outcomes)
 
 
 def struck(kind, folder, every=1, members=TWO):
@@ -125,8 +141,16 @@ def test_a_fault_in_one_member_is_a_fault_of_all(tmp_path):
     assert {Phase.DONE, Phase.UNDONE} <= ends
 
 
+def test_a_fault_in_a_vm_or_in_its_daemon_is_a_fault_of_both(tmp_path):
+    """The same, where one of them is a storage daemon."""
+    ends = set()
+    for kind in FAULTS:
+        ends |= struck(kind, tmp_path / kind, every=9, members=SERVED)
+    assert {Phase.DONE, Phase.UNDONE} <= ends
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("members", [TWO, THREE], ids=["two", "three"])
+@pytest.mark.parametrize("members", [TWO, THREE, SERVED], ids=["two", "three", "served"])
 @pytest.mark.parametrize("kind", FAULTS)
 def test_every_fault_at_every_command(kind, members, tmp_path):
     """The same, at each command and at each place inside."""
@@ -169,6 +193,12 @@ def test_a_killed_group_is_recovered(dying, power_loss, tmp_path):
     """SIGKILL at some moments, and at all around the decision: every member whole, or none."""
     ends = killed(tmp_path, QEMUS[dying], 12, power_loss=power_loss)
     assert ends == {Phase.DONE, Phase.UNDONE}
+
+
+@pytest.mark.parametrize("dying", ["alive", pytest.param("both-die", marks=pytest.mark.long)])
+def test_a_killed_group_with_a_daemon_is_recovered(dying, tmp_path):
+    """A VM and its daemon: both whole, or neither."""
+    assert killed(tmp_path, QEMUS[dying], 16, members=SERVED) == {Phase.DONE, Phase.UNDONE}
 
 
 @pytest.mark.long

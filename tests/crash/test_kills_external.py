@@ -26,6 +26,7 @@ DISKS = "disks: {disk0: internal, disk1: {external: /images/new.qcow2}}\n"
 STREAM, OVERLAY = "/images/new.state", "/images/new.qcow2"
 CASES = [
     ("transactional", "11.1", "running", "none"),
+    ("transactional", "7.2", "daemon", "none"),
     ("external", "7.2", "running", "stopped"),
     ("external", "11.1", "running", "stopped"),
     ("live", "7.2", "running", "live"),
@@ -51,7 +52,10 @@ def planned_for(case):
             DiskDescription("disk1", "qcow2", snapshots=(OLD,)),
         ]
         text = f"tag: {TAG}\nmachine-state: {state}\n{DISKS}"
-        PLANNED[case] = Planned.of(vm_state(version, disks, run_state=run_state), text, design)
+        # A storage daemon serves on: nothing of it can stand.
+        daemon = run_state == "daemon"
+        at = {"run_state": "running" if daemon else run_state, "daemon": daemon}
+        PLANNED[case] = Planned.of(vm_state(version, disks, **at), text, design)
     return PLANNED[case]
 
 

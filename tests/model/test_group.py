@@ -9,7 +9,7 @@ from planner.explore.group_promela import group_promela
 from planner.program.gates import Gate
 from tests.model.spin import SPIN_MISSING, model_in_spin
 from tests.support.fixtures import long
-from tests.unit.test_group import CAPTURES, member
+from tests.unit.test_group import CAPTURES, NONE, member
 
 ALL = frozenset(Gate)
 
@@ -61,6 +61,29 @@ def test_without_the_gate_a_guest_knows_what_another_has_not_done():
     )
 
 
+def served():
+    """A VM, and a daemon that serves it a disk."""
+    store = member("store", NONE, daemon=True)
+    return {**programs("transactional"), "store": store.plan.program}
+
+
+def test_a_vm_and_its_daemon_are_one_instant_whatever_happens():
+    """Every write that the guest's memory knows of is on the daemon's disks, and no other."""
+    report = explore_group(GroupExploration(served()))
+    assert report.violations == {}
+    assert set(report.ends) == {"recorded", "undone"}
+
+
+def test_a_daemon_that_does_not_wait_for_the_guest_has_not_what_it_wrote():
+    """A mutant: the daemon captures while the guest may run."""
+    report = explore_group(GroupExploration(served(), gates=ALL - {Gate.STANDING}))
+    [(violated, story)] = report.violations.items()
+    assert violated == "one-instant-of-the-group"
+    assert any("writes to a disk of store" in words for words in story)
+    late = explore_group(GroupExploration(served(), gates=ALL - {Gate.RESUME}))
+    assert set(late.violations) == {"one-instant-of-the-group"}
+
+
 def test_without_the_decision_some_are_recorded_and_some_are_not():
     """A mutant: each member is recorded as soon as it is whole."""
     report = explore_group(
@@ -90,12 +113,16 @@ SETTINGS = {
     "resume": without(Gate.RESUME),
     "commit": without(Gate.COMMIT),
     "both": without(Gate.RESUME, Gate.COMMIT),
+    "served": GroupExploration(served()),
+    "not-waiting": GroupExploration(served(), gates=ALL - {Gate.STANDING}),
     "three": GroupExploration(programs("transactional", "external", "background"), messages=1),
 }
 
 
 @pytest.mark.skipif(bool(SPIN_MISSING), reason=f"not installed: {', '.join(SPIN_MISSING)}")
-@pytest.mark.parametrize("setting", ["kept", "both", *long("resume", "commit", "three")])
+@pytest.mark.parametrize(
+    "setting", ["kept", "both", "served", *long("not-waiting", "resume", "commit", "three")]
+)
 def test_spin_agrees_with_the_explorer(setting, tmp_path):
     """The same properties are violated, and SPIN has looked at no fewer states."""
     wanted = explore_group(SETTINGS[setting])

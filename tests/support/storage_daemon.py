@@ -16,7 +16,7 @@ from tests.support.images import create, qemu_img
 from tests.support.qemu import end_process, qemu_binary, qemu_img_binary
 from tests.support.qmp import QmpClient
 
-__all__ = ["DISKS", "Daemon", "daemon_binary", "storage_daemon"]
+__all__ = ["DISKS", "Daemon", "check_images", "daemon_binary", "run_daemon", "storage_daemon"]
 
 START_DEADLINE_S = 60.0
 DISK_BYTES = 8 * 2**20
@@ -60,6 +60,10 @@ class Daemon:
     def vhost_path(self, disk: str) -> Path:
         """The socket of a disk that is served by vhost-user-blk."""
         return self.directory / f"{disk}.vhost"
+
+    def end(self) -> None:
+        """End it in good order."""
+        end_process(self.process)
 
     def kill(self) -> None:
         """Kill it, as a crash does."""
@@ -157,6 +161,15 @@ def storage_daemon(
     for number, (disk, image_format) in enumerate(DISKS.items()):
         made = directory / f"{disk}.{image_format}"
         create(qemu_img_binary(), made, image_format, DISK_BYTES, b"" if number else boot_sector)
+    with run_daemon(directory, vhost) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def run_daemon(directory: Path, vhost: tuple[str, ...] = ()) -> Iterator[Daemon]:
+    """Run it on the images that lie in a folder: again, after another one has ended."""
+    for name in ("qmp", "tool", "nbd", *(f"{disk}.vhost" for disk in vhost)):
+        (directory / name).unlink(missing_ok=True)
     command = ["setpriv", "--pdeathsig", "KILL", daemon_binary(), *_arguments(directory, vhost)]
     process = subprocess.Popen(command)
     try:

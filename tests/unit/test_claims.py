@@ -136,3 +136,13 @@ def test_a_number_that_was_given_again_is_no_kinship(tmp_path):
     assert moved.is_same(old)
     assert not reused.is_same(old)
     assert not unknown.is_same(attrs.evolve(old, born_ns=0))
+
+
+def test_a_vm_without_a_name_and_without_images_takes_nobodys_folder(store, tmp_path):
+    """All its disks are a storage daemon's: it is known by its socket, or by its process."""
+    theirs = claim(store, vm_on(tmp_path / "a/disk", name="", process=DEAD, address="/run/daemon"))
+    bare = VmIdentity.of(facts(), "/run/vm", HERE)
+    mine = store.vm(bare)
+    assert mine != theirs
+    assert claim(store, bare) == store.vm(bare) == mine
+    assert store.vm(evolve(bare, address="/run/other")) == mine

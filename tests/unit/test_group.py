@@ -38,9 +38,12 @@ def stream(capture):
     return f"machine-state: {{external: /vm/state, capture: {capture}}}\n{INSIDE}"
 
 
-def member(name, text=STATE, design="transactional", *, run_state="running", disks=DISKS):
+def member(
+    name, text=STATE, design="transactional", *, run_state="running", disks=DISKS, daemon=False
+):
     described = [DiskDescription(disk, "qcow2") for disk in disks]
-    facts = asyncio.run(ask_facts(FaultyVm(vm_state("11.1", described, run_state=run_state), "t")))
+    state = vm_state("11.1", described, run_state=run_state, daemon=daemon)
+    facts = asyncio.run(ask_facts(FaultyVm(state, "t")))
     plan = compile_request(read_request(f"tag: t\n{text}"), facts, design)
     images = (ImageFile(f"/{name}/disk0"),)
     return MemberPlan(name, f"/run/{name}", plan, facts, images)
@@ -94,6 +97,101 @@ def test_what_cannot_wait_is_refused():
     assert refused(member("db", NONE), member("web")) == [("group-without-pause", "db")]
     plan_group("g", [member("db"), member("web", design="monolithic", run_state="paused")])
     plan_group("g", [member("db"), member("web", f"{NONE}run-state-after: paused\n")])
+
+
+# --- storage daemons ------------------------------------------------------------------------------
+
+SERVED = "machine-state: {internal: disk0}\ndisks: {disk0: internal, disk1: {served-by: store}}\n"
+
+
+def served(text=NONE):
+    return member("store", text, daemon=True)
+
+
+def test_a_storage_daemon_waits_until_the_guests_stand():
+    """All its disks are captured between the last stop and the first `cont`."""
+    store = served()
+    assert gates_of(store.plan.program) == {
+        1: (Gate.FREEZE, Gate.PAUSE, Gate.STANDING),
+        2: (Gate.RESUME,),
+    }
+    for design, text in CAPTURES.items():
+        plan_group("g", [member("db", text, design), store])
+
+
+def test_daemons_alone_are_refused():
+    """Nobody's guest is stopped, so nothing makes them one instant."""
+    assert refused(served()) == [("group-without-pause", "store")]
+    stood = member("db", run_state="paused")
+    assert refused(stood, served()) == [("group-without-pause", "store")]
+
+
+def test_who_serves_a_disk_is_a_daemon_of_the_group_and_saves_it():
+    """No member of that name; no daemon; a daemon that leaves a disk out: which one is not known."""
+    db = member("db", SERVED)
+    assert "disk1" in db.plan.program.resolution.excluded
+    assert [w for w in db.plan.program.resolution.warnings if "left out" in w] == []
+    plan_group("g", [db, served()])
+    assert refused(db, member("web")) == [("served-by-nobody", "db: disk1")]
+    assert refused(db, member("store")) == [("served-by-nobody", "db: disk1")]
+    part = served("machine-state: none\ndisks: {disk0: internal, disk1: exclude}\n")
+    assert refused(db, part) == [("served-in-part", "db: disk1")]
+
+
+@pytest.mark.parametrize(
+    "gates",
+    [
+        {1: (Gate.PAUSE,), 2: (Gate.RESUME,)},
+        {1: (Gate.PAUSE,), 2: (Gate.STANDING, Gate.RESUME)},
+        {1: (Gate.PAUSE, Gate.STANDING, Gate.RESUME)},
+    ],
+    ids=["it-does-not-wait", "it-waits-too-late", "it-captures-too-late"],
+)
+def test_a_daemon_that_captures_while_guests_run_is_no_proof(gates):
+    """And neither is a guest that never says that it stands, or says so before it does."""
+    db, store = member("db").plan.program, served().plan.program
+    right = {"db": GatedProgram(db, gates_of(db)), "store": GatedProgram(store, gates_of(store))}
+    assert group_violations(right) == ()
+    assert group_violations({**right, "store": GatedProgram(store, gates)})
+    untold = {n: tuple(g for g in at if g is not Gate.PAUSED) for n, at in gates_of(db).items()}
+    assert group_violations({**right, "db": GatedProgram(db, untold)})
+    early = {**untold, 1: (Gate.PAUSED, *untold[1])}
+    assert group_violations({**right, "db": GatedProgram(db, early)})
+    assert group_violations({"store": right["store"]})
+
+
+def test_the_graph_has_a_daemons_captures_between_the_pauses_and_the_resumes():
+    """The rule as edges."""
+    members = {"db": member("db"), "store": served()}
+    graph = union_graph({name: one.plan.program.resolution for name, one in members.items()})
+    captures = [op for op in graph if op.vm == "store" and op.kind is Kind.SNAPSHOT_DISK]
+    assert len(captures) == 2
+    for capture in captures:
+        assert {op.kind for op in graph.predecessors(capture)} == {Kind.PAUSE_GUEST}
+        assert {op.kind for op in graph.successors(capture)} == {Kind.RESUME_GUEST}
+
+
+def test_the_gate_for_those_without_a_guest_opens_when_the_guests_stand():
+    """Not when they are about to be stopped; a member that stood before is not waited for."""
+
+    async def work():
+        keeper, seen = Gatekeeper.of(["db", "old", "store"], {}, stops=["db"]), []
+
+        async def store():
+            await keeper.wait_at("store", Gate.PAUSE)
+            await keeper.wait_at("store", Gate.STANDING)
+            seen.append("captures")
+
+        waiting = asyncio.create_task(store())
+        await asyncio.gather(*(keeper.wait_at(name, Gate.PAUSE) for name in ("db", "old")))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert seen == []
+        await keeper.wait_at("db", Gate.PAUSED)
+        await waiting
+        return seen
+
+    assert asyncio.run(work()) == ["captures"]
 
 
 def test_a_request_that_replaces_is_refused():
