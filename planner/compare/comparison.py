@@ -106,11 +106,15 @@ class Explored:
         violated: The properties that some run violates.
         finished: Whether every run was tried.
         stops_short: Why the design was not explored; empty: it was.
+        client_dies: The same where the client's death is a fault too, and nobody comes after it.
+        client_recovered: The same where somebody recovers.
     """
 
     violated: tuple[str, ...] = ()
     finished: bool = True
     stops_short: str = ""
+    client_dies: tuple[str, ...] = ()
+    client_recovered: tuple[str, ...] = ()
 
 
 @frozen

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from planner.explore.pause_work import InPause, PauseWork
 from planner.model.operations import Kind
 from planner.model.request import Capture
 from planner.program.program import Program
 
-__all__ = ["Prediction", "predict"]
+__all__ = ["Prediction", "predict", "predict_work"]
 
 _STATE_BYTES_PER_S = 800 * 2**20
 _JOB_DISK_MS = 1.0
@@ -58,8 +59,27 @@ def _state_ms(program: Program, memory_bytes: int | None) -> float | None:
     stream = program.resolution.stream
     if stream is not None and stream.capture is Capture.LIVE:
         return float(dict(stream.settings.parameters).get("downtime-limit", _DOWNTIME_LIMIT_MS))
+    tracked = stream is not None and stream.capture is Capture.BACKGROUND
+    return _memory_ms(memory_bytes, tracked=tracked)
+
+
+def predict_work(work: PauseWork, memory_bytes: int | None) -> Prediction | None:
+    """Predict the pause of a design that is only a file, by the same model; None: it pauses nothing."""
+    if not work.stands:
+        return None
+    disks_ms = work.disks * _JOB_DISK_MS + work.in_transaction * _TRANSACTION_DISK_MS
+    besides = disks_ms + _ROUND_TRIP_MS * work.commands
+    state: float | None = 0.0
+    if work.memory is InPause.REST:
+        state = float(_DOWNTIME_LIMIT_MS)
+    elif work.memory is not InPause.NOTHING:
+        state = _memory_ms(memory_bytes, tracked=work.memory is InPause.TRACKING)
+    return Prediction(round(besides, 1), None if state is None else round(state, 1))
+
+
+def _memory_ms(memory_bytes: int | None, *, tracked: bool) -> float | None:
     if memory_bytes is None:
         return None
-    if stream is not None and stream.capture is Capture.BACKGROUND:
+    if tracked:
         return memory_bytes / 2**30 * _TRACKING_MS_PER_GIB
     return memory_bytes * 1000 / _STATE_BYTES_PER_S

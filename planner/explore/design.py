@@ -84,7 +84,8 @@ class PlannedInstruction:
         each_alone: Whether it is sent once for each operation.
         needs_machine_state: Whether it cannot do without.
         atomic, stops_guest, on_failure, existing_tag, vmstate_in, vmstate_of, waits_for_tracking,
-            copy_of, by_tag, effect: As in `Instruction`; one with an effect does nothing else.
+            copy_of, by_tag, monitor_answers, leaves_active, effect: As in `Instruction`; one with an
+            effect does nothing else.
     """
 
     name: str
@@ -100,6 +101,8 @@ class PlannedInstruction:
     waits_for_tracking: bool = False
     copy_of: CopyOf = CopyOf.BEGIN
     by_tag: bool = False
+    monitor_answers: bool = False
+    leaves_active: bool = False
     effect: SideEffect = SideEffect.NONE
 
 

@@ -60,7 +60,10 @@ VERDICTS = (
     *("none", "one", "two", "one-with-other-clients"),
     *("one-with-client-death", "one-with-client-death-recovered"),
 )
-FLAGS = ("each-alone", "needs-machine-state", "atomic", "stops-guest", "waits-for-tracking")
+FLAGS = (
+    *("each-alone", "needs-machine-state", "atomic", "stops-guest", "waits-for-tracking"),
+    *("monitor-answers", "leaves-nodes-active"),
+)
 CHOICES: Mapping[str, type[StrEnum]] = {
     "on-failure": OnFailure,
     "existing-tag": OnExistingTag,
@@ -191,6 +194,8 @@ class _Reader:
             vmstate_in=self._choice(top, "vmstate-in", VmstateIn.ACTIVE_LAYER, where),
             vmstate_of=self._choice(top, "vmstate-of", VmstateOf.WRITE, where),
             copy_of=self._choice(top, "copy-of", CopyOf.BEGIN, where),
+            monitor_answers=flags["monitor-answers"],
+            leaves_active=flags["leaves-nodes-active"],
             by_tag=self._choice(top, "finds", Finds.ID, where) is Finds.TAG,
         )
 

@@ -154,6 +154,8 @@ class Instruction:
         copy_of: Of which moment a copy is that it begins.
         by_tag: Whether it deletes the first snapshot of the tag, whoever made it (fact 22); else the one
             of an id.
+        monitor_answers: Whether the monitor answers while it writes machine state (fact 2: it does not).
+        leaves_active: Whether the end of a stream leaves the nodes active and the guest as it is.
         effect: What it does besides.
         effect_disk: To which disk.
     """
@@ -172,6 +174,8 @@ class Instruction:
     effect: SideEffect = SideEffect.NONE
     effect_disk: str = ""
     by_tag: bool = False
+    monitor_answers: bool = False
+    leaves_active: bool = False
 
     @property
     def kinds(self) -> frozenset[Kind]:

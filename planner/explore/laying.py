@@ -270,6 +270,8 @@ def _instruction(
         planned.waits_for_tracking,
         planned.copy_of,
         by_tag=planned.by_tag,
+        monitor_answers=planned.monitor_answers,
+        leaves_active=planned.leaves_active,
     )
 
 

@@ -36,6 +36,7 @@ class OutsideVm:
         self._layers = layers
         self._numbers = {name: number for number, name in enumerate(setting.disks)}
         self._background = setting.capture == Capture.BACKGROUND
+        self._leaves_active = any(i.leaves_active for i in setting.instructions)
         self._started_apart = any(i.effect is SideEffect.START_STREAM for i in setting.instructions)
 
     def start(self) -> ExternalState:
@@ -113,9 +114,10 @@ class OutsideVm:
             return state._replace(
                 outside=state.outside._replace(stream=StreamPlace.COMPLETE, slow=slow)
             )
-        outside = state.outside._replace(
-            stream=StreamPlace.COMPLETE, streamed=state.version, inactive=True
-        )
+        outside = state.outside._replace(stream=StreamPlace.COMPLETE, streamed=state.version)
+        if self._leaves_active:
+            return state._replace(captured=True, outside=outside)
+        outside = outside._replace(inactive=True)
         return state._replace(running=False, captured=True, outside=outside)
 
     def pause(self, state: State) -> State:

@@ -55,6 +55,7 @@ class PromelaOutside:
         self.copies = PromelaCopies(setting)
         self._any = bool(self.external or self.stream or self.own >= 0 or self.copies.disks)
         self._background = setting.capture == Capture.BACKGROUND
+        self._leaves_active = any(i.leaves_active for i in setting.instructions)
         self._started_apart = any(i.effect is SideEffect.START_STREAM for i in setting.instructions)
         self._live = setting.capture == Capture.LIVE
 
@@ -141,10 +142,8 @@ class PromelaOutside:
         if self._background:
             waits = self._setting.runs_before and self._setting.runs_after
             return f"stream = COMPLETE;{' slow = slow || !running;' if waits else ''}"
-        return (
-            "stream = COMPLETE; streamed = version; inactive = true; running = false; "
-            "captured = true;"
-        )
+        stops = "" if self._leaves_active else "inactive = true; running = false; "
+        return f"stream = COMPLETE; streamed = version; {stops}captured = true;"
 
     def paused(self) -> str:
         """What a pause means to a live stream."""

@@ -25,7 +25,7 @@ from planner.explore.instruction import (
     VmstateOf,
 )
 from planner.explore.layers import Layers, own_parts
-from planner.explore.outside import EXTERNAL_KINDS, STREAM_KINDS, OutsideVm
+from planner.explore.outside import EXTERNAL_KINDS, STREAM_KINDS, OutsideVm, replaced_in
 from planner.explore.state import Act, Action, ClientPhase, React, Setting, State
 from planner.model.operations import Kind
 
@@ -146,7 +146,8 @@ class VmMoves:
                 yield (
                     Action(Act.FOREIGN_TAG, disk),
                     less._replace(
-                        layers=_with(state.layers, disk, taken), foreign=state.foreign | 1 << disk
+                        layers=replaced_in(state.layers, disk, taken),
+                        foreign=state.foreign | 1 << disk,
                     ),
                 )
 
@@ -211,11 +212,11 @@ class VmMoves:
                 return action, self._snapshot(after, instruction, disk)
             case Kind.DISCARD_VMSTATE:
                 new = self.layers.discarded(state.layers[disk])
-                return action, after._replace(layers=_with(state.layers, disk, new))
+                return action, after._replace(layers=replaced_in(state.layers, disk, new))
             case _:
                 detail = instruction.operations[number].detail
                 new = self.layers.without(state.layers[disk], detail)
-                return action, after._replace(layers=_with(state.layers, disk, new))
+                return action, after._replace(layers=replaced_in(state.layers, disk, new))
 
     def _elsewhere(
         self, state: State, instruction: Instruction, kind: Kind, disk: int
@@ -242,7 +243,7 @@ class VmMoves:
         new = self._written(state, disk, instant)
         if new is None:
             return self._fail(state)
-        return after._replace(layers=_with(state.layers, disk, new), captured=True)
+        return after._replace(layers=replaced_in(state.layers, disk, new), captured=True)
 
     def _written(self, state: State, disk: int, instant: int) -> int | None:
         if self.setting.instructions[state.at].vmstate_in is VmstateIn.SNAPSHOT:
@@ -260,7 +261,7 @@ class VmMoves:
         new = self.layers.snapshotted(
             state.layers[disk], state.version, 2 * state.at + 2, int(wrote or holds)
         )
-        return state._replace(layers=_with(state.layers, disk, new), captured=True)
+        return state._replace(layers=replaced_in(state.layers, disk, new), captured=True)
 
     # --- failures ---------------------------------------------------------------------------------
 
@@ -280,7 +281,7 @@ class VmMoves:
                 disk = self.disk_of[state.at][number]
                 new = self._written(state, disk, _PARTIAL)
                 if new is not None:
-                    struck = struck._replace(layers=_with(state.layers, disk, new))
+                    struck = struck._replace(layers=replaced_in(state.layers, disk, new))
             yield Action(Act.FAIL, state.at, number), self._fail(struck)
 
     def _stream_struck(self, state: State) -> State:
@@ -336,7 +337,7 @@ class VmMoves:
             new = self.layers.without_first(state.layers[disk])
         else:
             new = self._aborted(state, number, disk)
-        return action, after._replace(layers=_with(state.layers, disk, new))
+        return action, after._replace(layers=replaced_in(state.layers, disk, new))
 
     def _aborted(self, state: State, number: int, disk: int) -> int:
         layer = state.layers[disk]
@@ -345,7 +346,3 @@ class VmMoves:
         date = 2 * state.at + 2
         made = [part for part in own_parts(self.layers[layer]) if part.date_ns == date]
         return self.layers.without(layer, made[-1].id) if made else layer
-
-
-def _with(layers: tuple[int, ...], disk: int, new: int) -> tuple[int, ...]:
-    return (*layers[:disk], new, *layers[disk + 1 :])

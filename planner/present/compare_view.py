@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from planner.compare.comparison import PROPERTIES, DesignReport, Explored, Measurement
+from planner.compare.predicting import Prediction
 from planner.present.outputs import decimal, output
 from planner.present.visible import as_lines
 from planner.present.words import bytes_text, problem_to_plain, table
@@ -68,7 +69,7 @@ def comparison_rows(reports: Sequence[DesignReport]) -> Iterator[tuple[str, ...]
     yield ("DESIGN", *(report.design for report in reports))
     yield ("possible on this VM", *map(_possible, reports))
     for name, cell in _CELLS:
-        yield (name, *(cell(report) if report.program else "-" for report in reports))
+        yield (name, *(cell(report) if _has(report, name) else "-" for report in reports))
         if name == "QMP commands" and any(report.proposed for report in reports):
             yield (
                 "proposed commands",
@@ -76,10 +77,17 @@ def comparison_rows(reports: Sequence[DesignReport]) -> Iterator[tuple[str, ...]
             )
     if any(report.explored for report in reports):
         yield ("every run, one fault", *map(_explored, reports))
+        yield ("or the client dies", *map(_client_dies, reports))
+        yield ("and is recovered", *map(_client_recovered, reports))
     if any(report.measured for report in reports):
         for name, figure in _FIGURES:
             cells = (figure(report.measured) if report.measured else "-" for report in reports)
             yield (name, *cells)
+
+
+def _has(report: DesignReport, name: str) -> bool:
+    """A proposal has no program; its pause is predicted from the work that its run does there."""
+    return report.program is not None or (name == "predicted pause" and bool(report.proposed))
 
 
 def _possible(report: DesignReport) -> str:
@@ -94,8 +102,26 @@ def _explored(report: DesignReport) -> str:
         return "-"
     if explored.stops_short:
         return "not explored"
-    verdict = "violates " + ", ".join(explored.violated) if explored.violated else "holds"
+    return _verdict(explored, explored.violated)
+
+
+def _verdict(explored: Explored, violated: Sequence[str]) -> str:
+    verdict = "violates " + ", ".join(violated) if violated else "holds"
     return verdict if explored.finished else f"{verdict}, so far"
+
+
+def _client_dies(report: DesignReport) -> str:
+    explored = report.explored
+    if explored is None or explored.stops_short:
+        return "-"
+    return _verdict(explored, explored.client_dies)
+
+
+def _client_recovered(report: DesignReport) -> str:
+    explored = report.explored
+    if explored is None or explored.stops_short:
+        return "-"
+    return _verdict(explored, explored.client_recovered)
 
 
 def _round_trips(report: DesignReport) -> str:
@@ -223,9 +249,9 @@ def _report_to_plain(report: DesignReport) -> dict[str, object]:
     }
     if report.proposed:
         plain["proposed-commands"] = list(report.proposed)
+        plain["predicted-pause"] = _prediction_to_plain(report.prediction)
     if report.program is None or report.rehearsal is None:
         return plain
-    prediction = report.prediction
     return plain | {
         "machine-state": report.machine_state,
         "qmp-commands": list(report.commands),
@@ -233,11 +259,7 @@ def _report_to_plain(report: DesignReport) -> dict[str, object]:
         "round-trips": [list(together) for together in report.round_trips],
         "sent-inside-pause": report.sent_in_pause,
         "inside-pause": list(report.inside_pause),
-        "predicted-pause": prediction
-        and {
-            "besides-ms": prediction.besides_ms,
-            "machine-state-ms": prediction.machine_state_ms,
-        },
+        "predicted-pause": _prediction_to_plain(report.prediction),
         "proved": list(report.proved),
         "broken": [problem_to_plain(problem) for problem in report.broken],
         "faults": [
@@ -259,10 +281,21 @@ def _report_to_plain(report: DesignReport) -> dict[str, object]:
     }
 
 
+def _prediction_to_plain(prediction: Prediction | None) -> dict[str, object] | None:
+    if prediction is None:
+        return None
+    return {
+        "besides-ms": prediction.besides_ms,
+        "machine-state-ms": prediction.machine_state_ms,
+    }
+
+
 def _explored_to_plain(explored: Explored) -> dict[str, object]:
     return {
         "faults": 1,
         "violated": list(explored.violated),
+        "client-dies": list(explored.client_dies),
+        "client-recovered": list(explored.client_recovered),
         "finished": explored.finished,
         "not-explored": explored.stops_short or None,
     }

@@ -18,6 +18,7 @@ from planner.explore.search import Counterexample, SearchReport
 from planner.explore.state import ClientDeath, Setting
 from planner.explore.story import tell
 from planner.present.outputs import output
+from planner.present.pause_view import pause_lines, pause_to_plain
 from planner.present.visible import as_lines, visible
 from planner.present.words import problem_to_plain, table
 
@@ -99,7 +100,7 @@ def report_text(
 ) -> str:
     """Verdicts, and the story of one counterexample."""
     beside = beside or Beside()
-    head = (*_head(report.setting, beside.rules), *_not_sent(beside.left_out))
+    head = (*_head(report.setting, beside.rules), *_not_sent(beside.left_out), *pause_lines(report))
     lines = [*head, "", *_verdicts(report), "", _effort(report, beside.elapsed_s)]
     if found is not None:
         lines += ["", *_story(report, layers, found)]
@@ -227,6 +228,7 @@ def report_to_plain(
                 }
                 for wanted in _properties(report)
             ],
+            "pause": pause_to_plain(report),
             "states": report.states,
             "transitions": report.transitions,
             "depth": report.depth,

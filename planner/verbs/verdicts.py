@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from planner.compare.comparison import DesignReport, Explored, compare_designs
+from planner.compare.predicting import predict_work
 from planner.compile.designs import DESIGNS
 from planner.compile.resolve import resolve
 from planner.errors import Refused
-from planner.explore.instruction import Instruction
+from planner.explore.instruction import ClientKind, Instruction
 from planner.explore.laying import instructions_for
-from planner.explore.search import Search
+from planner.explore.pause_work import PauseWork, pause_work
+from planner.explore.search import Search, SearchReport
 from planner.explore.setting_of import instructions_of, setting_of
+from planner.explore.state import ClientDeath, Setting
 from planner.model.facts import Facts
 from planner.model.request_text import ReadRequest
 from planner.program.resolution import Resolution
@@ -51,11 +54,15 @@ def compare_and_explore(
         except Refused as error:
             found.append(DesignReport(files[name].name, error.problems))
             continue
+        explored, work = _explored(
+            resolution, instructions, files[name].name, facts, files[name].client
+        )
         found.append(
             DesignReport(
                 files[name].name,
                 proposed=tuple(instruction.name for instruction in instructions),
-                explored=_explored(resolution, instructions, name, facts),
+                explored=explored,
+                prediction=None if work is None else predict_work(work, memory_bytes),
             )
         )
     return tuple(found)
@@ -66,21 +73,37 @@ def _with_verdict(report: DesignReport, facts: Facts) -> DesignReport:
         return report
     program = report.program
     instructions = instructions_of(program)
-    return evolve(
-        report, explored=_explored(program.resolution, instructions, program.design, facts)
-    )
+    explored, _ = _explored(program.resolution, instructions, program.design, facts)
+    return evolve(report, explored=explored)
 
 
 def _explored(
-    resolution: Resolution, instructions: Sequence[Instruction], design: str, facts: Facts
-) -> Explored:
+    resolution: Resolution,
+    instructions: Sequence[Instruction],
+    design: str,
+    facts: Facts,
+    client: ClientKind = ClientKind.CAREFUL,
+) -> tuple[Explored, PauseWork | None]:
+    """The verdict, and what is done in the pause; None: no run is done, or nothing was explored."""
     try:
-        setting = setting_of(resolution, instructions, design, facts, faults=1)
+        setting = setting_of(resolution, instructions, design, facts, faults=1, client=client)
     except Refused as error:
-        return Explored(stops_short="; ".join(str(problem) for problem in error.problems))
+        short = "; ".join(str(problem) for problem in error.problems)
+        return Explored(stops_short=short), None
+    reports = [
+        _searched(evolve(setting, client_death=death))
+        for death in (ClientDeath.NEVER, ClientDeath.FOR_GOOD, ClientDeath.RECOVERED)
+    ]
+    alone, dies, recovered = (report.violated for report in reports)
+    finished = all(report.finished for report in reports)
+    explored = Explored(alone, finished, client_dies=dies, client_recovered=recovered)
+    example = reports[0].example
+    return explored, pause_work(setting, example) if example else None
+
+
+def _searched(setting: Setting) -> SearchReport:
     search = Search(setting)
     for progress in search.run():
         if progress.states > _STATES:
             break
-    report = search.report()
-    return Explored(report.violated, report.finished)
+    return search.report()

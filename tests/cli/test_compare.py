@@ -73,8 +73,12 @@ def test_proposed_designs_stand_beside_the_others(snapplan):
     assert "qmp-commands" not in naive
     assert naive["proposed-commands"][-1] == "cont"
     assert post_copy["explored"] == {
-        "faults": 1, "violated": [], "finished": True, "not-explored": None
+        "faults": 1, "violated": [], "client-dies": [], "client-recovered": [], "finished": True,
+        "not-explored": None,
     }  # fmt: skip
+    assert "run-state-restored" in naive["explored"]["client-dies"]
+    assert "run-state-restored" not in naive["explored"]["client-recovered"]
+    assert post_copy["predicted-pause"] == {"besides-ms": 2.0, "machine-state-ms": 0.0}
     _, table, _ = snapplan("compare", REQUEST, "--facts", FACTS, "--designs", names)
     assert ["possible", "on", "this", "VM", "yes", "a", "proposal", "a", "proposal"] in [
         line.split() for line in table.splitlines()

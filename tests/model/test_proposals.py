@@ -204,3 +204,55 @@ def test_the_clients_death_separates_one_job_from_many_commands(design):
     recovered = explored(design, faults=1, client_death=ClientDeath.RECOVERED)
     assert "run-state-restored" not in recovered.violated
     assert "atomic" not in recovered.violated
+
+
+TWO_PHASES = """\
+design: two-phases
+capture: live
+instructions:
+  - {name: create, effect: create-stream}
+  - {name: prepare, does: BeginStreamVmstate}
+  - name: transaction
+    does: {in-order: [PauseGuest, {any-order: [SnapshotDisk]}, EndStreamVmstate, ResumeGuest]}
+    atomic: true
+    stops-guest: true
+    on-failure: nothing
+    LEAVES
+  - {name: keep, effect: keep-stream}
+"""
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_two_phases_with_machine_state_prepared(leaves):
+    """Phase two in one command: after the end of a stream of today no disk can be snapshotted."""
+    from tests.model.exploring import case
+
+    facts = case("live")["facts"]
+    resolution = resolution_of(facts, machine_state="{external: /state, capture: live}")
+    text = TWO_PHASES.replace(
+        "LEAVES", "leaves-nodes-active: true" if leaves else "each-alone: false"
+    )
+    early = text.replace(
+        "{any-order: [SnapshotDisk]}, EndStreamVmstate", "EndStreamVmstate, SnapshotDisk"
+    )
+    found = {}
+    for name, words in (("last", text), ("early", early)):
+        instructions = lay(read_design(words), resolution).instructions
+        setting = setting_of(resolution, instructions, "two-phases", facts)
+        found[name] = explore(setting).violated
+    assert found["last"] == ()
+    assert (found["early"] == ()) is leaves
+
+
+def test_the_pause_of_a_proposal_is_predicted_as_that_of_a_program():
+    """By one model: the design file of `transactional` and what the compiler makes of it."""
+    from planner.compare.predicting import predict_work
+    from planner.explore.pause_work import PauseWork, pause_work
+    from tests.model.exploring import explored
+
+    report = explored("transactional", 2)
+    work = pause_work(report.setting, report.example)
+    assert predict_work(work, 2**30).machine_state_ms == 1280
+    assert predict_work(work, None).machine_state_ms is None
+    assert predict_work(work, 2**30).besides_ms == pytest.approx(1 + 2 + 0.2 * work.commands)
+    assert predict_work(PauseWork(), 2**30) is None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from planner.explore.pause_work import pause_work
 from planner.verbs.design_files import find_design
 from tests.model.exploring import BACK_DESIGNS, DESIGNS, explored
 from tests.support.fixtures import long
@@ -75,3 +76,19 @@ def test_two_faults_and_other_clients(design):
 def test_every_design_is_in_a_table():
     """None is left out where its verdict would not suit."""
     assert {design for design, _ in rows()} == {*DESIGNS, *BACK_DESIGNS}
+
+
+def pauses():
+    """Of the table of pauses, each design with its cells."""
+    block = re.search(r"^\| the pause of .*\n\|.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)[1]
+    lines = [[c.strip() for c in line.strip("|\n").split("|")] for line in block.splitlines()]
+    return [(line[0], tuple(line[1:])) for line in lines]
+
+
+@pytest.mark.parametrize(("design", "cells"), pauses())
+def test_what_is_done_in_the_pause_is_what_the_page_says(design, cells):
+    """Memory, disks, commands, and during what the monitor is silent."""
+    report = explored(design)
+    work = pause_work(report.setting, report.example)
+    counted = (str(work.disks + work.in_transaction), str(work.commands))
+    assert cells == (work.memory.value, *counted, ", ".join(work.silent) or "no")
