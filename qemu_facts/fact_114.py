@@ -7,6 +7,9 @@ from qemu_facts.lab.outcome import found, same
 from qemu_facts.lab.topology import two_disks
 from qemu_facts.steps.copies import add_target, concluded, copying
 
+MEASURED = 2**21
+"""Bytes a second: the copy takes some seconds, and the stream ends meanwhile."""
+
 
 @experiment()
 def no_stream_ends_while_a_disk_is_copied(qemu):
@@ -29,7 +32,7 @@ def a_background_capture_ends_while_a_disk_is_copied(qemu):
     vm = qemu.start(two_disks(guest=True))
     add_target(vm)
     set_capabilities(vm, "background-snapshot")
-    mark = copying(vm)
+    mark = copying(vm, speed=MEASURED)
     since = migrate_to(vm, vm.directory / "state")
     vm.wait_until(
         lambda: vm.execute("query-migrate").get("ram", {}).get("normal", 0) > 0, "write tracking"
