@@ -45,7 +45,8 @@ _KNOWN = frozenset({"job-id", "device", "target", "sync", "auto-dismiss", "on-cb
 
 def unmodelled(data: Mapping[str, Any]) -> str:
     """What of an action this model does not know; empty: it knows all of it."""
-    strange = sorted(set(data) - _KNOWN)
+    known = _KNOWN if data.get("compress") else _KNOWN | {"compress"}  # false is as if left out
+    strange = sorted(set(data) - known)
     if strange:
         return f"the simulator does not model blockdev-backup with '{strange[0]}'"
     if data["sync"] != "full" or "job-id" not in data:
