@@ -131,19 +131,24 @@ class LibvirtBackend(PeerBackend):
         """Send a command with a descriptor; see `planner.run.ports.Backend`."""
         if not self.is_local:
             raise CommandRefused("snapplan", "no descriptor can be passed to another machine")
-        ours = os.dup(descriptor)  # the caller may close his as soon as his time is over
+        # The caller may close his as soon as his time is over.  Whoever takes ours from here closes it.
+        ours = [os.dup(descriptor)]
 
         def sending(chains: Chains) -> object:
+            taken = ours.pop()
             try:
-                return chains.link.ask(command, arguments, [ours])
+                return chains.link.ask(command, arguments, [taken])
             finally:
-                os.close(ours)
+                os.close(taken)
 
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._called(command, sending)
         except TimeoutError as error:
             raise NoReply(f"no reply to {command} within {timeout_s:g} s") from error
+        finally:
+            with contextlib.suppress(IndexError):
+                os.close(ours.pop())
 
     async def wait_for_event(self, timeout_s: float) -> None:
         """Wait for an event; see `planner.run.ports.Backend.wait_for_event`."""

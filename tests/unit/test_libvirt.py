@@ -1,12 +1,18 @@
 """What the libvirt backend makes of QMP's words, on a libvirt that is only pretended."""
 
+import asyncio
+import tempfile
+from pathlib import Path
+
 import pytest
 from attrs import define, field
 
+from backends.domain.address import parse_address
+from backends.domain.backend import LibvirtBackend
 from backends.domain.chains import Chains
 from planner.model.node_names import Chain, chain_of, is_made_up
 from planner.program.resolution import overlay_node_name
-from planner.run.ports import CommandRefused, NoReply
+from planner.run.ports import CommandRefused, ConnectionLost, NoReply
 from planner.store.finding import is_here, named_backend
 from planner.store.identity import absolute_address
 
@@ -183,6 +189,20 @@ def test_nothing_is_changed_while_libvirt_runs_a_job():
         chains.do("stop", {})
     assert libvirt.calls == []
     assert [job["type"] for job in chains.do("query-jobs", {})] == ["libvirt"]
+
+
+def test_a_descriptor_that_is_not_sent_is_not_kept():
+    """Without a connection nothing is sent, and nothing stays open."""
+    backend = LibvirtBackend(parse_address("qemu:///system#a"))
+
+    async def passing():
+        with tempfile.TemporaryFile() as file:
+            await backend.execute_with_descriptor("getfd", {"fdname": "a"}, file.fileno(), 1.0)
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(ConnectionLost):
+        asyncio.run(passing())
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize(
