@@ -7,7 +7,9 @@ from planner.run.observation import baseline_of
 from planner.run.outcome import Outcome
 from planner.run.phases import Phase
 from planner.run.ports import Event
+from planner.run.run_context import RunContext
 from planner.save.save_machine import SaveMachine
+from planner.save.undo_external import UndoExternal
 from tests.unit.build import facts, plan, qcow2, raw, streamed
 
 VM = facts(qcow2("disk0"), raw("vars0"), version="10.0")
@@ -154,3 +156,20 @@ def test_a_stream_that_stays_cancelling_is_freed(capture):
     assert outcome.phase is Phase.UNDONE, outcome
     assert sent.count("migrate_cancel") == 1
     assert sent.count("migrate-continue") == live
+
+
+def test_an_overlay_that_was_merged_while_clients_wrote_goes_only_where_both_are_the_same():
+    """A storage daemon cannot be held: once it was told to complete, times prove nothing (fact 120)."""
+    [made] = [step for step in PROGRAM.steps if step.execute == "create-overlay"]
+    instructions = []
+    for lacking in (False, True):
+        context = RunContext(baseline_of(VM), files=[made], written={"vars0"})
+        undo = UndoExternal(PROGRAM, context, [], [])
+        holding = undo._hold_guest("vars0")
+        assert next(holding).command == "query-status"
+        assert holding.send(Returned({"status": "running"})).command == "stop"
+        refusal = ErrorReply("CommandNotFound", "The command stop has not been found")
+        with pytest.raises(StopIteration):
+            holding.send(refusal if lacking else Returned({}))
+        instructions.append(next(undo.remove_files(gone=True)).instruction)
+    assert instructions == ["merge-overlay", "remove-if-equal"]
