@@ -28,8 +28,8 @@ from planner.save.save_run import begin_save
 from planner.store.frozen_bases import check_bases
 from planner.store.held import met_and_locked
 from planner.store.journaled import JournaledRun, check_nothing_pending
+from planner.store.makings import makings_of
 from planner.store.store import VmStore
-from planner.template.removing import clear_makings
 from planner.verbs.context import Context, Question
 
 __all__ = ["Limits", "Saved", "check_saving", "pump_of", "save"]
@@ -118,8 +118,16 @@ async def save(
         files = _files(decided) if context.backend.images is not None else ()
         before = allocated_bytes(files)
         saved = await _run(context, decided.plan, run, limits, meter)
-        await clear_makings(vm, context.backend.host)  # of a template of what was replaced
+        await _clear_makings(vm, context)
         return evolve(saved, outcome=_with_room(saved.outcome, room_notes(files, before)))
+
+
+async def _clear_makings(vm: VmStore, context: Context) -> None:
+    """Take away what a template of a replaced snapshot left: only then is it loaded how."""
+    if makings_of(vm):
+        from planner.template.removing import clear_makings  # noqa: PLC0415 - start-up's time
+
+        await clear_makings(vm, context.backend.host)
 
 
 @frozen
