@@ -96,11 +96,12 @@ def _lay_out_pages(root: Path, to: Path) -> None:
 
 def _make_manual(root: Path, to: Path) -> None:
     """Have the manual pages made, by a Python of its own that imports the checkout's commands."""
+    found = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH", ""))))
     subprocess.run(
         [sys.executable, str(root / "docs/_extensions/manual_pages.py"), str(to)],
         check=True,
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": found, "PYTHONDONTWRITEBYTECODE": "1"},
     )
 
 
