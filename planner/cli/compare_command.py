@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from planner.compare.comparison import DesignReport, design_names
 from planner.model.facts import Facts
 from planner.model.request_text import read_request
 from planner.present.compare_page import comparison_page
-from planner.present.compare_view import comparison_text, comparison_to_plain
+from planner.present.compare_plain import comparison_to_plain
+from planner.present.compare_view import comparison_text
 from planner.present.timeline import timeline_svg
 from planner.run.ports import Backend
 from planner.semantics import state_from_facts
@@ -61,6 +63,21 @@ __all__ = ["command"]
     "file that the request names, else beside the first disk's image.",
 )
 @click.option(
+    "--repeat",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Measure each design so often, in rounds of chance order: medians, quartiles, and whether "
+    "a difference is seen. One run each misleads; from 5 on it is said.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="N",
+    help="Repeat the order of an earlier --repeat, which names its seed.",
+)
+@click.option(
     "--simulate",
     is_flag=True,
     help="As --measure, on a simulated VM made from the facts: no VM is touched. The times are the "
@@ -92,6 +109,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     designs: str,
     measure: bool,
     streams_to: str,
+    repeat: int,
+    seed: int | None,
     simulate: bool,
     form: str,
     html_file: str,
@@ -104,23 +123,19 @@ def command(  # noqa: PLR0913 - one parameter an option
     """
     read = read_request(read_file(request), request)
     folder = str(Path(streams_to).resolve()) if streams_to else ""
-    wish = CompareWish(read, design_names(designs), measure, folder)
-    if measure and simulate:
-        raise click.UsageError("--measure is of a VM, --simulate of none: give one of them")
-    if measure and (vm is None or facts_file is not None):
-        raise click.UsageError("--measure needs a running VM: give --vm ADDR")
-    if streams_to and not measure:
-        raise click.UsageError("--streams-to is for --measure")
+    seed = _seed(seed, repeat)
+    wish = CompareWish(read, design_names(designs), measure, folder, repeat, seed)
+    _check_together(wish, simulate=simulate, of_a_vm=vm is not None and facts_file is None)
     reports = _reports(wish, vm, facts_file, store, simulate=simulate)
     if html_file:
         title = f"Designs for snapshot {read.request.tag!r}"
-        write_file(html_file, comparison_page(title, reports, simulated=simulate))
+        write_file(html_file, comparison_page(title, reports, simulated=simulate, seed=seed))
     elif as_json:
-        print_json(comparison_to_plain(reports, simulated=simulate))
+        print_json(comparison_to_plain(reports, simulated=simulate, seed=seed))
     elif form == "svg":
         click.echo(timeline_svg(reports), nl=False)
     else:
-        click.echo(comparison_text(reports, simulated=simulate))
+        click.echo(comparison_text(reports, simulated=simulate, seed=seed))
 
 
 def _reports(
@@ -141,6 +156,24 @@ def _reports(
             facts = facts or gather_facts(vm, facts_file)
             reports = run(_simulated(facts, wish, reports, store, reporter))
     return reports
+
+
+def _seed(wished: int | None, repeat: int) -> int:
+    if repeat == 1:
+        return 0
+    return secrets.randbelow(2**32) if wished is None else wished
+
+
+def _check_together(wish: CompareWish, *, simulate: bool, of_a_vm: bool) -> None:
+    """Options that say nothing together are refused before anything is asked of a VM."""
+    if wish.measure and simulate:
+        raise click.UsageError("--measure is of a VM, --simulate of none: give one of them")
+    if wish.measure and not of_a_vm:
+        raise click.UsageError("--measure needs a running VM: give --vm ADDR")
+    if wish.streams_to and not wish.measure:
+        raise click.UsageError("--streams-to is for --measure")
+    if wish.repeat > 1 and not (wish.measure or simulate):
+        raise click.UsageError("--repeat is for --measure and --simulate")
 
 
 async def _simulated(

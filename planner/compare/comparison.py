@@ -132,7 +132,8 @@ class DesignReport:
         faults: What each fault leaves.
         versions: Which QEMU has what it sends.
         prediction: Its pause by the model; None: it pauses nothing.
-        measured: Its figures on a VM, where that was asked for.
+        measured: Its figures on a VM, where that was asked for; of several runs, a typical one.
+        runs: All its runs that were measured, in their order.
         proposed: The commands of a design that is a file: nothing of it can be sent.
         explored: What every run of it comes to, where somebody explored it.
         adapted: What of the request was made to fit the design, in words.
@@ -149,6 +150,7 @@ class DesignReport:
     versions: tuple[VersionReport, ...] = ()
     prediction: Prediction | None = None
     measured: Measurement | None = field(default=None)
+    runs: tuple[Measurement, ...] = ()
     proposed: tuple[str, ...] = ()
     explored: Explored | None = None
     adapted: tuple[str, ...] = ()

@@ -12,11 +12,12 @@ from outside: the longest round trip of a command is, and the longest wait for a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from attrs import define, evolve, field
 
 from planner.compare.comparison import Measurement
+from planner.compare.repeated import in_rounds
 from planner.compare.request_per_design import adapt, folder_for_streams, stream_name
 from planner.compare.timed_backend import TimedBackend, now_us
 from planner.compile.plan import Plan, compile_request
@@ -77,7 +78,7 @@ def _to_nobody(_words: str) -> None:
 
 @define
 class Measuring:
-    """Measures designs on one VM, one after the other.
+    """Measures designs on one VM, one after the other, in rounds.
 
     Attributes:
         backend: Connected to it.
@@ -86,6 +87,8 @@ class Measuring:
         host: The machine that QEMU runs on, where that is this one; needed for external parts.
         streams_to: The folder for streams; empty: where `folder_for_streams` says.
         tell: Who is told what is being done.
+        repeat: How many rounds there are; in each, every design is measured once.
+        seed: What their order inside the rounds follows from.
     """
 
     backend: Backend
@@ -94,6 +97,8 @@ class Measuring:
     host: Host | None = None
     streams_to: str = ""
     tell: Callable[[str], None] = field(default=_to_nobody)
+    repeat: int = 1
+    seed: int = 0
     _stopped: bool = False
     _pump: Pump | None = None
 
@@ -103,8 +108,13 @@ class Measuring:
         if self._pump is not None:
             self._pump.interrupt()
 
-    async def measure(self, facts: Facts, designs: tuple[str, ...]) -> dict[str, Measurement]:
-        """Measure each design once.  Afterwards the VM holds and does what it did before.
+    async def measure(
+        self, facts: Facts, designs: tuple[str, ...]
+    ) -> dict[str, tuple[Measurement, ...]]:
+        """Measure each design `repeat` times.  Afterwards the VM holds and does what it did before.
+
+        Returns:
+            The runs of each design, in their order.
 
         Cancelling it stops it as `interrupt` does; `CancelledError` is raised after the undo.
 
@@ -115,13 +125,17 @@ class Measuring:
         _check_tags(facts, designs)
         return await to_its_end(self._each(facts, designs), self.interrupt)
 
-    async def _each(self, facts: Facts, designs: tuple[str, ...]) -> dict[str, Measurement]:
-        found = {}
-        for design in designs:
+    async def _each(
+        self, facts: Facts, designs: tuple[str, ...]
+    ) -> dict[str, tuple[Measurement, ...]]:
+        found: dict[str, tuple[Measurement, ...]] = dict.fromkeys(designs, ())
+        rounds = in_rounds(designs, self.repeat, self.seed) if self.repeat > 1 else _once(designs)
+        for number, design in rounds:
             if self._stopped:
                 raise Interrupted("the comparison was stopped")
-            self._say(f"measuring design {design}")
-            found[design] = await self._measure(facts, design)
+            which = f", run {number} of {self.repeat}" if self.repeat > 1 else ""
+            self._say(f"measuring design {design}{which}")
+            found[design] += (await self._measure(facts, design),)
         return found
 
     async def _measure(self, before: Facts, design: str) -> Measurement:
@@ -219,6 +233,11 @@ class Measuring:
         except (HostRefused, NoReply):
             return True  # nobody can say that it is not
         return bool(told.get("there"))
+
+
+def _once(designs: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """As they were named."""
+    return ((1, design) for design in designs)
 
 
 def _file_taken(file: str) -> Problem:

@@ -260,13 +260,15 @@ class Vm:
         """Compile a request into a proved plan; the VM is asked questions only."""
         return self._loop.do(self._vm.plan(what, design=design))
 
-    def compare(
+    def compare(  # noqa: PLR0913 - each is a wish of its own
         self,
         what: str | Request,
         *,
         designs: Iterable[str] = (),
         measure: bool = False,
         streams_to: str = "",
+        repeat: int = 1,
+        seed: int = 0,
         on_progress: OnProgress | None = None,
     ) -> tuple[DesignReport, ...]:
         """Compare designs for a request: what each sends, pauses, promises, and leaves."""
@@ -275,6 +277,8 @@ class Vm:
             designs=designs,
             measure=measure,
             streams_to=streams_to,
+            repeat=repeat,
+            seed=seed,
             on_progress=on_progress,
         )
         return self._loop.do(comparing)

@@ -71,13 +71,15 @@ class Vm:
         inspection = await self.inspect()
         return compile_request(_read(what, inspection), inspection.facts, design)
 
-    async def compare(
+    async def compare(  # noqa: PLR0913 - each is a wish of its own
         self,
         what: str | Request,
         *,
         designs: Iterable[str] = (),
         measure: bool = False,
         streams_to: str = "",
+        repeat: int = 1,
+        seed: int = 0,
         on_progress: OnProgress | None = None,
     ) -> tuple[DesignReport, ...]:
         """Compare designs for a request: what each sends, pauses, promises, and leaves where it fails.
@@ -89,6 +91,8 @@ class Vm:
                 VM is asked questions only.
             streams_to: The folder for machine state in files while it is measured; empty: beside the
                 file that the request names, else beside the first disk's image.
+            repeat: How often each is measured, in rounds; `runs` of a report has them all.
+            seed: What the order inside the rounds follows from.
             on_progress: Called with what is being measured.
 
         Raises:
@@ -97,7 +101,8 @@ class Vm:
             UndoIncomplete, OutcomeUnknown: Something is left; the problems say what.
         """
         read = _read(what, await self._seen(what))
-        wish = CompareWish(read, tuple(designs) or design_names(""), measure, streams_to)
+        names = tuple(designs) or design_names("")
+        wish = CompareWish(read, names, measure, streams_to, repeat, seed)
         return await compare(telling(self._context, on_progress), wish)
 
     async def save(  # noqa: PLR0913 - each is a wish of its own

@@ -13,19 +13,23 @@ from planner.present.visible import guard
 __all__ = ["comparison_page"]
 
 
-def comparison_page(title: str, reports: Sequence[DesignReport], *, simulated: bool = False) -> str:
+def comparison_page(
+    title: str, reports: Sequence[DesignReport], *, simulated: bool = False, seed: int = 0
+) -> str:
     """The page.
 
     Args:
         title: What was compared.
         reports: The designs.
         simulated: Whether what was measured was measured on a simulated VM.
+        seed: What the order of several runs followed from.
     """
     head, *rows = comparison_rows(reports)
     lines = [element("tr", *(element("th", cell) for cell in head))]
     lines += [_row(row) for row in rows]
     details = [_details(report) for report in reports]
-    told = [element("p", each, class_="soft") for each in models_told(reports, simulated=simulated)]
+    models = models_told(reports, simulated=simulated, seed=seed)
+    told = [element("p", each, class_="soft") for each in models]
     picture = element("div", Markup(guard(timeline_svg(reports))), class_="wide")
     table = element("div", element("table", *lines), class_="wide")
     return page(title, table, element("h2", "Commands and pause"), picture, *details, *told)

@@ -1,30 +1,35 @@
-"""Designs side by side, for a person and for programs."""
+"""Designs side by side, for a person."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
 from planner.compare.comparison import PROPERTIES, DesignReport, Explored, Measurement
-from planner.compare.predicting import Prediction
-from planner.present.outputs import decimal, output
+from planner.compare.repeated import FIGURES, Contrast, Likeness, contrasts, spread
 from planner.present.visible import as_lines
-from planner.present.words import bytes_text, problem_to_plain, table
+from planner.present.words import bytes_text, table
 
 __all__ = [
     "comparison_details",
     "comparison_rows",
     "comparison_text",
-    "comparison_to_plain",
+    "PREDICTION_MODEL",
+    "runs_of",
     "models_told",
 ]
 
 _SHOWN = 8
-_MODEL = (
+PREDICTION_MODEL = (
     "predicted: memory at 800 MiB/s, 1 ms a disk in a job, 2 ms in a transaction, 0.2 ms a round trip "
     "in the pause (facts 16 and 43); an estimate, no measurement: figures differ by machine"
 )
+_ONE_RUN = "measured: one run each, which misleads: --repeat 9 says whether designs differ"
+_RUNS = (
+    "measured: {runs} runs each, in rounds of chance order (seed {seed}): the median, and in brackets "
+    "the quartiles; the other figures are of the run with the median pause"
+)
 _MEASURED = (
-    "measured: one run each. On one connection no command is answered while QEMU is busy: the "
+    "On one connection no command is answered while QEMU is busy: the "
     "longest round trip and the longest wait for an event stand for the time in which the monitor "
     "is silent. An image that an earlier run let grow grows less in a later one"
 )
@@ -35,30 +40,38 @@ _SIMULATED = (
 )
 
 
-def comparison_text(reports: Sequence[DesignReport], *, simulated: bool = False) -> str:
+def comparison_text(
+    reports: Sequence[DesignReport], *, simulated: bool = False, seed: int = 0
+) -> str:
     """A table with a column a design, then what a column is too narrow for.
 
     Args:
         reports: The designs.
         simulated: Whether what was measured was measured on a simulated VM.
+        seed: What the order of several runs followed from.
     """
-    return as_lines(_lines(reports, simulated=simulated))
+    return as_lines(_lines(reports, simulated=simulated, seed=seed))
 
 
-def _lines(reports: Sequence[DesignReport], *, simulated: bool) -> Iterator[str]:
+def _lines(reports: Sequence[DesignReport], *, simulated: bool, seed: int) -> Iterator[str]:
     yield table(list(comparison_rows(reports)))
     for report in reports:
         yield ""
         yield from comparison_details(report)
     yield ""
-    yield from models_told(reports, simulated=simulated)
+    yield from models_told(reports, simulated=simulated, seed=seed)
 
 
-def models_told(reports: Sequence[DesignReport], *, simulated: bool) -> Iterator[str]:
-    """What the figures mean, and what they do not."""
+def models_told(
+    reports: Sequence[DesignReport], *, simulated: bool, seed: int = 0
+) -> Iterator[str]:
+    """Whether the designs differ, and what the figures mean and do not."""
+    yield from map(_contrast_text, contrasts(runs_of(reports)))
     if any(report.prediction is not None for report in reports):
-        yield _MODEL
+        yield PREDICTION_MODEL
     if any(report.measured is not None for report in reports):
+        most = max(len(report.runs) for report in reports)
+        yield _RUNS.format(runs=most, seed=seed) if most > 1 else _ONE_RUN
         yield _MEASURED
         if simulated:
             yield _SIMULATED
@@ -81,7 +94,7 @@ def comparison_rows(reports: Sequence[DesignReport]) -> Iterator[tuple[str, ...]
         yield ("and is recovered", *map(_client_recovered, reports))
     if any(report.measured for report in reports):
         for name, figure in _FIGURES:
-            cells = (figure(report.measured) if report.measured else "-" for report in reports)
+            cells = (_figure(report, figure) for report in reports)
             yield (name, *cells)
 
 
@@ -169,13 +182,43 @@ def _ms(microseconds: int | None) -> str:
     return "none" if microseconds is None else f"{microseconds / 1000:.1f} ms"
 
 
-_FIGURES: tuple[tuple[str, Callable[[Measurement], str]], ...] = (
-    ("measured pause", lambda m: _ms(m.pause_us)),
-    ("longest round trip", lambda m: f"{_ms(m.longest_us)} ({m.longest_command})"),
-    ("longest wait for an event", lambda m: _ms(m.silence_us)),
-    ("total time", lambda m: _ms(m.total_us)),
-    ("machine state written", lambda m: bytes_text(m.vm_state_bytes)),
-    ("image files grew by", lambda m: bytes_text(max(m.grown_bytes, 0))),
+def _figure(report: DesignReport, figure: Callable[[DesignReport, Measurement], str]) -> str:
+    return figure(report, report.measured) if report.measured else "-"
+
+
+def _spread_text(report: DesignReport, name: str, alone: int | None) -> str:
+    if len(report.runs) < 2:
+        return _ms(alone)
+    lies = spread([FIGURES[name](run) for run in report.runs])
+    return f"{_ms(lies.median)} ({lies.lower / 1000:.1f} to {lies.upper / 1000:.1f})"
+
+
+_FIGURE_WORDS = {"pause-us": "pause", "total-us": "total time"}
+
+
+def _contrast_text(contrast: Contrast) -> str:
+    figure, least, other = _FIGURE_WORDS[contrast.figure], contrast.least, contrast.other
+    match contrast.likeness:
+        case Likeness.DIFFER:
+            return f"{figure}: shorter in {least} than in {other} (chance alone: {contrast.chance:.2%})"
+        case Likeness.NO_DIFFERENCE_SEEN:
+            return f"{figure}: no difference seen between {least} and {other}"
+        case Likeness.TOO_FEW_RUNS:
+            return f"{figure}: too few runs to tell {least} from {other}; from 5 on it is said"
+
+
+def runs_of(reports: Sequence[DesignReport]) -> dict[str, tuple[Measurement, ...]]:
+    """The runs of each design that was measured."""
+    return {report.design: report.runs for report in reports if report.runs}
+
+
+_FIGURES: tuple[tuple[str, Callable[[DesignReport, Measurement], str]], ...] = (
+    ("measured pause", lambda r, m: _spread_text(r, "pause-us", m.pause_us)),
+    ("longest round trip", lambda _, m: f"{_ms(m.longest_us)} ({m.longest_command})"),
+    ("longest wait for an event", lambda _, m: _ms(m.silence_us)),
+    ("total time", lambda r, m: _spread_text(r, "total-us", m.total_us)),
+    ("machine state written", lambda _, m: bytes_text(m.vm_state_bytes)),
+    ("image files grew by", lambda _, m: bytes_text(max(m.grown_bytes, 0))),
 )
 
 
@@ -220,99 +263,3 @@ def _program_details(report: DesignReport) -> Iterator[str]:
 def _few(words: list[str]) -> str:
     more = len(words) - _SHOWN
     return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-# --- JSON -----------------------------------------------------------------------------------------
-
-
-def comparison_to_plain(
-    reports: Sequence[DesignReport], *, simulated: bool = False
-) -> dict[str, object]:
-    """What `comparison_text` says, as plain values."""
-    return output(
-        "compare",
-        {
-            "simulated": simulated,
-            "prediction-model": _MODEL,
-            "designs": [_report_to_plain(report) for report in reports],
-        },
-    )
-
-
-def _report_to_plain(report: DesignReport) -> dict[str, object]:
-    plain: dict[str, object] = {
-        "design": report.design,
-        "possible": not report.problems,
-        "problems": [problem_to_plain(problem) for problem in report.problems],
-        "adapted": list(report.adapted),
-        "explored": None if report.explored is None else _explored_to_plain(report.explored),
-    }
-    if report.proposed:
-        plain["proposed-commands"] = list(report.proposed)
-        plain["predicted-pause"] = _prediction_to_plain(report.prediction)
-    if report.program is None or report.rehearsal is None:
-        return plain
-    return plain | {
-        "machine-state": report.machine_state,
-        "qmp-commands": list(report.commands),
-        "host-steps": list(report.on_host),
-        "round-trips": [list(together) for together in report.round_trips],
-        "sent-inside-pause": report.sent_in_pause,
-        "inside-pause": list(report.inside_pause),
-        "predicted-pause": _prediction_to_plain(report.prediction),
-        "proved": list(report.proved),
-        "broken": [problem_to_plain(problem) for problem in report.broken],
-        "faults": [
-            {
-                "step": fault.step,
-                "command": fault.command,
-                "fault": fault.fault,
-                "end": fault.end,
-                "undone": list(fault.undone),
-                "left": [problem_to_plain(problem) for problem in fault.left],
-            }
-            for fault in report.faults
-        ],
-        "qemu-versions": {
-            version.version: [problem_to_plain(problem) for problem in version.problems]
-            for version in report.versions
-        },
-        "measured": None if report.measured is None else _measured_to_plain(report.measured),
-    }
-
-
-def _prediction_to_plain(prediction: Prediction | None) -> dict[str, object] | None:
-    if prediction is None:
-        return None
-    return {
-        "besides-ms": prediction.besides_ms,
-        "machine-state-ms": prediction.machine_state_ms,
-    }
-
-
-def _explored_to_plain(explored: Explored) -> dict[str, object]:
-    return {
-        "faults": 1,
-        "violated": list(explored.violated),
-        "client-dies": list(explored.client_dies),
-        "client-recovered": list(explored.client_recovered),
-        "finished": explored.finished,
-        "not-explored": explored.stops_short or None,
-    }
-
-
-def _measured_to_plain(measured: Measurement) -> dict[str, object]:
-    return {
-        "pause-us": measured.pause_us,
-        "total-us": measured.total_us,
-        "longest-round-trip-us": measured.longest_us,
-        "longest-round-trip-command": measured.longest_command,
-        "longest-event-wait-us": measured.silence_us,
-        "vm-state-bytes": decimal(measured.vm_state_bytes),
-        "files-grown-bytes": decimal(measured.grown_bytes),
-        "spans": [
-            {"command": span.command, "begin-us": span.begin, "end-us": span.end}
-            for span in measured.spans
-        ],
-        "pauses": [{"event": name, "at-us": at} for name, at in measured.pauses],
-    }

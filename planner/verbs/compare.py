@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from planner.compare.comparison import DesignReport
+from planner.compare.comparison import DesignReport, Measurement
 from planner.compare.measuring import Measuring
+from planner.compare.repeated import typical
 from planner.model.facts import Facts
 from planner.model.request_text import ReadRequest
 from planner.program.program import Program, Target
@@ -34,12 +35,16 @@ class CompareWish:
         measure: Whether each design is run and undone; the guest is paused each time.
         streams_to: The folder for machine state in files while it is measured; empty: beside the file
             that the request names, else beside the first disk's image.
+        repeat: How often each design is measured.
+        seed: What the order of the runs follows from, where there are several.
     """
 
     read: ReadRequest
     designs: tuple[str, ...]
     measure: bool = False
     streams_to: str = ""
+    repeat: int = 1
+    seed: int = 0
 
 
 async def compare(context: Context, wish: CompareWish) -> tuple[DesignReport, ...]:
@@ -104,11 +109,22 @@ async def _measured(  # noqa: PLR0913 - what a measurement is done with
     for name in away:
         teller.note(f"{name} is not run: its files would be on a host that is not there")
     measuring = Measuring(
-        context.backend, wish.read, images, host, wish.streams_to, tell=teller.note
+        context.backend,
+        wish.read,
+        images,
+        host,
+        wish.streams_to,
+        tell=teller.note,
+        repeat=wish.repeat,
+        seed=wish.seed,
     )
     designs = tuple(name for name in able if name not in away)
     measured = await context.awaiting(measuring.measure(facts, designs), measuring.interrupt)
-    return tuple(evolve(report, measured=measured.get(report.design)) for report in reports)
+    return tuple(_with_runs(report, measured.get(report.design, ())) for report in reports)
+
+
+def _with_runs(report: DesignReport, runs: tuple[Measurement, ...]) -> DesignReport:
+    return evolve(report, measured=typical(runs), runs=runs) if runs else report
 
 
 def _on_host(program: Program) -> bool:

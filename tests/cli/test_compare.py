@@ -111,6 +111,29 @@ def test_simulated_runs_are_measured_and_called_simulated(snapplan):
     assert "times are the simulator's" in text
 
 
+def test_designs_are_measured_in_rounds_and_set_side_by_side(snapplan):
+    """Median and quartiles, whether they differ, and the seed that repeats the order."""
+    able = ("--designs", "monolithic,transactional")
+    asked = ("compare", REQUEST, "--facts", FACTS, *able, "--simulate", "--repeat", "5")
+    code, out, err = snapplan(*asked, "--json", "--seed", "11")
+    found = json.loads(out)
+    assert (code, found["seed"]) == (0, 11), err
+    assert [len(design["runs"]) for design in found["designs"]] == [5, 5]
+    assert {each["figure"] for each in found["contrasts"]} == {"pause-us", "total-us"}
+    assert all(each["chance"] is not None for each in found["contrasts"])
+    assert err.index("run 1 of 5") < err.index("run 5 of 5")
+    code, text, _ = snapplan(*asked)
+    assert code == 0
+    assert "5 runs each, in rounds of chance order (seed " in text
+    assert "between" in text or "than in" in text
+
+
+def test_repeating_is_for_measuring(snapplan):
+    code, _, err = snapplan("compare", REQUEST, "--facts", FACTS, "--repeat", "5")
+    assert code == 2
+    assert "--repeat is for --measure and --simulate" in err
+
+
 def test_facts_from_standard_input_are_simulated_too(snapplan, monkeypatch):
     """Standard input can be read once only."""
     options = ("--designs", "monolithic", "--simulate", "--json")

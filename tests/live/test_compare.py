@@ -41,9 +41,28 @@ def test_each_design_is_measured_and_nothing_is_left(kind, qemu, tmp_path):
     request.write_text(REQUEST)
     names = ",".join(DESIGNS)
     done = snapplan(
-        "compare", request, "--vm", vm.qmp_path, "--measure", "--json", "--designs", names
+        "compare",
+        request,
+        "--vm",
+        vm.qmp_path,
+        "--measure",
+        "--json",
+        "--designs",
+        names,
+        "--repeat",
+        "2",
+        "--seed",
+        "5",
     )
     assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert {each["likeness"] for each in said["contrasts"]} == {"too-few-runs"}
+    assert said["seed"] == 5
+    for design in said["designs"]:
+        pauses = sorted(each["pause-us"] for each in design["runs"])
+        assert len(pauses) == 2
+        assert pauses[0] <= design["spread"]["pause-us"]["median"] <= pauses[1]
+        assert design["measured"]["pause-us"] == pauses[0]
     for design in json.loads(done.stdout)["designs"]:
         measured = design["measured"]
         assert 0 < measured["pause-us"] <= measured["total-us"]

@@ -13,7 +13,8 @@ from planner.errors import BadInput, Refused
 from planner.model.facts import SnapshotInfo
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
-from planner.present.compare_view import comparison_text, comparison_to_plain
+from planner.present.compare_plain import comparison_to_plain
+from planner.present.compare_view import comparison_text
 from planner.present.timeline import timeline_svg
 from planner.run.phases import Phase
 
