@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
 from planner.cli.asking import context_of
@@ -23,12 +26,13 @@ from planner.model.request_text import ReadRequest, read_request
 from planner.present.outcome_view import (
     joined_text,
     joined_to_plain,
+    next_text,
     outcome_text,
     outcome_to_plain,
     start_text,
 )
 from planner.run.ports import Backend
-from planner.store.store import Store
+from planner.store.store import Store, default_root
 from planner.verbs.huge_pages import Joined, join_memory
 from planner.verbs.save import Limits, Saved, save
 
@@ -88,7 +92,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     text = read_file(source)
     check_design(design)
     read, limits = _read(text, source), Limits(deadline_s, pause_budget_ms)
-    with TerminalReporter(progress) as reporter:
+    with TerminalReporter(progress, undoes=True) as reporter:
 
         async def work(backend: Backend) -> tuple[Saved, Joined | None]:
             context = context_of(backend, store, vm, reporter, yes=yes)
@@ -107,7 +111,14 @@ def command(  # noqa: PLR0913 - one parameter an option
         said = [outcome_text(program, outcome, daemon=daemon), f"Manifest: {saved.manifest}"]
         said.append(start_text(outcome, daemon=daemon))
         said += [] if joined is None else [joined_text(joined)]
+        said += [next_text(program, _at(vm, store))] if sys.stdout.isatty() else []
         click.echo("\n".join(filter(None, said)))
+
+
+def _at(vm: str, store: Store) -> tuple[str, ...]:
+    """The options that name this VM and this store again."""
+    named = str(store.root) in (str(default_root()), os.environ.get("SNAPPLAN_STORE"))
+    return ("--vm", vm, *(() if named else ("--store", str(store.root))))
 
 
 def _read(text: str, source: str) -> Plan | ReadRequest:

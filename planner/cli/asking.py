@@ -17,7 +17,7 @@ from attrs import frozen
 
 from backends.guest_agent import GuestAgent
 from planner.cli.reporter import TerminalReporter
-from planner.cli.stopping import stopped_by_signals
+from planner.cli.stopping import StoppedBySignals
 from planner.errors import BadInput, Problem
 from planner.model.image_key import NO_SECRETS, Secrets
 from planner.present.visible import visible
@@ -137,7 +137,7 @@ def context_of(  # noqa: PLR0913 - each is of its own
         GuestAgent,
         reporter,
         consent=Asking(reporter, yes),
-        awaiting=stopped_by_signals,
+        awaiting=StoppedBySignals(reporter.stopping),
         keyring=_keyring(secrets) if secrets.files else NO_KEYRING,
     )
 
@@ -162,7 +162,7 @@ def offline_of(
         RestoringHost(),
         reporter,
         consent=Asking(reporter, yes),
-        awaiting=stopped_by_signals,
+        awaiting=StoppedBySignals(reporter.stopping),
         vm_name=vm_name,
         launch=launch,
         keyring=_keyring(secrets),

@@ -142,7 +142,7 @@ def _reports(
     wish: CompareWish, vm: str | None, facts_file: str | None, store: Store, *, simulate: bool
 ) -> tuple[DesignReport, ...]:
     facts: Facts | None = None
-    with TerminalReporter() as reporter:
+    with TerminalReporter(undoes=True) as reporter:
         if vm is not None and facts_file is None:
 
             async def work(backend: Backend) -> tuple[DesignReport, ...]:

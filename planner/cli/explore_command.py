@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import click
 from attrs import field, frozen
-from rich.console import Console
 
 from planner.cli.common import (
     facts_option,
@@ -17,6 +16,7 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.explore_task import Strikes, Task, task_of
+from planner.cli.progress_line import ProgressLine
 from planner.cli.watching import again_when_changed
 from planner.errors import Problem, SnapplanError, Violation
 from planner.explore.back_properties import BACK_PROPERTY_IDS
@@ -224,14 +224,16 @@ def _chosen(report: Explored, wanted: str | None) -> Found | None:
 
 def _search(search: Search | BackSearch) -> bool:
     """Search, with progress on a terminal; False where the user stopped it."""
-    console = Console(stderr=True)
+    line = ProgressLine("exploring")
+    line.start()
     try:
-        with console.status("exploring") as status:
-            for progress in search.run():
-                status.update(
-                    f"depth {progress.depth}: {progress.states} states, "
-                    f"{progress.transitions} transitions, {progress.waiting} waiting"
-                )
+        for progress in search.run():
+            line.update(
+                f"depth {progress.depth}: {progress.states} states, "
+                f"{progress.transitions} transitions, {progress.waiting} waiting"
+            )
     except KeyboardInterrupt:
         return False
+    finally:
+        line.stop()
     return True

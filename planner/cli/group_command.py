@@ -13,7 +13,7 @@ from planner.cli.group_kept import delete_command, load_command, verify_command
 from planner.cli.group_links import file_argument, name_argument, wishes_of, with_members
 from planner.cli.reporter import TerminalReporter, progress_option
 from planner.cli.run_options import deadline_option
-from planner.cli.stopping import stopped_by_signals
+from planner.cli.stopping import StoppedBySignals
 from planner.errors import CannotConnect
 from planner.group.planning import GroupPlan
 from planner.group.record import GroupMember
@@ -92,11 +92,15 @@ def _apply(
     group = read_group(read_file(source), source)
     wishes = wishes_of(group, source)
     limits = Limits(deadline_s, group.pause_budget_ms or None)
-    with TerminalReporter(progress) as reporter:
+    with TerminalReporter(progress, undoes=True) as reporter:
 
         async def work(members: Mapping[str, Context]) -> GroupSaved:
             return await save_group(
-                members, wishes, group.group, awaiting=stopped_by_signals, limits=limits
+                members,
+                wishes,
+                group.group,
+                awaiting=StoppedBySignals(reporter.stopping),
+                limits=limits,
             )
 
         saved = run(with_members(_addresses(group), store, reporter, work))

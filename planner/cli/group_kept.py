@@ -11,7 +11,7 @@ from planner.cli.common import connected, json_option, print_json, run, store_op
 from planner.cli.group_links import at_option, name_argument, recorded, with_members
 from planner.cli.reporter import TerminalReporter, progress_option
 from planner.cli.run_options import deadline_option, run_state_option
-from planner.cli.stopping import stopped_by_signals
+from planner.cli.stopping import StoppedBySignals
 from planner.delete.delete_checks import Overlays
 from planner.errors import Violation
 from planner.group.record import GroupMember
@@ -84,7 +84,11 @@ def load_command(  # noqa: PLR0913 - one parameter an option
 
         async def work(members: Mapping[str, Context]) -> GroupLoaded:
             return await load_group(
-                members, name, awaiting=stopped_by_signals, wish=wish, changed=per_member
+                members,
+                name,
+                awaiting=StoppedBySignals(reporter.stopping),
+                wish=wish,
+                changed=per_member,
             )
 
         loaded = run(with_members(addresses, store, reporter, work))

@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, Self
 import click
 from attrs import evolve
 
-from planner.cli.guarded import unguarded
 from planner.present.progress_view import progress_to_plain
 from planner.present.visible import visible
+from planner.run.phases import Phase
 from planner.run.progress import Amount, Course, Progress, ProgressKind
 
 if TYPE_CHECKING:
-    from rich.status import Status
-    from rich.text import Text
+    from planner.cli.progress_line import ProgressLine
 
 __all__ = ["TerminalReporter", "progress_option"]
 
 _Words = Callable[[], None]
+_UNEXPECTED = (Phase.INSPECTING, Phase.UNDOING, Phase.RESTORING)
 
 progress_option = click.option(
     "--progress",
@@ -49,20 +49,26 @@ class TerminalReporter:
 
     Args:
         form: As `progress_option` has it.  Notes are told in every form.
+        undoes: Whether what is stopped is undone.
     """
 
-    def __init__(self, form: str = "text") -> None:
+    def __init__(self, form: str = "text", *, undoes: bool = False) -> None:
         self._form = form
+        self._undoes = undoes
+        self._stopping = False
+        self._step = ""
         self._course = Course()
         self._began_s = time.monotonic()
-        self._status: Status | None = None
+        self._status: ProgressLine | None = None
         self._words: queue.SimpleQueue[_Words | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="snapplan-words", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         if sys.stderr.isatty() and self._form == "text":
-            self._status = _status_line()
+            from planner.cli.progress_line import ProgressLine  # noqa: PLC0415 - it takes its time
+
+            self._status = ProgressLine()
             self._words.put(self._status.start)
         return self
 
@@ -99,20 +105,32 @@ class TerminalReporter:
 
     def step(self, number: int, count: int, what: str) -> None:
         """Show the step that is about to be sent."""
+        self._step = f"step {number} of {count}, {what},"
         self._show(self._course.step(number, count, what))
 
     def amount(self, amount: Amount) -> None:
         """Show the phase, or how far the step in hand is."""
         self._show(self._course.amount(amount))
 
+    def stopping(self) -> None:
+        """Say at once that a wish to stop was heard, and what comes of it; once is enough."""
+        if self._stopping:
+            return
+        self._stopping = True
+        first = f"{self._step} is brought to its end" if self._step else "nothing has been done yet"
+        then = ", then all that was done is undone" if self._undoes and self._step else ""
+        self.note(f"stopping: {first}{then}")
+
     def _show(self, progress: Progress) -> None:
         if self._form == "json":
             seconds = time.monotonic() - self._began_s
             line = json.dumps(progress_to_plain(evolve(progress, seconds=seconds)))
             self._words.put(lambda: click.echo(line, err=True))
-        elif self._status is not None and progress.kind is not ProgressKind.PHASE:
-            status, words = self._status, visible(str(progress))
-            self._words.put(lambda: status.update(_plain(words)))
+        elif self._status is not None and _is_shown(progress):
+            shown = self._status
+            words = visible(str(evolve(progress, bytes_done=None)))
+            done, total = progress.bytes_done, progress.bytes_total
+            self._words.put(lambda: shown.update(words, done, total))
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
@@ -125,15 +143,6 @@ class TerminalReporter:
             self._words.put(lambda: click.echo(f"snapplan: {visible(text)}", err=True))
 
 
-def _status_line() -> Status:
-    """A line that changes."""
-    from rich.console import Console  # noqa: PLC0415 - for a terminal only: it takes its time
-
-    return Console(file=unguarded(sys.stderr)).status("starting")
-
-
-def _plain(words: str) -> Text:
-    """Words in which nothing is markup."""
-    from rich.text import Text  # noqa: PLC0415 - see `_status_line`
-
-    return Text(words)
+def _is_shown(progress: Progress) -> bool:
+    """Whether it is more than that a phase goes on as expected."""
+    return progress.kind is not ProgressKind.PHASE or progress.phase in _UNEXPECTED

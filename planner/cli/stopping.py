@@ -20,10 +20,11 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
+from attrs import frozen
 
 from planner.run.stopping import to_its_end
 
-__all__ = ["STOPS", "cancelled_once", "stopped_by_signals"]
+__all__ = ["STOPS", "StoppedBySignals", "cancelled_once"]
 
 STOPS = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE),
@@ -64,17 +65,32 @@ async def cancelled_once(work: Coroutine[Any, Any, _Result]) -> _Result:
         signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else before)
 
 
-async def stopped_by_signals(
-    work: Coroutine[Any, Any, _Result], stop: Callable[[], None]
-) -> _Result:
-    """Await work that undoes itself when it is asked to stop, and does so for whatever stops us.
+@frozen
+class StoppedBySignals:
+    """Awaits work that undoes itself when it is asked to stop, and does so for whatever stops us.
 
-    Args:
-        work: What is awaited, to its end.
-        stop: Asks it to stop; returns at once.
+    Attributes:
+        told: Says that the wish was heard; returns at once.
     """
-    with _heard(stop):
-        return await to_its_end(work, stop)
+
+    told: Callable[[], None] = lambda: None
+
+    async def __call__(
+        self, work: Coroutine[Any, Any, _Result], stop: Callable[[], None], /
+    ) -> _Result:
+        """Await the work, to its end.
+
+        Args:
+            work: What is awaited.
+            stop: Asks it to stop; returns at once.
+        """
+
+        def heard() -> None:
+            stop()
+            self.told()
+
+        with _heard(heard):
+            return await to_its_end(work, stop)
 
 
 @contextmanager

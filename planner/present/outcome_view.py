@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
+
 from planner.host.huge_pages import Joined
 from planner.present.outputs import decimal, output
 from planner.present.visible import as_lines
@@ -9,7 +12,14 @@ from planner.present.words import bytes_text, clock_text, table
 from planner.program.program import Program
 from planner.run.outcome import Outcome
 
-__all__ = ["joined_text", "joined_to_plain", "outcome_text", "outcome_to_plain", "start_text"]
+__all__ = [
+    "joined_text",
+    "joined_to_plain",
+    "next_text",
+    "outcome_text",
+    "outcome_to_plain",
+    "start_text",
+]
 
 
 def outcome_text(program: Program, outcome: Outcome, *, daemon: bool = False) -> str:
@@ -54,6 +64,31 @@ def start_text(outcome: Outcome, *, daemon: bool = False) -> str:
         lines.append(f"  {part.disk}: {part.start_option}")
         lines.append(f"    in place of {part.filename}")
     return as_lines(lines)
+
+
+def next_text(program: Program, at: Sequence[str]) -> str:
+    """What is done with a snapshot next, as commands to be typed.
+
+    Args:
+        program: What made it.
+        at: The options that name its VM and its store.
+    """
+    resolution = program.resolution
+    tag, where = shlex.quote(resolution.tag), shlex.join(at)
+    without_vm = shlex.join(at[2:])  # the store stays
+    load = f"snapplan load {tag} {where}"
+    if resolution.overlays or resolution.copies or not resolution.vmstate:
+        how = "" if resolution.has_machine_state else " --offline"
+        load = f"snapplan load {tag}{how} {without_vm}".rstrip() + "   (with the VM off)"
+    merged = " --overlays commit" if resolution.overlays else ""
+    return as_lines(
+        [
+            "Next:",
+            f"  snapplan verify {tag} {where}",
+            f"  {load}",
+            f"  snapplan delete {tag} {where}{merged}",
+        ]
+    )
 
 
 def outcome_to_plain(program: Program, outcome: Outcome) -> dict[str, object]:

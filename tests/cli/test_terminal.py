@@ -146,3 +146,18 @@ def test_completion_completes(words, offered):
         },
     )
     assert {line.partition(",")[2] for line in done.stdout.splitlines()} == offered
+
+
+def test_a_terminal_is_told_what_to_do_next(vm, tmp_path):
+    """As commands that can be typed as they stand; elsewhere nothing is added."""
+    store = tmp_path / "store"
+    shown, code = at_terminal("apply", REQUEST, "--vm", vm, "--store", store)
+    assert code == 0, shown
+    _, _, told = shown.partition("Next:")
+    commands = [line.strip() for line in told.splitlines() if "snapplan " in line]
+    assert commands == [
+        f"snapplan {verb} before-upgrade --vm {vm} --store {store}"
+        for verb in ("verify", "load", "delete")
+    ]
+    verify = commands[0].split()[1:]
+    subprocess.run([SNAPPLAN, *verify], check=True, capture_output=True)
