@@ -117,7 +117,7 @@ class TerminalReporter:
         if self._stopping:
             return
         self._stopping = True
-        first = f"{self._step} is brought to its end" if self._step else "nothing has been done yet"
+        first = f"{self._step} is ended first" if self._step else "nothing has been done yet"
         then = ", then all that was done is undone" if self._undoes and self._step else ""
         self.note(f"stopping: {first}{then}")
 

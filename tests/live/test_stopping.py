@@ -213,6 +213,8 @@ def test_every_signal_that_stops_is_a_way_to_undo(qemu, tmp_path, number):
         out, err = process.communicate(timeout=TIMEOUT_S)
     account = Account(process.returncode, json.loads(out), err)
     assert (account.exit_code, account.code) == (130, "interrupted"), account
+    assert account.stderr.count("stopping: step ") == 1, "it is said once, and at once"
+    assert "then all that was done is undone" in account.stderr
     assert_nothing_left(vm)
 
 

@@ -49,8 +49,8 @@ def test_a_bar_is_drawn_where_all_is_known():
 @pytest.mark.parametrize(
     ("undoes", "stepped", "words"),
     [
-        (True, True, "step 2 of 4, stop, is brought to its end, then all that was done is undone"),
-        (False, True, "step 2 of 4, stop, is brought to its end"),
+        (True, True, "step 2 of 4, stop, is ended first, then all that was done is undone"),
+        (False, True, "step 2 of 4, stop, is ended first"),
         (True, False, "nothing has been done yet"),
     ],
 )
