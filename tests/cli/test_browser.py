@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.test_pages import HOSTILE, hostile_page
 
-pytestmark = [pytest.mark.real_qemu, pytest.mark.long]
+pytestmark = pytest.mark.long
 
 
 def browse(*arguments):
