@@ -29,6 +29,7 @@ from planner.model.facts import Facts
 from planner.semantics import (
     CommandResult,
     VmState,
+    advance_background,
     all_disks,
     execute,
     guest_step,
@@ -42,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     *DISK_RULES, *TAG_RULES, *INSTRUCTION_RULES, *JOB_RULES, *TEMPLATE_RULES, *CODE_RULES,
 )  # fmt: skip
 _NOT_MODELLED = "the simulator does not model"
+_AFTER_A_JOB = frozenset({"blockdev-del", "job-dismiss"})
 
 
 def lint(listing: Listing, facts: Facts | None = None) -> LintReport:
@@ -205,6 +207,8 @@ class _SequenceWalk:
 
     def _world_goes_on(self, command: Command, *, at_end: bool = False) -> None:
         self.state = guest_step(self.state)
+        if command.execute in _AFTER_A_JOB:
+            self._block_jobs_end()
         if self._migration_moves(command) or at_end:
             source, pause = self.migration or (command, self.pause)
             before, ran = self.pause, self.state.running
@@ -215,6 +219,11 @@ class _SequenceWalk:
                 self._stopped_by_its_end(source)
             self.memory.pending_background = 0
         self.state = guest_step(self.state)
+
+    def _block_jobs_end(self) -> None:
+        """A list of commands has no waits in it: who takes a job's nodes away has waited for the job."""
+        while self.state.block_work:
+            self.state = advance_background(self.state).state
 
     def _stopped_by_its_end(self, migrate: Command) -> None:
         """A live migration stops the guest at its end: what that pause captures is of its instant."""
