@@ -16,7 +16,7 @@ from planner.program.resolution import descriptor_set, temporary_path
 from planner.run.actions import ErrorReply, Flow, HostDo, Returned, Send
 from planner.run.run_context import RunContext
 
-__all__ = ["add_node", "reading_node", "remove_node"]
+__all__ = ["add_node", "reading_node", "remove_node", "sets_of"]
 
 _TIMEOUT_S = 300.0
 _HOST_TIMEOUT_S = 120.0

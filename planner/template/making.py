@@ -29,6 +29,7 @@ from planner.program.program import DESCRIPTOR_NAME
 from planner.program.resolution import descriptor_set, temporary_path
 from planner.run.ports import Backend, CommandRefused, ConnectionLost, Host, HostRefused, NoReply
 from planner.run.reporting import Teller
+from planner.template.held_state import asked, layer_over, load_held, not_after
 from planner.template.making_plan import MakingPlan
 from planner.template.unfit import unfit_devices
 
@@ -38,11 +39,6 @@ _HOST_TIMEOUT_S = 3600.0
 _COMMAND_TIMEOUT_S = 60.0
 _LOOK_EACH_S = 0.02
 _IGNORE_SHARED = "x-ignore-shared"
-_SPARE_BYTES = 2**30
-"""By so much the layer is larger than the image, for what QEMU adds to it; it is sparse."""
-_ALIGNED_BYTES = 2**16
-_HELD_NODE = "snapplan-held"
-_JOB = "snapplan-template"
 _SET_SINCE = (8, 2)
 """From which version on QEMU writes a stream to a descriptor of a set (fact 75)."""
 
@@ -58,10 +54,8 @@ async def prepare(plan: MakingPlan, host: Host, reporter: Teller) -> None:
     for each in plan.copies:
         how, arguments = each.part.ready_instruction(Readied.CONVERT, each.temporary)
         wanted.append((f"copy {each.part.disk}", how, arguments))
-    if plan.holder is not None:
-        size = record_of(plan.holder.file).size_bytes + _SPARE_BYTES
-        layer: dict[str, object] = {"path": plan.held_state, "base": plan.holder.file}
-        layer |= {"base-format": "raw", "size": size - size % _ALIGNED_BYTES}
+    if plan.held_state and plan.holder is not None:
+        layer = layer_over(plan.holder.file, plan.held_state)
         wanted.append(("a throw-away layer over the machine state", "create-overlay", layer))
     for one in plan.memory_being_made:
         sized: dict[str, object] = {"path": one.file, "size": one.size_bytes, "like": like}
@@ -89,7 +83,7 @@ async def fill(plan: MakingPlan, backend: Backend, host: Host, deadline_s: float
         if plan.holder is None:
             await read_state(plan.restore, backend, facts, deadline_s)
         else:
-            await _load_held(plan, backend, deadline_s)
+            await load_held(plan, plan.holder, backend, host, deadline_s)
         await _write_state(plan, backend, facts, host, deadline_s)
     except (CommandRefused, ConnectionLost, NoReply, HostRefused) as failed:
         words = f"QEMU did not make the template: {failed}"
@@ -161,7 +155,7 @@ async def _check_memory(plan: MakingPlan, backend: Backend, facts: Facts) -> Non
     """
     problems = list(unfit_devices(facts.devices, facts.qemu))
     wanted = {each.id: each for each in plan.memory_being_made}
-    for said in await _asked(backend, "query-memdev", {}):
+    for said in await asked(backend, "query-memdev", {}):
         name = str(said.get("id", ""))
         if name not in wanted:
             words = f"QEMU has memory {name!r}, which is in no file of the template"
@@ -185,38 +179,6 @@ async def _property(backend: Backend, name: str, what: str) -> object:
         return await backend.execute("qom-get", asked, _COMMAND_TIMEOUT_S)
     except CommandRefused:
         return None
-
-
-async def _asked(
-    backend: Backend, command: str, arguments: Mapping[str, object]
-) -> tuple[Mapping[str, object], ...]:
-    reply = await backend.execute(command, arguments, _COMMAND_TIMEOUT_S)
-    return (
-        tuple(each for each in reply if isinstance(each, dict)) if isinstance(reply, list) else ()
-    )
-
-
-async def _load_held(plan: MakingPlan, backend: Backend, deadline_s: float) -> None:
-    """Read the machine state from the image that holds it, under a throw-away layer (fact 91).
-
-    It is no disk of the machine, and is opened for reading only.
-    """
-    layer = {"driver": "qcow2", "file": {"driver": "file", "filename": plan.held_state}}
-    node = {"driver": "qcow2", "node-name": _HELD_NODE, "file": layer, "backing": None}
-    await backend.execute("blockdev-add", node, _COMMAND_TIMEOUT_S)
-    load = {"job-id": _JOB, "tag": plan.manifest.tag, "vmstate": _HELD_NODE}
-    await backend.execute("snapshot-load", {**load, "devices": [_HELD_NODE]}, deadline_s)
-    deadline = time.monotonic() + deadline_s
-    while True:
-        job = next((j for j in await _asked(backend, "query-jobs", {}) if j.get("id") == _JOB), {})
-        if job.get("status") == "concluded":
-            break
-        _not_after(deadline, "the machine state is not read", deadline_s)
-        await asyncio.sleep(_LOOK_EACH_S)
-    if job.get("error"):
-        raise NoReply(str(job["error"]))
-    await backend.execute("job-dismiss", {"id": _JOB}, _COMMAND_TIMEOUT_S)
-    await backend.execute("blockdev-del", {"node-name": _HELD_NODE}, _COMMAND_TIMEOUT_S)
 
 
 async def _write_state(
@@ -245,13 +207,8 @@ async def _write_state(
             return
         if said.get("status") in ("failed", "cancelled"):
             raise NoReply(str(said.get("error-desc") or "the migration failed"))
-        _not_after(deadline, "the devices' state is not written", deadline_s)
+        not_after(deadline, "the devices' state is not written", deadline_s)
         await asyncio.sleep(_LOOK_EACH_S)
-
-
-def _not_after(deadline: float, what: str, deadline_s: float) -> None:
-    if time.monotonic() > deadline:
-        raise NoReply(f"{what} after {deadline_s:g} s")
 
 
 async def _kept(file: str, host: Host, *, empty_too: bool, mode: int = 0o600) -> FileRecord:

@@ -3,8 +3,8 @@
 The disks that the template's QEMU opens are throw-away overlays: on the image that a snapshot froze, or
 on a copy of what an internal snapshot holds.  To QEMU that is a snapshot whose every disk is frozen
 under an overlay, so that is what the rest is told (`as_frozen`): one kind of disk, however the snapshot
-was made.  Machine state inside an image is read through a throw-away layer over the bytes of that
-image, which is no disk of the machine then, and is opened for reading only.
+was made.  Machine state inside an image, a disk's or its own, is read through a throw-away layer over
+the bytes of that image, which is no disk of the machine then, and is opened for reading only.
 
 Whatever is made has a temporary name until all of it is there; each name has the making's token in it.
 """
@@ -88,8 +88,12 @@ class MakingPlan:
 
     @property
     def held_state(self) -> str:
-        """The throw-away layer over the image that holds the machine state."""
-        return temporary_path(f"{self.state}.held")
+        """The file of the throw-away layer over the disk's image that holds the machine state.
+
+        Empty: no disk's image does.  An image of its own gets a layer without a name.
+        """
+        in_disk = self.holder is not None and self.holder.disk
+        return temporary_path(f"{self.state}.held") if in_disk else ""
 
     @property
     def memory_being_made(self) -> tuple[TemplateMemory, ...]:
@@ -100,7 +104,7 @@ class MakingPlan:
     def throw_away(self) -> tuple[str, ...]:
         """What is not needed any more when the template is there, whatever became of it."""
         overlays = tuple(disk.file for disk in self.restore.disks)
-        held = () if self.holder is None else (self.held_state,)
+        held = (self.held_state,) if self.held_state else ()
         copied = tuple(each.temporary for each in self.copies)
         memory = tuple(each.file for each in self.memory_being_made)
         return (*overlays, *held, *copied, *memory, temporary_path(self.state))
@@ -120,7 +124,7 @@ class MakingPlan:
     @property
     def _half_made(self) -> tuple[str, ...]:
         """What the host makes under a name of its own first."""
-        held = () if self.holder is None else (self.held_state,)
+        held = (self.held_state,) if self.held_state else ()
         return (*(each.temporary for each in self.copies), *held)
 
 
