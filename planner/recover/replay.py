@@ -52,7 +52,9 @@ def replay(journal: Journal, source: str = "journal") -> Replayed:
         Violation: Its plan breaks a rule.
     """
     header = journal.header
-    run = _KINDS.get(header.plan.get("format"), SaveRun.read)(header, source)
+    kind = header.plan.get("format")
+    read = _KINDS.get(kind, SaveRun.read) if isinstance(kind, str) else SaveRun.read
+    run = read(header, source)
     machine = run.machine(header.baseline, header.deadline_s)
     return Replayed(run, machine, *_walk(machine, journal, source))
 

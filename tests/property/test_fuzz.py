@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from planner.compile.plan import check_unchanged, compile_request
 from planner.compile.plan_text import plan_to_plain, plan_to_text, read_plan
-from planner.errors import SnapplanError
+from planner.errors import BadInput, SnapplanError
 from planner.model.facts_text import facts_to_plain, read_facts
 from planner.model.request_text import read_request, request_to_plain
 from planner.parts.holdings import holdings
@@ -256,3 +256,15 @@ def test_a_forged_journal_is_replayed_or_refused(data):
     journal = checked(read_journal, "\n".join([*lines, ""]).encode("utf-8", "surrogatepass"))
     if journal:
         checked(replay, journal)
+
+
+@pytest.mark.parametrize("kind", [[], {}, 7, None])
+def test_a_plan_of_no_kind_is_refused(kind):
+    """Whatever stands where a plan names its format, as what is not text."""
+    header, *records = map(json.loads, JOURNALS["monolithic"].decode().splitlines())
+    header["plan"]["format"] = kind
+    header.pop("checksum")
+    lines = [{"checksum": checksum(header), **header}, *records]
+    journal = read_journal("".join(f"{json.dumps(line)}\n" for line in lines).encode())
+    with pytest.raises(BadInput):
+        replay(journal)
