@@ -19,6 +19,7 @@ from attrs import frozen
 
 from backends.by_descriptor import name_of, open_file
 from backends.images import run_qemu_img
+from backends.left_overlays import merged_by_its_qemu
 from backends.locks import is_open, openings_that_forbid_writing
 from backends.neighbours import lying_over
 from backends.nodes import chain_told, image_node, json_name
@@ -45,6 +46,9 @@ class Merges:
     - ``remove-merged`` (path, base, seen): removes it, if it is the file that was seen.
     - ``remove-if-equal`` (path, base, base-format, base-backing): removes it, if the base reads the
       same.
+
+    The last and ``merge-overlay`` remove it as well where its own QEMU has merged it
+    (`backends.left_overlays`).
 
     Evidence is ``written-ns`` and ``frozen-ns`` of `planner.parts.deletions.MergedOverlay`; where
     both are 0 or not given, the times of the files are compared.  Each but the first is done already
@@ -111,6 +115,8 @@ class Merges:
         files.must_be_closed(files.overlay, files.path)
         if instruction == "remove-merged":
             _must_be_seen(files.path, os.fstat(files.overlay), arguments)
+        elif merged_by_its_qemu(files.path, files.base, files.below):
+            return
         elif instruction == "merge-overlay" and files.proof(arguments):
             self._qemu_img(files, "commit", "-q", "-d", "--", files.names(arguments)[0])
         elif not self._equal(files, arguments):

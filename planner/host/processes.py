@@ -19,11 +19,13 @@ __all__ = [
     "OpenFiles",
     "Process",
     "boot_id",
+    "command_line",
     "daemon_process",
     "lives",
     "open_files",
     "process_of",
     "qemu_process",
+    "writes_to",
 ]
 
 _PROC = Path("/proc")
@@ -57,6 +59,11 @@ class Process:
 def boot_id() -> str:
     """What tells this boot from others; empty where the kernel does not say."""
     return _text(_BOOT_ID)
+
+
+def command_line(pid: int) -> str:
+    """A process's words, each with a NUL after it; empty where it has ended, or is not shown."""
+    return _text(_PROC / str(pid) / "cmdline")
 
 
 def process_of(pid: int) -> Process | None:
@@ -166,6 +173,18 @@ def open_files(files: Iterable[str]) -> OpenFiles:
     return OpenFiles(users, complete)
 
 
+def writes_to(pid: int, file: str) -> bool:
+    """Whether a process is known to have a file open for writing."""
+    folder, wanted = _PROC / str(pid), _identity(file)
+    with suppress(OSError, ValueError):
+        for descriptor in (folder / "fd").iterdir():
+            if wanted is not None and _identity(str(descriptor)) == wanted:
+                [flags] = _status(folder / "fdinfo", "flags", descriptor.name)
+                if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
+                    return True
+    return False
+
+
 def _processes() -> Iterator[Path]:
     with suppress(OSError):
         yield from (entry for entry in _PROC.iterdir() if entry.name.isdecimal())
@@ -207,8 +226,8 @@ def _stat(pid: int) -> tuple[str, int] | None:
         return None
 
 
-def _status(folder: Path, key: str) -> list[str]:
-    for line in _text(folder / "status").splitlines():
+def _status(folder: Path, key: str, name: str = "status") -> list[str]:
+    for line in _text(folder / name).splitlines():
         if line.startswith(f"{key}:"):
             return line.split()[1:]
     return []
@@ -237,7 +256,7 @@ def _leader(thread: int) -> int:
 
 def _names_one(pid: int, files: Sequence[str]) -> bool:
     """Whether one of the files is on the command line of a process."""
-    words = _text(_PROC / str(pid) / "cmdline")
+    words = command_line(pid)
     return any(file.startswith("/") and file in words for file in files)
 
 

@@ -15,7 +15,6 @@ import hashlib
 from planner.errors import Problem
 from planner.model.replies import job_of, migration_of, run_state_of, snapshots_of
 from planner.model.request import Capture
-from planner.parts.deletions import UNPROVED, UNPROVED_REMEDY
 from planner.program.program import DESCRIPTOR_NAME, Program, Step, UndoKind
 from planner.program.resolution import Overlay, Transport, VmstateNode
 from planner.run.actions import (
@@ -23,7 +22,6 @@ from planner.run.actions import (
     ErrorReply,
     Flow,
     HostDo,
-    NoAnswer,
     Response,
     Returned,
     Send,
@@ -35,6 +33,7 @@ from planner.run.migrating import forget_error, put_settings
 from planner.run.observation import bind_node
 from planner.run.run_context import RunContext
 from planner.run.waits import ENDED_MIGRATION
+from planner.save.left_files import left_file
 
 __all__ = ["UndoExternal"]
 
@@ -323,7 +322,8 @@ class UndoExternal:
             if isinstance(told, dict) and told.get("removed"):
                 self._undone.append(f"removed {path}")
             return True
-        self._left.append(_file_problem(path, response))
+        merging = instruction in ("merge-overlay", "remove-if-equal")
+        self._left.append(left_file(path, response, overlay=is_overlay, merging=merging))
         return False
 
     def forget_nodes(self) -> None:
@@ -334,13 +334,6 @@ class UndoExternal:
 
 
 _NODES = Send("query-named-block-nodes", {"flat": True})
-
-
-def _file_problem(path: str, response: ErrorReply | NoAnswer) -> Problem:
-    why = response.why if isinstance(response, NoAnswer) else response.description
-    if isinstance(response, ErrorReply) and response.error_class == UNPROVED:
-        return Problem(UNPROVED, path, f"it is kept, and not merged: {why}", UNPROVED_REMEDY)
-    return Problem("file-left", path, f"it may still be there: {why}", "look, and remove it")
 
 
 def _value(response: Response, otherwise: object = None) -> object:

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.live.runs import snapplan
+from tests.live.runs import as_json, snapplan
 from tests.live.test_libvirt import request, struck
 from tests.support.libvirt import libvirtd
 
@@ -74,3 +74,56 @@ def test_libvirt_goes_on_from_a_mixed_snapshot(daemon, tmp_path):
     daemon.virsh("destroy", domain.name)
     daemon.virsh("start", domain.name)
     assert [each for _, each in domain.chain(1)] == [str(domain.disks[1])]
+
+
+def io(domain, words):
+    """Have the second disk's device read or write, as a guest would."""
+    [log] = domain.daemon.folder.rglob(f"log/{domain.name}.log")
+    before = len(log.read_text())
+    line = f'qemu-io -d /machine/peripheral/virtio-disk1/virtio-backend "{words}"'
+    assert not domain.qmp("human-monitor-command", **{"command-line": line})
+    said = log.read_text()[before:]  # QEMU prints there, not in its answer
+    assert "4096/4096" in said, said
+    assert "failed" not in said, said
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_domain_that_ended_in_a_run_and_was_started_on_the_overlay(daemon, tmp_path, restarted):
+    """Its remedy keeps it while the domain runs on it; once it is merged, nothing is left."""
+    domain = daemon.domain(f"ended-{int(restarted)}")
+    domain.wait_guest()
+    where = ("--vm", domain.address, "--store", tmp_path / "store")
+    overlay = daemon.folder / f"{domain.name}-overlay.qcow2"
+    file = request(tmp_path, "e", second=f"{{external: {overlay}}}")
+    assert struck("after", "overlays", 0, "apply", file, *where).returncode == -9
+    daemon.virsh("destroy", domain.name)
+    daemon.virsh("start", domain.name)
+    assert domain.sources() == [str(domain.disks[0]), str(overlay)]
+    io(domain, "write -P 7 64k 4k")  # the toy guest does not start anew on what it has written
+    for _ in range(2):
+        held = snapplan("recover", *where, "--json")
+        assert held.returncode == 21, held.stderr
+        problem = as_json(held)["error"]["problems"][-1]
+        assert (problem["code"], problem["subject"]) == ("overlay-in-use", str(overlay))
+        assert "do not remove it" in problem["remedy"]
+        assert overlay.exists()
+    daemon.virsh("blockcommit", domain.name, "vdb", "--active", "--pivot", "--wait")
+    io(domain, "read -P 7 64k 4k")
+    io(domain, "write -P 8 64k 4k")  # now it differs from the overlay
+    if restarted:  # then no process tells any more that it had been merged
+        daemon.virsh("destroy", domain.name)
+        daemon.virsh("start", domain.name)
+        unknown = snapplan("recover", *where, "--json")
+        assert unknown.returncode == 21, unknown.stderr
+        problem = as_json(unknown)["error"]["problems"][-1]
+        assert problem["code"] == "file-left"
+        assert "Remove it only if it was merged" in problem["remedy"]
+        overlay.unlink()
+    done = snapplan("recover", *where)
+    assert done.returncode == 0, done.stderr
+    assert not overlay.exists()
+    assert "nothing was pending" in snapplan("recover", *where).stdout
+    assert domain.sources() == [str(disk) for disk in domain.disks]
+    assert "no snapshots" in snapplan("list", *where).stdout
+    io(domain, "read -P 8 64k 4k")
