@@ -16,6 +16,7 @@ from typing import Protocol
 from attrs import frozen
 
 from backends.by_descriptor import Folder, name_of, open_file
+from backends.refusing import must_have_room
 from planner.host.file_locks import is_locked
 from planner.run.ports import HostRefused
 
@@ -64,6 +65,7 @@ class DiskCopies:
                 raise HostRefused("file-exists", f"{path} exists, and is not overwritten")
             descriptor = folder.create(temporary.name)
             try:
+                must_have_room(path, descriptor, int(size), "a copy of the disk")
                 self.qemu_img(
                     *("create", "-q", "-f", "qcow2", "-o", "preallocation=falloc"),
                     *("--", name_of(descriptor), size),

@@ -30,6 +30,7 @@ from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
 from backends.made import MADE, do_made
 from backends.merges import MERGES, Merges
+from backends.refusing import refusal_of, with_path
 from backends.vmstate_images import VMSTATE_IMAGES, VmstateImages
 from backends.writable import must_be_unused, must_be_writable
 from planner.host.absence import whether_there
@@ -82,6 +83,9 @@ class QemuHost:
         self, instruction: str, arguments: Mapping[str, object], timeout_s: float
     ) -> _Told:
         """Do one thing; see `planner.run.ports.Host.do`."""
+        temporary = arguments.get("temporary")
+        if isinstance(temporary, str) and temporary:
+            arguments = {**arguments, "temporary": str(Path(temporary))}  # in one spelling
         if instruction == "end-flushing":
             self._stop_flusher(_text(arguments, "temporary"))
             return {}
@@ -95,8 +99,9 @@ class QemuHost:
                 timeout_s, instruction, lambda: self._do(instruction, path, arguments)
             )
         except OSError as error:
-            why = error.strerror or str(error)
-            raise HostRefused(_code(error), f"{error.filename or path}: {why}") from error
+            raise refusal_of(instruction, path, error) from error
+        except HostRefused as refused:
+            raise with_path(instruction, path, refused) from refused
 
     async def _in_time(
         self, timeout_s: float, instruction: str, work: Callable[[], _Told]
@@ -149,9 +154,10 @@ class QemuHost:
 
     def descriptor(self, temporary: str) -> int:
         """The descriptor of an open stream; see `planner.run.ports.Host.descriptor`."""
-        if temporary not in self._passed:
+        passed = self._passed.get(str(Path(temporary)))
+        if passed is None:
             raise HostRefused("file-unreadable", f"{temporary} is not open here")
-        return self._passed[temporary]
+        return passed
 
     def _flush(self, arguments: _Told) -> _Told:
         paths = arguments.get("paths")
@@ -347,9 +353,3 @@ def _mean_one_file(one: object, other: str) -> bool:
         return Path(one).samefile(other)
     except OSError:
         return False
-
-
-def _code(error: OSError) -> str:
-    if isinstance(error, FileExistsError):
-        return "file-exists"
-    return "file-unwritable"

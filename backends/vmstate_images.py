@@ -17,6 +17,7 @@ from pathlib import Path
 from attrs import frozen
 
 from backends.by_descriptor import Folder, name_of
+from backends.refusing import must_have_room
 from planner.run.ports import HostRefused
 
 __all__ = ["VMSTATE_IMAGES", "VmstateImages"]
@@ -26,6 +27,8 @@ VMSTATE_IMAGES = ("create-vmstate-image", "open-vmstate-image", "close-vmstate-i
 
 _NEW_BYTES = 2**20
 """What a guest could use of it: nothing.  Machine state lies behind the end, and the file grows."""
+_LEAST_BYTES = 2**20
+"""A file system with less is full; how much machine state takes shows only when it is written."""
 _ALIGNED_BYTES = 2**16
 _SPARE_BYTES = 2**30
 """By so much the throw-away layer is larger than the image, for what QEMU adds to it; it is sparse."""
@@ -62,6 +65,7 @@ class VmstateImages:
             descriptor = folder.create(temporary.name)
             try:
                 self._make_qcow2(descriptor, _NEW_BYTES)
+                must_have_room(path, descriptor, _LEAST_BYTES, "machine state, with some to spare,")
                 passed = os.open(name_of(descriptor), os.O_RDWR | os.O_CLOEXEC)
             except BaseException:
                 os.close(descriptor)

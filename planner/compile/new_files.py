@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from planner.errors import Problem
 from planner.model.facts import Facts
+from planner.program.resolution import temporary_path
 
 __all__ = [
     "images_of",
+    "made_names",
+    "one_spelling",
     "path_problems",
 ]
 
@@ -24,6 +28,17 @@ def images_of(facts: Facts) -> dict[str, list[str]]:
         for path in {disk.filename, *(layer.filename for layer in disk.backing)}:
             images.setdefault(path, []).append(disk.name)
     return images
+
+
+def one_spelling(path: str) -> str:
+    """A path without what means nothing in it: ``//`` and ``/./``; ``..`` may lead through a link."""
+    return re.sub(r"/(\.?/)+", "/", path)
+
+
+def made_names(path: str) -> tuple[str, str]:
+    """The names that a new file has, in one spelling: its own, and the temporary one before."""
+    name = one_spelling(path)
+    return name, temporary_path(name)
 
 
 def path_problems(user: str, path: str, images: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
@@ -44,5 +59,5 @@ def path_problems(user: str, path: str, images: Mapping[str, Sequence[str]]) -> 
         )
     if len(path.encode()) > _PATH_LIMIT_BYTES or len(name.encode()) > _NAME_LIMIT_BYTES:
         yield Problem("path-too-long", user, "no temporary file fits beside it", "choose a shorter")
-    for disk in images.get(path, ()):
+    for disk in images.get(one_spelling(path), images.get(path, ())):
         yield Problem("path-in-use", user, f"{path} is an image of {disk}", "change it")

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from planner.compile.disk_names import DiskNames, named_twice
 from planner.compile.freezing import freeze_choices, freeze_problems
-from planner.compile.new_files import images_of, path_problems
+from planner.compile.new_files import images_of, made_names, path_problems
 from planner.compile.outside import OutsideDecision, leave_out
 from planner.compile.refusals import (
     can_be_internal,
@@ -206,13 +206,11 @@ class _Work:
 
     def _check_path(self, paths: dict[str, str], path: str, user: str) -> None:
         self.problems.extend(path_problems(user, path, self._images))
-        if path in paths:
-            self.problems.append(
-                Problem(
-                    "path-used-twice", user, f"{path} is also meant for {paths[path]}", "change one"
-                )
-            )
-        paths[path] = user
+        names = made_names(path)
+        for other in sorted({paths[name] for name in names if name in paths}):
+            words = f"{path} is also meant for {other}, or for its temporary file"
+            self.problems.append(Problem("path-used-twice", user, words, "change one"))
+        paths.update(dict.fromkeys(names, user))
 
     def check_machine_state(self) -> None:
         """Report a vmstate disk that is not among the internal ones (fact 5)."""

@@ -59,9 +59,9 @@ def _cause(failed: Mapping[str, Outcome], gave_up: GaveUp | None) -> Problem:
         return Problem(gave_up.code, gave_up.member, gave_up.why)
     name, first = next(iter(failed.items()))
     failure = first.failure
-    return Problem(
-        failure.code if failure else "run-failed", name, failure.message if failure else ""
-    )
+    if failure is None:
+        return Problem("run-failed", name, "")
+    return Problem(failure.code, name, failure.message, failure.cause.remedy)
 
 
 def _left(failed: Mapping[str, Outcome]) -> list[Problem]:

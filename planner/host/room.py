@@ -61,6 +61,8 @@ def _full_device(file: str) -> int | None:
             room, device = os.statvfs(place), place.stat().st_dev
         except (OSError, ValueError):
             continue
+        if not room.f_blocks:  # as /proc: it has no room to be full of
+            return None
         return device if room.f_bavail * room.f_frsize < _FULL_BYTES else None
     return None
 

@@ -20,6 +20,13 @@ __all__ = ["Failure", "Outcome", "failure_of"]
 _LONGEST_US = 366 * 24 * 3600 * 1_000_000
 
 
+_REMEDIES = {
+    "file-exists": "choose another path, or move away what is there",
+    "file-unwritable": "choose a path in a folder that is there and can be written to",
+    "no-room": "make room there, or choose a path on another file system",
+}
+
+
 @frozen
 class Failure:
     """Why a run did not finish.
@@ -35,6 +42,11 @@ class Failure:
     where: str
     message: str
     interrupted: bool = False
+
+    @property
+    def cause(self) -> Problem:
+        """The failure as a problem, with what can be done about it where the code says that."""
+        return Problem(self.code, self.where, self.message, _REMEDIES.get(self.code, ""))
 
 
 def failure_of(error: Exception, where: str) -> Failure:
@@ -86,10 +98,9 @@ class Outcome:
         if self.failure is None:
             return
         failure = self.failure
-        cause = Problem(failure.code, failure.where, failure.message)
         raise self._kind()(
             f"{failure.where}: {failure.message}",
-            problems=(cause, *self.left),
+            problems=(failure.cause, *self.left),
             code=failure.code,
             vm_state=self._vm_state(),
             run_state=self.run_state,

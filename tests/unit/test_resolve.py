@@ -110,6 +110,16 @@ REFUSALS = {
         request("t", "none", {D: {"external": "/o"}, "disk1": {"external": "/o"}}),
         {("path-used-twice", "disk1")},
     ),
+    "one file by two spellings": (
+        facts(raw(D), raw("disk1")),
+        request("t", "none", {D: {"external": "/a/o"}, "disk1": {"copy": "/a/.//o"}}),
+        {("path-used-twice", "disk1")},
+    ),
+    "another one's temporary file": (
+        facts(raw(D), raw("disk1")),
+        request("t", "none", {D: {"external": "/a/o"}, "disk1": {"copy": "/a/.o.snapplan"}}),
+        {("path-used-twice", "disk1")},
+    ),
     "one file for a disk and the machine state": (
         facts(raw(D)),
         request("t", {"external": "/o", "capture": "live"}, {D: {"external": "/o"}}),
