@@ -101,6 +101,10 @@ def vm_problems(facts: Facts, *, machine_state: bool) -> Iterator[Problem]:
                 f"job {job.id!r} ({job.type}) is {job.status}",
                 "wait for it",
             )
+    if any(job.type == LIBVIRT_JOB for job in facts.jobs):
+        words = "libvirt runs a job on the domain: a save, a migration, a backup"
+        remedy = "wait until `virsh domjobinfo` shows none"
+        yield Problem("libvirt-job-active", "vm", words, remedy)
     if machine_state:
         for reason in facts.blocked_reasons:
             yield Problem(
@@ -112,11 +116,7 @@ def vm_problems(facts: Facts, *, machine_state: bool) -> Iterator[Problem]:
 
 
 def libvirt_problems(request: Request, facts: Facts) -> Iterator[Problem]:
-    """What libvirt is about, where the VM was reached through it: a job, a snapshot of this name."""
-    if any(job.type == LIBVIRT_JOB for job in facts.jobs):
-        words = "libvirt runs a job on the domain: a save, a migration, a backup"
-        remedy = "wait until `virsh domjobinfo` shows none"
-        yield Problem("libvirt-job-active", "vm", words, remedy)
+    """Where the VM was reached through libvirt: a snapshot of its own of this name."""
     if request.tag in facts.taken_tags:
         words = f"libvirt keeps a snapshot {request.tag!r}, and each would be taken for the other"
         yield Problem("tag-taken-by-libvirt", request.tag, words, "choose another tag")

@@ -125,24 +125,28 @@ def test_what_libvirt_is_about_is_not_met(daemon, domain, where, tmp_path):
     file = tmp_path / "t.yaml"
     file.write_text("tag: t\nmachine-state: none\ndisks: {vda: internal, vdb: internal}\n")
     plan = ("plan", file, *where[:2], "--json")
-    assert snapplan(*plan).returncode == 0
+    assert snapplan("apply", request(tmp_path, "before"), *where).returncode == 0
     spec = ("--disk-only", "--diskspec", "vda,snapshot=no", "--diskspec")
     overlay = daemon.folder / "libvirts.qcow2"
     daemon.virsh("snapshot-create-as", domain.name, "t", *spec, f"vdb,file={overlay}")
     assert refused(snapplan(*plan)) == ["tag-taken-by-libvirt"]
     daemon.virsh("snapshot-delete", domain.name, "t", "--metadata")
     daemon.virsh("blockcommit", domain.name, "vdb", "--active", "--pivot", "--wait")
+    undone = ("before", *where, "--yes", "--json")
     job = tmp_path / "backup.xml"
     server = f"<server transport='unix' socket='{daemon.folder}/nbd'/>"
     job.write_text(f"<domainbackup mode='pull'>{server}</domainbackup>")
     daemon.virsh("backup-begin", domain.name, job)
     try:
-        assert "libvirt-job-active" in refused(snapplan(*plan))
+        for words in (plan, ("load", *undone), ("delete", *undone)):
+            assert "libvirt-job-active" in refused(snapplan(*words)), words
+        assert "libvirt-job-active" in snapplan("doctor", *where, "--json").stdout
         with pytest.raises(AssertionError, match="in the midst of it"):
             asyncio.run(stopped(domain))
     finally:
         daemon.virsh("domjobabort", domain.name)
     assert snapplan(*plan).returncode == 0
+    assert snapplan("delete", *undone).returncode == 0
 
 
 async def stopped(domain):
