@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from planner.compile.graph import canonical_order
 from planner.compile.plan import Plan
@@ -19,7 +19,12 @@ from planner.run.leftovers import files_of
 from planner.store.claims import ImageFile
 from planner.verify.group_proof import GatedProgram, verify_group
 
-__all__ = ["GroupPlan", "MemberPlan", "check_images", "plan_group"]
+__all__ = ["GroupPlan", "MemberPlan", "check_images", "in_group", "plan_group"]
+
+_ANOTHER_TAG = (
+    "choose another tag, or delete the old snapshot first (`snapplan delete`, and where it is a group's "
+    "`snapplan group delete`)"
+)
 
 
 @frozen
@@ -90,6 +95,11 @@ def plan_group(
     return GroupPlan(name, ordered, pause_budget_ms)
 
 
+def in_group(problem: Problem) -> Problem:
+    """A problem of a member's request as it is in a group, where nothing is replaced."""
+    return evolve(problem, remedy=_ANOTHER_TAG) if problem.code == "tag-taken" else problem
+
+
 def _alone(member: MemberPlan) -> Iterator[Problem]:
     """What keeps one member out of any group."""
     program = member.plan.program
@@ -114,7 +124,7 @@ def _alone(member: MemberPlan) -> Iterator[Problem]:
             "group-replaces",
             member.name,
             "its request replaces a snapshot, which is gone when another member fails",
-            "delete that snapshot when the group is made, or choose another tag",
+            f"{_ANOTHER_TAG}, and leave `existing-tag` out",
         )
 
 

@@ -23,7 +23,7 @@ from planner.errors import BadInput, Problem, Refused, SnapplanError, UndoIncomp
 from planner.group.driving import Driving
 from planner.group.ending import group_failure, of_member
 from planner.group.gatekeeper import Gatekeeper
-from planner.group.planning import GroupPlan, MemberPlan, plan_group
+from planner.group.planning import GroupPlan, MemberPlan, in_group, plan_group
 from planner.group.record import GroupMember, GroupRecord, GroupState
 from planner.group.records import GroupStore
 from planner.group.saved import GroupSaved
@@ -163,10 +163,14 @@ def _plan_of(wish: MemberWish, facts: Facts) -> Plan:
     if isinstance(wish.source, Plan):
         check_unchanged(wish.source, facts)
         return wish.source
-    plan = compile_request(wish.source, facts, wish.design)
-    chose_job = wish.design == AUTO and plan.program.design == monolithic.NAME
-    if chose_job and plan.program.resolution.pauses:
-        return compile_request(wish.source, facts, transactional.NAME)
+    try:
+        plan = compile_request(wish.source, facts, wish.design)
+        chose_job = wish.design == AUTO and plan.program.design == monolithic.NAME
+        if chose_job and plan.program.resolution.pauses:
+            return compile_request(wish.source, facts, transactional.NAME)
+    except SnapplanError as error:
+        error.problems = tuple(map(in_group, error.problems))
+        raise
     return plan
 
 

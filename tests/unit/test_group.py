@@ -15,6 +15,7 @@ from planner.group.planning import MemberPlan, plan_group
 from planner.group.record import GroupMember, GroupRecord, GroupState
 from planner.group.records import GroupStore
 from planner.group.union import GROUP_RULE, union_graph
+from planner.model.facts import SnapshotInfo
 from planner.model.group_run import GroupRun
 from planner.model.group_text import group_schema, read_group
 from planner.model.operations import Kind
@@ -24,6 +25,7 @@ from planner.run.ports import GateShut
 from planner.run.pump import ask_facts
 from planner.semantics.construct import DiskDescription, vm_state
 from planner.store.claims import ImageFile
+from planner.verbs.group_save import MemberWish, plan_of_facts
 from planner.verify.group_proof import GatedProgram, group_violations, verify_group
 from tests.crash.faulty_vm import FaultyVm
 
@@ -212,6 +214,23 @@ def test_members_that_share_an_image_are_refused():
     below = evolve(web, below=frozenset({"/db/disk0"}))
     assert refused(db, below) == [("group-image-shared", "db, web")]
     plan_group("g", [db, evolve(same, address="other:4444")])
+
+
+@pytest.mark.parametrize(("more", "code"), [("", "tag-taken"), ("replace", "group-replaces")])
+def test_a_tag_that_is_taken_has_a_remedy_that_a_group_takes(more, code):
+    """A group replaces nothing: so it is not offered, and who says it is told what to do instead."""
+    facts = member("db").facts
+    old = SnapshotInfo("1", "t", vm_clock_ns=1)
+    taken = evolve(facts, disks=tuple(evolve(disk, snapshots=(old,)) for disk in facts.disks))
+    text = f"tag: t\n{NONE}" + (f"existing-tag: {more}\npause: always\n" if more else "")
+    wish = MemberWish(read_request(text))
+    with pytest.raises(Refused) as caught:
+        plan_of_facts({"db": taken}, {"db": wish}, "g")
+    problems = caught.value.problems
+    assert {problem.code for problem in problems} == {code}
+    for problem in problems:
+        assert "replace" not in problem.remedy
+        assert "delete the old snapshot first" in problem.remedy
 
 
 def test_two_members_make_no_file_together():
