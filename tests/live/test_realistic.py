@@ -166,7 +166,7 @@ def test_nvme_has_no_machine_state_and_its_disks_are_of_one_instant(tmp_path):
 
             async def save():
                 async with snapplan.attach(vm.qmp_path, store=tmp_path) as attached:
-                    return await attached.save("before")
+                    return await attached.save("before", partial=True)
 
             assert not asyncio.run(save()).has_machine_state
             last = vm.wait_guest(6, since=len(vm.console()), timeout_s=240)[-1]
