@@ -3,7 +3,8 @@
     .venv/bin/python -m benchmarks.pause --qemu 7.2=qemu-system-x86_64 --qemu 10.0=… --qemu 11.1=…
 
 A real QEMU with two qcow2 disks runs a guest that keeps rewriting so much memory at 200 MiB/s
-(`qemu_facts/lab/writer.asm`); it demands what it wrote, so a guest that was harmed ends the benchmark.
+(`backends/qemu_facts/lab/writer.asm`); it demands what it wrote, so a guest that was harmed ends the
+benchmark.
 All ways run in one VM, in turn, each round beginning with another; `, overlays` says that every disk's
 part is external, with its overlay made before the pause.  What a run made is deleted or merged after it,
 and `sync` is waited for before the next, so that none pays for what its neighbour left unwritten.

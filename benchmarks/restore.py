@@ -2,11 +2,11 @@
 
     .venv/bin/python -m benchmarks.restore --qemu 7.2=qemu-system-x86_64 --qemu 10.0=… --qemu 11.1=…
 
-A guest under TCG has filled so much memory (`qemu_facts/lab/writer.asm`), demands of each page what it
-last wrote, and says something at least each 10 ms. One state of it is kept in every way at once: inside
-the image (`snapshot-save`), as a stream, as `mapped-ram` where there is one, and as a template (memory
-in a file, the devices' state beside it). Then each way goes back, in turn, each round beginning with
-another.
+A guest under TCG (`backends/qemu_facts/lab/writer.asm`) has filled so much memory, demands of each page
+what it last wrote, and says something at least each 10 ms. One state of it is kept in every way at once:
+inside the image (`snapshot-save`), as a stream, as `mapped-ram` where there is one, and as a template
+(memory in a file, the devices' state beside it). Then each way goes back, in turn, each round beginning
+with another.
 
 What is timed, by one clock from outside:
 - *ready*: from the start of QEMU's process until it answers QMP (a spare has been started before);

@@ -1,14 +1,14 @@
 """How the installed names are made: the wheel holds one top-level package, `snapplan`, and nothing else.
 
-In the checkout the code lives in `planner/`, `backends/` and `qemu_facts/`.  A tool may have
+In the checkout the code lives in `planner/` and `backends/`.  A tool may have
 folders of these names, and an import takes whichever comes first; so a wheel that installed them would
 break, or be broken by, whoever has them (`specs/decisions/0012`).  When a wheel is built, this hook of
 hatchling puts
 
     planner/library/X   at   snapplan/X              what a user imports
     planner/X           at   snapplan/planner/X
+    backends/qemu_facts/X   at   snapplan/qemu_facts/X   what a QEMU is tried with
     backends/X          at   snapplan/backends/X
-    qemu_facts/X        at   snapplan/qemu_facts/X
     specs/qemu-facts.md at   snapplan/qemu_facts/qemu-facts.md
     specs/designs       at   snapplan/planner/explore/designs
     specs/schemas       at   snapplan/schemas
@@ -35,10 +35,12 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_ROOMS = ("planner", "backends", "qemu_facts")
+_ROOMS = ("planner", "backends")
+_FACTS = "backends.qemu_facts"
 _PUBLIC = "planner.library"
 _IMPORT = re.compile(
-    r"^(\s*(?:from|import)\s+)(planner\.library|planner|backends|qemu_facts)\b", re.MULTILINE
+    r"^(\s*(?:from|import)\s+)(planner\.library|planner|backends\.qemu_facts|backends)\b",
+    re.MULTILINE,
 )
 _ALIAS = '''"""snapplan in a checkout: what stands in `planner/library`, under its installed name."""
 
@@ -64,10 +66,12 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # ty: the 
             return
         package = self._laid_out / "snapplan"
         for room in _ROOMS:
-            ignored = shutil.ignore_patterns("__pycache__", "library" if room == "planner" else "")
+            elsewhere = "library" if room == "planner" else "qemu_facts"
+            ignored = shutil.ignore_patterns("__pycache__", elsewhere)
             shutil.copytree(root / room, package / room, ignore=ignored)
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(root / "planner/library", package, dirs_exist_ok=True, ignore=ignored)
+        shutil.copytree(root / "backends/qemu_facts", package / "qemu_facts", ignore=ignored)
         shutil.copytree(root / "specs/designs", package / "planner/explore/designs")
         shutil.copytree(root / "specs/schemas", package / "schemas")
         shutil.copy(root / "specs/qemu-facts.md", package / "qemu_facts")
@@ -122,4 +126,6 @@ def renamed(source: str, where: str) -> str:
 
 
 def _installed(name: str) -> str:
+    if name == _FACTS:
+        return "snapplan.qemu_facts"
     return "snapplan" if name == _PUBLIC else f"snapplan.{name}"

@@ -8,18 +8,18 @@ from typing import Any
 
 import click
 
-from planner.cli.common import json_option, print_json, read_file, write_file
-from planner.errors import BadInput, CannotConnect, Problem, Violation
-from planner.present.outputs import output
-from qemu_facts.lab.by_hand import chosen
-from qemu_facts.report import Runner, facts
-from qemu_facts.report_text import (
+from backends.qemu_facts.lab.by_hand import chosen
+from backends.qemu_facts.report import Runner, facts
+from backends.qemu_facts.report_text import (
     checked,
     differences,
     differences_text,
     fact_line,
     report_text,
 )
+from planner.cli.common import json_option, print_json, read_file, write_file
+from planner.errors import BadInput, CannotConnect, Problem, Violation
+from planner.present.outputs import output
 
 __all__ = ["command"]
 

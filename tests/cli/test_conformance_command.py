@@ -165,7 +165,7 @@ def test_one_fact_by_hand_with_python_alone(tmp_path):
     from tests.support.qemu import qemu_binary
 
     start = f"import sys, runpy; sys.path.append({str(root)!r}); sys.argv[1:] = sys.argv[1:]; "
-    start += "runpy.run_module('qemu_facts.fact_025', run_name='__main__')"
+    start += "runpy.run_module('backends.qemu_facts.fact_025', run_name='__main__')"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", start, "--qemu", qemu_binary()],
         capture_output=True,

@@ -6,9 +6,9 @@ target; `-k 035-` runs all of fact 35.
 
 import pytest
 
-from qemu_facts.lab.experiment import Bench
-from qemu_facts.lab.outcome import NotRun
-from qemu_facts.report import experiments, numbers
+from backends.qemu_facts.lab.experiment import Bench
+from backends.qemu_facts.lab.outcome import NotRun
+from backends.qemu_facts.report import experiments, numbers
 from tests.conformance.conftest import TARGETS, chosen_targets
 
 # What a target does not model (specs/simulator.md says why): these are not run on it.

@@ -6,8 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from qemu_facts import report
-from qemu_facts.lab.assembled import assembled
+from backends.qemu_facts import report
+from backends.qemu_facts.lab.assembled import assembled
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[1] / "specs" / "qemu-facts.md"
@@ -57,7 +57,7 @@ def test_every_script_is_of_a_fact_and_every_test_of_one_is_cited():
 def test_every_script_says_what_its_fact_is_about():
     """In its head, with the fact's number; and every experiment says what it claims."""
     for number in report.numbers():
-        head = importlib.import_module(f"qemu_facts.fact_{number:03}").__doc__
+        head = importlib.import_module(f"backends.qemu_facts.fact_{number:03}").__doc__
         assert re.match(rf"Fact {number}: \S.*\.", head), number
         for each in report.experiments(number):
             assert each.claim, (number, each.name)

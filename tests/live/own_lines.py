@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from qemu_facts.lab import own_lines
+from backends.qemu_facts.lab import own_lines
 from tests.live.runs import as_json, snapplan
 
 __all__ = ["Folder", "codes", "folder"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attrs import define
 
-from qemu_facts.lab.arguments import image_format
+from backends.qemu_facts.lab.arguments import image_format
 from tests.live.runs import snapplan
 from tests.support import qemu as harness
 from tests.support.qmp import QmpClient

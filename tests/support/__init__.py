@@ -15,6 +15,6 @@ LABORATORY = (
 )
 
 for _name in LABORATORY:
-    _module = importlib.import_module(f"qemu_facts.lab.{_name}")
+    _module = importlib.import_module(f"backends.qemu_facts.lab.{_name}")
     sys.modules[f"{__name__}.{_name}"] = _module
     setattr(sys.modules[__name__], _name, _module)
