@@ -22,7 +22,7 @@ def no_stream_ends_while_a_disk_is_copied(qemu):
     wait_migration(vm, "failed", since=since)
     [job] = vm.execute("query-jobs")
     same((job["id"], job["status"]), ("copy", "running"))
-    stands = "paused" if vm.version >= (10, 0) else "finish-migrate"
+    stands = "paused" if vm.version >= (10, 0) else "postmigrate"
     vm.wait_until(lambda: vm.status() == stands, "the run state that stays")
 
 

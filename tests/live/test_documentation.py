@@ -1,7 +1,9 @@
 """What the documentation has its readers type works, and prints what stands below it."""
 
+import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,9 @@ def test_the_five_commands_of_the_readme(qemu, tmp_path, monkeypatch):
     for line in lines:
         typed = line.replace("/run/vm/snapplan.sock", str(vm.qmp_path))
         asks = "snapplan delete" in typed
-        with Terminal(shutil.which("bash"), "-c", typed, SNAPPLAN_STORE=str(tmp_path)) as shown:
+        found = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        named = {"SNAPPLAN_STORE": str(tmp_path), "PATH": found}
+        with Terminal(shutil.which("bash"), "-c", typed, **named) as shown:
             if asks:
                 shown.until("[y/N]")
             assert shown.answer("y" if asks else "") == 0, shown.shown
