@@ -2,11 +2,13 @@
 
 libvirt-python is no dependency of snapplan (`pip install snapplan[libvirt]`, or Debian's
 python3-libvirt), so it is imported when a domain is first asked for.  Its events come only where
-somebody runs its event loop; the thread here does, and ends with the process.
+somebody runs its event loop; the thread here does.  It is ended before Python ends: a thread that
+libvirt calls back from while Python takes itself down takes the process down with SIGSEGV.
 """
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import threading
@@ -18,6 +20,7 @@ __all__ = ["Bindings", "bindings", "events_so_far"]
 
 _TURN_MS = 500
 _PATIENCE_S = 5.0
+_ENDING_S = 2.0
 _REMEDY = "pip install 'snapplan[libvirt]' (needs libvirt-dev and gcc), or Debian's python3-libvirt"
 
 _lock = threading.Lock()
@@ -40,11 +43,23 @@ class Bindings:
         self.libvirt.virEventRegisterDefaultImpl()
         # Without a timer the loop would not notice what is registered while it waits.
         self.libvirt.virEventAddTimeout(_TURN_MS, _nothing, None)
-        threading.Thread(target=self._turn, name="libvirt-events", daemon=True).start()
+        self._ended = False
+        self._process = os.getpid()
+        self._thread = threading.Thread(target=self._turn, name="libvirt-events", daemon=True)
+        self._thread.start()
+        atexit.register(self._end)
 
     def _turn(self) -> None:
-        while self.libvirt.virEventRunDefaultImpl() >= 0:
+        while not self._ended and self.libvirt.virEventRunDefaultImpl() >= 0:
             pass
+
+    def _end(self) -> None:
+        """End the loop, which hears of it at once; a callback that hangs is not waited for long."""
+        if os.getpid() != self._process:
+            return  # a fork took no thread with it
+        self._ended = True
+        self.libvirt.virEventAddTimeout(0, _nothing, None)
+        self._thread.join(_ENDING_S)
 
 
 def bindings() -> Bindings:

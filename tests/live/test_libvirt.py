@@ -211,3 +211,22 @@ def test_a_domain_that_is_not_there(daemon, address, exit_code, code):
         daemon.virsh("destroy", "off")
     said = snapplan("inspect", "--vm", address.format(uri=daemon.uri), "--json")
     assert (said.returncode, as_json(said)["error"]["code"]) == (exit_code, code)
+
+
+def test_the_event_loop_has_ended_before_python_does():
+    """Else libvirt calls back while Python takes itself down: SIGSEGV, in one of ninety runs."""
+    program = """
+import atexit, threading
+
+def alive():
+    print([each.name for each in threading.enumerate() if each.name == "libvirt-events"])
+
+atexit.register(alive)  # the first that is registered is the last that is called
+from backends.domain.bindings import bindings
+bindings()
+alive()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["['libvirt-events']", "[]"]), done.stderr
