@@ -1,9 +1,36 @@
-"""script/demo does what it shows, with a real QEMU and without one."""
+"""script/demo runs the demo that a word names, and does what it shows, with a real QEMU and without."""
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
+
+DEMOS = Path("script/demos")
+WORDS = sorted(path.name for path in DEMOS.iterdir())
+
+
+def demo(*words):
+    return subprocess.run(["script/demo", *words], capture_output=True, text=True, check=False)
+
+
+def test_help_tells_every_demo_in_its_own_words():
+    """A line for each file in script/demos, which is what can be run."""
+    done = demo("--help")
+    assert done.returncode == 0
+    told = done.stdout.splitlines()[1:]
+    assert [line.partition(":")[0] for line in told] == [f"  script/demo {word}" for word in WORDS]
+    assert all(os.access(DEMOS / word, os.X_OK) for word in WORDS)
+
+
+@pytest.mark.parametrize("words", [("nosuch",), ("../demo",), ("",), ("designs", "twice")])
+def test_a_word_that_is_no_demo_is_refused(words):
+    """Nothing is run, and the demos that there are are told."""
+    done = demo(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "there is no demo" in done.stderr
+    assert "script/demo designs: " in done.stderr
 
 
 def run_demo(tmp_path, **environment):
