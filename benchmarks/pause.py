@@ -6,10 +6,11 @@ A real QEMU with two qcow2 disks runs a guest that keeps rewriting so much memor
 (`backends/qemu_facts/lab/writer.asm`); it demands what it wrote, so a guest that was harmed ends the
 benchmark.
 All ways run in one VM, in turn, each round beginning with another; `, overlays` says that every disk's
-part is external, with its overlay made before the pause.  What a run made is deleted or merged after it,
-and `sync` is waited for before the next, so that none pays for what its neighbour left unwritten.
-The pause is QEMU's own: from its STOP event to its RESUME event.  Figures are medians over rounds; what
-counts is the ratio to `snapshot-save` in the same VM, for the machine's load is in both.
+part is external, with its overlay made before the pause; `, a copy` that disk1 is copied, `, copies`
+that both disks are.  What a run made is deleted or merged after it, and `sync` is waited for before the
+next, so that none pays for what its neighbour left unwritten.
+The pause is QEMU's own: from its STOP event to its RESUME event.  Figures are medians and quartiles over
+rounds; what counts is the ratio to `snapshot-save` in the same VM, for the machine's load is in both.
 
 The first background capture of a VM is told apart: it finds memory in huge pages and splits them
 (`specs/pause.md`).  Figures are kept after each VM and drawn together, so a long campaign may be cut
@@ -25,7 +26,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 from attrs import define, field
@@ -50,8 +51,14 @@ PLAIN = "snapshot-save"
 CAPTURES = {"external": "stopped", "live": "live", "background": "background"}
 OVERLAID = {f"{design}, overlays": design for design in CAPTURES}
 OVERLAYS = (*OVERLAID, "vmstate-node, overlays")
-IMAGED = {"vmstate-node": "vmstate-node", "vmstate-node, overlays": "vmstate-node"}
-WAYS = (PLAIN, "monolithic", "transactional", *CAPTURES, *OVERLAID, *IMAGED)
+COPIED = {"transactional, a copy": DISKS[1:], "vmstate-node, copies": DISKS}
+IMAGED = dict.fromkeys(
+    ("vmstate-node", "vmstate-node, overlays", "vmstate-node, copies"), "vmstate-node"
+)
+DESIGN = {**OVERLAID, **IMAGED, "transactional, a copy": "transactional"}
+WAYS = tuple(
+    dict.fromkeys((PLAIN, "monolithic", "transactional", *CAPTURES, *OVERLAID, *IMAGED, *COPIED))
+)
 FIRST = "background, first"
 MIB_PER_S = 200
 GIVE_UP_S = 60
@@ -84,7 +91,7 @@ async def run_design(vm: QemuVm, way: str, tag: str) -> tuple[float, float] | No
     Raises:
         Refused: This QEMU cannot do it.
     """
-    design = {**OVERLAID, **IMAGED}.get(way, way)
+    design = DESIGN.get(way, way)
     stream = vm.directory / f"{tag}.state"
     state: dict[str, object] = {"internal": DISKS[0]}
     if design in CAPTURES:
@@ -98,6 +105,8 @@ async def run_design(vm: QemuVm, way: str, tag: str) -> tuple[float, float] | No
     disks: dict[str, object] = dict.fromkeys(DISKS, "internal")
     if way in OVERLAYS:
         disks = {disk: {"external": str(vm.directory / f"{tag}.{disk}")} for disk in DISKS}
+    copies = {disk: vm.directory / f"{tag}.{disk}" for disk in COPIED.get(way, ())}
+    disks |= {disk: {"copy": str(path)} for disk, path in copies.items()}
     plain = {"tag": tag, "machine-state": state, "disks": disks}
     backend = await connect(str(vm.qmp_path))
     try:
@@ -109,7 +118,8 @@ async def run_design(vm: QemuVm, way: str, tag: str) -> tuple[float, float] | No
         total_ms = (time.perf_counter() - begin) * 1000
     finally:
         await backend.close()
-        stream.unlink(missing_ok=True)
+        for path in (stream, *copies.values()):
+            path.unlink(missing_ok=True)
     if outcome.phase is Phase.UNDONE:
         failure = outcome.failure
         if failure is not None and failure.code == "stream-not-converging":
@@ -125,10 +135,16 @@ def run_way(vm: QemuVm, way: str, tag: str) -> tuple[float, float] | None:
     took = run_plain(vm, tag) if way == PLAIN else asyncio.run(run_design(vm, way, tag))
     if way in OVERLAYS:
         merge_overlays(vm)
-    elif took is not None and (error := vm.delete(tag, DISKS)):
+    elif took is not None and (error := delete_parts(vm, way, tag)):
         raise AssertionError(error)
     wait_written(vm, writer.written_mib(vm.console()) + MIB_PER_S)
     return took
+
+
+def delete_parts(vm: QemuVm, way: str, tag: str) -> str | None:
+    """Delete what is inside of the disks' images; why it failed."""
+    disks = [disk for disk in DISKS if disk not in COPIED.get(way, ())]
+    return vm.delete(tag, disks) if disks else None
 
 
 def merge_overlays(vm: QemuVm) -> None:
@@ -193,11 +209,19 @@ def report(kept: dict[str, Any]) -> str:
         version, mib = key.split("/")
         parts.append(
             f"### QEMU {version}, {mib} MiB rewritten\n\n{one['machine']}, {one['accelerator']}, "
-            f"{one['rounds']} rounds"
+            f"{one['rounds']} rounds, load {one.get('load-before', 'unknown')} before them"
         )
         parts.append(
             table(
-                ("way", "pause, ms", "least", "most", "of snapshot-save", "in all, ms"),
+                (
+                    "way",
+                    "pause, ms",
+                    "quartiles",
+                    "least",
+                    "most",
+                    "of snapshot-save",
+                    "in all, ms",
+                ),
                 list(rows(one)),
             )
         )
@@ -215,16 +239,26 @@ def rows(one: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         if way not in one["ms"]:
             why = one["left-out"].get(way, "")
             if why:
-                yield (way, why, "", "", "", "")
+                yield (way, why, "", "", "", "", "")
             continue
         pauses = [pause for pause, _ in one["ms"][way]]
         share = ratio(one, way)
+        low, middle, high = quartiles(pauses)
         yield (
             way,
-            *(f"{value:.0f}" for value in (median(pauses), min(pauses), max(pauses))),
+            f"{middle:.0f}",
+            f"{low:.0f}..{high:.0f}",
+            *(f"{value:.0f}" for value in (min(pauses), max(pauses))),
             f"{share:.3f} (1/{1 / share:.1f})",
             f"{median(total for _, total in one['ms'][way]):.0f}",
         )
+
+
+def quartiles(values: list[float]) -> list[float]:
+    """The lower quartile, the median and the upper one."""
+    if len(values) == 1:
+        return values * 3
+    return quantiles(values, n=4, method="inclusive")
 
 
 def ratio(one: dict[str, Any], way: str) -> float:
@@ -308,8 +342,10 @@ def main() -> None:
         os.environ["SNAPPLAN_QEMU"] = binary
         for mib in given.mib:
             print(f"QEMU {version}, {mib} MiB", flush=True)
+            load = "/".join(f"{value:.1f}" for value in os.getloadavg())
             series = measure(mib, given.rounds, given.accelerator, tuple(given.ways))
             kept[f"{version}/{mib}"] = {
+                "load-before": load,
                 "machine": machine(),
                 "accelerator": given.accelerator,
                 "rounds": given.rounds,
