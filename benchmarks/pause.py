@@ -24,16 +24,15 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from statistics import median, quantiles
 from typing import Any
 
 from attrs import define, field
 
 from backends.host import QemuHost
 from backends.qemu import connect
-from benchmarks.common import OUT, machine, pyplot, save, table, verdict
+from benchmarks.common import OUT, machine, save
+from benchmarks.pause_report import FIRST, MIB_PER_S, PLAIN, draw, report
 from planner.compile.plan import compile_request
 from planner.errors import Refused
 from planner.model.node_names import OVERLAY_NODE_PREFIX
@@ -47,7 +46,6 @@ from tests.support.qemu import QemuVm, qemu_img_binary
 from tests.support.writer import start_writer, wait_written
 
 DISKS = ("disk0", "disk1")
-PLAIN = "snapshot-save"
 CAPTURES = {"external": "stopped", "live": "live", "background": "background"}
 OVERLAID = {f"{design}, overlays": design for design in CAPTURES}
 OVERLAYS = (*OVERLAID, "vmstate-node, overlays")
@@ -59,10 +57,7 @@ DESIGN = {**OVERLAID, **IMAGED, "transactional, a copy": "transactional"}
 WAYS = tuple(
     dict.fromkeys((PLAIN, "monolithic", "transactional", *CAPTURES, *OVERLAID, *IMAGED, *COPIED))
 )
-FIRST = "background, first"
-MIB_PER_S = 200
 GIVE_UP_S = 60
-TARGETS = {"background": 1 / 15, "live": 1 / 5}
 Runs = dict[str, list[tuple[float, float]]]
 
 
@@ -200,131 +195,6 @@ def measure(memory_mib: int, rounds: int, accelerator: str, ways: tuple[str, ...
     return series
 
 
-# --- the report ---------------------------------------------------------------------------------
-
-
-def report(kept: dict[str, Any]) -> str:
-    parts = []
-    for key, one in sorted(kept.items(), key=by_version_and_memory):
-        version, mib = key.split("/")
-        parts.append(
-            f"### QEMU {version}, {mib} MiB rewritten\n\n{one['machine']}, {one['accelerator']}, "
-            f"{one['rounds']} rounds, load {one.get('load-before', 'unknown')} before them"
-        )
-        parts.append(
-            table(
-                (
-                    "way",
-                    "pause, ms",
-                    "quartiles",
-                    "least",
-                    "most",
-                    "of snapshot-save",
-                    "in all, ms",
-                ),
-                list(rows(one)),
-            )
-        )
-    parts.append(table(("ratio of pauses", "measured", "target", ""), list(targets(kept))))
-    return "\n\n".join(parts)
-
-
-def by_version_and_memory(item: tuple[str, Any]) -> tuple[float, int]:
-    version, mib = item[0].split("/")
-    return float(version), int(mib)
-
-
-def rows(one: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    for way in (*WAYS, FIRST):
-        if way not in one["ms"]:
-            why = one["left-out"].get(way, "")
-            if why:
-                yield (way, why, "", "", "", "", "")
-            continue
-        pauses = [pause for pause, _ in one["ms"][way]]
-        share = ratio(one, way)
-        low, middle, high = quartiles(pauses)
-        yield (
-            way,
-            f"{middle:.0f}",
-            f"{low:.0f}..{high:.0f}",
-            *(f"{value:.0f}" for value in (min(pauses), max(pauses))),
-            f"{share:.3f} (1/{1 / share:.1f})",
-            f"{median(total for _, total in one['ms'][way]):.0f}",
-        )
-
-
-def quartiles(values: list[float]) -> list[float]:
-    """The lower quartile, the median and the upper one."""
-    if len(values) == 1:
-        return values * 3
-    return quantiles(values, n=4, method="inclusive")
-
-
-def ratio(one: dict[str, Any], way: str) -> float:
-    """The median pause of a way, of that of `snapshot-save`."""
-    medians = [median(pause for pause, _ in one["ms"][name]) for name in (way, PLAIN)]
-    return float(medians[0] / medians[1])
-
-
-def targets(kept: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """What issue 5 asks for: the two short designs at the most memory, the others everywhere.
-
-    Noise is what the very same command does: no longer is what no round of `snapshot-save` or of
-    `monolithic`, which sends it and nothing else in the pause, was longer than.
-    """
-    for key, one in sorted(kept.items(), key=by_version_and_memory):
-        most = key.endswith(f"/{max(int(key.split('/')[1]) for key in kept)}")
-        for way in WAYS[1:]:
-            if way not in one["ms"]:
-                continue
-            noise = longest_of_the_same(one)
-            at_most = TARGETS.get(way, noise) if most else noise
-            name, _, _, word = verdict(f"{key} MiB, {way}", ratio(one, way), at_most)
-            yield name, f"{ratio(one, way):.3f}", f"<= {at_most:.3f}", word
-
-
-def longest_of_the_same(one: dict[str, Any]) -> float:
-    """The longest pause of `snapshot-save` and `monolithic`, of the median of the first."""
-    plain = [pause for pause, _ in one["ms"][PLAIN]]
-    same = [pause for pause, _ in one["ms"].get("monolithic", [])]
-    return float(max(plain + same) / median(plain))
-
-
-def draw(kept: dict[str, Any]) -> Any:
-    versions = sorted({key.split("/")[0] for key in kept}, key=float)
-    figure, axes = pyplot().subplots(
-        1, len(versions), figsize=(4.6 * len(versions), 4.6), layout="constrained", sharey=True
-    )
-    for axis, version in zip([axes] if len(versions) == 1 else axes, versions, strict=True):
-        sizes = sorted(int(key.split("/")[1]) for key in kept if key.startswith(f"{version}/"))
-        for way in (*WAYS, FIRST):
-            here = [mib for mib in sizes if way in kept[f"{version}/{mib}"]["ms"]]
-            runs = [[pause for pause, _ in kept[f"{version}/{mib}"]["ms"][way]] for mib in here]
-            if not here:
-                continue
-            middle = [median(pauses) for pauses in runs]
-            spread = [
-                [value - min(pauses) for value, pauses in zip(middle, runs, strict=True)],
-                [max(pauses) - value for value, pauses in zip(middle, runs, strict=True)],
-            ]
-            style = {"linestyle": ":", "marker": "x"} if way == FIRST else {"marker": "o"}
-            axis.errorbar(here, middle, yerr=spread, capsize=3, label=way, **style)
-        axis.set(title=f"QEMU {version}", xlabel="memory rewritten, MiB", xscale="log")
-        axis.set_yscale("log")
-        axis.set_xticks(sizes, [str(mib) for mib in sizes])
-        axis.minorticks_off()
-        axis.grid(visible=True, axis="y", alpha=0.3)
-    first = axes if len(versions) == 1 else axes[0]
-    first.set_ylabel("guest's pause, ms (median; least to most)")
-    last = axes if len(versions) == 1 else axes[-1]
-    figure.legend(
-        *last.get_legend_handles_labels(), loc="outside lower center", ncols=len(WAYS) + 1
-    )
-    figure.suptitle(f"How long the guest stands still; it rewrites its memory at {MIB_PER_S} MiB/s")
-    return figure
-
-
 # --- the command --------------------------------------------------------------------------------
 
 
@@ -354,7 +224,7 @@ def main() -> None:
             }
             OUT.mkdir(exist_ok=True)
             at.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    save("pause", report(kept), kept, draw(kept))
+    save("pause", report(kept, WAYS), kept, draw(kept, WAYS))
 
 
 if __name__ == "__main__":

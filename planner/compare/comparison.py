@@ -82,7 +82,7 @@ class Measurement:
         longest_command: Which command that was.
         silence_us: The longest time that QEMU said nothing while an event was awaited.
         vm_state_bytes: Machine state in the snapshot.
-        grown_bytes: How much the image files grew; what an earlier run freed is used first.
+        grown_bytes: How much image files grew, new ones too; what an earlier run freed is used first.
         spans: What was sent, from the first command on.
         pauses: STOP and RESUME, on the same axis.
     """

@@ -154,7 +154,7 @@ class Measuring:
             outcome = await self._pump.run()
             if outcome.failure is None:
                 total_us = now_us() - begin
-                grown = await self._file_sizes(before, plan) - sizes
+                grown = await self._file_sizes(before, plan) - sizes + _new_images(outcome)
                 found = _measurement(timed, outcome, begin, total_us, grown)
         finally:
             left = await self._clean(self._pump, before, files, outcome)
@@ -281,6 +281,11 @@ def _measurement(
         ),
         pauses=tuple((name, at - begin_us) for name, at in timed.pauses),
     )
+
+
+def _new_images(outcome: Outcome) -> int:
+    """How long the images are that were made and that no node shows any more."""
+    return sum(part.image_bytes for part in outcome.parts)
 
 
 def _vm_state_bytes(outcome: Outcome) -> int:

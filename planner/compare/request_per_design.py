@@ -2,8 +2,9 @@
 
 To compare designs side by side, one request has to do for all of them, though one design writes the
 machine state into an image and another into a file.  So the machine state is put where the design can
-put it; the disks and all else stay as asked for.  A request without machine state stays without: else
-another snapshot would be compared.
+put it, and a disk that is to be copied has a snapshot in its image in a design that makes no copies,
+where its image can hold one; all else stays as asked for.  A request without machine state stays
+without: else another snapshot would be compared.
 
 Rules: no I/O.  Nothing is adapted that fits already, and nothing without a note.
 """
@@ -15,10 +16,11 @@ from collections.abc import Iterator
 from attrs import evolve, frozen
 
 from planner.compile.designs import DESIGNS
-from planner.compile.lowering import background, external, live, vmstate_node
+from planner.compile.lowering import background, external, live, monolithic, vmstate_node
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
     Capture,
+    Copy,
     ExternalMachineState,
     ImageMachineState,
     Internal,
@@ -31,6 +33,7 @@ from planner.model.request import (
 )
 from planner.model.request_text import ReadRequest
 from planner.parts.image_limits import holds_machine_state
+from planner.parts.make_internal import MakeInternal
 
 __all__ = ["Adapted", "adapt", "folder_for_streams", "stream_name"]
 
@@ -41,6 +44,9 @@ _CAPTURES = {
 }
 _INTERNAL = {design.name for design in DESIGNS} - {*_CAPTURES, vmstate_node.NAME}
 """What writes machine state into a disk's image."""
+_INTERNAL_PART = MakeInternal()
+_NO_COPIES = {monolithic.NAME, external.NAME, live.NAME}
+"""What makes no copies of disks."""
 
 
 @frozen
@@ -57,13 +63,39 @@ class Adapted:
 
 
 def adapt(read: ReadRequest, facts: Facts, design: str) -> Adapted:
-    """Put a request's machine state where a design can put it.
+    """Put a request's machine state where a design can put it, and its copies too.
 
     Args:
         read: The request.
         facts: The VM.
         design: A design's name; with any but the compiled ones the request stays as it is.
     """
+    placed = _state_placed(read, facts, design)
+    if design not in _NO_COPIES:
+        return placed
+    request = placed.read.request
+    copied = dict(_copies_as_internal(request, facts))
+    if not copied:
+        return placed
+    disks = tuple((name, Internal() if name in copied else wish) for name, wish in request.disks)
+    read = evolve(placed.read, request=evolve(request, disks=disks))
+    return Adapted(read, (*placed.notes, *copied.values()))
+
+
+def _copies_as_internal(request: Request, facts: Facts) -> Iterator[tuple[str, str]]:
+    """The disks to be copied whose image can hold a snapshot instead, each with the note on it."""
+    table = facts.by_name()
+    for name, wish in request.disks:
+        disks = table.get(name, ())
+        if (
+            isinstance(wish, Copy)
+            and disks
+            and not any(any(_INTERNAL_PART.can_be(d)) for d in disks)
+        ):
+            yield name, f"{name} is internal, instead of a copy in {wish.path}"
+
+
+def _state_placed(read: ReadRequest, facts: Facts, design: str) -> Adapted:
     state = read.request.machine_state
     if isinstance(state, NoMachineState | Unreadable):
         return Adapted(read)

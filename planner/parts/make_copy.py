@@ -91,6 +91,11 @@ class ShownCopy(ShownPart):
         }
 
     @property
+    def image_bytes(self) -> int:
+        """The copy's length."""
+        return self.file_bytes
+
+    @property
     def more(self) -> str:
         """That the disk itself is as before."""
         return " is a copy; the guest's disk is as before"

@@ -62,6 +62,11 @@ class ShownVmstateImage(ShownPart):
         return self.snapshot.vm_state_size_bytes
 
     @property
+    def image_bytes(self) -> int:
+        """The image's length."""
+        return self.kept.size_bytes
+
+    @property
     def instant_ns(self) -> int | None:
         """The guest's clock in it."""
         return self.snapshot.vm_clock_ns

@@ -116,6 +116,11 @@ class ShownPart(ABC):
         return 0
 
     @property
+    def image_bytes(self) -> int:
+        """How long the image is that was made for it and that QEMU has open no more; 0: none."""
+        return 0
+
+    @property
     def instant_ns(self) -> int | None:
         """The guest's clock in it; None: QEMU writes none down there."""
         return None

@@ -101,6 +101,32 @@ def test_all_designs_are_measured_beside_a_raw_disk_and_nothing_is_left(qemu, tm
     vm.wait_guest(since=len(vm.console()))
 
 
+@pytest.mark.long
+def test_copies_are_measured_beside_a_snapshot_in_the_image(qemu, tmp_path):
+    """A design that makes no copies has a snapshot there, which is said; of the copy nothing is left."""
+    vm = qemu.start(two_disks(guest=True))
+    vm.wait_guest()
+    request, copy = tmp_path / "request.yaml", vm.directory / "copy.qcow2"
+    request.write_text(REQUEST.replace("disk1: internal", f"disk1: {{copy: {copy}}}"))
+    before = sorted(vm.directory.iterdir()), sorted(vm.nodes())
+    names = "monolithic,transactional,vmstate-node"
+    options = ("--vm", vm.qmp_path, "--measure", "--json", "--designs", names)
+    done = snapplan("compare", request, *options)
+    assert done.returncode == 0, done.stderr
+    found = {design["design"]: design for design in json.loads(done.stdout)["designs"]}
+    note = f"disk1 is internal, instead of a copy in {copy}"
+    assert [name for name, design in found.items() if note in design["adapted"]] == ["monolithic"]
+    size = vm.topology.disk("disk1").size_bytes
+    for name, design in found.items():
+        measured = design["measured"]
+        assert 0 < measured["pause-us"] <= measured["total-us"]
+        assert (int(measured["files-grown-bytes"]) > size) == (name != "monolithic"), name
+    assert (sorted(vm.directory.iterdir()), sorted(vm.nodes())) == before
+    assert holds_nothing(vm)
+    assert vm.execute("query-jobs") == []
+    vm.wait_guest(since=len(vm.console()))
+
+
 def test_a_file_in_the_way_is_refused_and_stays(qemu, tmp_path):
     """A stream's made-up name that somebody has taken stops the measurement before it begins."""
     vm = start_mixed(qemu)

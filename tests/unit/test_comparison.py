@@ -117,6 +117,26 @@ def test_one_request_is_compared_in_every_design_that_its_disks_allow(capture):
     assert "instead of" in reports["transactional"].adapted[0]
 
 
+def test_a_copy_is_a_snapshot_in_the_image_where_a_design_makes_no_copies():
+    """Beside `snapshot-save`, and said; a disk whose image holds no snapshot stays a copy there."""
+    _, facts = mixed("stopped")
+    text = (
+        "tag: t\nmachine-state: {internal: disk0}\n"
+        "disks: {disk0: internal, disk1: {copy: /c1}, vars0: exclude}\n"
+    )
+    reports = {r.design: r for r in compare_designs(read_request(text), facts, ALL)}
+    assert not any(report.problems for report in reports.values())
+    note = "disk1 is internal, instead of a copy in /c1"
+    assert {name for name, r in reports.items() if note in r.adapted} == {
+        "monolithic",
+        "external",
+        "live",
+    }
+    raw = read_request(text.replace("vars0: exclude", "vars0: {copy: /c2}"))
+    reports = {r.design: r for r in compare_designs(raw, facts, ("monolithic", "transactional"))}
+    assert [r.design for r in reports.values() if r.problems] == ["monolithic"]
+
+
 def test_internal_machine_state_is_compared_in_a_made_up_file_too():
     """Beside the first disk's image; what this QEMU cannot capture is refused with the reason."""
     read, facts = example("uefi-guest")
