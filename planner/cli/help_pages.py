@@ -61,15 +61,15 @@ def fact_text(number: str) -> str:
 
 
 def error_code_text(code: str) -> str:
-    """What the tables of error codes say of a code; nothing where it is none."""
+    """What the tables of error codes say of a code, and what to do; nothing where it is none."""
     lines = pages()["exit-codes"].read_text(encoding="utf-8").splitlines()
     section, found = "", []
     for line in lines:
         if line.startswith("## "):
             section = line[3:]
         cells = line.split("|")
-        if len(cells) > 2 and f"`{code}`" in cells[1]:
-            found.append(f"{section}\n  {code}: {cells[2].strip()}\n")
+        if len(cells) > 3 and f"`{code}`" in cells[1]:
+            found.append(f"{section}\n  {code}: {cells[2].strip()}\n  What to do: {cells[3].strip()}\n")
     return "".join(dict.fromkeys(found))
 
 
