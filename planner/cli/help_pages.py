@@ -69,7 +69,9 @@ def error_code_text(code: str) -> str:
             section = line[3:]
         cells = line.split("|")
         if len(cells) > 3 and f"`{code}`" in cells[1]:
-            found.append(f"{section}\n  {code}: {cells[2].strip()}\n  What to do: {cells[3].strip()}\n")
+            found.append(
+                f"{section}\n  {code}: {cells[2].strip()}\n  What to do: {cells[3].strip()}\n"
+            )
     return "".join(dict.fromkeys(found))
 
 

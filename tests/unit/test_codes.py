@@ -72,13 +72,21 @@ def test_each_documented_code_is_in_the_source():
 def test_each_documented_code_says_what_to_do():
     """A row has a meaning and a way out, in a third column; `snapplan help CODE` prints both."""
     rows = [line.split("|") for line in DOCUMENT.splitlines() if line.startswith("| `")]
-    assert [cells[1] for cells in rows if len(cells) != 5 or not all(cell.strip() for cell in cells[1:4])] == []
+    assert [
+        cells[1]
+        for cells in rows
+        if len(cells) != 5 or not all(cell.strip() for cell in cells[1:4])
+    ] == []
 
 
 def test_no_code_stands_twice_in_a_table():
     """Two rows of one table would be two answers to one question."""
     for table in re.split(r"\n\| code \|", DOCUMENT)[1:]:
-        codes = [code for row in re.findall(r"^\| (`[^|]*)\|", table, re.M) for code in re.findall(r"`([a-z-]+)`", row)]
+        codes = [
+            code
+            for row in re.findall(r"^\| (`[^|]*)\|", table, re.MULTILINE)
+            for code in re.findall(r"`([a-z-]+)`", row)
+        ]
         assert sorted(codes) == sorted(set(codes))
 
 
