@@ -17,11 +17,16 @@ from planner.cli.common import (
     write_file,
 )
 from planner.errors import BadInput
+from planner.host.connections import UNIX
+from planner.host.listening import listener_at
 from planner.inspect.draft import draft_of, free_tag
 from planner.model.facts import Facts
 from planner.model.facts_text import facts_to_plain
+from planner.model.served import served_at
 from planner.model.tag import tag_problems
 from planner.model.text import read_text
+from planner.present.outside_view import served_lines
+from planner.present.visible import as_lines
 from planner.present.vm_view import draft_request, inspect_text, inspection_to_plain
 from planner.program.program import canonical_json
 from planner.store.finding import is_here
@@ -74,7 +79,19 @@ def command(  # noqa: PLR0913 - one parameter an option
     elif as_json:
         print_json(inspection_to_plain(facts))
     else:
-        click.echo(inspect_text(facts))
+        listeners = _listeners(facts) if vm and is_here(vm) else {}
+        click.echo(as_lines([inspect_text(facts), *served_lines(listeners)]))
+
+
+def _listeners(facts: Facts) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """By disk, the process of this machine that listens where QEMU is connected, and its sockets."""
+    found = {}
+    for name, address in served_at(facts).items():
+        path = address.removeprefix(UNIX)
+        listener = listener_at(path) if path != address and not name.startswith("/") else None
+        if listener is not None:
+            found[name] = f"{listener.name} {listener.pid}", listener.sockets
+    return found
 
 
 def _draft(facts: Facts, tag: str, address: str, store: Store) -> str:

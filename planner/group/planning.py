@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from planner.compile.graph import canonical_order
 from planner.compile.plan import Plan
 from planner.compile.refusals import can_be_written
 from planner.errors import Problem, Refused, in_order
+from planner.group.serving import (
+    Servers,
+    proposed,
+    right_member,
+    server_problems,
+    server_warnings,
+)
 from planner.group.union import union_graph
 from planner.model.facts import Facts
 from planner.model.operations import Kind
@@ -38,6 +45,7 @@ class MemberPlan:
         facts: The VM as it was planned for.
         images: Those that its guest writes to.
         below: Files under these.
+        servers: Who serves its disks that another process serves, as far as that is seen.
     """
 
     name: str
@@ -46,6 +54,18 @@ class MemberPlan:
     facts: Facts
     images: tuple[ImageFile, ...] = ()
     below: frozenset[str] = frozenset()
+    servers: Servers = field(factory=dict)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader should know although it stops nothing."""
+        served = (
+            warning
+            for disk, wish in self.plan.request.disks
+            if isinstance(wish, ServedBy)
+            for warning in server_warnings(disk, wish.member, self.servers)
+        )
+        return (*self.plan.program.resolution.warnings, *served)
 
 
 @frozen
@@ -95,9 +115,11 @@ def plan_group(
     return GroupPlan(name, ordered, pause_budget_ms)
 
 
-def in_group(problem: Problem) -> Problem:
-    """A problem of a member's request as it is in a group, where nothing is replaced."""
-    return evolve(problem, remedy=_ANOTHER_TAG) if problem.code == "tag-taken" else problem
+def in_group(problem: Problem, servers: Servers) -> Problem:
+    """A problem of a member's request as it is in a group: nothing is replaced, and members serve."""
+    if problem.code == "tag-taken":
+        return evolve(problem, remedy=_ANOTHER_TAG)
+    return proposed(problem, servers)
 
 
 def _alone(member: MemberPlan) -> Iterator[Problem]:
@@ -149,20 +171,24 @@ def served_problems(members: Sequence[MemberPlan]) -> Iterator[Problem]:
     for member in members:
         for disk, wish in member.plan.request.disks:
             if isinstance(wish, ServedBy):
-                subject = f"{member.name}: {disk}"
-                yield from _served(subject, wish.member, by_name.get(wish.member))
+                yield from _served(member, disk, wish.member, by_name.get(wish.member))
 
 
-def _served(subject: str, name: str, daemon: MemberPlan | None) -> Iterator[Problem]:
+def _served(
+    member: MemberPlan, disk: str, name: str, daemon: MemberPlan | None
+) -> Iterator[Problem]:
+    subject = f"{member.name}: {disk}"
     if daemon is None or not daemon.plan.is_daemon:
         what = "no member is called so" if daemon is None else "that member is no storage daemon"
         yield Problem(
             "served-by-nobody",
             subject,
             f"it is to be served by {name!r}, and {what}",
-            "name the storage daemon as a member, or say `exclude`",
+            right_member(disk, member.servers)
+            or "name the storage daemon as a member, or say `exclude`",
         )
         return
+    yield from server_problems(subject, disk, name, member.servers)
     left_out = [disk.name for disk in daemon.facts.disks if can_be_written(disk)]
     left_out = [each for each in left_out if each in daemon.plan.program.resolution.excluded]
     if left_out:

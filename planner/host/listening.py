@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-__all__ = ["ListeningQemu", "listening_qemus"]
+__all__ = ["ListeningQemu", "listener_at", "listening_qemus"]
 
 _PROC = Path("/proc")
 _NAMES = ("qemu", "kvm")
@@ -40,6 +40,21 @@ def listening_qemus() -> tuple[ListeningQemu, ...]:
     found = sorted(_processes())[:_LIMIT]
     paths = _listening_paths() if found else {}
     return tuple(ListeningQemu(pid, name, _sockets(pid, paths)) for pid, name in found)
+
+
+def listener_at(path: str) -> ListeningQemu | None:
+    """The process that listens at a path, with all that it listens at; None: it cannot be seen.
+
+    It may be any process, not a QEMU alone.
+    """
+    paths = _listening_paths()
+    if path not in paths.values():
+        return None
+    for folder in _PROC.glob("[0-9]*"):
+        pid = int(folder.name)
+        if path in (sockets := _sockets(pid, paths)):
+            return ListeningQemu(pid, _text(folder / "comm").strip(), sockets)
+    return None
 
 
 def _processes() -> Iterator[tuple[int, str]]:

@@ -38,13 +38,13 @@ def _converter() -> Converter:
         Bitmap,
         JobInfo,
         ImagePlace,
-        Device,
         Tpm,
         HostObject,
         Drive,
         FileRecord,
     ):
         write_with_hyphens(converter, kind)
+    write_with_hyphens(converter, Device, seldom=("peer",))
     write_with_hyphens(converter, ChainNode, seldom=("key_secret",))
     rarely = ("drives_below", "place", "header_names", "key_secret", "io_error", "chain", "target")
     write_with_hyphens(converter, Disk, seldom=rarely)

@@ -71,6 +71,7 @@ class Outside:
         stores: Whether it stores something that no part of a snapshot holds.
         writes_memory: Whether the guest's memory is written through it unseen by QEMU.
         in_machine_state: Whether machine state, where there is one, holds what it stores.
+        peer: Where it is connected to the process that serves it, as `Device.peer`.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Outside:
     stores: bool = True
     writes_memory: bool = False
     in_machine_state: bool = False
+    peer: str = ""
 
     def missed(self, *, machine_state: bool) -> bool:
         """Whether a snapshot, with machine state or without, lacks what it stores."""
@@ -88,8 +90,9 @@ class Outside:
 
     @property
     def label(self) -> str:
-        """Its type and what it works on."""
-        return f"{self.type}, {self.uses}" if self.uses else self.type
+        """Its type, what it works on, and where that is connected."""
+        at = f"at {self.peer.removeprefix('unix:')}" if self.peer else ""
+        return ", ".join(word for word in (self.type, self.uses, at) if word)
 
 
 def outside_of(facts: Facts) -> tuple[Outside, ...]:
@@ -120,6 +123,7 @@ def _by_type(device: Device, names: tuple[str, ...]) -> Iterator[Outside]:
                 tuple(dict.fromkeys(names)),
                 stores=reach in _STORES,
                 writes_memory=reach in _MEMORY,
+                peer=device.peer,
             )
             return
 

@@ -17,6 +17,7 @@ from planner.model.answer import answer_objects
 __all__ = [
     "ANONYMOUS",
     "BACKEND_PROPERTIES",
+    "CHARDEVS",
     "MEMORY_BACKEND",
     "NAMED",
     "OBJECTS",
@@ -27,6 +28,7 @@ __all__ = [
     "children_of",
     "devices_of",
     "netdevs_of",
+    "peer_of",
     "tpms_of",
 ]
 
@@ -34,6 +36,8 @@ NAMED = "/machine/peripheral"
 """Where QEMU keeps the devices that the user gave an id."""
 ANONYMOUS = "/machine/peripheral-anon"
 """Where it keeps those without; they are numbered as the command line has them."""
+CHARDEVS = "/chardevs"
+"""Where it keeps its character devices: files, terminals, sockets to other processes."""
 OBJECTS = "/objects"
 """Where it keeps what ``-object`` made."""
 MEMORY_BACKEND = "memory-backend-"
@@ -68,11 +72,14 @@ class Device:
         type: QEMU's name of its type.
         uses: What it works on, where that is not of the block layer and was asked for: the id of a
             chardev, an fsdev, a TPM, an object; a host's PCI address.
+        peer: Where its chardev's socket is connected, ``unix:PATH`` or ``HOST:PORT``; empty: it has
+            none, or QEMU does not say.
     """
 
     id: str
     type: str
     uses: str = ""
+    peer: str = ""
 
     @property
     def path(self) -> str:
@@ -127,6 +134,17 @@ def devices_of(named: object, anonymous: object) -> tuple[Device, ...]:
     with_id = [Device(name, kind) for name, kind in children_of(named)]
     without = [Device(f"{ANONYMOUS}/{name}", kind) for name, kind in children_of(anonymous)]
     return tuple(sorted([*with_id, *without]))
+
+
+def peer_of(reply: object) -> str:
+    """Where a chardev's socket is connected, by `qom-get` of its ``addr``; empty: nowhere known."""
+    told = reply if isinstance(reply, dict) else {}
+    path, host, port = (told.get(name) for name in ("path", "host", "port"))
+    if told.get("type") == "unix" and isinstance(path, str) and told.get("abstract") is not True:
+        return f"unix:{path}"
+    if told.get("type") == "inet" and isinstance(host, str) and isinstance(port, str):
+        return f"{host}:{port}"
+    return ""
 
 
 def netdevs_of(reply: object) -> tuple[HostObject, ...]:

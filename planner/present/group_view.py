@@ -86,7 +86,7 @@ def _member_lines(member: MemberPlan) -> Iterator[str]:
         yield f"  {number}. {step.execute}{f'  {what}' if what else ''}"
     end = gates.get(len(program.steps) + 1, ())
     yield from (f"     {_WAITS[gate]}" for gate in end if gate in _WAITS)
-    yield from (f"  warning: {warning}" for warning in program.resolution.warnings)
+    yield from (f"  warning: {warning}" for warning in member.warnings)
 
 
 def group_plan_to_plain(plan: GroupPlan) -> dict[str, object]:
@@ -109,7 +109,7 @@ def group_plan_to_plain(plan: GroupPlan) -> dict[str, object]:
                             for number, gates in sorted(gates_of(each.plan.program).items())
                             for gate in gates
                         ],
-                        "warnings": list(each.plan.program.resolution.warnings),
+                        "warnings": list(each.warnings),
                     }
                     for each in plan.members
                 ],

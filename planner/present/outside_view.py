@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from planner.compile.outside import UNSAFE_FOR_BACKGROUND
 from planner.model.facts import Facts
@@ -15,6 +15,7 @@ __all__ = [
     "left_out_to_plain",
     "outside_lines",
     "outside_to_plain",
+    "served_lines",
 ]
 
 
@@ -26,6 +27,19 @@ def outside_lines(facts: Facts) -> list[str]:
     rows = [("NOT A DISK OF QEMU'S", "TYPE", "WHAT IT IS", "IN A SNAPSHOT")]
     rows += [(o.name, o.label, o.what, _becomes(o)) for o in found]
     return [table(rows)]
+
+
+def served_lines(listeners: Mapping[str, tuple[str, Sequence[str]]]) -> list[str]:
+    """Who serves a VM's disks, and where the QMP socket of that process may be.
+
+    Args:
+        listeners: By disk, the process in words and the paths that it listens at.
+    """
+    return [
+        f"{disk} is served by {process}, which listens at {', '.join(paths)}. Where one of these is the "
+        "QMP socket of a storage daemon: save both as a group, `{served-by: MEMBER}`."
+        for disk, (process, paths) in sorted(listeners.items())
+    ]
 
 
 def _becomes(outside: Outside) -> str:
@@ -47,6 +61,7 @@ def outside_to_plain(facts: Facts) -> list[dict[str, object]]:
             "names": list(outside.names),
             "type": outside.type,
             "uses": outside.uses,
+            "peer": outside.peer,
             "what": outside.what,
             "stores": outside.stores,
             "writes-memory": outside.writes_memory,

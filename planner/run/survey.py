@@ -13,6 +13,7 @@ from planner.model.facts_replies import Replies, facts_from_replies
 from planner.model.peripherals import (
     ANONYMOUS,
     BACKEND_PROPERTIES,
+    CHARDEVS,
     MEMORY_BACKEND,
     NAMED,
     OBJECTS,
@@ -22,6 +23,7 @@ from planner.model.peripherals import (
     children_of,
     devices_of,
     netdevs_of,
+    peer_of,
 )
 from planner.program.schema import kept_schema
 from planner.run.actions import ErrorReply, NoAnswer, Response, Returned, Send
@@ -31,6 +33,7 @@ __all__ = ["survey"]
 
 Asking = Generator[Send, Response, object]
 
+_CHARDEV = "chardev"
 _TPM = "tpm-"
 _HMP_NETWORK = "info network"
 _PRIVATE_MEMORY = "memory-backend-ram"
@@ -89,8 +92,15 @@ def _devices() -> Generator[Send, Response, tuple[Device, ...]]:
         starts = (prop for start, prop in BACKEND_PROPERTIES if device.type.startswith(start))
         name = next(starts, "")
         uses = (yield from _property(device.path, name)) if name else ""
-        found.append(evolve(device, uses=uses.removeprefix(f"{OBJECTS}/")))
+        peer = (yield from _peer(uses)) if name == _CHARDEV and uses else ""
+        found.append(evolve(device, uses=uses.removeprefix(f"{OBJECTS}/"), peer=peer))
     return tuple(found)
+
+
+def _peer(chardev: str) -> Generator[Send, Response, str]:
+    # `query-chardev` of 7.2 shows no path of what is connected (fact 134).
+    address = yield from _ask_if_known("qom-get", path=f"{CHARDEVS}/{chardev}", property="addr")
+    return peer_of(address)
 
 
 def _objects(

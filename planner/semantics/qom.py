@@ -10,7 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import cast
 
 from planner.model.hardware import BUILT_IN
-from planner.model.peripherals import ANONYMOUS, BACKEND_PROPERTIES, NAMED, OBJECTS
+from planner.model.peripherals import (
+    ANONYMOUS,
+    BACKEND_PROPERTIES,
+    CHARDEVS,
+    NAMED,
+    OBJECTS,
+)
 from planner.semantics.hardware import hardware_children, hardware_properties
 from planner.semantics.result import CommandResult, QmpError, generic
 from planner.semantics.state import GuestMachine, VmState
@@ -83,7 +89,18 @@ def _properties(machine: GuestMachine, path: str) -> dict[str, object] | None:
             is_object = device.type.startswith(_MEMORY_DEVICES)
             uses = f"{OBJECTS}/{device.uses}" if is_object else device.uses
             return {"type": device.type, **dict.fromkeys(starts, uses)}
+        if device.peer and path == f"{CHARDEVS}/{device.uses}":
+            return {"type": "chardev-socket", "addr": _address(device.peer)}
     for found in machine.objects:
         if f"{OBJECTS}/{found.id}" == path:
             return {"type": found.type, "share": found.shared, "mem-path": found.path}
     return None
+
+
+def _address(peer: str) -> dict[str, object]:
+    """A `SocketAddress`, as a chardev has it that is connected there."""
+    path = peer.removeprefix("unix:")
+    if path != peer:
+        return {"type": "unix", "path": path}
+    host, _, port = peer.rpartition(":")
+    return {"type": "inet", "host": host, "port": port}

@@ -27,6 +27,7 @@ from planner.group.planning import GroupPlan, MemberPlan, in_group, plan_group
 from planner.group.record import GroupMember, GroupRecord, GroupState
 from planner.group.records import GroupStore
 from planner.group.saved import GroupSaved
+from planner.group.serving import Servers
 from planner.host.process_io import meter_of
 from planner.model.facts import Facts
 from planner.model.group_run import GroupRun
@@ -42,6 +43,7 @@ from planner.store.meeting import Met
 from planner.verbs.context import Awaiting, Context
 from planner.verbs.group_members import by_member, hold_all, meet_all, one_store, telling_member
 from planner.verbs.group_records import pending_problem
+from planner.verbs.group_servers import servers_seen
 from planner.verbs.save import Limits, check_saving, pump_of
 
 __all__ = ["GroupSaved", "MemberWish", "plan_members", "plan_of_facts", "save_group"]
@@ -78,9 +80,12 @@ async def plan_members(
         BadInput, Refused, CannotConnect: With the member's name before each problem.
     """
     planned = []
-    for member, met in (await meet_all(members)).items():
+    met = await meet_all(members)
+    servers = servers_seen(met)
+    for member, each in met.items():
         with by_member(member):
-            planned.append(_planned(member, wishes[member], met, met.facts))
+            seen = servers.get(member, {})
+            planned.append(_planned(member, wishes[member], each, each.facts, seen))
     return plan_group(name, planned, pause_budget_ms)
 
 
@@ -100,7 +105,7 @@ def plan_of_facts(
     planned = []
     for member, its in facts.items():
         with by_member(member):
-            planned.append(MemberPlan(member, "", _plan_of(wishes[member], its), its))
+            planned.append(MemberPlan(member, "", _plan_of(wishes[member], its, {}), its))
     return plan_group(name, planned)
 
 
@@ -152,13 +157,13 @@ def _check_free(groups: GroupStore, name: str) -> None:
     raise Refused.of(problem)
 
 
-def _planned(member: str, wish: MemberWish, met: Met, facts: Facts) -> MemberPlan:
-    identity = met.identity
-    plan = _plan_of(wish, facts)
-    return MemberPlan(member, identity.address, plan, facts, identity.images, identity.below)
+def _planned(member: str, wish: MemberWish, met: Met, facts: Facts, servers: Servers) -> MemberPlan:
+    known = met.identity
+    plan = _plan_of(wish, facts, servers)
+    return MemberPlan(member, known.address, plan, facts, known.images, known.below, servers)
 
 
-def _plan_of(wish: MemberWish, facts: Facts) -> Plan:
+def _plan_of(wish: MemberWish, facts: Facts, servers: Servers) -> Plan:
     """A member's plan; `auto` takes the first design that can wait in the pause."""
     if isinstance(wish.source, Plan):
         check_unchanged(wish.source, facts)
@@ -169,7 +174,7 @@ def _plan_of(wish: MemberWish, facts: Facts) -> Plan:
         if chose_job and plan.program.resolution.pauses:
             return compile_request(wish.source, facts, transactional.NAME)
     except SnapplanError as error:
-        error.problems = tuple(map(in_group, error.problems))
+        error.problems = tuple(in_group(each, servers) for each in error.problems)
         raise
     return plan
 
@@ -182,11 +187,12 @@ async def _decide(
     limits: Limits,
 ) -> GroupPlan:
     planned = []
+    servers = servers_seen({member: at.met for member, at in held.items()})
     for member, context in members.items():
         at = held[member]
         with by_member(member):
             facts = await at.facts()
-            found = _planned(member, wishes[member], at.met, facts)
+            found = _planned(member, wishes[member], at.met, facts, servers.get(member, {}))
             check_saving(found.plan, facts, at.vm, context.backend, limits)
             planned.append(found)
     return plan_group(name, planned, limits.pause_budget_ms)

@@ -1,13 +1,18 @@
-"""Facts 120 to 123: what a qemu-storage-daemon is over QMP, and what its transactions do."""
+"""Facts 120 to 123: what a qemu-storage-daemon is over QMP; 134 and 135: how its clients show it."""
 
 import contextlib
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.support.outside import folder
+from planner.host.unix_sockets import connected_unix_sockets
+from tests.support.images import create
+from tests.support.outside import SHARED_MEMORY, folder
+from tests.support.qemu import image_path, qemu_img_binary, run_qemu
 from tests.support.qmp import QmpClient, QmpError
 from tests.support.storage_daemon import DISKS, storage_daemon
+from tests.support.topology import DiskSpec, Topology
 
 pytestmark = pytest.mark.real_qemu
 
@@ -88,3 +93,42 @@ def test_fact_123_an_export_follows_its_disk(daemon):
     daemon.commit(overlay, base="data")
     assert daemon.exported()["data-export"] == "data"
     daemon.client("data", "read -P 2 0 64k")
+
+
+@pytest.fixture
+def client(daemon):
+    """A QEMU with a disk of the daemon's by vhost-user-blk, and one by NBD."""
+    nbd = f"driver=nbd,node-name=remote,server.type=unix,server.path={daemon.nbd_path},export=data"
+    extra = (
+        *SHARED_MEMORY,
+        *("-chardev", f"socket,id=served,path={daemon.vhost_path('disk1')}"),
+        *("-device", "vhost-user-blk-pci,chardev=served,id=vud0", "-blockdev", nbd),
+    )
+    topology = Topology((DiskSpec("disk0"),), extra_args=extra)
+    with folder() as where:
+        create(qemu_img_binary(), image_path(where, topology.disks[0]), "qcow2", 2**20)
+        with run_qemu(topology, where) as vm:
+            yield vm
+
+
+def test_fact_134_a_client_says_where_it_is_connected(daemon, client):
+    """A chardev by its `addr`, where `query-chardev` of 7.2 has no path; an NBD node by its URI."""
+    vm, path = client, str(daemon.vhost_path("disk1"))
+    assert vm.execute("qom-get", path="/machine/peripheral/vud0", property="chardev") == "served"
+    address = vm.execute("qom-get", path="/chardevs/served", property="addr")
+    assert (address["type"], address["path"]) == ("unix", path)
+    [shown] = [c["filename"] for c in vm.execute("query-chardev") if c["label"] == "served"]
+    assert shown == (f"unix:{path}" if vm.version >= (8, 0) else "unix:")
+    nodes = {n["node-name"]: n for n in vm.execute("query-named-block-nodes", flat=True)}
+    assert nodes["remote"]["file"] == f"nbd+unix:///data?socket={daemon.nbd_path}"
+
+
+def test_fact_135_the_kernel_knows_both_ends(daemon, client):
+    """What the daemon accepted is bound to the export's socket, and its peer is a socket of QEMU's."""
+    owned = {
+        int(str(link.readlink())[len("socket:[") : -1])
+        for link in Path(f"/proc/{client.process.pid}/fd").iterdir()
+        if str(link.readlink()).startswith("socket:[")
+    }
+    found = {each.name for each in connected_unix_sockets() if each.peer in owned}
+    assert {str(daemon.vhost_path("disk1")), str(daemon.nbd_path)} <= found

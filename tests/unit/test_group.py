@@ -9,11 +9,12 @@ import pytest
 from attrs import evolve
 
 from planner.compile.plan import compile_request
-from planner.errors import BadInput, Refused, Violation
+from planner.errors import BadInput, Problem, Refused, Violation
 from planner.group.gatekeeper import Gatekeeper
-from planner.group.planning import MemberPlan, plan_group
+from planner.group.planning import MemberPlan, in_group, plan_group
 from planner.group.record import GroupMember, GroupRecord, GroupState
 from planner.group.records import GroupStore
+from planner.group.serving import Server
 from planner.group.union import GROUP_RULE, union_graph
 from planner.model.facts import SnapshotInfo
 from planner.model.group_run import GroupRun
@@ -138,6 +139,37 @@ def test_who_serves_a_disk_is_a_daemon_of_the_group_and_saves_it():
     assert refused(db, member("store")) == [("served-by-nobody", "db: disk1")]
     part = served("machine-state: none\ndisks: {disk0: internal, disk1: exclude}\n")
     assert refused(db, part) == [("served-in-part", "db: disk1")]
+
+
+def test_another_server_than_the_request_says_is_an_error():
+    """A member or a process that is seen; what is not seen is the request's word, and told so."""
+    db = member("db", SERVED)
+    seen = {
+        "store": (Server("unix:/s", member="store"), []),
+        "other": (Server("unix:/s", member="other"), [("served-by-another", "db: disk1")]),
+        "process": (Server("unix:/s", process="qsd 7"), [("served-by-another", "db: disk1")]),
+        "unseen": (Server("unix:/s"), []),
+    }
+    for server, problems in seen.values():
+        at = evolve(db, servers={"disk1": server})
+        if problems:
+            assert refused(at, served()) == problems
+        else:
+            plan_group("g", [at, served()])
+    told = {n: evolve(db, servers={"disk1": server}).warnings for n, (server, _) in seen.items()}
+    assert [n for n, all_of in told.items() if "request's word" in str(all_of)] == ["unseen"]
+
+
+def test_who_serves_a_disk_outside_is_proposed():
+    """Where a member is seen at its other end; a process is named; else the refusal stays as it is."""
+    refusal = Problem("storage-outside", "vud0", "m", "r")
+    by_member = in_group(refusal, {"vud0": Server("unix:/s", member="store")})
+    assert "`vud0: {served-by: store}`" in by_member.remedy
+    assert "qsd 7" in in_group(refusal, {"vud0": Server("unix:/s", process="qsd 7")}).remedy
+    for seen in ({}, {"vud0": Server("unix:/s")}):
+        assert in_group(refusal, seen) == refusal
+    other = Problem("no-machine", "vud0", "m", "r")
+    assert in_group(other, {"vud0": Server("unix:/s", member="store")}) == other
 
 
 @pytest.mark.parametrize(
