@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from attrs import field, frozen
 
 from planner.errors import BadInput, Problem
+from planner.group.planning import GroupPlan
 from planner.group.record import GroupMember
 from planner.library.progress import OnProgress
 from planner.library.snapshot import telling
@@ -23,13 +24,13 @@ from planner.verbs.group_load import load_group
 from planner.verbs.group_members import one_store
 from planner.verbs.group_records import delete_group, verify_group
 from planner.verbs.group_records import find_group as find_recorded
-from planner.verbs.group_save import MemberWish
+from planner.verbs.group_save import MemberWish, plan_members
 from planner.verbs.group_save import save_group as save_members
 from planner.verbs.load import LoadWish
 from planner.verbs.save import Limits
 from planner.verbs.verify import verify
 
-__all__ = ["Group", "find_group", "save_group"]
+__all__ = ["Group", "find_group", "plan_group", "save_group"]
 
 
 @frozen
@@ -114,6 +115,35 @@ class Group:
         await delete_group(store, self.name, check_one, delete_one, agreed)
 
 
+async def plan_group(
+    members: Mapping[str, Vm],
+    name: str,
+    *,
+    requests: Mapping[str, Request] | None = None,
+    partial: bool = False,
+) -> GroupPlan:
+    """Plan what `save_group` would do, and prove that it is one instant; VMs are asked questions only.
+
+    Raises:
+        BadInput, Refused, CannotConnect: With the member's name before each problem.
+    """
+    wishes = await _wishes(members, name, requests or {}, partial=partial)
+    return await plan_members({each: vm.context for each, vm in members.items()}, wishes, name)
+
+
+async def _wishes(
+    members: Mapping[str, Vm], name: str, requests: Mapping[str, Request], *, partial: bool
+) -> dict[str, MemberWish]:
+    unknown = sorted(set(requests) - set(members))
+    if unknown:
+        problem = Problem("group-member-unknown", unknown[0], "a request for no member")
+        raise BadInput.of(problem)
+    return {
+        each: MemberWish(await vm.request(requests.get(each, name), partial=partial))
+        for each, vm in members.items()
+    }
+
+
 async def save_group(  # noqa: PLR0913 - each is a wish of its own
     members: Mapping[str, Vm],
     name: str,
@@ -143,14 +173,7 @@ async def save_group(  # noqa: PLR0913 - each is a wish of its own
         RunFailed: A member failed; every member is undone, and every guest runs as before.
         UndoIncomplete, OutcomeUnknown: Something is left; the problems say of which member.
     """
-    asked = requests or {}
-    unknown = sorted(set(asked) - set(members))
-    if unknown:
-        problem = Problem("group-member-unknown", unknown[0], "a request for no member")
-        raise BadInput.of(problem)
-    wishes = {}
-    for each, vm in members.items():
-        wishes[each] = MemberWish(await vm.request(asked.get(each, name), partial=partial))
+    wishes = await _wishes(members, name, requests or {}, partial=partial)
     contexts = {each: vm.context for each, vm in members.items()}
     saved = await save_members(
         _telling(contexts, on_progress),

@@ -20,10 +20,11 @@ from planner.errors import (
     Violation,
     VmChanged,
 )
+from planner.group.planning import GroupPlan
 from planner.inspect.inspecting import Inspection
 from planner.library.attaching import Attachment, attach
 from planner.library.clones import Clone, Pool, clone, pool
-from planner.library.groups import Group, find_group, save_group
+from planner.library.groups import Group, find_group, plan_group, save_group
 from planner.library.kept import (
     ListedRestores,
     drop_restore,
@@ -32,6 +33,7 @@ from planner.library.kept import (
     promote_restore,
 )
 from planner.library.progress import Progress, ProgressKind
+from planner.library.requests import plan_text, read_request, request_digest
 from planner.library.restores import prepare_restore, restore
 from planner.library.snapshot import Snapshot
 from planner.library.stores import collect, forget, pending, recover, stored
@@ -93,6 +95,7 @@ __all__ = [
     "Forgotten",
     "FreezeFilesystems",
     "Group",
+    "GroupPlan",
     "Inspection",
     "Internal",
     "InternalError",
@@ -145,10 +148,14 @@ __all__ = [
     "list_restores",
     "make_template",
     "pending",
+    "plan_group",
+    "plan_text",
     "pool",
     "prepare_restore",
     "promote_restore",
+    "read_request",
     "recover",
+    "request_digest",
     "restore",
     "save_group",
     "stored",

@@ -20,12 +20,14 @@ from planner.parts.holdings import Holding, Standing
 from planner.parts.manifest import Manifest
 from planner.parts.part import ManifestPart
 from planner.parts.template import Template
+from planner.present.delete_view import intent_text
+from planner.present.load_view import load_intent_text
 from planner.present.verdict_view import Verdict
 from planner.run.outcome import Outcome
 from planner.store.meeting import meet
 from planner.verbs.context import Context
-from planner.verbs.delete import delete
-from planner.verbs.load import LoadWish, load
+from planner.verbs.delete import check_delete, delete
+from planner.verbs.load import LoadWish, check_load, load
 from planner.verbs.verify import verify
 
 if TYPE_CHECKING:
@@ -160,6 +162,8 @@ class Snapshot:
     ) -> Outcome:
         """Go back to it: every disk and the machine state, or nothing.
 
+        What would be done without doing it says `check_load`.
+
         Args:
             run_state_after: ``as-before`` (the load), ``running`` or ``paused``.
             keep_current: A tag under which what is there now is saved first; empty: it is lost.
@@ -188,6 +192,30 @@ class Snapshot:
         loaded = await load(telling(self._context, on_progress), self.tag, wish)
         loaded.outcome.raise_failure()
         return loaded.outcome
+
+    async def check_load(  # noqa: PLR0913 - those of `load`
+        self,
+        *,
+        run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
+        keep_current: str = "",
+        accept_changed: Iterable[str] = (),
+        accept_cpu: bool = False,
+        reset: bool = False,
+        alone: bool = False,
+    ) -> str:
+        """Look whether `load` could be done, and say what it would do; the VM is asked questions only.
+
+        Raises:
+            Refused: It could not.
+        """
+        wish = LoadWish(
+            RunStateAfter(run_state_after),
+            keep=keep_current,
+            accepted=Accepted(accept_cpu, frozenset(accept_changed)),
+            reset=reset,
+            alone=alone,
+        )
+        return load_intent_text(await check_load(self._context, self.tag, wish))
 
     async def verify(self) -> Verdict:
         """Compare it with its record: every part, once, of one instant, on the same machine.
@@ -253,6 +281,17 @@ class Snapshot:
         context = telling(self._context, on_progress)
         deleted = await delete(context, self.tag, choice, alone=alone)
         deleted.outcome.raise_failure()
+
+    async def check_delete(
+        self, *, overlays: Overlays | str | None = None, alone: bool = False
+    ) -> str:
+        """Look whether `delete` could be done, and say what it would do; nothing is changed.
+
+        Raises:
+            Refused: It could not.
+        """
+        choice = None if overlays is None else Overlays(overlays)
+        return intent_text(await check_delete(self._context, self.tag, choice, alone=alone))
 
 
 async def _file_of(snapshot: Snapshot) -> str:

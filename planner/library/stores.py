@@ -20,7 +20,7 @@ from planner.verbs.collect import Collected, look_for_garbage
 from planner.verbs.collect import collect as collect_garbage
 from planner.verbs.context import Context, Offline
 from planner.verbs.recover import forget as forget_runs
-from planner.verbs.recover import raise_left, recover_unreachable
+from planner.verbs.recover import pending_at, raise_left, recover_unreachable
 from planner.verbs.recover import recover as recover_vm
 
 __all__ = ["Folder", "collect", "forget", "pending", "recover", "store_at", "stored"]
@@ -37,12 +37,18 @@ def store_at(store: Folder) -> Store:
     return Store(Path(chosen) if chosen else default_root())
 
 
-def pending(store: Folder = None) -> tuple[Pending, ...]:
+def pending(store: Folder = None, *, address: str | Path = "") -> tuple[Pending, ...]:
     """The runs that did not end, of every VM: a killed snapplan, or a killed QEMU.  Touches nothing.
+
+    Args:
+        store: The store.
+        address: Where a VM was: its runs alone; empty: those of all.
 
     Raises:
         BadInput: The store cannot be read.
     """
+    if address:
+        return tuple(pending_at(store_at(store), str(address)))
     return pending_runs(store_at(store))
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+from planner.group.planning import GroupPlan
 from planner.library import groups
 from planner.library.groups import Group as AsyncGroup
 from planner.library.loop import once
@@ -16,7 +17,7 @@ from planner.model.request import Request, RunStateAfter
 from planner.present.group_view import GroupVerdict
 from planner.run.outcome import Outcome
 
-__all__ = ["Group", "find_group", "save_group"]
+__all__ = ["Group", "find_group", "plan_group", "save_group"]
 
 
 class AttachedVm(Protocol):
@@ -75,6 +76,18 @@ class Group:
     def delete(self) -> None:
         """Delete the snapshot of every member, and the group's record last."""
         once(self.asynchronous.delete())
+
+
+def plan_group(
+    members: Mapping[str, AttachedVm],
+    name: str,
+    *,
+    requests: Mapping[str, Request] | None = None,
+    partial: bool = False,
+) -> GroupPlan:
+    """Plan what `save_group` would do; see `snapplan.plan_group`."""
+    asked = {each: vm.elsewhere for each, vm in members.items()}
+    return once(groups.plan_group(asked, name, requests=requests, partial=partial))
 
 
 def save_group(  # noqa: PLR0913 - each is a wish of its own

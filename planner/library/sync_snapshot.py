@@ -112,6 +112,28 @@ class Snapshot:
             )
         )
 
+    def check_load(  # noqa: PLR0913 - those of `load`
+        self,
+        *,
+        run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
+        keep_current: str = "",
+        accept_changed: Iterable[str] = (),
+        accept_cpu: bool = False,
+        reset: bool = False,
+        alone: bool = False,
+    ) -> str:
+        """Look whether `load` could be done, and say what it would do."""
+        return self._loop.do(
+            self.asynchronous.check_load(
+                run_state_after=run_state_after,
+                keep_current=keep_current,
+                accept_changed=accept_changed,
+                accept_cpu=accept_cpu,
+                reset=reset,
+                alone=alone,
+            )
+        )
+
     @property
     def template(self) -> Template | None:
         """What it was made ready with for instant restore; None: it was not."""
@@ -173,3 +195,7 @@ class Snapshot:
         """Delete it: each part by id and name, its record last; the guest runs on."""
         deleting = self.asynchronous.delete(overlays=overlays, alone=alone, on_progress=on_progress)
         self._loop.do(deleting)
+
+    def check_delete(self, *, overlays: Overlays | str | None = None, alone: bool = False) -> str:
+        """Look whether `delete` could be done, and say what it would do."""
+        return self._loop.do(self.asynchronous.check_delete(overlays=overlays, alone=alone))

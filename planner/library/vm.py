@@ -22,7 +22,7 @@ from planner.library.whole import refuse_partial
 from planner.load.fresh_qemu import RestorePlan
 from planner.model.request import Request, RunStateAfter
 from planner.model.request_text import ReadRequest, check_request
-from planner.recover.recovery import Recovered
+from planner.recover.recovery import Pending, Recovered
 from planner.verbs.adopt import adopt
 from planner.verbs.collect import Collected, collect, look_for_garbage
 from planner.verbs.compare import CompareWish, compare
@@ -30,7 +30,7 @@ from planner.verbs.context import Context
 from planner.verbs.huge_pages import Joined, join_memory
 from planner.verbs.inspect import inspect
 from planner.verbs.listing import list_snapshots
-from planner.verbs.recover import raise_left, recover
+from planner.verbs.recover import pending_of, raise_left, recover
 from planner.verbs.restore import restore_into
 from planner.verbs.restore_decision import RestoreWish
 from planner.verbs.save import Limits, save
@@ -57,18 +57,22 @@ class Vm:
         """
         return await inspect(self._context)
 
-    async def plan(self, what: str | Request, *, design: str = AUTO) -> Plan:
+    async def plan(self, what: str | Request, *, design: str = AUTO, partial: bool = True) -> Plan:
         """Compile a request into a proved plan; the VM is asked questions only.
 
         Args:
             what: A tag, for everything that can be saved; or a request.
             design: A design's name, or `auto`.
+            partial: For a tag: whether what cannot be saved may be left out; else that is refused, as
+                `save` refuses it.
 
         Raises:
             BadInput: The request cannot be read, or the design is unknown.
             Refused: It cannot be done safely.
         """
         inspection = await self.inspect()
+        if isinstance(what, str) and not partial:
+            refuse_partial(inspection.facts, what)
         return compile_request(_read(what, inspection), inspection.facts, design)
 
     async def compare(  # noqa: PLR0913 - each is a wish of its own
@@ -187,6 +191,10 @@ class Vm:
         """
         await adopt(self._context, tag, tuple(exclude))
         return await self.snapshot(tag)
+
+    async def pending(self) -> tuple[Pending, ...]:
+        """The runs on this VM that did not end, and that `recover` would; nothing is changed."""
+        return tuple(await pending_of(self._context))
 
     async def recover(self, *, on_progress: OnProgress | None = None) -> tuple[Recovered, ...]:
         """Finish or undo what an interrupted run left on this VM.

@@ -82,6 +82,8 @@ class Manifest:
             as far as they were there; empty: none, or nobody wrote it down.
         group: The group that it is a member's snapshot of; None: of none.
         template: What it was made ready with for instant restore; None: it was not.
+        request_digest: What was asked for (`planner.model.request_digest`); empty: nobody wrote it down,
+            or nothing was asked for (it was adopted).
     """
 
     tag: str
@@ -108,6 +110,7 @@ class Manifest:
     ancestors: tuple[Ancestor, ...] = ()
     group: GroupRun | None = None
     template: Template | None = None
+    request_digest: str = ""
 
     def of(self, kind: type[_P]) -> tuple[_P, ...]:
         """The parts of one kind, for what is about that kind alone."""

@@ -69,7 +69,7 @@ def _converter() -> Converter:
         write_with_hyphens(converter, each)
     rarely = (
         *("hardware", "added", "left_out", "needs_vm", "unproved"),
-        *("description", "ancestors", "group", "template"),
+        *("description", "ancestors", "group", "template", "request_digest"),
     )
     write_with_hyphens(converter, Manifest, seldom=rarely)
     return converter

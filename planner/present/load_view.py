@@ -13,7 +13,21 @@ from planner.present.visible import as_lines
 from planner.present.words import clock_text, table
 from planner.run.outcome import Outcome
 
-__all__ = ["load_text", "load_to_plain", "reverted_text", "reverted_to_plain"]
+__all__ = ["load_intent_text", "load_text", "load_to_plain", "reverted_text", "reverted_to_plain"]
+
+
+def load_intent_text(order: LoadPlan) -> str:
+    """What a load is about to do, in a sentence without its full stop."""
+    disks = ", ".join(f"{part.disk} (id {part.snapshot_id})" for part in order.parts)
+    what = [f"this takes the VM back to snapshot {order.tag!r}: {disks or 'its machine state'}"]
+    if order.way_back:
+        what.insert(0, f"this saves what is there now as {order.way_back!r}")
+    else:
+        what.append("what the guest did since is lost")
+    if order.resets:
+        what.append("the VM is reset first")
+    what.append(f"then it is {order.run_state_after}")
+    return "; ".join(what)
 
 
 def load_text(order: LoadPlan, outcome: Outcome) -> str:

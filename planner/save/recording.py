@@ -9,6 +9,7 @@ from planner.compile.plan_text import plan_to_plain
 from planner.model.ancestor import Ancestor
 from planner.model.facts import Facts
 from planner.model.group_run import GroupRun
+from planner.model.request_digest import request_digest
 from planner.parts.disk_part import DiskPart
 from planner.parts.left_out_checks import left_out_of
 from planner.parts.manifest import Manifest
@@ -79,4 +80,5 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
         description=plan.request.description,
         ancestors=ancestors,
         group=group,
+        request_digest=request_digest(plan.request),
     )

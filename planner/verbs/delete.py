@@ -103,15 +103,18 @@ async def delete(
 
 async def check_delete(
     context: Context, source: str, overlays: Overlays | None = None, *, alone: bool = False
-) -> None:
+) -> DeletePlan:
     """Look whether a snapshot could be deleted; see `delete`.  Nothing is changed.
+
+    Returns:
+        What would be done.
 
     Raises:
         Refused: It could not.
     """
     async with met_and_locked(context.backend, context.store, context.address) as held:
         check_nothing_pending(held.vm)
-        await _decide(context, held, source, overlays, alone=alone)
+        return (await _decide(context, held, source, overlays, alone=alone)).order
 
 
 async def _decide(

@@ -26,7 +26,7 @@ from planner.run.outcome import Outcome
 from planner.run.ports import Gates
 from planner.run.pump import Pump
 from planner.store.frozen_bases import check_reverted
-from planner.store.held import met_and_locked
+from planner.store.held import Held, met_and_locked
 from planner.store.instance import Instance
 from planner.store.journaled import JournaledRun, begin_run, check_nothing_pending
 from planner.store.meeting import Met
@@ -37,7 +37,7 @@ from planner.verbs.find import find_on_vm
 if TYPE_CHECKING:
     from planner.verbs.way_back import WayBack
 
-__all__ = ["LoadWish", "Loaded", "decide_load", "load", "pump_of_load"]
+__all__ = ["LoadWish", "Loaded", "check_load", "decide_load", "load", "pump_of_load"]
 
 
 @frozen
@@ -97,15 +97,37 @@ async def load(context: Context, source: str, wish: LoadWish | None = None) -> L
     async with met_and_locked(context.backend, context.store, context.address) as held:
         met, vm, facts = held.met, held.vm, held.met.facts
         context = evolve(context, backend=met.backend)
-        check_nothing_pending(vm)
-        manifest = find_on_vm(source, vm, met).manifest
-        check_alone(vm, manifest, alone=wish.alone)
-        order = await decide_load(context, vm, manifest, facts, wish)
-        way_back = _way_back(vm, manifest, facts, wish)
-        if way_back is not None:
-            order = way_back.before(order)
+        order, manifest, way_back = await _decided(context, held, source, wish)
         run = LoadRun(order, manifest.lineage)
         return await _run(context, met, vm, run, way_back, facts, wish)
+
+
+async def check_load(context: Context, source: str, wish: LoadWish | None = None) -> LoadPlan:
+    """Look whether a snapshot could be loaded; see `load`.  Nothing is changed.
+
+    Returns:
+        What would be done.
+
+    Raises:
+        BadInput, Refused, CannotConnect: It could not.
+    """
+    async with met_and_locked(context.backend, context.store, context.address) as held:
+        context = evolve(context, backend=held.met.backend)
+        return (await _decided(context, held, source, wish or LoadWish()))[0]
+
+
+async def _decided(
+    context: Context, held: Held, source: str, wish: LoadWish
+) -> tuple[LoadPlan, Manifest, WayBack | None]:
+    vm, facts = held.vm, held.met.facts
+    check_nothing_pending(vm)
+    manifest = find_on_vm(source, vm, held.met).manifest
+    check_alone(vm, manifest, alone=wish.alone)
+    order = await decide_load(context, vm, manifest, facts, wish)
+    way_back = _way_back(vm, manifest, facts, wish)
+    if way_back is not None:
+        order = way_back.before(order)
+    return order, manifest, way_back
 
 
 async def decide_load(

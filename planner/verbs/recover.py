@@ -31,7 +31,7 @@ from planner.store.process_locks import locked_names
 from planner.store.store import Store, absolute_address
 from planner.verbs.context import Awaiting, Context, Offline, Question
 
-__all__ = ["forget", "pending_at", "raise_left", "recover", "recover_unreachable"]
+__all__ = ["forget", "pending_at", "pending_of", "raise_left", "recover", "recover_unreachable"]
 
 
 async def recover(context: Context) -> list[Recovered]:
@@ -48,15 +48,28 @@ async def recover(context: Context) -> list[Recovered]:
         CannotConnect: The VM does not answer.
     """
     met = await meet(context.backend, context.store, context.address)
-    pending = pending_runs(context.store)
-    there = {each.path for each in _at(context.address, pending)}
-    wanted = [each for each in pending if each.path in there or _is_of(each, met)]
+    wanted = _pending_of(context, met)
 
     async def link(run: Pending) -> Link:
         return await _link(run, context, met)
 
     how = _How(link, met.lock_names, context.reporter, context.awaiting)
     return [done for each in wanted for done in await _one(each, how)]
+
+
+async def pending_of(context: Context) -> list[Pending]:
+    """The unfinished runs that `recover` would end; nothing is changed.
+
+    Raises:
+        CannotConnect: The VM does not answer.
+    """
+    return _pending_of(context, await meet(context.backend, context.store, context.address))
+
+
+def _pending_of(context: Context, met: Met) -> list[Pending]:
+    pending = pending_runs(context.store)
+    there = {each.path for each in _at(context.address, pending)}
+    return [each for each in pending if each.path in there or _is_of(each, met)]
 
 
 def raise_left(recovered: Iterable[Recovered]) -> None:

@@ -149,6 +149,7 @@ manifests = st.fixed_dictionaries(
         "started-ns": numbers,
         "devices": st.sampled_from([[], [["disk0", "a"]], [["disk0"]], [["a", "b", "c"]], None]),
         "excluded": st.sampled_from([[], ["a"], [1], None]),
+        "request-digest": texts,
         "more": st.just(1),
     },
 )
