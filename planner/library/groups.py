@@ -14,19 +14,21 @@ from planner.library.snapshot import telling
 from planner.library.vm import Vm
 from planner.model.request import Request, RunStateAfter
 from planner.parts.accepting import Accepted
+from planner.present.delete_view import intent_text
 from planner.present.group_view import GroupVerdict
+from planner.present.load_view import load_intent_text
 from planner.present.verdict_view import Verdict
 from planner.run.outcome import Outcome
 from planner.run.stopping import to_its_end
 from planner.verbs.context import Context, agreed
 from planner.verbs.delete import Deleted, check_delete, delete
-from planner.verbs.group_load import load_group
-from planner.verbs.group_members import one_store
+from planner.verbs.group_load import check_members, load_group
+from planner.verbs.group_members import by_member, one_store
 from planner.verbs.group_records import delete_group, verify_group
 from planner.verbs.group_records import find_group as find_recorded
 from planner.verbs.group_save import MemberWish, plan_members
 from planner.verbs.group_save import save_group as save_members
-from planner.verbs.load import LoadWish
+from planner.verbs.load import LoadWish, check_load
 from planner.verbs.save import Limits
 from planner.verbs.verify import verify
 
@@ -96,6 +98,39 @@ class Group:
 
         store = one_store(self._members)
         return await verify_group(store, self.name, lambda each: one(each.name, each.tag))
+
+    async def check_load(
+        self, *, run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE
+    ) -> Mapping[str, str]:
+        """Look whether `load` could be done; nothing is changed.
+
+        Returns:
+            What it would do, by member.
+
+        Raises:
+            Refused, CannotConnect: A member could not be loaded; its name is before each problem.
+        """
+        wish = LoadWish(RunStateAfter(run_state_after), alone=True)
+        said = {}
+        for each in self._recorded():
+            with by_member(each.name):
+                order = await check_load(self._members[each.name], each.tag, wish)
+            said[each.name] = load_intent_text(order)
+        return said
+
+    async def check_delete(self) -> Mapping[str, str]:
+        """Look whether `delete` could be done, as `check_load` does; without members that are gone."""
+        known = find_recorded(one_store(self._members), self.name)
+        said = {}
+        for each in self._recorded():
+            if each.name not in known.missing:
+                with by_member(each.name):
+                    order = await check_delete(self._members[each.name], each.tag, alone=True)
+                said[each.name] = intent_text(order)
+        return said
+
+    def _recorded(self) -> tuple[GroupMember, ...]:
+        return find_recorded(one_store(self._members), self.name).record.members
 
     async def delete(self) -> None:
         """Delete the snapshot of every member, and the group's record last; the guests run on.
@@ -191,10 +226,12 @@ def find_group(members: Mapping[str, Vm], name: str) -> Group:
     """A group that was saved before, on the VMs that are its members.
 
     Raises:
-        BadInput: The store has no such group (``group-unknown``).
+        BadInput: The store has no such group (``group-unknown``), or a member's VM is not given
+            (``group-member-missing``), or a VM is no member's (``group-member-unknown``).
     """
     contexts = {each: vm.context for each, vm in members.items()}
     known = find_recorded(one_store(contexts), name)
+    check_members(known.record, contexts)
     return Group(name, known.standing, contexts)
 
 

@@ -73,6 +73,16 @@ class Group:
         """Compare every member's snapshot with its record."""
         return once(self.asynchronous.verify())
 
+    def check_load(
+        self, *, run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE
+    ) -> Mapping[str, str]:
+        """Look whether `load` could be done, and say by member what it would do."""
+        return once(self.asynchronous.check_load(run_state_after=run_state_after))
+
+    def check_delete(self) -> Mapping[str, str]:
+        """Look whether `delete` could be done, and say by member what it would do."""
+        return once(self.asynchronous.check_delete())
+
     def delete(self) -> None:
         """Delete the snapshot of every member, and the group's record last."""
         once(self.asynchronous.delete())

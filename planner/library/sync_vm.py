@@ -121,6 +121,10 @@ class Vm:
         """Remove what no snapshot of this VM needs any more."""
         return self._loop.do(self._vm.collect(dry_run=dry_run))
 
+    def check_save(self, plan: Plan, *, pause_budget_ms: float | None = None) -> None:
+        """Look whether a plan could be run now."""
+        self._loop.do(self._vm.check_save(plan, pause_budget_ms=pause_budget_ms))
+
     def save(  # noqa: PLR0913 - each is a wish of its own
         self,
         what: str | Request | Plan,

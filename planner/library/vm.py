@@ -33,7 +33,7 @@ from planner.verbs.listing import list_snapshots
 from planner.verbs.recover import pending_of, raise_left, recover
 from planner.verbs.restore import restore_into
 from planner.verbs.restore_decision import RestoreWish
-from planner.verbs.save import Limits, save
+from planner.verbs.save import Limits, check_save, save
 
 __all__ = ["Vm"]
 
@@ -108,6 +108,14 @@ class Vm:
         names = tuple(designs) or design_names("")
         wish = CompareWish(read, names, measure, streams_to, repeat, seed)
         return await compare(telling(self._context, on_progress), wish)
+
+    async def check_save(self, plan: Plan, *, pause_budget_ms: float | None = None) -> None:
+        """Look whether a plan could be run now: also at what is recorded, which no plan knows of.
+
+        Raises:
+            Refused, VmChanged: It could not; the VM was asked questions only.
+        """
+        await check_save(self._context, plan, Limits(pause_budget_ms=pause_budget_ms))
 
     async def save(  # noqa: PLR0913 - each is a wish of its own
         self,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack, suppress
 
 from attrs import evolve, frozen
@@ -39,7 +39,7 @@ from planner.verbs.group_members import by_member, hold_all, one_store, telling_
 from planner.verbs.group_records import find_group, pending_problem
 from planner.verbs.load import LoadWish, decide_load, pump_of_load
 
-__all__ = ["load_group"]
+__all__ = ["check_members", "load_group"]
 
 
 async def load_group(
@@ -97,6 +97,15 @@ def _check_members(record: GroupRecord, members: Mapping[str, Context]) -> None:
     if not record.committed:
         problem = pending_problem(record.name)
         raise Refused.of(problem)
+    check_members(record, members)
+
+
+def check_members(record: GroupRecord, members: Collection[str]) -> None:
+    """Refuse other members than a group has.
+
+    Raises:
+        BadInput: A member has no VM, or a VM is no member's.
+    """
     wanted = {each.name for each in record.members}
     problems = [
         *(

@@ -32,7 +32,7 @@ from planner.store.makings import makings_of
 from planner.store.store import VmStore
 from planner.verbs.context import Context, Question
 
-__all__ = ["Limits", "Saved", "check_saving", "pump_of", "save"]
+__all__ = ["Limits", "Saved", "check_save", "check_saving", "pump_of", "save"]
 
 
 @frozen
@@ -120,6 +120,20 @@ async def save(
         saved = await _run(context, decided.plan, run, limits, meter)
         await _clear_makings(vm, context)
         return evolve(saved, outcome=_with_room(saved.outcome, room_notes(files, before)))
+
+
+async def check_save(context: Context, plan: Plan, limits: Limits | None = None) -> None:
+    """Look whether a plan could be run now; see `save`.  Nothing is changed, and nobody is asked.
+
+    Raises:
+        Refused, VmChanged, CannotConnect: It could not.
+    """
+    async with met_and_locked(context.backend, context.store, context.address) as held:
+        check_nothing_pending(held.vm)
+        facts = await held.facts()
+        check_unchanged(plan, facts)
+        _check_alone(plan)
+        check_saving(plan, facts, held.vm, held.met.backend, limits or Limits())
 
 
 async def _clear_makings(vm: VmStore, context: Context) -> None:
