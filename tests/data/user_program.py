@@ -26,6 +26,7 @@ from snapplan import (
     Forgotten,
     FreezeFilesystems,
     Group,
+    GroupPlan,
     ImageMachineState,
     Inspection,
     Internal,
@@ -198,6 +199,8 @@ async def keeping_order(store: Store) -> None:
 async def together(db: Vm, web: Vm, request: Request) -> None:
     """A group."""
     vms = {"db": db, "web": web}
+    planned: GroupPlan = await snapplan.plan_group(vms, "together", partial=True)
+    print(snapplan.plan_text(planned))
     group: Group = await snapplan.save_group(
         vms, "together", requests={"web": request}, pause_budget_ms=500.0, on_progress=tell
     )
@@ -205,6 +208,18 @@ async def together(db: Vm, web: Vm, request: Request) -> None:
     print(group.name, group.standing, group.members, outcomes["db"].run_state)
     print((await group.verify()).whole, snapplan.find_group(vms, "together").standing)
     await group.delete()
+
+
+def looked_at_first(address: str) -> None:
+    """What would be done, and nothing of it is."""
+    request: Request = snapplan.read_request({"tag": "a", "machine-state": "none", "disks": {}})
+    with snapplan.sync.attach(address) as vm:
+        pending: tuple[Pending, ...] = vm.pending()
+        plan: Plan = vm.plan(request, partial=False)
+        vm.check_save(plan, pause_budget_ms=500.0)
+        snapshot = vm.snapshot("a")
+        says: str = snapshot.check_load(keep_current="b") + snapshot.check_delete(overlays="keep")
+        print(pending, says, snapplan.request_digest(snapplan.read_request("request.yaml")))
 
 
 def blocking(address: str) -> None:
