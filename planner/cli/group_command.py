@@ -9,8 +9,9 @@ import click
 from planner.cli.asking import context_of, offline_of
 from planner.cli.common import connected, json_option, print_json, read_file, run, store_option
 from planner.cli.group_explore import explore_command
-from planner.cli.group_kept import delete_command, load_command, verify_command
+from planner.cli.group_kept import delete_command, verify_command
 from planner.cli.group_links import file_argument, name_argument, wishes_of, with_members
+from planner.cli.group_load import load_command
 from planner.cli.reporter import TerminalReporter, progress_option
 from planner.cli.run_options import deadline_option
 from planner.cli.stopping import StoppedBySignals

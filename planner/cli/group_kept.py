@@ -1,27 +1,18 @@
-"""`snapplan group load`, `verify` and `delete`: what is done with a group that was made."""
+"""`snapplan group verify` and `delete`: what is done with a group that was made."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Mapping
 
 import click
 
 from planner.cli.asking import Asking, context_of
 from planner.cli.common import connected, json_option, print_json, run, store_option
-from planner.cli.group_links import at_option, name_argument, recorded, with_members
+from planner.cli.group_links import at_option, name_argument, recorded
 from planner.cli.reporter import TerminalReporter, progress_option
-from planner.cli.run_options import deadline_option, run_state_option
-from planner.cli.stopping import StoppedBySignals
 from planner.delete.delete_checks import Overlays
 from planner.errors import Violation
 from planner.group.record import GroupMember
-from planner.group.saved import GroupLoaded
-from planner.model.request import RunStateAfter
-from planner.parts.accepting import Accepted
 from planner.present.group_view import (
     group_deleted_to_plain,
-    group_loaded_text,
-    group_loaded_to_plain,
     group_verdict_text,
     group_verdict_to_plain,
 )
@@ -30,85 +21,10 @@ from planner.run.ports import Backend
 from planner.store.store import Store
 from planner.verbs.context import Context
 from planner.verbs.delete import Deleted, check_delete, delete
-from planner.verbs.group_load import load_group
 from planner.verbs.group_records import delete_group, verify_group
-from planner.verbs.load import LoadWish
 from planner.verbs.verify import verify
 
-__all__ = ["delete_command", "load_command", "verify_command"]
-
-
-@click.command("load")
-@name_argument
-@at_option
-@run_state_option("What every VM does when the group is loaded.")
-@click.option(
-    "--accept-changed",
-    "changed",
-    metavar="MEMBER=DISK",
-    multiple=True,
-    help="Load although this disk of this member, which is no part of its snapshot, holds something "
-    "else now. Once for each.",
-)
-@click.option(
-    "--accept-cpu", is_flag=True, help="Load although a VM's processor is another one than it was."
-)
-@deadline_option("How long the load of each member may take.")
-@store_option
-@progress_option
-@json_option
-def load_command(  # noqa: PLR0913 - one parameter an option
-    *,
-    name: str,
-    elsewhere: tuple[str, ...],
-    run_state_after: str,
-    changed: tuple[str, ...],
-    accept_cpu: bool,
-    deadline_s: float | None,
-    store: Store,
-    progress: str,
-    as_json: bool,
-) -> None:
-    """Go back to a group's snapshot: every member, or none.
-
-    All are checked first, then all guests are stopped, then all are loaded, and none goes on until all
-    are. A failure before the first disk is reverted leaves the VMs as they were. One later leaves every
-    member standing, and to load the group again is the way on. What is under way between the guests now
-    reaches them once they are loaded: end the links between them before, or their connections after.
-    """
-    addresses = recorded(store, name, elsewhere)
-    accepted = Accepted(accept_cpu)
-    wish = LoadWish(RunStateAfter(run_state_after), deadline_s, accepted=accepted)
-    per_member = _changed(changed, addresses)
-    with TerminalReporter(progress) as reporter:
-
-        async def work(members: Mapping[str, Context]) -> GroupLoaded:
-            return await load_group(
-                members,
-                name,
-                awaiting=StoppedBySignals(reporter.stopping),
-                wish=wish,
-                changed=per_member,
-            )
-
-        loaded = run(with_members(addresses, store, reporter, work))
-    if loaded.failure is not None:
-        raise loaded.failure
-    if as_json:
-        print_json(group_loaded_to_plain(loaded))
-    else:
-        click.echo(group_loaded_text(loaded))
-
-
-def _changed(texts: tuple[str, ...], members: Iterable[str]) -> dict[str, frozenset[str]]:
-    found: dict[str, frozenset[str]] = {}
-    for text in texts:
-        member, equals, disk = text.partition("=")
-        if not (equals and disk and member in members):
-            known = ", ".join(members)
-            raise click.BadParameter(f"{text!r} is no MEMBER=DISK; members: {known}")
-        found[member] = found.get(member, frozenset()) | {disk}
-    return found
+__all__ = ["delete_command", "verify_command"]
 
 
 @click.command("verify")

@@ -52,7 +52,7 @@ from planner.run.reporting import telling
 from planner.run.stopping import to_its_end
 from planner.run.watching import Watch
 
-__all__ = ["RESTORE_TIMEOUT_S", "check_started", "read_state", "run_restored"]
+__all__ = ["RESTORE_TIMEOUT_S", "check_started", "let_run", "read_state", "run_restored"]
 
 RESTORE_TIMEOUT_S = 3600.0
 """How long QEMU may take to read a machine state; it may be large."""
@@ -144,11 +144,31 @@ async def _read_and_go_on(
     plan: RestorePlan, backend: Backend, facts: Facts, wanted: RunStateAfter, deadline_s: float
 ) -> str:
     status = await read_state(plan, backend, facts, deadline_s)
-    if wanted is RunStateAfter.RUNNING:
-        await backend.execute("cont", {}, _COMMAND_TIMEOUT_S)
-        status = await _status(backend)
-        if status != "running":
-            raise NoReply(f"after `cont` it is {status!r}")
+    return await _cont(backend) if wanted is RunStateAfter.RUNNING else status
+
+
+async def let_run(tag: str, backend: Backend) -> str:
+    """Let the guest of a fresh QEMU run, whose machine state is read.
+
+    Returns:
+        The run state.
+
+    Raises:
+        RunFailed: It does not run (``restore-failed``).
+    """
+    try:
+        return await _cont(backend)
+    except (CommandRefused, ConnectionLost, NoReply) as failed:
+        problem = Problem("restore-failed", tag, str(failed))
+        words = f"QEMU has read the machine state and does not let the guest run: {failed}"
+        raise RunFailed(words, problems=(problem,), code=problem.code) from failed
+
+
+async def _cont(backend: Backend) -> str:
+    await backend.execute("cont", {}, _COMMAND_TIMEOUT_S)
+    status = await _status(backend)
+    if status != "running":
+        raise NoReply(f"after `cont` it is {status!r}")
     return status
 
 

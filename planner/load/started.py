@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from attrs import frozen
 
 from planner.errors import Problem
+from planner.group.record import GroupRecord
 from planner.host.left_out import look_at_left_out
 from planner.inspect.offline import may_be_one
 from planner.load.fresh_qemu import RestoredDisk, RestorePlan
@@ -15,7 +16,7 @@ from planner.parts.left_out_checks import left_out_problems
 from planner.parts.part_checks import vm_problems
 from planner.parts.readied import Readied
 
-__all__ = ["Restored", "started_problems"]
+__all__ = ["GroupRestored", "Restored", "started_problems"]
 
 
 @frozen
@@ -33,6 +34,19 @@ class Restored:
     pid: int
     socket: str
     run_state: str
+
+
+@frozen
+class GroupRestored:
+    """A group whose members run in QEMUs that go on without snapplan.
+
+    Attributes:
+        record: The group.
+        members: Each member's QEMU and disks, by its name.
+    """
+
+    record: GroupRecord
+    members: Mapping[str, Restored]
 
 
 def started_problems(plan: RestorePlan, facts: Facts) -> Iterator[Problem]:

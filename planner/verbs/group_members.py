@@ -18,7 +18,7 @@ from planner.store.meeting import Met, meet
 from planner.store.store import Store
 from planner.verbs.context import Context
 
-__all__ = ["by_member", "hold_all", "meet_all", "one_store", "telling_member"]
+__all__ = ["MemberReporter", "by_member", "hold_all", "meet_all", "one_store", "telling_member"]
 
 
 @contextmanager
@@ -95,21 +95,24 @@ async def hold_all(members: Mapping[str, Context], stack: AsyncExitStack) -> dic
 
 def telling_member(name: str, context: Context) -> Context:
     """A member's context, whose reporter is told of whom it is."""
-    return evolve(context, reporter=_MemberReporter(name, telling(context.reporter)))
+    return evolve(context, reporter=MemberReporter(name, telling(context.reporter)))
 
 
 @frozen
-class _MemberReporter:
+class MemberReporter:
     """Says whose step it is; bytes of several members at once would say nothing."""
 
     name: str
     reporter: Reporter
 
     def step(self, number: int, count: int, what: str) -> None:
+        """Pass it on, the member's name before it."""
         self.reporter.step(number, count, f"{self.name}: {what}")
 
     def note(self, text: str) -> None:
+        """Pass it on, the member's name before it."""
         self.reporter.note(f"{self.name}: {text}")
 
     def amount(self, amount: Amount) -> None:
+        """Say nothing of it."""
         del amount

@@ -18,6 +18,7 @@ from planner.verbs.delete import Deleted
 from planner.verbs.group_members import by_member
 
 __all__ = [
+    "check_whole",
     "delete_group",
     "find_group",
     "list_groups",
@@ -143,6 +144,23 @@ async def delete_group(
                 (await delete_one(member)).outcome.raise_failure()
         groups.remove(name)
         return known
+
+
+def check_whole(known: KnownGroup) -> None:
+    """Refuse a group whose run has not ended, or that has lost a member's snapshot.
+
+    Raises:
+        Refused: With what to do (``recovery-pending``, ``group-incomplete``).
+    """
+    name = known.record.name
+    if known.standing == "pending":
+        raise Refused.of(pending_problem(name))
+    if known.missing:
+        words = f"the snapshot of {', '.join(known.missing)} is not recorded (any more)"
+        remedy = (
+            "load what is left with `snapplan load --alone`, if it is of use without the others"
+        )
+        raise Refused.of(Problem("group-incomplete", name, words, remedy))
 
 
 def pending_problem(name: str) -> Problem:

@@ -52,6 +52,7 @@ __all__ = [
     "restore_into",
     "revert",
     "show_restore",
+    "write_down",
 ]
 
 _Result = TypeVar("_Result")
@@ -256,8 +257,11 @@ async def _with_disks(
             raise
 
 
-async def _write_down(decided: RestoreDecision, backend: Backend, offline: Offline) -> None:
-    """Say in the store what the new VM stands on; where that fails, it runs all the same."""
+async def write_down(decided: RestoreDecision, backend: Backend, offline: Offline) -> None:
+    """Say in the store what a new VM stands on; where that fails, it runs all the same.
+
+    The lock of the VM that was saved is held.
+    """
     plan = decided.plan
     if plan.loses:
         return  # it is the VM that was, and `reverting` says so
@@ -296,7 +300,7 @@ async def _run(doing: _Doing, wish: RestoreWish, offline: Offline) -> Restored:
     async def load(backend: Backend) -> str:
         after, deadline_s = wish.run_state_after, wish.deadline_s
         state = await run_restored(plan, backend, after, deadline_s, offline.reporter)
-        await _write_down(decided, backend, offline)
+        await write_down(decided, backend, offline)
         return state
 
     if plan.reverts:

@@ -2,9 +2,11 @@
 
 import contextlib
 import socket
+import subprocess
 
 import pytest
 
+from tests.support.qemu import qemu_binary
 from tests.support.talkers import counters, receive, start_talker, wait_stuck
 
 pytestmark = pytest.mark.real_qemu
@@ -75,6 +77,22 @@ def test_fact_119_what_is_under_way_at_a_load_reaches_the_loaded_guest(qemu):
         assert counters(vm).received == received
         vm.execute("cont")
         vm.wait_until(lambda: counters(vm).received > received, "bytes of another time")
+
+
+def test_fact_127_a_link_to_nobody_ends_qemu_that_starts(qemu, tmp_path):
+    """It says why; with `reconnect` it starts, and the link is not connected."""
+    nobody = ("-chardev", "socket,id=com1,path=nobody", "-serial", "chardev:com1")
+    alone = (qemu_binary(), "-machine", "pc,accel=tcg", "-nodefaults", "-display", "none", *nobody)
+    ended = subprocess.run(alone, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "Failed to connect to 'nobody': No such file or directory" in ended.stderr
+    again = tuple(word.replace("nobody", f"nobody,{reconnecting(qemu)}") for word in nobody)
+    assert is_cut(start_talker(qemu, again, paused=True))
+
+
+def reconnecting(qemu):
+    """The option was renamed in 9.2, and its old name is gone in 11."""
+    return "reconnect-ms=1000" if qemu.version() >= (10, 0) else "reconnect=1"
 
 
 def is_cut(vm):

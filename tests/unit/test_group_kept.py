@@ -5,7 +5,7 @@ import asyncio
 import click
 import pytest
 
-from planner.cli.group_kept import _changed
+from planner.cli.group_load import _by_member, _changed
 from planner.errors import Problem, Refused
 from planner.group.record import GroupMember, GroupRecord, GroupState
 from planner.group.records import GroupStore
@@ -46,3 +46,11 @@ def test_what_may_have_changed_is_said_by_member():
     for text in ("job=disk1", "db=", "disk1"):
         with pytest.raises(click.BadParameter):
             _changed((text,), ("db", "web"))
+
+
+def test_what_is_given_for_a_member_is_given_once():
+    """A line may have `=` in it; a stranger, half a pair and a second line are bad usage."""
+    assert _by_member(["db=qemu -m size=64"], ("db", "web"), "LINE") == {"db": "qemu -m size=64"}
+    for texts in (["job=qemu"], ["db="], ["qemu"], ["db=one", "db=two"]):
+        with pytest.raises(click.BadParameter):
+            _by_member(texts, ("db", "web"), "LINE")
