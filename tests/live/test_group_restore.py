@@ -119,3 +119,35 @@ def test_a_group_of_which_one_does_not_start_goes_back_nowhere(qemu, tmp_path):
     assert as_json(listed)["restores"] == []
     with restored(vms, tmp_path, lines) as again:
         wait_heard(again)
+
+
+KILLING = """#!/bin/sh
+# snapplan dies when it starts this QEMU, and the other one is there.
+until [ -S '{other}' ]; do sleep 0.05; done
+sleep 0.5
+kill -9 $PPID
+"""
+
+
+def test_a_restore_that_is_killed_is_dropped_and_done_again(qemu, tmp_path):
+    """The QEMU that is there stands; what was made is listed, dropped, and made again."""
+    vms, lines = saved(qemu, tmp_path)
+    killing = tmp_path / "qemu"
+    killing.write_text(KILLING.format(other=vms["db"].directory / "tool"))
+    killing.chmod(0o700)
+    done = load(tmp_path, lines | {"web": f"{killing} {lines['web']}"})
+    assert done.returncode == -9
+    assert vms["db"].console() == "", "its guest has run"
+    left = as_json(snapplan("restore", "list", "--json", *at(tmp_path)))["restores"]
+    assert [each["state"] for each in left] == ["started", "started"]
+    (pid,) = [each["pid"] for each in left if each["pid"]]
+    again = load(tmp_path, lines)
+    assert (again.returncode, as_json(again)["error"]["code"]) == (20, "address-in-use")
+    harness.end_process(Adopted.of(pid))
+    for restore in left:
+        (record,) = (tmp_path / "store" / restore["vm-key"] / "restores").glob("*.json")
+        dropped = snapplan("restore", "drop", record, "--yes", *at(tmp_path))
+        assert dropped.returncode == 0, dropped.stderr
+        assert not [each["file"] for each in restore["files"] if Path(each["file"]).exists()]
+    with restored(vms, tmp_path, lines) as again:
+        wait_heard(again)
