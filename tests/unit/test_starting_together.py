@@ -87,7 +87,7 @@ def test_one_that_fails_ends_the_others():
     works = {"db": lambda: waits("db"), "queue": lambda: waits("queue"), "web": fails}
     with pytest.raises(RunFailed, match="web: it did not start"):
         asyncio.run(all_or_the_first_error(works))
-    assert ended == ["db", "queue"]
+    assert sorted(ended) == ["db", "queue"]
 
 
 def test_all_that_succeed_are_told_by_name():
