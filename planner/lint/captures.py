@@ -37,6 +37,7 @@ class CapturedPart:
         until: Number of the pause that its end began; -1: it began none.
         leaves_memory_out: Whether it is a stream without shared memory: a template's, of no disk.
         own: Whether the node is no disk's: it is there for machine state alone.
+        copy: Whether it is a copy of a disk.
     """
 
     command: Command
@@ -50,6 +51,7 @@ class CapturedPart:
     disk: str = ""
     leaves_memory_out: bool = False
     own: bool = False
+    copy: bool = False
 
 
 def captures_between(
@@ -97,7 +99,8 @@ def instants(captures: list[CapturedPart]) -> Iterator[Finding]:
         yield from _of_tag(tag, parts)
         if any(part.own and part.vmstate for part in parts):
             yield from _of_overlays(parts, captures)
-    yield from _of_disks_alone(captures)
+    for copies in (False, True):
+        yield from _of_disks_alone([part for part in captures if part.copy is copies], captures)
     streams = [place for place, capture in enumerate(captures) if capture.is_stream]
     for number, place in enumerate(streams):
         begin = streams[number - 1] + 1 if number else 0
@@ -105,9 +108,9 @@ def instants(captures: list[CapturedPart]) -> Iterator[Finding]:
         yield from _of_stream(captures[place], captures[begin:place], captures[place + 1 : end])
 
 
-def _of_disks_alone(captures: list[CapturedPart]) -> Iterator[Finding]:
-    """Overlays that nothing but their sequence ties together: each disk's first is taken for one set."""
-    if any(capture.is_stream for capture in captures):
+def _of_disks_alone(captures: list[CapturedPart], every: list[CapturedPart]) -> Iterator[Finding]:
+    """Overlays, or copies, that only their sequence ties together: each disk's first is of a set."""
+    if any(capture.is_stream for capture in every):
         return
     first: CapturedPart | None = None
     for capture in captures:

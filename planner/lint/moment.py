@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from attrs import define, field, frozen
 
+from planner.lint.devices import Devices
 from planner.lint.program import Command, Finding, Listing
 from planner.lint.vm import TrialVm, actions_of
 from planner.model.facts import Disk
@@ -37,12 +38,14 @@ class SequenceJob:
         seen: Whether its end was looked for.
         dismissed: Whether it was dismissed.
         told: Whether something that came too early was reported.
+        makes: What it makes, where that alone has to wait for it; empty: everything has to.
     """
 
     command: Command
     seen: bool = False
     dismissed: bool = False
     told: bool = False
+    makes: frozenset[str] = frozenset()
 
 
 @define
@@ -65,6 +68,8 @@ class Memory:
         clone_line: The line of a `migrate-incoming` with that capability; 0: none.
         unmodelled: The line of each command whose effect is not known here, by what it names.
         unknown_since: The line of the first command after which anything may be otherwise; 0: none.
+        devices: What was plugged and unplugged.
+        out_of_band: Whether `qmp_capabilities` has allowed that; None: nobody knows.
     """
 
     jobs: dict[str, SequenceJob] = field(factory=dict)
@@ -81,6 +86,8 @@ class Memory:
     clone_line: int = 0
     unmodelled: dict[str, int] = field(factory=dict)
     unknown_since: int = 0
+    devices: Devices = field(factory=Devices)
+    out_of_band: bool | None = None
 
 
 @frozen

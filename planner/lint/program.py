@@ -32,6 +32,7 @@ class Command:
         refused: QEMU's error text in the recording; empty where it has none.
         reply: What the recording says that came back.
         malformed: Why QEMU takes it for no command, in QEMU's words; empty: it is one.
+        out_of_band: Whether it is an `exec-oob`.
         foreign: It is no QMP command but what another program does, which is not known here.
     """
 
@@ -43,6 +44,7 @@ class Command:
     reply: object = None
     malformed: str = ""
     foreign: bool = False
+    out_of_band: bool = False
 
 
 @frozen

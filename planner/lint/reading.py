@@ -222,7 +222,8 @@ class _Reader:
             self.entries.append(Command(line, str(name), malformed=why))
             return
         if not (self.typed_last and self._is_last(str(name), value.get("arguments", {}))):
-            self._add(line, str(name), value.get("arguments", {}), value.get("id"))
+            arguments = value.get("arguments", {})
+            self._add(line, str(name), arguments, value.get("id"), oob="exec-oob" in value)
         self.typed_last = False
 
     def _is_last(self, name: str, arguments: object) -> bool:
@@ -230,11 +231,13 @@ class _Reader:
         last = self.entries[-1]
         return isinstance(last, Command) and (last.execute, last.arguments) == (name, arguments)
 
-    def _add(self, line: int, name: str, arguments: object, command_id: object) -> None:
+    def _add(
+        self, line: int, name: str, arguments: object, command_id: object, *, oob: bool = False
+    ) -> None:
         if command_id is not None:
             self.ids[str(command_id)] = len(self.entries)
         given = dict(arguments) if isinstance(arguments, Mapping) else {}
-        self.entries.append(Command(line, name, given))
+        self.entries.append(Command(line, name, given, out_of_band=oob))
 
     def _answer(self, value: Mapping[str, object]) -> None:
         at = self.ids.get(str(value.get("id"))) if "id" in value else self._first_unanswered()

@@ -12,12 +12,13 @@ from planner.compile.refusals import (
     has_room,
     holds_machine_state,
 )
+from planner.lint.captures import CapturedPart
 from planner.lint.moment import Moment, NamedDisk, Rule
-from planner.lint.program import Command, Finding
-from planner.lint.vm import actions_of
+from planner.lint.program import Command, Finding, Listing
+from planner.lint.vm import TrialVm, actions_of, names_of
 from planner.semantics import snapshot_node
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "left_out_of_a_stream"]
 
 _OVERLAYS = ("blockdev-snapshot", "blockdev-snapshot-sync")
 
@@ -151,6 +152,35 @@ def _left_out(at: Moment) -> Iterator[Finding]:
             f"{disk.name} gets no part of {tag!r}: it goes on while the others are loaded back "
             "(fact 19)",
             f"name {disk.name} too, or write a request that excludes it",
+        )
+
+
+def left_out_of_a_stream(
+    listing: Listing, stage: TrialVm, captures: list[CapturedPart]
+) -> Iterator[Finding]:
+    """Disks that get no part of machine state that is saved beside others."""
+    streams = [part for part in captures if part.is_stream and not part.leaves_memory_out]
+    captured = {part.disk or part.what for part in captures if not part.is_stream}
+    named = {name for command in listing.commands for name in names_of(command)}
+    if not captured or stage.facts is None:
+        return
+    lacking = [
+        disk.name
+        for name, disk in stage.disks.items()
+        if name not in captured
+        and disk.attached
+        and not disk.read_only
+        and not named & {disk.name, disk.node, disk.root, disk.drive_id}
+    ]
+    names = ", ".join(name for name in lacking if name not in listing.left_out)
+    for stream in streams if names else ():
+        yield Finding(
+            stream.command.line,
+            "tag-on-some-disks",
+            stream.command.execute,
+            f"{names}: no part of it beside this machine state; it goes on while the others are loaded "
+            "back (fact 19)",
+            f"capture {names} too, or write a request that excludes it",
         )
 
 

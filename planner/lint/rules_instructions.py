@@ -18,7 +18,7 @@ _ACTIONS = (
     "blockdev-snapshot-sync", "drive-backup",
 )  # fmt: skip
 """What a transaction can hold in every QEMU from 7.2 to 11.1 (fact 24)."""
-_GROUPED = ("blockdev-backup", "drive-backup", "block-dirty-bitmap-add")
+_GROUPED = ("blockdev-backup", "drive-backup")
 
 
 def _actions(at: Moment) -> Iterator[Finding]:

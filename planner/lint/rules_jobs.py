@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from planner.lint.moment import FIRST, Memory, Moment, Rule, SequenceJob
+from planner.lint.moment import FIRST, Memory, Moment, Rule, SequenceJob, words_in
 from planner.lint.program import Finding, Said
 from planner.model.migration import SPOILS
 from planner.semantics import Node, snapshot_node
 
 __all__ = ["RULES", "at_the_end", "note_event"]
 
-_JOBS = ("snapshot-save", "snapshot-load", "snapshot-delete")
+_JOBS = ("snapshot-save", "snapshot-load", "snapshot-delete", "blockdev-create")
 _WELL_FORMED = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")  # fact 3
 _LOOKS = ("query-named-block-nodes", "query-block", "query-blockstats")
 
@@ -77,6 +77,8 @@ def _waiting(at: Moment) -> Iterator[Finding]:
     if at.execute.startswith(("query-", "x-debug-query", "qmp_", "human-")):
         return
     for job in at.memory.jobs.values():
+        if job.makes and not job.makes & set(words_in(at.command.arguments)):
+            continue
         if not (job.seen or job.told or job.dismissed):
             job.told = True
             yield at.finding(
@@ -169,8 +171,16 @@ def _begin(at: Moment) -> Iterator[Finding]:
     elif at.execute == "query-migrate":
         at.memory.migrate = None
     if at.execute in _JOBS:
-        at.memory.jobs[at.text("job-id")] = SequenceJob(at.command)
+        at.memory.jobs[at.text("job-id")] = SequenceJob(at.command, makes=_made_by(at))
     return iter(())
+
+
+def _made_by(at: Moment) -> frozenset[str]:
+    """What a `blockdev-create` makes: a file, or an image in a node."""
+    options = at.arguments.get("options")
+    if at.execute != "blockdev-create" or not isinstance(options, Mapping):
+        return frozenset()
+    return frozenset(str(options[key]) for key in ("filename", "file") if key in options)
 
 
 def at_the_end(memory: Memory) -> Iterator[Finding]:

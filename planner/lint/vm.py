@@ -22,6 +22,8 @@ _IMAGINED_VERSION = "10.0"
 _OLDEST = "7.2"
 _CLOCK_NS = 10**9
 _A_DISK = "disk0"
+_ON_A_DISK = ("blockdev-backup", "drive-backup", "block_resize")
+_BESIDE = (("blockdev-backup", "target"), ("blockdev-snapshot", "overlay"))
 _HMP = (["savevm"], ["loadvm"], ["delvm"])
 
 
@@ -100,15 +102,29 @@ def _names(command: Command) -> Iterator[str]:
     elif command.execute == "transaction":
         for action in actions_of(command):
             yield from _one(action.get("data"))
-    elif command.execute.startswith("blockdev-snapshot"):
+    elif command.execute.startswith("blockdev-snapshot") or command.execute in _ON_A_DISK:
         yield from _one(arguments)
 
 
 def _one(data: object) -> Iterator[str]:
     if isinstance(data, Mapping):
-        for key in ("device", "node"):
+        for key in ("device", "node", "node-name"):
             if isinstance(data.get(key), str):
                 yield data[key]
+
+
+def _beside(command: Command) -> Iterator[str]:
+    """The nodes that a command puts on a disk, or copies one to: no device uses them."""
+    for data in (*(action.get("data") for action in actions_of(command)), command.arguments):
+        if isinstance(data, Mapping):
+            for key in ("target", "overlay"):
+                kind = command.execute if data is command.arguments else _kind_of(command, data)
+                if isinstance(data.get(key), str) and (kind, key) in _BESIDE:
+                    yield data[key]
+
+
+def _kind_of(command: Command, data: object) -> str:
+    return next(str(a.get("type")) for a in actions_of(command) if a.get("data") is data)
 
 
 def hmp_snapshot(command: Command) -> tuple[str, str] | None:
@@ -133,11 +149,15 @@ def _imagined(listing: Listing) -> TrialVm:
         for command in listing.commands
         if command.execute == "blockdev-add"
     }
+    added |= {name for command in listing.commands for name in _made_by(command)}
     names = dict.fromkeys(n for c in listing.commands for n in names_of(c) if n not in added)
     if not names and any(hmp_snapshot(command) for command in listing.commands):
         names = {_A_DISK: None}
     held = _held_before(listing, tuple(names))
     disks = [DiskDescription(name, snapshots=tuple(held.get(name, {}).values())) for name in names]
+    beside = (name for command in listing.commands for name in _beside(command))
+    others = dict.fromkeys(name for name in beside if name not in added | names.keys())
+    disks += [DiskDescription(name, kind="unattached") for name in others]
     unchecked = [
         "which disks the VM has, and whether each can hold a snapshot",
         "whether the names are node names, -drive ids or qdev ids of this VM",
@@ -155,6 +175,13 @@ def _imagined(listing: Listing) -> TrialVm:
         state = vm_state(_OLDEST, disks, run_state=run_state)
     numbers = tuple(int(part) for part in listing.version.split(".") if part)
     return TrialVm(_grown_up(state), None, numbers, unchecked=tuple(unchecked))
+
+
+def _made_by(command: Command) -> Iterator[str]:
+    """The nodes that a command makes beside what it does."""
+    for data in (*(action.get("data") for action in actions_of(command)), command.arguments):
+        if isinstance(data, Mapping) and isinstance(data.get("snapshot-node-name"), str):
+            yield data["snapshot-node-name"]
 
 
 def _grown_up(state: VmState) -> VmState:

@@ -14,10 +14,15 @@ from attrs import define, evolve, field
 
 from planner.lint.captures import CapturedPart, captures_between, instants
 from planner.lint.moment import FIRST, Memory, Moment, Rule, bind, words_in
+from planner.lint.plugging import RULES as PLUG_RULES
+from planner.lint.plugging import WITHOUT_EFFECT, device_event, run_failing, saves, tag_loaded
 from planner.lint.program import Command, Finding, LintReport, Listing, Said
 from planner.lint.rules_code import RULES as CODE_RULES
 from planner.lint.rules_code import code_notes
+from planner.lint.rules_copies import RULES as COPY_RULES
+from planner.lint.rules_copies import copies_begun
 from planner.lint.rules_disks import RULES as DISK_RULES
+from planner.lint.rules_disks import left_out_of_a_stream
 from planner.lint.rules_instructions import RULES as INSTRUCTION_RULES
 from planner.lint.rules_jobs import RULES as JOB_RULES
 from planner.lint.rules_jobs import at_the_end, note_event
@@ -41,8 +46,9 @@ __all__ = ["RULES", "lint"]
 
 RULES: tuple[Rule, ...] = (
     *DISK_RULES, *TAG_RULES, *INSTRUCTION_RULES, *JOB_RULES, *TEMPLATE_RULES, *CODE_RULES,
+    *PLUG_RULES, *COPY_RULES,
 )  # fmt: skip
-_NOT_MODELLED = "the simulator does not model"
+_NOT_MODELLED = "the simulator "
 _AFTER_A_JOB = frozenset({"blockdev-del", "job-dismiss"})
 
 
@@ -83,6 +89,7 @@ class _SequenceWalk:
                 break
             if isinstance(entry, Said):
                 note_event(self._moment(Command(entry.line, "")), entry)
+                device_event(self._moment(Command(entry.line, "")), entry)
             else:
                 self._command(entry)
         if not self.state.died:
@@ -90,6 +97,7 @@ class _SequenceWalk:
             self._check_run_state()
             self.findings.extend(at_the_end(self.memory))  # what comes after an abort is not read
         self.findings.extend(instants(self.captures))
+        self.findings.extend(left_out_of_a_stream(self.listing, self.stage, self.captures))
 
     def _moment(self, command: Command) -> Moment:
         arguments = bind(command.arguments, self.stage.aliases)
@@ -117,20 +125,41 @@ class _SequenceWalk:
 
     def _do(self, at: Moment, *, told: bool) -> list[Finding]:
         if at.execute == "qmp_capabilities":
+            enabled = at.arguments.get("enable")
+            self.memory.out_of_band = isinstance(enabled, list) and "oob" in enabled
             return []  # every session begins with it
-        result = execute(self.state, at.execute, at.arguments)
+        if at.command.out_of_band and not self.memory.out_of_band:
+            return self._out_of_band(at)
+        missing = bool(self.memory.devices.missing(tag_loaded(at)))
+        run = run_failing if missing else execute
+        result = run(self.state, at.execute, at.arguments)
+        if result.error is None or _NOT_MODELLED in result.error.desc:
+            self.captures.extend(copies_begun(at, self.pause))
         if result.error is not None and _NOT_MODELLED in result.error.desc:
             if not at.execute.startswith("query-"):
                 self._not_modelled(at)
             return []
         self._move_to(result.state, at.command)
+        if at.execute == "blockdev-create":
+            self._block_jobs_end("create-image")
         self._note(at)
-        return self._judge(at, result, told=told)
+        return self._judge(at, result, told=told, missing=missing)
+
+    def _out_of_band(self, at: Moment) -> list[Finding]:
+        """QEMU takes `exec-oob` where `qmp_capabilities` has enabled it (measured on 7.2 and 11.1)."""
+        if self.memory.out_of_band is None:
+            line = at.command.line
+            self.unchecked[f"line {line}: whether qmp_capabilities has enabled exec-oob"] = None
+            return []
+        remedy = 'qmp_capabilities with "enable": ["oob"], or write "execute"'
+        text = "QEMU says: QMP input member 'exec-oob' is unexpected"
+        return [at.finding("command-refused", text, remedy)]
 
     def _not_modelled(self, at: Moment, *, anything: bool = False) -> None:
         """What it names is not known from here on."""
         line = at.command.line
-        self.unchecked[f"line {line}: what {at.execute} does here"] = None
+        if at.execute not in WITHOUT_EFFECT:
+            self.unchecked[f"line {line}: what {at.execute} does here"] = None
         for word in words_in(at.command.arguments):
             self.memory.unmodelled.setdefault(word, line)
         if anything:
@@ -159,7 +188,9 @@ class _SequenceWalk:
             if self.state.migration.background and not self.state.running:
                 self.memory.pending_background = at.command.line
 
-    def _judge(self, at: Moment, result: CommandResult, *, told: bool) -> list[Finding]:
+    def _judge(
+        self, at: Moment, result: CommandResult, *, told: bool, missing: bool
+    ) -> list[Finding]:
         died = result.state.died
         if died and died != "quit":
             inactive = at.execute == "blockdev-snapshot-delete-internal-sync"
@@ -175,15 +206,17 @@ class _SequenceWalk:
                 return []
             return [at.finding("command-refused", f"QEMU says: {result.error.desc}")]
         if at.execute == "human-monitor-command":
-            return self._judge_human(at, str(result.reply or "").strip())
+            return self._judge_human(at, str(result.reply or "").strip(), told=missing)
         return self._judge_job(at, told=told)
 
-    def _judge_human(self, at: Moment, said: str) -> list[Finding]:
+    def _judge_human(self, at: Moment, said: str, *, told: bool) -> list[Finding]:
         """What the human monitor answers: an error is a text."""
         command = hmp_snapshot(at.command)
         if command is not None and command[0] == "loadvm":
             self._note_load(at, failed=bool(said))
-        if at.command.answered or not said or at.text("command-line").startswith("info"):
+        if not said and saves(at):
+            self.memory.devices.save(saves(at))
+        if told or at.command.answered or not said or at.text("command-line").startswith("info"):
             return []
         return [] if self._depends(at) else [at.finding("command-refused", f"QEMU says: {said}")]
 
@@ -192,10 +225,13 @@ class _SequenceWalk:
         self.memory.failed_load = at.command.line if self.memory.torn else 0
 
     def _judge_job(self, at: Moment, *, told: bool) -> list[Finding]:
-        job = self.state.job(at.text("job-id")) if at.execute.startswith("snapshot-") else None
+        has_job = at.execute.startswith("snapshot-") or at.execute == "blockdev-create"
+        job = self.state.job(at.text("job-id")) if has_job else None
         if job is None or not job.error:
             if at.execute == "snapshot-load":
                 self._note_load(at, failed=False)  # what was torn is whole again
+            if saves(at):
+                self.memory.devices.save(saves(at))
             return []
         if at.execute == "snapshot-load":
             self._note_load(at, failed=True)
@@ -220,9 +256,9 @@ class _SequenceWalk:
             self.memory.pending_background = 0
         self.state = guest_step(self.state)
 
-    def _block_jobs_end(self) -> None:
+    def _block_jobs_end(self, op: str = "") -> None:
         """A list of commands has no waits in it: who takes a job's nodes away has waited for the job."""
-        while self.state.block_work:
+        while self.state.block_work and op in ("", self.state.block_work[-1].op):
             self.state = advance_background(self.state).state
 
     def _stopped_by_its_end(self, migrate: Command) -> None:

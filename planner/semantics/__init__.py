@@ -16,7 +16,14 @@ do; `commands` the two grains at which they can be run; `quirks` and `versions` 
     {1}
 """
 
-from planner.semantics.block import content_node, find_node, find_snapshot, lookup, snapshot_node
+from planner.semantics.block import (
+    content_node,
+    find_node,
+    find_snapshot,
+    lookup,
+    snapshot_node,
+    writable_device_nodes,
+)
 from planner.semantics.commands import (
     COMMANDS,
     advance,
@@ -110,6 +117,7 @@ __all__ = [
     "lookup",
     "snapshot_node",
     "waits_for_continue",
+    "writable_device_nodes",
     # which QEMU does what
     "PROFILES",
     "Profile",

@@ -18,7 +18,7 @@ from attrs import evolve
 from planner.semantics.block import content_node, device_of, lookup
 from planner.semantics.block_commit_job import block_job_info, verb, with_devices_on
 from planner.semantics.job_commands import job_id_problem, job_verb, status_event
-from planner.semantics.nodes import automatic_name
+from planner.semantics.nodes import automatic_name, without_nodes
 from planner.semantics.result import (
     CommandResult,
     InjectedFailure,
@@ -31,6 +31,7 @@ from planner.semantics.state import Backup, BlockGraph, Job, Node, VmState
 __all__ = [
     "BACKUP_STEPS",
     "begin_backup",
+    "copied",
     "job_cancel",
     "query_block_jobs",
     "prepare_step",
@@ -40,18 +41,25 @@ __all__ = [
 
 _CANCELLED = "Operation canceled"
 _STAYS = "stays"
+_COPIES = {"blockdev-backup": frozenset(), "drive-backup": frozenset({"format", "mode"})}
 _KNOWN = frozenset({"job-id", "device", "target", "sync", "auto-dismiss", "on-cbw-error", "speed"})
 
 
-def unmodelled(data: Mapping[str, Any]) -> str:
+def unmodelled(kind: str, data: Mapping[str, Any]) -> str:
     """What of an action this model does not know; empty: it knows all of it."""
-    known = _KNOWN if data.get("compress") else _KNOWN | {"compress"}  # false is as if left out
+    if kind not in _COPIES:
+        return ""
+    known = _COPIES[kind] | _known(data)
     strange = sorted(set(data) - known)
     if strange:
-        return f"the simulator does not model blockdev-backup with '{strange[0]}'"
-    if data["sync"] != "full" or "job-id" not in data:
-        return "the simulator models blockdev-backup with sync 'full' and a job-id only"
+        return f"the simulator does not model {kind} with '{strange[0]}'"
+    if data["sync"] != "full":
+        return f"the simulator models {kind} with sync 'full' only"
     return ""
+
+
+def _known(data: Mapping[str, Any]) -> frozenset[str]:
+    return _KNOWN if data.get("compress") else _KNOWN | {"compress"}  # false is as if left out
 
 
 def prepare_step(data: Mapping[str, Any], number: int) -> MicroStep:
@@ -59,7 +67,12 @@ def prepare_step(data: Mapping[str, Any], number: int) -> MicroStep:
     words = [] if data.get("auto-dismiss", True) else [_STAYS]
     words += [str(data["speed"])] if data.get("speed") else []
     return MicroStep(
-        "prepare-backup", data["device"], " ".join(words), data["job-id"], data["target"], number
+        "prepare-backup",
+        data["device"],
+        " ".join(words),
+        data.get("job-id", ""),
+        data["target"],
+        number,
     )
 
 
@@ -78,7 +91,8 @@ def begin_backup(state: VmState, step: MicroStep) -> tuple[VmState, str, tuple[Q
         return state, _conflict(name, target.name, device.name or device.qdev), ()
     if busy := _busy(state, source, target):
         return state, busy, ()
-    problem = job_id_problem(state, step.job)
+    job_id = step.job or _drive_id(state, source)
+    problem = job_id_problem(state, job_id)
     if problem:
         return state, problem, ()
     words = step.tag.split()
@@ -102,10 +116,16 @@ def begin_backup(state: VmState, step: MicroStep) -> tuple[VmState, str, tuple[Q
     begun = evolve(
         moved,
         graph=BlockGraph((*moved.graph.nodes, top)),
-        jobs=(*state.jobs, Job(step.job, "backup", "", (), backup=backup)),
+        jobs=(*state.jobs, Job(job_id, "backup", "", (), backup=backup)),
         automatic_nodes=state.automatic_nodes + 1,
     )
-    return begun, "", (status_event(step.job, "created"),)
+    return begun, "", (status_event(job_id, "created"),)
+
+
+def _drive_id(state: VmState, node: Node) -> str:
+    """What a job is called that was given no id: as the ``-drive``, if it is one."""
+    device = device_of(state, node)
+    return device.name if device is not None else ""
 
 
 def _conflict(name: str, target: str, device: str) -> str:
@@ -123,10 +143,15 @@ def _busy(state: VmState, source: Node, target: Node) -> str:
     for node in (source, target):
         if any(node.name == work.target for work in works):
             return f"Node '{node.name}' is busy: block device is in use by block job: backup"
-    for node in (source, target):
-        if any(node.name in (work.source, work.filter) for work in works):
-            return "the simulator does not model two copies of one disk at once"
+    if copied(state, source) or copied(state, target):
+        return "the simulator does not model two copies of one disk at once"
     return ""
+
+
+def copied(state: VmState, node: Node) -> bool:
+    """Whether a node is of a disk that is being copied."""
+    works = (job.backup for job in state.jobs if job.backup and job.status != "concluded")
+    return any(node.name in (work.source, work.filter) for work in works)
 
 
 def withdraw(state: VmState, job_id: str) -> VmState:
@@ -201,7 +226,8 @@ def _conclude(state: VmState, job: Job, event: str, error: str) -> StepEffect:
 
 def _without_filter(state: VmState, backup: Backup) -> VmState:
     left = tuple(node for node in state.graph.nodes if node.name != backup.filter)
-    return with_devices_on(evolve(state, graph=BlockGraph(left)), backup.filter, backup.source)
+    bare = with_devices_on(evolve(state, graph=BlockGraph(left)), backup.filter, backup.source)
+    return without_nodes(bare, {backup.target}) if backup.made_target else bare
 
 
 def _job(state: VmState, step: MicroStep) -> tuple[Job, Backup]:

@@ -38,10 +38,12 @@ from planner.semantics import (
 )
 from planner.semantics.backup import BACKUP_STEPS
 from planner.semantics.block_commit_job import BLOCK_COMMIT_STEPS
+from planner.semantics.create_image import CREATE_STEPS, blockdev_create
 from planner.semantics.job_commands import job_dismiss, job_verb
 from planner.semantics.jobs import JOB_STEPS, start_job
 from planner.semantics.migrate import MIGRATION_STEPS
 from planner.semantics.recorded_answers import recorded_answer, recorded_answers
+from planner.semantics.resize import block_resize
 from planner.semantics.result import (
     CommandResult,
     InjectedFailure,
@@ -80,6 +82,7 @@ STEPS: dict[str, StepHandler] = {
     **BLOCK_COMMIT_STEPS,
     **hmp.HMP_STEPS,
     **BACKUP_STEPS,
+    **CREATE_STEPS,
 }
 
 
@@ -210,6 +213,9 @@ COMMANDS: dict[str, Handler] = {
         state, "blockdev-snapshot-sync", a
     ),
     "blockdev-backup": lambda state, a: transaction.single_action(state, "blockdev-backup", a),
+    "drive-backup": lambda state, a: transaction.single_action(state, "drive-backup", a),
+    "block_resize": block_resize,
+    "blockdev-create": blockdev_create,
     "blockdev-snapshot-delete-internal-sync": transaction.delete_internal_snapshot,
     "blockdev-add": nodes.blockdev_add,
     "blockdev-del": nodes.blockdev_del,

@@ -30,6 +30,7 @@ from planner.semantics.job_checks import devices_problem, load_problem, save_pro
 from planner.semantics.job_commands import job_id_problem, status_event
 from planner.semantics.qcow2 import Vmstate
 from planner.semantics.quirks import Quirk
+from planner.semantics.resize import with_size
 from planner.semantics.result import CommandResult, InjectedFailure, MicroStep, StepEffect, generic
 from planner.semantics.runstate import resume_guest, stop_guest
 from planner.semantics.state import Job, Node, VmState
@@ -176,6 +177,7 @@ def _create(state: VmState, step: MicroStep, failure: InjectedFailure | None) ->
         vm_clock_ns=state.clock_ns,
         vm_state_size_bytes=size,
         date_ns=state.host_ns,
+        size_bytes=node.size_bytes,
     )
     return StepEffect(with_layer(state, node, layer))
 
@@ -222,7 +224,10 @@ def _goto(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> S
         return _abort_load(
             state, job, f"Could not load snapshot '{step.tag}' on '{shown}': {reason}"
         )
+    found = qcow2.wanted_snapshot(node.layer, step.tag, id_first=id_first)
     after = with_layer(state, node, layer)
+    if found and found.size_bytes:
+        after = with_size(after, node, found.size_bytes)
     if named.driver == "throttle" and state.profile.has(Quirk.LOAD_THROUGH_THROTTLE_ABORTS):
         died = "block/throttle.c: throttle_drain_end: Assertion `tgm->io_limits_disabled' failed."
         return StepEffect(evolve(after, died=died, pending=()))

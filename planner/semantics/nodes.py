@@ -15,7 +15,7 @@ from attrs import evolve
 from planner.semantics.block import FILTER_DRIVERS, committing, device_of
 from planner.semantics.descriptors import set_problem
 from planner.semantics.result import CommandResult, generic
-from planner.semantics.state import BlockGraph, Node, VmState
+from planner.semantics.state import BlockGraph, MadeFile, Node, VmState
 
 __all__ = [
     "COMMITS",
@@ -75,6 +75,7 @@ def tree_problem(state: VmState, options: Mapping[str, Any], under: str = "") ->
     return (
         _unmodelled(options, under)
         or _no_set(state, options)
+        or _no_image(state, options)
         or name_problem(state, options.get("node-name"))
     )
 
@@ -100,6 +101,18 @@ def _no_set(state: VmState, options: Mapping[str, Any]) -> str:
     names = [options.get("filename"), below.get("filename") if isinstance(below, dict) else None]
     problems = (set_problem(state, name) for name in names if isinstance(name, str))
     return next(filter(None, problems), "")
+
+
+def _no_image(state: VmState, options: Mapping[str, Any]) -> str:
+    """A file that was made and holds nothing yet is no image (fact 153)."""
+    child = options.get("file")
+    filename = child.get("filename", "") if isinstance(child, dict) else ""
+    if isinstance(child, str):
+        filename = state.graph.node(child).filename
+    made = _made(state, filename)
+    if options["driver"] == "qcow2" and made is not None and made.format != "qcow2":
+        return "Image is not in qcow2 format"
+    return ""
 
 
 def _reference_problem(state: VmState, name: str) -> str:
@@ -150,11 +163,12 @@ def add_tree(state: VmState, options: Mapping[str, Any], *, owned: bool) -> tupl
     if name is None:
         name = automatic_name(state.automatic_nodes)
         state = evolve(state, automatic_nodes=state.automatic_nodes + 1)
+    filename = options.get("filename", below.filename if below else "")
     node = Node(
         name=name,
         driver=options["driver"],
-        filename=options.get("filename", below.filename if below else ""),
-        size_bytes=below.size_bytes if below else DEFAULT_OVERLAY_BYTES,
+        filename=filename,
+        size_bytes=_size(state, options["driver"], filename, below),
         read_only=bool(options.get("read-only", False)),
         file=below.name if below else "",
         owned=owned,
@@ -163,6 +177,18 @@ def add_tree(state: VmState, options: Mapping[str, Any], *, owned: bool) -> tupl
         read = _read_from(options, node.filename)
         node = evolve(node, layer=dict(state.images).get(read, node.layer))
     return evolve(state, graph=BlockGraph((*state.graph.nodes, node))), node
+
+
+def _size(state: VmState, driver: str, filename: str, below: Node | None) -> int:
+    """Of an image that a command made, what it was made with."""
+    made = _made(state, filename)
+    if made is not None and made.format in (driver, ""):
+        return made.size_bytes
+    return below.size_bytes if below else DEFAULT_OVERLAY_BYTES
+
+
+def _made(state: VmState, filename: str) -> MadeFile | None:
+    return next((each for each in state.made if each.filename == filename), None)
 
 
 def _read_from(options: Mapping[str, Any], filename: str) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "find_by_name",
     "goto_snapshot",
     "truncated",
+    "wanted_snapshot",
     "write_vmstate",
 ]
 
@@ -59,6 +60,7 @@ class LayerSnapshot:
         instant: Version of the machine at the moment it was taken: equal instants, one cut.
         vmstate: The machine state whose clusters it holds, whatever the header says.
         date_ns: Host clock when it was taken, since the epoch.
+        size_bytes: Size of the disk when it was taken; 0: nobody knows.
     """
 
     id: str
@@ -69,6 +71,7 @@ class LayerSnapshot:
     instant: int
     vmstate: Vmstate | None = None
     date_ns: int = 0
+    size_bytes: int = 0
 
 
 @frozen(cache_hash=True)
@@ -126,6 +129,7 @@ def create_snapshot(  # noqa: PLR0913 - a snapshot's header has that many fields
     vm_clock_ns: int,
     vm_state_size_bytes: int = 0,
     date_ns: int = 0,
+    size_bytes: int = 0,
 ) -> tuple[Qcow2Image, LayerSnapshot]:
     """Add a snapshot that shares everything in the active layer; the vmstate stays there.
 
@@ -141,6 +145,7 @@ def create_snapshot(  # noqa: PLR0913 - a snapshot's header has that many fields
         instant=instant,
         vmstate=layer.vmstate,
         date_ns=date_ns,
+        size_bytes=size_bytes,
     )
     return evolve(layer, snapshots=(*layer.snapshots, snapshot)), snapshot
 
@@ -161,11 +166,16 @@ def goto_snapshot(layer: Qcow2Image, wanted: str, *, id_first: bool = True) -> Q
     Returns:
         The layer, or None when there is no such snapshot.
     """
-    by_id = find_by_id_and_name(layer, wanted, None) if id_first else None
-    snapshot = by_id or find_by_name(layer, wanted)
+    snapshot = wanted_snapshot(layer, wanted, id_first=id_first)
     if snapshot is None:
         return None
     return evolve(layer, content=snapshot.content, vmstate=snapshot.vmstate)
+
+
+def wanted_snapshot(layer: Qcow2Image, wanted: str, *, id_first: bool) -> LayerSnapshot | None:
+    """The snapshot that a load finds by an id or a name."""
+    by_id = find_by_id_and_name(layer, wanted, None) if id_first else None
+    return by_id or find_by_name(layer, wanted)
 
 
 def delete_snapshot(layer: Qcow2Image, snapshot: LayerSnapshot) -> Qcow2Image:

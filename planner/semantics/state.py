@@ -31,6 +31,7 @@ __all__ = [
     "BlockBackend",
     "Job",
     "GuestMachine",
+    "MadeFile",
     "Migration",
     "Node",
     "StreamContent",
@@ -189,6 +190,7 @@ class Backup:
         length_bytes: How much there is to copy.
         offset_bytes: How much is copied.
         speed: Bytes a second, 0 for no limit; with any limit it never ends by itself here.
+        made_target: Whether QEMU made and opened the target itself, and closes it at the end (fact 152).
     """
 
     source: str
@@ -199,6 +201,22 @@ class Backup:
     length_bytes: int = 0
     offset_bytes: int = 0
     speed: int = 0
+    made_target: bool = False
+
+
+@frozen(cache_hash=True)
+class MadeFile:
+    """A file that a command made.
+
+    Attributes:
+        filename: Its path.
+        format: What is in it; empty: nothing yet.
+        size_bytes: Virtual size.
+    """
+
+    filename: str
+    format: str
+    size_bytes: int
 
 
 @frozen(cache_hash=True)
@@ -331,6 +349,7 @@ class VmState:
         died: Why QEMU is gone; empty while it lives.
         automatic_nodes: How many node names QEMU has made up.
         images: Closed images that hold snapshots, by file: whoever opens them finds those again.
+        made: Files that commands made.
     """
 
     profile: Profile
@@ -357,6 +376,7 @@ class VmState:
     died: str = ""
     automatic_nodes: int = 0
     images: tuple[tuple[str, Qcow2Image], ...] = ()
+    made: tuple[MadeFile, ...] = ()
 
     @property
     def running(self) -> bool:

@@ -25,6 +25,7 @@ from planner.semantics.block import (
     snapshots_listable,
     with_layer,
 )
+from planner.semantics.drive_backup import begin_drive_backup, drive_backup_step
 from planner.semantics.overlay import (
     append_overlay,
     overlay_problem,
@@ -53,6 +54,7 @@ _MODELLED = frozenset(
         "blockdev-snapshot",
         "blockdev-snapshot-internal-sync",
         "blockdev-snapshot-sync",
+        "drive-backup",
     }
 )
 _GROUPED_TAKES = frozenset({"blockdev-backup", "drive-backup"})
@@ -66,7 +68,7 @@ def start_transaction(state: VmState, arguments: Mapping[str, object]) -> Comman
         if action["type"] not in _MODELLED:
             text = f"the simulator does not model the transaction action '{action['type']}'"
             return CommandResult(state, error=generic(text))
-        strange = unmodelled(action["data"]) if action["type"] == "blockdev-backup" else ""
+        strange = unmodelled(action["type"], action["data"])
         if strange:
             return CommandResult(state, error=generic(strange))
     free = _GROUPED_TAKES if state.profile.abort_minds_grouped else _GROUPED_TAKES | {"abort"}
@@ -93,6 +95,8 @@ def _prepare_step(action: Mapping[str, Any], number: int) -> MicroStep:
         return bitmap_step(kind, data, number)
     if kind == "blockdev-backup":
         return prepare_step(data, number)
+    if kind == "drive-backup":
+        return drive_backup_step(data, number)
     if kind == "blockdev-snapshot":
         return MicroStep("prepare-overlay", data["node"], detail=data["overlay"], number=number)
     if kind == "blockdev-snapshot-sync":
@@ -122,6 +126,7 @@ def _prepare_internal(
         instant=state.machine_version,
         vm_clock_ns=state.host_ns if state.machine.daemon else state.clock_ns,
         date_ns=state.host_ns,
+        size_bytes=image.size_bytes,
     )
     commit = MicroStep("commit-internal", node.name, name, detail=snapshot.id, number=step.number)
     return _prepared(with_layer(state, image, layer), commit)
@@ -179,10 +184,11 @@ def _prepare_overlay_by_file(
 
 
 def _prepare_backup(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
-    begun, problem, events = begin_backup(state, step)
+    begin = begin_drive_backup if step.op == "prepare-drive-backup" else begin_backup
+    begun, problem, events = begin(state, step)
     if problem or failure:
-        return _fail(state, generic(problem or "An IO error has occurred"))
-    done = _prepared(begun, MicroStep("commit-backup", job=step.job, number=step.number))
+        return _fail(begun if problem else state, generic(problem or "An IO error has occurred"))
+    done = _prepared(begun, MicroStep("commit-backup", job=begun.jobs[-1].id, number=step.number))
     return evolve(done, events=events)
 
 
@@ -322,6 +328,7 @@ TRANSACTION_STEPS = {
     "prepare-overlay": _prepare_overlay,
     "prepare-overlay-sync": _prepare_overlay_by_file,
     "prepare-backup": _prepare_backup,
+    "prepare-drive-backup": _prepare_backup,
     "prepare-bitmap": _prepare_bitmap,
     "prepare-abort": _prepare_abort,
     "prepare-refused": _prepare_refused,

@@ -65,6 +65,7 @@ class Profile:
         device_status: A migration always shows the status `device`.
         failing_status: A migration shows `failing` before `failed`.
         json_error_position: JSON parse errors begin with line and column.
+        resize_says_why: A disk that cannot be resized is named with what uses it.
         grouped_text: How a transaction refuses `grouped`.
         abort_minds_grouped: Whether the action `abort` is refused with `grouped` as others are.
         downtime_text: How a too long downtime is refused.
@@ -89,6 +90,7 @@ class Profile:
     device_status: bool = True
     failing_status: bool = False
     json_error_position: bool = False
+    resize_says_why: bool = True
     grouped_text: str = "transaction"
     abort_minds_grouped: bool = True
     downtime_text: str = (
@@ -121,6 +123,7 @@ PROFILES: dict[str, Profile] = {
         has_file_uri=False,
         checks_uri_first=False,
         device_status=False,
+        resize_says_why=False,
         grouped_text="Transaction",
         abort_minds_grouped=False,
         inactivate_text="",

@@ -1,0 +1,105 @@
+"""`blockdev-create`: a job that makes a file, or an image in a node.
+
+Theory: the reply says nothing of its outcome; as a snapshot job it stays, with its error, until it is
+dismissed.  A file that is there is emptied, unless somebody has it open.
+
+Source: fact 153.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from attrs import evolve
+
+from planner.semantics.block import device_of
+from planner.semantics.job_commands import job_id_problem, status_event
+from planner.semantics.result import (
+    CommandResult,
+    InjectedFailure,
+    MicroStep,
+    StepEffect,
+    generic,
+)
+from planner.semantics.state import Job, MadeFile, VmState
+
+__all__ = ["CREATE_STEPS", "blockdev_create", "emptied", "write_locked"]
+
+_LOCKED = 'Failed to get "write" lock'
+
+
+def blockdev_create(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
+    """Begin the job; what it does is block work."""
+    options = cast("dict[str, Any]", arguments["options"])
+    job_id = cast("str", arguments["job-id"])
+    problem = _unmodelled(options) or job_id_problem(state, job_id)
+    if problem:
+        return CommandResult(state, error=generic(problem))
+    work = (*state.block_work, MicroStep("create-image", job=job_id, detail=json.dumps(options)))
+    job = Job(job_id, "create", "", (), status="running")
+    begun = evolve(state, jobs=(*state.jobs, job), block_work=work)
+    events = (status_event(job_id, "created"), status_event(job_id, "running"))
+    return CommandResult(begun, {}, None, events, len(events))
+
+
+def _unmodelled(options: Mapping[str, Any]) -> str:
+    if options["driver"] not in ("file", "qcow2"):
+        return f"the simulator does not model blockdev-create with driver '{options['driver']}'"
+    if options["driver"] == "qcow2" and not isinstance(options["file"], str):
+        return "the simulator models blockdev-create of an image in a node that is there only"
+    return ""
+
+
+def _create(state: VmState, step: MicroStep, failure: InjectedFailure | None) -> StepEffect:
+    options = json.loads(step.detail)
+    job = cast("Job", state.job(step.job))
+    of_file = options["driver"] == "file"
+    problem = _file_problem(state, options) if of_file else _node_problem(state, options["file"])
+    problem = problem or (failure.text if failure else "")
+    if not problem:
+        path = options["filename"] if of_file else state.graph.node(options["file"]).filename
+        made = MadeFile(path, "" if of_file else "qcow2", options["size"])
+        state = emptied(state, made)
+    ended = state.with_job(evolve(job, status="concluded", error=problem))
+    statuses = ("aborting", "concluded") if problem else ("waiting", "pending", "concluded")
+    return StepEffect(ended, tuple(status_event(job.id, status) for status in statuses))
+
+
+def _file_problem(state: VmState, options: Mapping[str, Any]) -> str:
+    return _LOCKED if write_locked(state, options["filename"]) else ""
+
+
+def write_locked(state: VmState, filename: str) -> bool:
+    """Whether a node has a file open, and keeps others from writing to it."""
+    return any(node.driver == "file" and node.filename == filename for node in state.graph.nodes)
+
+
+def emptied(state: VmState, made: MadeFile) -> VmState:
+    """What a file held is gone, and it is what was made."""
+    kept = tuple(each for each in state.images if each[0] != made.filename)
+    others = tuple(each for each in state.made if each.filename != made.filename)
+    return evolve(state, images=kept, made=(*others, made))
+
+
+def _node_problem(state: VmState, name: str) -> str:
+    node = state.graph.get(name)
+    if node is None:
+        return f"Cannot find device='{name}' nor node-name='{name}'"
+    device = device_of(state, node)
+    parents = state.graph.parents.get(name, ())
+    if device is None and not parents:
+        return ""
+    if device is not None:
+        wanted, user, role = "write", f"block device '{device.name or device.qdev}'", "root"
+    else:
+        wanted, user, role = "write, resize", f"node '{parents[0][0]}'", parents[0][1]
+    return (
+        f"Permission conflict on node '{name}': permissions '{wanted}' are both required by an unnamed "
+        f"block device (uses node '{name}' as 'root' child) and unshared by {user} (uses node '{name}' "
+        f"as '{role}' child)."
+    )
+
+
+CREATE_STEPS = {"create-image": _create}
