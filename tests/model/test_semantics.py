@@ -418,7 +418,7 @@ def test_an_overlay_that_qemu_made_is_closed_again_when_the_transaction_fails():
 
 
 def test_what_the_model_does_not_know_it_refuses_honestly():
-    backup = {"device": "disk0", "target": "/copy", "sync": "full"}
+    backup = {"device": "disk0", "target": "/copy", "sync": "full", "bitmap": "b"}
     result = transaction(vm(), {"type": "drive-backup", "data": backup})
     assert result.error.desc.startswith("the simulator does not model")
     assert execute(vm(), "block_resize", {"size": 1}).error.desc.startswith("the simulator does")
