@@ -48,7 +48,7 @@ RULES: tuple[Rule, ...] = (
     *DISK_RULES, *TAG_RULES, *INSTRUCTION_RULES, *JOB_RULES, *TEMPLATE_RULES, *CODE_RULES,
     *PLUG_RULES, *COPY_RULES,
 )  # fmt: skip
-_NOT_MODELLED = "the simulator "
+_NOT_MODELLED = "the simulator does not model"
 _AFTER_A_JOB = frozenset({"blockdev-del", "job-dismiss"})
 
 

@@ -53,8 +53,8 @@ def unmodelled(kind: str, data: Mapping[str, Any]) -> str:
     strange = sorted(set(data) - known)
     if strange:
         return f"the simulator does not model {kind} with '{strange[0]}'"
-    if data["sync"] != "full":
-        return f"the simulator models {kind} with sync 'full' only"
+    if (sync := data["sync"]) != "full":
+        return f"the simulator does not model {kind} with sync '{sync}'"
     return ""
 
 

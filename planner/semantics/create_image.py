@@ -48,7 +48,7 @@ def _unmodelled(options: Mapping[str, Any]) -> str:
     if options["driver"] not in ("file", "qcow2"):
         return f"the simulator does not model blockdev-create with driver '{options['driver']}'"
     if options["driver"] == "qcow2" and not isinstance(options["file"], str):
-        return "the simulator models blockdev-create of an image in a node that is there only"
+        return "the simulator does not model blockdev-create of an image in a new node"
     return ""
 
 

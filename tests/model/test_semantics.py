@@ -421,7 +421,8 @@ def test_what_the_model_does_not_know_it_refuses_honestly():
     backup = {"device": "disk0", "target": "/copy", "sync": "full", "bitmap": "b"}
     result = transaction(vm(), {"type": "drive-backup", "data": backup})
     assert result.error.desc.startswith("the simulator does not model")
-    assert execute(vm(), "block_resize", {"size": 1}).error.desc.startswith("the simulator does")
+    mirror = {"device": "disk0", "target": "/copy", "sync": "full"}
+    assert execute(vm(), "drive-mirror", mirror).error.desc.startswith("the simulator does")
 
 
 # --- migration ------------------------------------------------------------------------
