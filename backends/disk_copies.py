@@ -24,6 +24,8 @@ __all__ = ["DISK_COPIES", "DiskCopies"]
 
 DISK_COPIES = ("create-copy", "keep-copy")
 
+_FORMATS = ("qcow2", "raw")
+
 
 class _QemuImg(Protocol):
     def __call__(self, *arguments: str, descriptors: tuple[int, ...] = ()) -> str: ...
@@ -33,8 +35,8 @@ class _QemuImg(Protocol):
 class DiskCopies:
     """Does what a host is told about copies.
 
-    - ``create-copy`` (path, temporary, base, size): an empty qcow2 of that size, 0600 and of the owner
-      of the base, where that is a file, with all its room taken.
+    - ``create-copy`` (path, temporary, base, size, format): an empty image of that size, qcow2 or raw,
+      0600 and of the owner of the base, where that is a file, with all its room taken.
     - ``keep-copy`` (path, temporary): gives it its name, and tells its ``size`` in bytes.
 
     Attributes:
@@ -54,12 +56,16 @@ class DiskCopies:
         """
         if instruction == "keep-copy":
             return _keep(path, temporary)
-        owner = _owner_of(str(arguments["base"]))
-        return self._create(path, temporary, str(arguments["size"]), owner)
+        wanted = str(arguments.get("format", "qcow2"))
+        if wanted not in _FORMATS:
+            raise HostRefused("arguments-malformed", f"{path}: a copy is no {wanted[:40]!r} image")
+        self._create(path, temporary, wanted, arguments)
+        return {}
 
     def _create(
-        self, path: Path, temporary: Path, size: str, owner: os.stat_result | None
-    ) -> Mapping[str, object]:
+        self, path: Path, temporary: Path, image_format: str, arguments: Mapping[str, object]
+    ) -> None:
+        owner, size = _owner_of(str(arguments["base"])), str(arguments["size"])
         with Folder(path.parent) as folder:
             if folder.look(path.name) is not None:
                 raise HostRefused("file-exists", f"{path} exists, and is not overwritten")
@@ -67,7 +73,7 @@ class DiskCopies:
             try:
                 must_have_room(path, descriptor, int(size), "a copy of the disk")
                 self.qemu_img(
-                    *("create", "-q", "-f", "qcow2", "-o", "preallocation=falloc"),
+                    *("create", "-q", "-f", image_format, "-o", "preallocation=falloc"),
                     *("--", name_of(descriptor), size),
                     descriptors=(descriptor,),
                 )
@@ -78,7 +84,6 @@ class DiskCopies:
                 raise
             finally:
                 os.close(descriptor)
-        return {}
 
 
 def _owner_of(base: str) -> os.stat_result | None:

@@ -192,7 +192,8 @@ def _create_copy(path: Path, temporary: Path, arguments: dict[str, Any]) -> None
     _must_be_absent(path)
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        command = [os.environ.get("QEMU_IMG", "qemu-img"), "create", "-q", "-f", "qcow2"]
+        command = [os.environ.get("QEMU_IMG", "qemu-img"), "create", "-q"]
+        command += ["-f", arguments.get("format", "qcow2")]
         command += ["-o", "preallocation=falloc", "--", _open_name(descriptor)]
         command.append(str(arguments["size"]))
         held = (descriptor,)

@@ -19,6 +19,8 @@ __all__ = [
 _PATH_LIMIT_BYTES = 4000
 """The kernel's limit less what a temporary name in the same folder adds."""
 _NAME_LIMIT_BYTES = 240
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+"""How QEMU tells a protocol from a path: `nbd://…`, `nbd:…`, `json:…`."""
 
 
 def images_of(facts: Facts) -> dict[str, list[str]]:
@@ -50,7 +52,17 @@ def path_problems(user: str, path: str, images: Mapping[str, Sequence[str]]) -> 
         images: Image files that are there, each with the disks that read it.
     """
     name = path.rpartition("/")[2]
-    if not path.startswith("/") or not name or name in (".", ".."):
+    if _ADDRESS.match(path):
+        yield Problem(
+            "path-not-a-file",
+            user,
+            f"{path[:80]!r} is an address that another program serves; a part's file is made here, has "
+            "its name only once it is whole, and is told from others by its digest, its times and its "
+            "inode, none of which an address has",
+            "write the path of a file; once it is made, `qemu-img convert -n` sends it to an address, "
+            "and `qemu-nbd --read-only` serves it",
+        )
+    elif not path.startswith("/") or not name or name in (".", ".."):
         yield Problem(
             "path-not-absolute",
             user,

@@ -16,6 +16,7 @@ __all__ = [
     "STREAM_GIVE_UP_S",
     "Capture",
     "Copy",
+    "CopyFormat",
     "Exclude",
     "ExistingTag",
     "External",
@@ -51,6 +52,13 @@ class Capture(StrEnum):
     STOPPED = "stopped"
     LIVE = "live"
     BACKGROUND = "background"
+
+
+class CopyFormat(StrEnum):
+    """What kind of image a copy of a disk is."""
+
+    QCOW2 = "qcow2"
+    RAW = "raw"
 
 
 class Others(StrEnum):
@@ -104,10 +112,12 @@ class Copy:
     """The disk's part is a full copy of it in a file of its own, made while the guest runs on.
 
     Attributes:
-        path: Where the copy is to be made, as qcow2.
+        path: Where the copy is to be made.
+        format: What kind of image it is to be.
     """
 
     path: str
+    format: CopyFormat = CopyFormat.QCOW2
 
 
 @frozen

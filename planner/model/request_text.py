@@ -14,6 +14,7 @@ from planner.model.description import DESCRIPTION_LIMIT_BYTES, description_probl
 from planner.model.request import (
     Capture,
     Copy,
+    CopyFormat,
     Exclude,
     ExistingTag,
     External,
@@ -96,10 +97,14 @@ _WISH = one_of(
     {"internal": Internal, "exclude": Exclude},
     {
         "external": record(External, Key("external", _PATH, attribute="path")),
-        "copy": record(Copy, Key("copy", _PATH, attribute="path")),
+        "copy": record(
+            Copy,
+            Key("copy", _PATH, attribute="path"),
+            Key("format", choice(CopyFormat), "What kind of image the copy is.", seldom=True),
+        ),
         "served-by": record(ServedBy, Key("served-by", _MEMBER, attribute="member")),
     },
-    "`internal`, `exclude`, `{external: PATH}`, `{copy: PATH}` or `{served-by: MEMBER}`",
+    "`internal`, `exclude`, `{external: PATH}`, `{copy: PATH, …}` or `{served-by: MEMBER}`",
     Unreadable(),
 )
 _NO_AGENT = "nothing says where the agent is", "write `agent: ` and the path of the agent's socket"

@@ -128,10 +128,12 @@ class CopiedDisk(DiskPart):
             return None  # it is gone already
         if not now.known:
             why = "it is no regular file"
-        elif not begins.startswith(_MAGIC):
+        elif self.format == "qcow2" and not begins.startswith(_MAGIC):
             why = "it is no qcow2 image"
         elif now.size_bytes != self.size_bytes:
             why = f"it had {self.size_bytes} bytes and has {now.size_bytes}"
+        elif not self.record.known and self.format == "raw":
+            why = "nothing was written down by which raw bytes could be told from others"
         elif not self.record.known or identity(self.record) == identity(now):
             return None
         elif self.record.sha256 and not now.sha256:

@@ -5,6 +5,9 @@ holds back each write of the guest until what was there before is copied, so tha
 instant (fact 111).  Where the copy cannot be written meanwhile, a QEMU that knows no ``on-cbw-error``
 fails the guest's own write (fact 113); so the file's room on the host is taken before anything begins,
 and a copy that has no room fails there.
+
+A raw copy's node is its file itself (fact 115): a raw image is nothing but the file's bytes, and QEMU
+does not look into a file to which it was told to add ``driver: file``.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from planner.model.facts import Disk, Facts
 from planner.model.image_place import Reach
 from planner.model.node_names import OVERLAY_NODE_PREFIX
 from planner.model.operations import Kind, Operation
-from planner.model.request import Copy, Wish
+from planner.model.request import Copy, CopyFormat, Wish
 from planner.parts.copied import CopiedDisk
 from planner.parts.disk_checks import elsewhere, inactive
 from planner.parts.making import DiskCapture, Making, NotShown, Shown, ShownPart
@@ -47,6 +50,14 @@ def _spares_guest(facts: Facts) -> bool:
     return not CommandSchema.of(facts.schema).problems("transaction", {"actions": actions})
 
 
+def _node(copy: DiskCopy) -> dict[str, object]:
+    """The node of a copy's file."""
+    file: dict[str, object] = {"driver": "file", "filename": copy.temporary}
+    if copy.format == "raw":
+        return {**file, "node-name": copy.target}
+    return {"driver": "qcow2", "node-name": copy.target, "file": file}
+
+
 @frozen
 class ShownCopy(ShownPart):
     """A full copy of a disk.
@@ -56,6 +67,7 @@ class ShownCopy(ShownPart):
         filename: The copy.
         size_bytes: The disk's size.
         file_bytes: The copy's length.
+        format: What kind of image it is.
     """
 
     plain_key: ClassVar[str] = "copies"
@@ -64,6 +76,7 @@ class ShownCopy(ShownPart):
     filename: str
     size_bytes: int
     file_bytes: int
+    format: str = "qcow2"
 
     def recorded(self, disks: Mapping[str, Disk]) -> CopiedDisk:
         """What the manifest has of it."""
@@ -74,7 +87,7 @@ class ShownCopy(ShownPart):
             node=disk.node,
             root=disk.root,
             file=self.filename,
-            format="qcow2",
+            format=self.format,
             virtual_size_bytes=disk.virtual_size_bytes,
             backing=(),
             size_bytes=self.file_bytes,
@@ -85,7 +98,7 @@ class ShownCopy(ShownPart):
         return {
             "disk": self.disk,
             "file": self.filename,
-            "format": "qcow2",
+            "format": self.format,
             "virtual-size": self.size_bytes,
             "size": self.file_bytes,
         }
@@ -135,7 +148,8 @@ class MakeCopy(Making):
 
     def asked_for(self, wish: Wish) -> str:
         """The wish as a plan shows it."""
-        return f"copy: {self.new_file(wish)}"
+        raw = ", raw" if isinstance(wish, Copy) and wish.format is CopyFormat.RAW else ""
+        return f"copy: {self.new_file(wish)}{raw}"
 
     label: ClassVar[str] = "copied"
     field: ClassVar[str] = "copies"
@@ -153,6 +167,7 @@ class MakeCopy(Making):
             size_bytes=disk.virtual_size_bytes,
             job=f"snapplan-copy-{digest[:16]}",
             spares_guest=_spares_guest(facts),
+            format=str(wish.format) if isinstance(wish, Copy) else "qcow2",
         )
 
     def disks(self, resolution: Resolution) -> tuple[str, ...]:
@@ -179,6 +194,7 @@ class MakeCopy(Making):
                     "temporary": copy.temporary,
                     "base": copy.base_file,
                     "size": copy.size_bytes,
+                    **({"format": copy.format} if copy.format == "raw" else {}),
                 },
                 covers=(),
                 undo=(Undo(UndoKind.REMOVE_FILE, copy.disk),),
@@ -188,11 +204,7 @@ class MakeCopy(Making):
             )
             yield Step(
                 execute="blockdev-add",
-                arguments={
-                    "driver": "qcow2",
-                    "node-name": copy.target,
-                    "file": {"driver": "file", "filename": copy.temporary},
-                },
+                arguments=_node(copy),
                 covers=(added,),
                 undo=(Undo(UndoKind.REMOVE_TARGET, copy.disk),),
                 timeout_s=_ADD_TIMEOUT_S,
@@ -256,4 +268,4 @@ class MakeCopy(Making):
             kept = shown.copies.get(copy.path)
             if kept is None:
                 raise NotShown("part-count", f"the copy of {copy.disk} has not got its name")
-            yield ShownCopy(copy.disk, copy.path, copy.size_bytes, kept.size_bytes)
+            yield ShownCopy(copy.disk, copy.path, copy.size_bytes, kept.size_bytes, copy.format)

@@ -101,6 +101,7 @@ class DiskCopy:
         size_bytes: Virtual size of both.
         job: Id of the job that copies.
         spares_guest: Whether a copy that cannot be written fails alone (`on-cbw-error`).
+        format: What kind of image the copy is: ``qcow2`` or ``raw``.
     """
 
     disk: str
@@ -111,6 +112,7 @@ class DiskCopy:
     size_bytes: int
     job: str
     spares_guest: bool = False
+    format: str = "qcow2"
 
     @property
     def temporary(self) -> str:

@@ -29,8 +29,9 @@ def begun_copy(data: Mapping[str, object], copy: DiskCopy | None) -> _Found:
 
 def added_target(arguments: Mapping[str, object], copy: DiskCopy) -> _Found:
     """What the `blockdev-add` of a copy's file does, and what is wrong with it."""
-    file = {"driver": "file", "filename": copy.temporary}
-    wanted = {"driver": "qcow2", "node-name": copy.target, "file": file}
-    text = f"it must be the qcow2 image {copy.temporary}"
+    file: dict[str, object] = {"driver": "file", "filename": copy.temporary}
+    wanted: dict[str, object] = {"driver": "qcow2", "file": file}
+    wanted = {"node-name": copy.target} | (file if copy.format == "raw" else wanted)
+    text = f"it must be the {copy.format} image {copy.temporary}"
     wrong = (Problem(RuleId.NOTHING_ELSE, copy.target, text),) if dict(arguments) != wanted else ()
     return (Operation(Kind.ADD_TARGET, disk=copy.disk),), wrong

@@ -105,7 +105,8 @@ class CopyWalk:
 
 
 def _made(copy: DiskCopy) -> dict[str, object]:
-    return {**_named(copy), "base": copy.base_file, "size": copy.size_bytes}
+    more = {"format": "raw"} if copy.format == "raw" else {}
+    return {**_named(copy), "base": copy.base_file, "size": copy.size_bytes, **more}
 
 
 def _named(copy: DiskCopy) -> dict[str, object]:

@@ -19,9 +19,9 @@ TOO_SHORT = 1_200_000
 """Bytes of a file in which the images of these guests have room, and a copy has not."""
 
 
-def request_for(vm, state="{internal: disk0}"):
-    copy = vm.directory / "copy.qcow2"
-    return f"tag: a\nmachine-state: {state}\ndisks: {{disk0: internal, disk1: {{copy: {copy}}}}}\n"
+def request_for(vm, state="{internal: disk0}", more=""):
+    copy = f"{{copy: {vm.directory / 'copy.qcow2'}{more}}}"
+    return f"tag: a\nmachine-state: {state}\ndisks: {{disk0: internal, disk1: {copy}}}\n"
 
 
 def account(vm):
@@ -36,19 +36,25 @@ def account(vm):
     }
 
 
-def test_a_copy_is_made_restored_and_deleted(qemu):
+@pytest.mark.parametrize("more", ["", *long(", format: raw")], ids=["qcow2", "raw"])
+def test_a_copy_is_made_restored_and_deleted(qemu, more):
     """Memory, a snapshot and a copy of one instant: the guest goes on from them, and finds no fault."""
     vm = qemu.start(two_disks(guest=True))
     before = vm.wait_guest(2)[-1]
     nodes = account(vm)["nodes"]
-    done = snapplan("apply", "-", "--vm", vm.qmp_path, *store(vm), text=request_for(vm))
+    request = request_for(vm, more=more)
+    done = snapplan("apply", "-", "--vm", vm.qmp_path, *store(vm), text=request)
     assert done.returncode == 0, done.stderr
     copy = vm.directory / "copy.qcow2"
+    size = vm.topology.disk("disk1").size_bytes
+    assert copy.stat().st_blocks * 512 >= size, "its room stays taken"
+    assert (copy.stat().st_size == size) == bool(more), "raw is the disk's bytes, and no more"
     assert copy.stat().st_mode & 0o777 == 0o600
     assert account(vm)["nodes"] == nodes, "the disk's own chain is as before"
     assert account(vm)["jobs"] == []
     later = vm.wait_guest(3, since=len(vm.console()))[-1]
-    assert snapplan("verify", "a", "--vm", vm.qmp_path, *store(vm)).returncode == 0
+    deep = ["--deep"] if more else []
+    assert snapplan("verify", "a", *deep, "--vm", vm.qmp_path, *store(vm)).returncode == 0
     manifest = as_json(done)["manifest"]
     content = copy.read_bytes()
     vm.end()
@@ -69,7 +75,8 @@ def test_a_copy_is_made_restored_and_deleted(qemu):
     assert not copy.exists()
 
 
-def test_a_copy_that_cannot_be_written_is_undone(qemu):
+@pytest.mark.parametrize("more", ["", *long(", format: raw")], ids=["qcow2", "raw"])
+def test_a_copy_that_cannot_be_written_is_undone(qemu, more):
     """After `cont`: the job fails, and no file, node, job or snapshot is left; the guest runs."""
     vm = qemu.start(two_disks(guest=True))
     vm.wait_guest(2)
@@ -77,7 +84,7 @@ def test_a_copy_that_cannot_be_written_is_undone(qemu):
     before = account(vm)
     limit = ["prlimit", "--pid", str(vm.process.pid), f"--fsize={TOO_SHORT}"]
     subprocess.run(limit, check=True)
-    request = request_for(vm, "none")
+    request = request_for(vm, "none", more)
     done = snapplan("apply", "-", "--vm", vm.qmp_path, *store(vm), text=request)
     assert (done.returncode, as_json(done)["error"]["code"]) == (20, "job-failed"), done.stderr
     assert account(vm) == before

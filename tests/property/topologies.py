@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from planner.model.facts import Bitmap, ChainNode, Disk, Facts, JobInfo, QemuVersion, SnapshotInfo
 from planner.model.request import (
     Capture,
+    Copy,
+    CopyFormat,
     Exclude,
     ExistingTag,
     External,
     ExternalMachineState,
+    ImageMachineState,
     Internal,
     InternalMachineState,
     NoMachineState,
@@ -120,12 +123,15 @@ def fitting(draw, external=False):
             options += [Internal(), Internal(), Internal()]
         if external:
             options.append(External(f"/vm/{disk.name}.overlay"))
+            if not disk.read_only:
+                options.append(Copy(f"/vm/{disk.name}.copy", draw(st.sampled_from(CopyFormat))))
         name = draw(st.sampled_from(disk.names))
         wishes.append((name, draw(st.sampled_from(options)), disk))
     internal = [name for name, wish, _ in wishes if isinstance(wish, Internal)]
     states = [NoMachineState()] + [InternalMachineState(name) for name in internal[:3]]
     if external:
         states += [ExternalMachineState("/vm/state", capture) for capture in Capture]
+        states.append(ImageMachineState("/vm/state"))
     request = Request(
         TAG,
         draw(st.sampled_from(states)),

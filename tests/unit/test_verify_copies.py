@@ -1,10 +1,13 @@
 """The verifier finds each thing that can be wrong with a program that copies a disk, by its rule."""
 
+import json
+
 import networkx as nx
 import pytest
 from attrs import evolve
 
 from planner.compile.graph import build_graph
+from planner.compile.plan_text import plan_to_text, read_plan
 from planner.compile.rules import RULES
 from planner.errors import Refused
 from planner.model.file_record import FileRecord
@@ -96,6 +99,50 @@ def test_each_mistake_is_found_by_its_rule(name):
     assert {problem.code for problem in found} == expected, "\n".join(map(str, found))
 
 
+RAW = {"disk0": "internal", "disk1": {"copy": "/new/c.raw", "format": "raw"}}
+RAW_PROGRAM = plan("auto", VM, request("t", {"internal": "disk0"}, RAW)).program
+
+
+def test_a_raw_copy_is_its_file_and_nothing_else():
+    """Made raw, added by `driver: file`, proved; its plan is read again as it was written."""
+    assert violations(RAW_PROGRAM) == ()
+    made, added = RAW_PROGRAM.steps[:2]
+    assert (made.execute, made.arguments["format"]) == ("create-copy", "raw")
+    [copy] = RAW_PROGRAM.resolution.copies
+    file = {"driver": "file", "filename": copy.temporary}
+    assert added.arguments == {**file, "node-name": copy.target}
+    whole = plan("auto", VM, request("t", {"internal": "disk0"}, RAW))
+    assert read_plan(plan_to_text(whole)) == whole
+    plain = plan_to_text(plan("auto", VM, request("t", "none", WISHES)))
+    [as_before] = json.loads(plain)["program"]["resolution"]["copies"]
+    assert "format" not in as_before, "a plan of a qcow2 copy is as it was"
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["made-qcow2", "added-qcow2"])
+def test_a_raw_copy_that_is_made_or_added_as_qcow2_is_found(which):
+    """QEMU would write a format into what is recorded as raw, or fail."""
+    steps = list(RAW_PROGRAM.steps)
+    one = steps[which]
+    [copy] = RAW_PROGRAM.resolution.copies
+    if which == 0:
+        kept = {name: value for name, value in one.arguments.items() if name != "format"}
+    else:
+        kept = {"driver": "qcow2", "node-name": copy.target}
+        kept["file"] = {"driver": "file", "filename": copy.temporary}
+    steps[which] = evolve(one, arguments=kept)
+    codes = {problem.code for problem in violations(with_steps(RAW_PROGRAM, *steps))}
+    assert codes == ({"nothing-else", "complete"} if which == 0 else {"nothing-else"})
+
+
+@pytest.mark.parametrize("path", ["nbd://host/x", "nbd+unix:///x?socket=/s", "json:{}", "nbd:h:1"])
+def test_an_address_is_no_place_for_a_part(path):
+    """It has no name that comes last, no times and no inode: refused, with what can be done."""
+    for wishes in ({"disk1": {"copy": path, "format": "raw"}}, {"disk1": {"external": path}}):
+        with pytest.raises(Refused) as refused:
+            plan("auto", VM, request("t", "none", {"disk0": "internal", **wishes}))
+        assert [problem.code for problem in refused.value.problems] == ["path-not-a-file"]
+
+
 def test_a_migration_cannot_end_while_a_disk_is_copied():
     """Machine state in a file goes with no copy: refused before anything is sent."""
     state = {"external": "/new/state", "capture": "stopped"}
@@ -151,6 +198,23 @@ def test_only_the_copy_that_was_saved_is_removed(now, begins, stays):
     """A name is no proof."""
     problem = PART.removal_problem(FoundFile(now), begins)
     assert (problem is not None) == stays
+
+
+@pytest.mark.parametrize(
+    ("now", "stays"),
+    [
+        (RECORD, False),
+        (evolve(RECORD, inode=7), False),
+        (evolve(RECORD, inode=7, sha256="cd"), True),
+        (evolve(RECORD, size_bytes=8), True),
+    ],
+)
+def test_only_the_raw_copy_that_was_saved_is_removed(now, stays):
+    """Its first bytes are the guest's, and say nothing; what was written down decides."""
+    raw = evolve(PART, format="raw")
+    assert (raw.removal_problem(FoundFile(now), b"guest") is not None) == stays
+    unknown = evolve(raw, record=FileRecord())
+    assert unknown.removal_problem(FoundFile(now), b"guest") is not None
 
 
 def test_a_copy_on_another_machine_is_not_removed():
