@@ -81,6 +81,9 @@ def test_a_copy_that_cannot_be_written_is_undone(qemu, more):
     vm = qemu.start(two_disks(guest=True))
     vm.wait_guest(2)
     vm.execute("stop")  # it writes nothing meanwhile: on QEMU before 11 a write of its would fail
+    qdev = next(b["qdev"] for b in vm.execute("query-block") if "disk1" in b["qdev"])
+    far = f'qemu-io -d {qdev} "write -P 7 4M 64k"'  # zeroes take no new room in a raw file
+    vm.execute("human-monitor-command", {"command-line": far})
     before = account(vm)
     limit = ["prlimit", "--pid", str(vm.process.pid), f"--fsize={TOO_SHORT}"]
     subprocess.run(limit, check=True)

@@ -20,7 +20,14 @@ from planner.compile.rules import RULES
 from planner.errors import BadInput, InternalError, Refused, SnapplanError
 from planner.model.facts_text import facts_to_plain, read_facts
 from planner.model.operations import Kind
-from planner.model.request import Capture, FreezeFilesystems, NoMachineState, RunStateAfter
+from planner.model.request import (
+    Capture,
+    FreezeFilesystems,
+    ImageMachineState,
+    InternalMachineState,
+    NoMachineState,
+    RunStateAfter,
+)
 from planner.model.request_text import ReadRequest, read_request, request_to_plain
 from planner.program.resolution import operations_of
 from tests.property import oracle
@@ -49,11 +56,15 @@ def test_every_program_does_what_was_asked_in_a_right_order(design, case):
 
 
 @pytest.mark.parametrize("design", ["transactional", "vmstate-node"])
-@QUICK
+@settings(QUICK, max_examples=25)
 @given(fitting(external=True))
 def test_overlays_copies_and_machine_state_of_its_own_come_in_a_right_order(design, case):
     """The same second reading: each part once, of one instant, what is slow outside of the pause."""
     facts, request = case
+    if design == "vmstate-node":
+        request = evolve(request, machine_state=ImageMachineState("/vm/state"))
+    elif not isinstance(request.machine_state, InternalMachineState):
+        request = evolve(request, machine_state=NoMachineState())
     oracle.check(compiled(facts, request, design).program, facts, request)
 
 
