@@ -15,7 +15,7 @@ from planner.cli.common import (
     print_json,
     vm_option,
 )
-from planner.cli.explore_task import Strikes, Task, task_of
+from planner.cli.explore_task import task_of
 from planner.cli.progress_line import ProgressLine
 from planner.cli.watching import again_when_changed
 from planner.errors import Problem, SnapplanError, Violation
@@ -36,6 +36,7 @@ from planner.present.trace_view import (
     verdict_line,
 )
 from planner.present.words import error_text
+from planner.verbs.exploring import Strikes, Task
 
 __all__ = ["command"]
 

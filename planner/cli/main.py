@@ -37,6 +37,7 @@ _COMMANDS = {
     "recover": "Finish or undo what an interrupted run left.",
     "check": "Lint any sequence of QMP commands.",
     "compare": "Compare designs for a request, predicted and measured.",
+    "experiment": "Run many cases from one file, with statistics and a page.",
     "doctor": "Say what stands in the way of snapshots of a VM.",
     "design": "Begin a design file, to be explored.",
     "conformance": "Try on a QEMU what snapplan knows about QEMU.",

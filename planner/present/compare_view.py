@@ -13,6 +13,7 @@ __all__ = [
     "comparison_details",
     "comparison_rows",
     "comparison_text",
+    "contrast_text",
     "PREDICTION_MODEL",
     "runs_of",
     "models_told",
@@ -66,7 +67,7 @@ def models_told(
     reports: Sequence[DesignReport], *, simulated: bool, seed: int = 0
 ) -> Iterator[str]:
     """Whether the designs differ, and what the figures mean and do not."""
-    yield from map(_contrast_text, contrasts(runs_of(reports)))
+    yield from map(contrast_text, contrasts(runs_of(reports)))
     if any(report.prediction is not None for report in reports):
         yield PREDICTION_MODEL
     if any(report.measured is not None for report in reports):
@@ -196,7 +197,8 @@ def _spread_text(report: DesignReport, name: str, alone: int | None) -> str:
 _FIGURE_WORDS = {"pause-us": "pause", "total-us": "total time"}
 
 
-def _contrast_text(contrast: Contrast) -> str:
+def contrast_text(contrast: Contrast) -> str:
+    """Whether two designs differ in a figure, in words."""
     figure, least, other = _FIGURE_WORDS[contrast.figure], contrast.least, contrast.other
     match contrast.likeness:
         case Likeness.DIFFER:

@@ -26,6 +26,7 @@ FORMAT_VERSIONS: Mapping[str, int] = MappingProxyType(
         "design": 1,
         "doctor": 1,
         "error": 1,
+        "experiment": 1,
         "explore": 1,
         "gc": 1,
         "group": 1,

@@ -4,6 +4,7 @@
 ; page, with a value that names the page and the pass. Before it rewrites a page it demands the value of
 ; the pass before, so that RAM restored from another instant than the processor cannot pass unseen.
 ; A timer tick (100 Hz) allows so many pages; what a pause or a slow host costs is not made up for later.
+; Where none are allowed it is idle once all is filled.
 ;
 ; Memory has a hole below 4 GiB on QEMU's pc machine (3 GiB up, once there is more than 3.5 GiB): the
 ; writing jumps over it, and over the 16 MiB before it, where devices write even now. The disks are never touched after the boot.
@@ -189,7 +190,9 @@ next_page:
         mov     eax, 1
         shl     rax, 32
         add     r8, rax
-        jmp     next_pass
+        cmp     dword [allowed], 0      ; a guest that fills its memory and is idle then
+        jne     next_pass
+        jmp     page_fails.forever
 
 page_fails:
         mov     esi, text_fail

@@ -1,0 +1,1 @@
+"""Experiments: many runs from one file, their statistics, and a page (`docs/experiments.md`)."""

@@ -1,0 +1,43 @@
+"""What the QEMUs of an experiment are, asked before the first case is run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+
+from backends.qemu_facts.lab.binaries import QemuUnusable, greeting
+from planner.errors import BadInput, Problem
+from planner.experiment.experiment import Experiment, Kind
+
+__all__ = ["versions_of"]
+
+
+def versions_of(experiment: Experiment) -> Mapping[str, str]:
+    """The version that each QEMU says of itself, by its name in the file; none are there to explore.
+
+    Raises:
+        BadInput: One is not there, or is no QEMU (``qemu-unusable``); all are named that are so.
+    """
+    if experiment.kind is not Kind.MEASURE:
+        return {}
+    found, problems = {}, []
+    for name, binary in experiment.binaries.items():
+        try:
+            found[name] = _version(binary)
+        except QemuUnusable as error:
+            remedy = "give a program that is here: a path, or a name on PATH"
+            problems.append(Problem("qemu-unusable", f"vary: qemu: {name}", str(error), remedy))
+    if problems:
+        raise BadInput(
+            "a QEMU of the experiment cannot be used",
+            problems=tuple(problems),
+            code="qemu-unusable",
+        )
+    return found
+
+
+def _version(binary: str) -> str:
+    if not shutil.which(binary):
+        raise QemuUnusable(f"there is no program {binary}")
+    said = greeting(binary)["qemu"]
+    return f"{said['major']}.{said['minor']}.{said['micro']}"

@@ -1,0 +1,118 @@
+"""A case that explores: every run of one design under one set of faults."""
+
+from __future__ import annotations
+
+import time
+
+from planner.compare.request_per_design import adapt
+from planner.errors import Problem, RunFailed
+from planner.experiment.experiment import Case
+from planner.experiment.machine import disk_names
+from planner.experiment.reading import FAULTS
+from planner.experiment.result import CaseResult, Explored, State
+from planner.explore.design import IN_AN_IMAGE, NO_MACHINE_STATE, DesignFile
+from planner.explore.design_text import read_design
+from planner.explore.state import ClientDeath
+from planner.model.facts import Disk, Facts, QemuVersion
+from planner.model.facts_text import read_facts
+from planner.model.request_text import ReadRequest, read_request, request_from_plain
+from planner.model.text import Document
+from planner.semantics import PROFILES, capability_names, schema_of
+from planner.verbs.exploring import Strikes, Task, task_of_design, task_of_request
+
+__all__ = ["explore"]
+
+_TAG = "experiment"
+_NEWEST = "11.1"
+
+
+def explore(case: Case) -> CaseResult:
+    """Run a case that explores.
+
+    Raises:
+        BadInput: The request or the design is malformed.
+        Refused: The design cannot do it, or it cannot be explored.
+        RunFailed: It took longer than it may (``case-too-long``).
+    """
+    search = _task(case).search(0, reduced=True)
+    deadline = time.monotonic() + case.time_limit_s
+    for progress in search.run():
+        if time.monotonic() > deadline:
+            problem = Problem(
+                "case-too-long",
+                "time-limit-s",
+                f"after {case.time_limit_s} s it has {progress.states} states, and goes on",
+                "raise time-limit-s in the file, or take fewer disks or faults",
+            )
+            raise RunFailed.of(problem)
+    report = search.report()
+    found = Explored(
+        violated=report.violated,
+        finished=report.finished,
+        states=report.states,
+        transitions=report.transitions,
+        depth=report.depth,
+    )
+    return CaseResult(case.id, dict(case.settings), case.round, State.DONE, explored=found)
+
+
+def _task(case: Case) -> Task:
+    settings, inputs = case.settings, case.inputs
+    strikes = Strikes(
+        faults=FAULTS[str(settings["faults"])],
+        other_clients=bool(settings["other-clients"]),
+        client_death=ClientDeath(str(settings["client-death"])),
+    )
+    name, text = str(settings["design"]), inputs.get("design-text")
+    design = None if text is None else read_design(text, name)
+    if "request" in inputs:
+        facts = read_facts(inputs["facts"], "facts")
+        read = read_request(inputs["request"], "request")
+    else:
+        facts = _facts(int(settings["disks"]))
+        read = _request(int(settings["disks"]), design)
+    if design is not None:
+        return task_of_design(design, read, facts, strikes)
+    return task_of_request(adapt(read, facts, name).read, facts, name, strikes)
+
+
+def _request(disks: int, design: DesignFile | None) -> ReadRequest:
+    """All disks internal, and the machine state where the design captures it."""
+    names = disk_names(disks)
+    capture = "" if design is None else design.capture
+    state: object = {"internal": names[0]}
+    if capture == NO_MACHINE_STATE:
+        state = "none"
+    elif capture == IN_AN_IMAGE:
+        state = {"image": "/vm/state.qcow2"}
+    elif capture:
+        state = {"external": "/vm/state", "capture": capture}
+    disks_wanted = dict.fromkeys(names, "internal")
+    plain = {"tag": _TAG, "machine-state": state, "disks": disks_wanted}
+    return request_from_plain(Document(plain))
+
+
+def _facts(disks: int) -> Facts:
+    """A VM of so many qcow2 disks, on the newest QEMU that is modelled."""
+    profile = PROFILES[_NEWEST]
+    return Facts(
+        qemu=QemuVersion(*profile.version, profile.package),
+        machine="pc",
+        target="x86_64",
+        run_state="running",
+        disks=tuple(map(_disk, disk_names(disks))),
+        schema=schema_of(_NEWEST).entries,
+        capabilities=dict.fromkeys(capability_names(_NEWEST), False),
+    )
+
+
+def _disk(name: str) -> Disk:
+    return Disk(
+        name,
+        node=name,
+        root=name,
+        driver="qcow2",
+        filename=f"/vm/{name}.qcow2",
+        qdev=f"{name}-device",
+        virtual_size_bytes=2**30,
+    )

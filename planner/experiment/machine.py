@@ -1,0 +1,163 @@
+"""A VM for one case: its images, its guest, its QEMU; all of it is gone when the case ends.
+
+The first disk is of virtio-blk, and the guest boots from it; all others hang on one virtio-scsi
+controller, since a machine has PCI slots for some thirty devices, and hundreds of disks are wanted.  The
+guest fills its memory, and then rewrites so much of it a second (`backends/qemu_facts/lab/writer.asm`).
+It says so when memory is not what it wrote: a guest that was harmed is no result.
+
+Rules: QEMU is in a session of its own, so that Ctrl-C is ours alone, and the kernel ends it with us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from attrs import frozen
+
+from backends.launch import TiedQemu, launch_tied
+from backends.qemu import QemuBackend
+from backends.qemu_facts.lab.images import write_private
+from backends.qemu_facts.lab.qcow2 import qcow2_image
+from backends.qemu_facts.lab.writer import boot_sectors, written_mib
+from planner.errors import Problem, RunFailed
+
+__all__ = ["Machine", "Shape", "disk_names", "running_machine"]
+
+_DISK_BYTES = 8 * 2**20
+_UNWRITTEN_MIB = 64
+"""What of its memory the guest leaves alone: BIOS and devices write there."""
+_START_S = 60.0
+_LOOK_EACH_S = 0.02
+_ON_CONTROLLER = 250
+
+
+@frozen
+class Shape:
+    """What VM is wanted.
+
+    Attributes:
+        binary: QEMU's program.
+        accelerator: QEMU's accelerator.
+        disks: How many disks it has.
+        memory_mib: Its memory, in MiB.
+        dirty_mib_per_s: How much memory the guest rewrites in a second; 0: it is idle.
+    """
+
+    binary: str
+    accelerator: str
+    disks: int
+    memory_mib: int
+    dirty_mib_per_s: int
+
+    @property
+    def written_mib(self) -> int:
+        """How much memory the guest fills."""
+        return self.memory_mib - _UNWRITTEN_MIB
+
+
+@frozen
+class Machine:
+    """A VM that runs.
+
+    Attributes:
+        backend: Connected to it.
+        folder: Where its images are.
+        process: Its QEMU.
+    """
+
+    backend: QemuBackend
+    folder: Path
+    process: TiedQemu
+
+    def check_guest(self) -> None:
+        """See that the guest's memory is what it wrote.
+
+        Raises:
+            RunFailed: It is not (``guest-harmed``).
+        """
+        if "FAIL" in _console(self.folder):
+            problem = Problem("guest-harmed", "guest", "its memory is not what it wrote")
+            raise RunFailed(problem.words, problems=(problem,), code=problem.code)
+
+
+def disk_names(count: int) -> tuple[str, ...]:
+    """The names of so many disks."""
+    return tuple(f"disk{number}" for number in range(count))
+
+
+@asynccontextmanager
+async def running_machine(shape: Shape) -> AsyncIterator[Machine]:
+    """Make a VM, wait until its guest has filled its memory, and take it all away at the end.
+
+    Raises:
+        RunFailed: QEMU (``qemu-not-started``) or its guest (``guest-not-started``) did not start.
+        OSError: There is no room for its images.
+    """
+    with tempfile.TemporaryDirectory(prefix="sp-") as name:  # short: a socket's path is
+        folder = Path(name)
+        _make_images(folder, shape)
+        socket = str(folder / "qmp")
+        process = await launch_tied(_words(folder, shape), socket)
+        try:
+            backend = await process.connect(socket, _START_S)
+            try:
+                machine = Machine(backend, folder, process)
+                await _filled(machine, shape)
+                yield machine
+            finally:
+                process.end()  # first: what still waits for an answer learns that there is none
+                await backend.close()
+        finally:
+            process.end()
+
+
+def _make_images(folder: Path, shape: Shape) -> None:
+    boots = boot_sectors(shape.written_mib, shape.dirty_mib_per_s)
+    for name in disk_names(shape.disks):
+        content = boots if name == "disk0" else b""
+        write_private(folder / f"{name}.qcow2", qcow2_image(_DISK_BYTES, content))
+
+
+def _words(folder: Path, shape: Shape) -> list[str]:
+    words = [shape.binary, "-machine", f"pc,accel={shape.accelerator}"]
+    words += ["-m", str(shape.memory_mib), "-nodefaults", "-no-user-config", "-display", "none"]
+    words += ["-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"]
+    words += ["-debugcon", f"file:{folder / 'console'}"]
+    if shape.disks > 1:
+        words += ["-device", json.dumps({"driver": "virtio-scsi-pci", "id": "scsi0"})]
+    for number, name in enumerate(disk_names(shape.disks)):
+        file = {"driver": "file", "filename": str(folder / f"{name}.qcow2")}
+        tree = {"driver": "qcow2", "node-name": name, "file": file}
+        words += ["-blockdev", json.dumps(tree), "-device", json.dumps(_device(number, name))]
+    return words
+
+
+def _device(number: int, disk: str) -> Mapping[str, object]:
+    device: dict[str, object] = {"drive": disk, "id": f"{disk}-device"}
+    if number == 0:
+        return {"driver": "virtio-blk-pci", "bootindex": 0, **device}
+    place = {"bus": "scsi0.0", "scsi-id": number % _ON_CONTROLLER, "lun": 0}
+    return {"driver": "scsi-hd", **place, **device}
+
+
+def _console(folder: Path) -> str:
+    return (folder / "console").read_text(encoding="ascii", errors="replace")
+
+
+async def _filled(machine: Machine, shape: Shape) -> None:
+    deadline = time.monotonic() + _START_S
+    while written_mib(said := _console(machine.folder)) < shape.written_mib:
+        late = time.monotonic() > deadline
+        if late or machine.process.process.poll() is not None:
+            how = "has ended" if not late else f"is not ready after {_START_S:.0f} s"
+            last = machine.process.said() or said[-80:].strip() or "nothing"
+            message = f"the guest {how}; the last that was said: {last}"
+            problem = Problem("guest-not-started", "guest", message)
+            raise RunFailed(problem.words, problems=(problem,), code=problem.code)
+        await asyncio.sleep(_LOOK_EACH_S)

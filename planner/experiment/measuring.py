@@ -1,0 +1,110 @@
+"""A case that measures: one snapshot of a VM of its own, in one design."""
+
+from __future__ import annotations
+
+import asyncio
+
+from planner.compare.measuring import Measuring
+from planner.errors import Problem, Refused, RunFailed
+from planner.experiment.experiment import Case
+from planner.experiment.machine import Machine, Shape, disk_names, running_machine
+from planner.experiment.place import file_system_of
+from planner.experiment.result import CaseResult, Measured, State
+from planner.model.request_text import ReadRequest, request_from_plain
+from planner.model.text import Document
+from planner.run.pump import ask_facts
+
+__all__ = ["measure"]
+
+_TAG = "experiment"
+
+
+def measure(case: Case) -> CaseResult:
+    """Run a case that measures.
+
+    Raises:
+        Refused: The design cannot do it on this QEMU.
+        SnapplanError: The run failed, or QEMU did; the VM is gone in any case.
+        OSError: There is no room for its images.
+    """
+    return asyncio.run(_within_its_time(case))
+
+
+async def _within_its_time(case: Case) -> CaseResult:
+    try:
+        async with asyncio.timeout(case.time_limit_s):
+            return await _measured(case)
+    except TimeoutError:
+        problem = Problem(
+            "case-too-long",
+            "time-limit-s",
+            f"it did not end in {case.time_limit_s} s",
+            "raise time-limit-s in the file",
+        )
+        raise RunFailed.of(problem) from None
+
+
+async def _measured(case: Case) -> CaseResult:
+    inputs, settings = case.inputs, case.settings
+    shape = Shape(
+        binary=inputs["binary"],
+        accelerator=inputs["accelerator"],
+        disks=int(settings["disks"]),
+        memory_mib=int(settings["memory-mib"]),
+        dirty_mib_per_s=int(settings["dirty-mib-per-s"]),
+    )
+    design = str(settings["design"])
+    async with running_machine(shape) as machine:
+        return await _with_machine(case, machine, design)
+
+
+async def _with_machine(case: Case, machine: Machine, design: str) -> CaseResult:
+    facts = await ask_facts(machine.backend)
+    version = str(facts.qemu)
+    wanted = case.inputs["version"]
+    if wanted and version != wanted:
+        message = f"it is {version} now, and was {wanted} when the experiment began"
+        raise Refused.of(Problem("qemu-version-differs", str(case.settings["qemu"]), message))
+    streams = machine.folder / "streams"
+    streams.mkdir(mode=0o700)
+    measuring = Measuring(
+        machine.backend,
+        _request(int(case.settings["disks"])),
+        machine.backend.images,
+        machine.backend.host,
+        str(streams),
+    )
+    # A wish to stop ends QEMU: nothing of this VM needs to be undone.
+    task = asyncio.ensure_future(measuring.measure(facts, (design,)))
+    try:
+        (run,) = (await asyncio.shield(task))[design]
+    except asyncio.CancelledError:
+        machine.process.end()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+    machine.check_guest()
+    figures = Measured(
+        qemu_version=version,
+        file_system=file_system_of(machine.folder),
+        pause_us=run.pause_us,
+        total_us=run.total_us,
+        longest_us=run.longest_us,
+        longest_command=run.longest_command,
+        silence_us=run.silence_us,
+        vm_state_bytes=run.vm_state_bytes,
+        grown_bytes=run.grown_bytes,
+        spans=run.spans,
+        stops=run.pauses,
+    )
+    return CaseResult(case.id, dict(case.settings), case.round, State.DONE, measured=figures)
+
+
+def _request(disks: int) -> ReadRequest:
+    """All disks internal, the machine state on the first; each design puts that where it can."""
+    names = disk_names(disks)
+    plain = {
+        "tag": _TAG,
+        "machine-state": {"internal": names[0]},
+        "disks": dict.fromkeys(names, "internal"),
+    }
+    return request_from_plain(Document(plain))

@@ -1,0 +1,244 @@
+"""The results for programs (JSON, CSV) and, in a few lines, for a person."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+
+import attrs
+
+from planner.experiment.experiment import AXES, Kind, Value
+from planner.experiment.folder import About
+from planner.experiment.result import CaseResult, Explored, Measured, Ran, State
+from planner.experiment.summary import Compared, OfDesign, compared, in_file_order
+from planner.present.compare_view import contrast_text
+from planner.present.outputs import decimal, output
+from planner.present.visible import as_lines
+from planner.present.words import problem_to_plain, table
+
+__all__ = ["results_csv", "results_text", "results_to_plain", "verdict_words"]
+
+_FIGURES = (
+    "qemu-version",
+    "file-system",
+    "pause-us",
+    "total-us",
+    "longest-round-trip-us",
+    "vm-state-bytes",
+    "files-grown-bytes",
+)
+_VERDICT = ("violated", "finished", "states", "transitions", "depth")
+_RAN = ("host", "machine", "cpus", "load", "began", "seconds", "snapplan")
+_NAMES = {"pause-us": "pause", "total-us": "total time"}
+
+
+def results_to_plain(about: About, results: Sequence[CaseResult]) -> dict[str, object]:
+    """All results, and what they come to, as plain values."""
+    ordered = in_file_order(results, about.vary)
+    groups = compared(ordered) if about.kind is Kind.MEASURE else ()
+    return output(
+        "experiment",
+        {
+            "experiment": about.name,
+            "about": about.about,
+            "kind": about.kind.value,
+            "vary": {axis: list(about.vary[axis]) for axis in AXES[about.kind]},
+            "repeat": about.repeat,
+            "seed": about.seed,
+            "cases-in-all": about.cases,
+            "finished": _finished(about, results),
+            "cases": [_case_to_plain(each) for each in ordered],
+            "compared": [_group_to_plain(each) for each in groups],
+        },
+    )
+
+
+def _finished(about: About, results: Sequence[CaseResult]) -> bool:
+    return sum(each.state is not State.FAILED for each in results) == about.cases
+
+
+def _case_to_plain(result: CaseResult) -> dict[str, object]:
+    return {
+        "case": result.case,
+        "round": result.round,
+        "settings": dict(result.settings),
+        "state": result.state.value,
+        "problems": [problem_to_plain(problem) for problem in result.problems],
+        "measured": None if result.measured is None else _measured_to_plain(result.measured),
+        "explored": None if result.explored is None else _explored_to_plain(result.explored),
+        "ran": None if result.ran is None else _ran_to_plain(result.ran),
+    }
+
+
+def _measured_to_plain(found: Measured) -> dict[str, object]:
+    return {
+        "qemu-version": found.qemu_version,
+        "file-system": found.file_system,
+        "pause-us": found.pause_us,
+        "total-us": found.total_us,
+        "longest-round-trip-us": found.longest_us,
+        "longest-round-trip-command": found.longest_command,
+        "longest-event-wait-us": found.silence_us,
+        "vm-state-bytes": decimal(found.vm_state_bytes),
+        "files-grown-bytes": decimal(found.grown_bytes),
+    }
+
+
+def _explored_to_plain(found: Explored) -> dict[str, object]:
+    return {
+        "violated": list(found.violated),
+        "finished": found.finished,
+        "states": found.states,
+        "transitions": found.transitions,
+        "depth": found.depth,
+    }
+
+
+def _ran_to_plain(ran: Ran) -> dict[str, object]:
+    return {
+        "host": ran.host,
+        "machine": ran.machine,
+        "cpus": ran.cpus,
+        "load": ran.load,
+        "began": ran.began_s,
+        "seconds": ran.seconds,
+        "snapplan": ran.snapplan,
+    }
+
+
+def _group_to_plain(group: Compared) -> dict[str, object]:
+    return {
+        "settings": dict(group.settings),
+        "designs": [
+            {
+                "design": each.design,
+                "runs": len(each.runs),
+                "ended-otherwise": len(each.ended_otherwise),
+                "spread": {name: attrs.asdict(lies) for name, lies in each.spreads.items()},
+            }
+            for each in group.designs
+        ],
+        "contrasts": [
+            {
+                "figure": each.figure,
+                "least": each.least,
+                "other": each.other,
+                "likeness": each.likeness.value,
+                "chance": each.chance,
+            }
+            for each in group.contrasts
+        ],
+    }
+
+
+def results_csv(about: About, results: Sequence[CaseResult]) -> str:
+    """A line a case, in the order of the file (RFC 4180); what there is not is empty."""
+    axes = AXES[about.kind]
+    columns = _FIGURES if about.kind is Kind.MEASURE else _VERDICT
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["case", *axes, "round", "state", "problem", *columns, *_RAN])
+    for result in in_file_order(results, about.vary):
+        plain = _case_to_plain(result)
+        figures, ran = plain["measured"] or plain["explored"] or {}, plain["ran"] or {}
+        settings = [_cell(result.settings.get(axis)) for axis in axes]
+        problem = "; ".join(each.words for each in result.problems)
+        row = [result.case, *settings, result.round, result.state.value, problem]
+        row += [_cell(_member(figures, name)) for name in columns]
+        row += [_cell(_member(ran, name)) for name in _RAN]
+        writer.writerow([_no_formula(each) for each in row])
+    return text.getvalue()
+
+
+def _member(plain: object, name: str) -> object:
+    return plain.get(name) if isinstance(plain, Mapping) else None
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _no_formula(value: object) -> object:
+    """What a spreadsheet would take for a formula, as text: names and errors are of others."""
+    risky = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{value}" if risky else value
+
+
+def results_text(about: About, results: Sequence[CaseResult]) -> str:
+    """What the results come to, for a person."""
+    return as_lines(_lines(about, results))
+
+
+def _lines(about: About, results: Sequence[CaseResult]) -> Iterator[str]:
+    ordered = in_file_order(results, about.vary)
+    yield f"{about.name}: {_state_words(about, results)}"
+    yield ""
+    if about.kind is Kind.EXPLORE:
+        yield table([_head(about), *(_explored_row(about, each) for each in ordered)])
+    else:
+        groups = compared(ordered)
+        rows = [_measured_row(about, group, each) for group in groups for each in group.designs]
+        yield table([_head(about), *rows])
+        yield ""
+        for group in groups:
+            yield from (
+                f"{_values_words(group.settings)}: {contrast_text(each)}"
+                for each in group.contrasts
+            )
+        yield "median, and in brackets the quartiles; rounds of chance order"
+    for each in (each for each in ordered if each.state is State.FAILED):
+        yield f"failed: {_values_words(each.settings)}, round {each.round}: {_why(each)}"
+
+
+def _state_words(about: About, results: Sequence[CaseResult]) -> str:
+    counted = {state: sum(each.state is state for each in results) for state in State}
+    words = [f"{counted[State.DONE]} of {about.cases} cases done"]
+    words += [
+        f"{counted[state]} {state}" for state in (State.REFUSED, State.FAILED) if counted[state]
+    ]
+    return ", ".join(words) + f", seed {about.seed}"
+
+
+def _head(about: About) -> tuple[str, ...]:
+    axes = [axis.upper() for axis in AXES[about.kind]]
+    figures = ("RUNS", "PAUSE", "TOTAL") if about.kind is Kind.MEASURE else ("STATES", "VERDICT")
+    return (*axes, *figures)
+
+
+def _explored_row(about: About, result: CaseResult) -> tuple[str, ...]:
+    values = [str(_cell(result.settings.get(axis))) for axis in AXES[about.kind]]
+    states = "-" if result.explored is None else str(result.explored.states)
+    return (*values, states, verdict_words(result))
+
+
+def verdict_words(result: CaseResult) -> str:
+    """What an exploration came to, in words."""
+    if result.explored is None:
+        return f"{result.state}: {_why(result)}"
+    return (
+        "violates " + ", ".join(result.explored.violated) if result.explored.violated else "holds"
+    )
+
+
+def _why(result: CaseResult) -> str:
+    return "; ".join(problem.words for problem in result.problems) or "nobody can tell"
+
+
+def _measured_row(about: About, group: Compared, found: OfDesign) -> tuple[str, ...]:
+    axes = [axis for axis in AXES[about.kind] if axis != "design"]
+    values = [str(_cell(group.settings.get(axis))) for axis in axes]
+    if not found.spreads:
+        return (*values, found.design, "0", _why(found.ended_otherwise[0]), "")
+    return (*values, found.design, str(len(found.runs)), *(_lies(found, name) for name in _NAMES))
+
+
+def _lies(found: OfDesign, name: str) -> str:
+    lies = found.spreads[name]
+    return f"{lies.median / 1000:.1f} ms ({lies.lower / 1000:.1f} to {lies.upper / 1000:.1f})"
+
+
+def _values_words(settings: Mapping[str, Value]) -> str:
+    return ", ".join(f"{axis} {_cell(value)}" for axis, value in settings.items())
