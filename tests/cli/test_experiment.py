@@ -37,7 +37,7 @@ LIAR = """
     import json, re, socket, sys
     def say(to, **message): to.write(json.dumps(message) + "\\n"); to.flush()
     def lie(reader, writer):
-        version = {"qemu": {"major": 11, "minor": 1, "micro": 0}}
+        version = {"qemu": {"major": 11, "minor": 1, "micro": 0}, "package": ""}
         say(writer, QMP={"version": version, "capabilities": []})
         for line in reader:
             asked = json.loads(line)
