@@ -42,7 +42,7 @@ LIAR = """
         for line in reader:
             asked = json.loads(line)
             answer = {} if asked["execute"] == "qmp_capabilities" else ["nonsense"]
-            say(writer, **{"return": answer, "id": asked.get("id")})
+            say(writer, **{"return": answer, **({"id": asked["id"]} if "id" in asked else {})})
     if "stdio" in sys.argv:
         lie(sys.stdin, sys.stdout)
     else:
