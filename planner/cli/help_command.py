@@ -14,7 +14,7 @@ from planner.cli.help_pages import (
     title_of,
     unknown_topic,
 )
-from planner.present.words import table
+from planner.present.tables import table
 
 __all__ = ["command"]
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 import click
 
 from planner.cli import streams
 from planner.cli.guarded import use_utf8
 from planner.cli.startup import interrupt_held_back
+from planner.present.tables import wrapped_at
 
 __all__ = ["cli", "main"]
 
@@ -142,9 +145,17 @@ def _told(code: int) -> int:
     return code
 
 
+def _tables_that_fit() -> AbstractContextManager[None]:
+    """On a terminal a table's last column is wrapped below itself; a pipe gets a line for each row."""
+    if not sys.stdout.isatty():
+        return nullcontext()
+    return wrapped_at(shutil.get_terminal_size().columns)
+
+
 def _exit_code() -> int:
     try:
-        result = cli.main(standalone_mode=False)
+        with _tables_that_fit():
+            result = cli.main(standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as end:
         return end.exit_code

@@ -9,7 +9,7 @@ import click
 from planner.cli.common import json_option, print_json
 from planner.cli.schema_files import schema_files, schema_text
 from planner.present.outputs import output
-from planner.present.words import table
+from planner.present.tables import table
 
 __all__ = ["command"]
 

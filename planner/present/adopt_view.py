@@ -5,8 +5,9 @@ from __future__ import annotations
 from planner.parts.manifest import Manifest
 from planner.present.dates import date_text
 from planner.present.outputs import decimal, output
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import bytes_text, table
+from planner.present.words import bytes_text
 
 __all__ = ["adopted_text", "adopted_to_plain"]
 

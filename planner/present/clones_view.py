@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from planner.present.outputs import output
 from planner.present.outside_view import left_out_lines, left_out_to_plain
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import table
 from planner.template.clone_plan import Cloned
 
 __all__ = ["clones_text", "clones_to_plain", "spares_text"]

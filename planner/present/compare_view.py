@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from planner.compare.comparison import PROPERTIES, DesignReport, Explored, Measurement
 from planner.compare.repeated import FIGURES, Contrast, Likeness, contrasts, spread
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import bytes_text, table
+from planner.present.words import bytes_text
 
 __all__ = [
     "comparison_details",

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from planner.doctor.finding import Area, DesignAbility, DiskAbility, Examination, Finding, Standing
 from planner.errors import Problem
 from planner.present.outputs import output
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import problem_to_plain, table
+from planner.present.words import problem_to_plain
 
 __all__ = ["examination_text", "examination_to_plain"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from planner.explore.group import PROPERTIES, GroupExploration, GroupReport
 from planner.group.planning import GroupPlan
 from planner.present.outputs import output
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import table
 
 __all__ = ["exploration_text", "exploration_to_plain"]
 

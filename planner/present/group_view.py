@@ -13,9 +13,10 @@ from planner.group.saved import GroupLoaded, GroupSaved
 from planner.present.dates import date_text
 from planner.present.outcome_view import start_text
 from planner.present.outputs import decimal, output
+from planner.present.tables import table
 from planner.present.verdict_view import Verdict, verdict_text, verdict_to_plain
 from planner.present.visible import as_lines
-from planner.present.words import problem_to_plain, table
+from planner.present.words import problem_to_plain
 from planner.program.gates import Gate, gates_of
 
 __all__ = [

@@ -10,8 +10,9 @@ from planner.parts.holdings import Holding
 from planner.parts.part import ManifestPart
 from planner.present.dates import date_text
 from planner.present.outputs import decimal, output
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import bytes_text, clock_text, problem_to_plain, table
+from planner.present.words import bytes_text, clock_text, problem_to_plain
 
 __all__ = ["holdings_text", "holdings_to_plain"]
 

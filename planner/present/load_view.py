@@ -9,8 +9,9 @@ from planner.parts.internal import InternalSnapshot
 from planner.parts.manifest import Manifest
 from planner.present.outputs import decimal, output
 from planner.present.outside_view import left_out_lines, left_out_to_plain
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import clock_text, table
+from planner.present.words import clock_text
 from planner.run.outcome import Outcome
 
 __all__ = ["load_intent_text", "load_text", "load_to_plain", "reverted_text", "reverted_to_plain"]

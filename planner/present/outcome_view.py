@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from planner.host.huge_pages import Joined
 from planner.present.outputs import decimal, output
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import bytes_text, clock_text, table
+from planner.present.words import bytes_text, clock_text
 from planner.program.program import Program
 from planner.run.outcome import Outcome
 

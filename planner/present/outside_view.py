@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from planner.compile.outside import UNSAFE_FOR_BACKGROUND
 from planner.model.facts import Facts
 from planner.model.outside import Outside, outside_of
-from planner.present.words import table
+from planner.present.tables import table
 
 __all__ = [
     "draft_outside",

@@ -10,8 +10,8 @@ from typing import cast
 from planner.compile.plan import Plan
 from planner.model.operations import Kind
 from planner.parts.kinds import MAKERS
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import table
 from planner.program.program import Step, Target, UndoKind
 from planner.program.resolution import Choice, Resolution
 

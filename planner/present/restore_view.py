@@ -12,8 +12,8 @@ from planner.parts.readied import Readied
 from planner.parts.vmstate_image import VmstateImage
 from planner.present.outputs import output
 from planner.present.outside_view import left_out_lines, left_out_to_plain
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import table
 from planner.program.resolution import overlay_node_name, temporary_path
 from planner.program.settings import settings_commands
 

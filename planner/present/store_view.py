@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from planner.parts.manifest import Manifest
 from planner.present.dates import date_text
 from planner.present.outputs import decimal, output
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import bytes_text, problem_to_plain, table
+from planner.present.words import bytes_text, problem_to_plain
 from planner.store.naming import StoredSnapshots
 
 __all__ = ["store_text", "store_to_plain"]

@@ -6,8 +6,9 @@ from planner.model.file_record import FileRecord
 from planner.parts.manifest import Manifest
 from planner.parts.template import Template
 from planner.present.outputs import decimal, output
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import bytes_text, table
+from planner.present.words import bytes_text
 
 __all__ = ["template_text", "template_to_plain"]
 

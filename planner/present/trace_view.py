@@ -19,8 +19,9 @@ from planner.explore.state import ClientDeath, Setting
 from planner.explore.story import tell
 from planner.present.outputs import output
 from planner.present.pause_view import pause_lines, pause_to_plain
+from planner.present.tables import table
 from planner.present.visible import as_lines, visible
-from planner.present.words import problem_to_plain, table
+from planner.present.words import problem_to_plain
 
 __all__ = [
     "Beside",

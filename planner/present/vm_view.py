@@ -18,8 +18,9 @@ from planner.model.request import (
 )
 from planner.present.outputs import decimal, output
 from planner.present.outside_view import draft_outside, outside_lines, outside_to_plain
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import bytes_text, table
+from planner.present.words import bytes_text
 
 __all__ = [
     "draft_request",

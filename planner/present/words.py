@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from planner.errors import Problem, RunFailed, SnapplanError
 from planner.present.outputs import output
-from planner.present.visible import Lines, as_lines, visible
+from planner.present.visible import as_lines
 
 __all__ = [
     "bytes_text",
@@ -14,7 +12,6 @@ __all__ = [
     "error_text",
     "error_to_plain",
     "problem_to_plain",
-    "table",
 ]
 
 
@@ -34,19 +31,6 @@ def bytes_text(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} {_UNITS[-1]}"
-
-
-def table(rows: Sequence[Sequence[str]], indent: str = "") -> Lines:
-    """Rows as aligned columns; the last column is as long as it likes."""
-    if not rows:
-        return Lines()
-    shown = [[visible(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in shown) for column in range(len(rows[0]) - 1)]
-    lines = []
-    for row in shown:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        lines.append((indent + "  ".join([*cells, row[-1]])).rstrip())
-    return as_lines(lines)
 
 
 def problem_to_plain(problem: Problem) -> dict[str, str]:

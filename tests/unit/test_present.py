@@ -25,12 +25,13 @@ from planner.present.graph_view import dot, mermaid
 from planner.present.holdings_view import holdings_text, holdings_to_plain
 from planner.present.outcome_view import outcome_text, outcome_to_plain
 from planner.present.plan_view import plan_text, qmp_lines
+from planner.present.tables import table, wrapped_at
 from planner.present.vm_view import (
     draft_request,
     inspect_text,
     inspection_to_plain,
 )
-from planner.present.words import bytes_text, error_text, error_to_plain, table
+from planner.present.words import bytes_text, error_text, error_to_plain
 from planner.run.outcome import Outcome
 from planner.run.phases import Phase
 from tests.property.worlds import machines
@@ -424,3 +425,31 @@ def test_an_error_of_one_cause_says_it_once():
         "  What to do: choose one of: a",
         "  The VM was not touched.",
     ]
+
+
+WIDE = [("NAME", "WORDS"), ("日本", "a " + "long " * 40 + "sentence"), ("disk0", "short")]
+
+
+def test_wide_characters_take_two_columns():
+    """What stands in the second column begins where its heading begins, as a terminal shows it."""
+    heading, wide, narrow = table(WIDE).splitlines()
+    assert heading.index("WORDS") == narrow.index("short") == 7
+    assert wide.startswith("日本   a long")  # four columns, and three spaces
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_on_a_terminal_the_last_column_is_wrapped_below_itself(width):
+    """No line is longer than the terminal is wide, and nothing is lost."""
+    with wrapped_at(width):
+        lines = table(WIDE, "  ").splitlines()
+    assert len(lines) > len(WIDE)
+    assert all(len(line) <= width for line in lines)
+    assert " ".join(" ".join(lines).split()) == " ".join(cell for row in WIDE for cell in row)
+    assert table(WIDE, "  ").count("\n") == len(WIDE) - 1  # and elsewhere a row is a line
+
+
+def test_a_terminal_that_is_too_narrow_wraps_by_itself():
+    """Nothing is cut off."""
+    with wrapped_at(12):
+        assert table(WIDE).splitlines() == [row.rstrip() for row in table(WIDE).splitlines()]
+        assert table(WIDE).count("\n") == len(WIDE) - 1

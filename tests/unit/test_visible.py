@@ -19,10 +19,11 @@ from planner.present.gc_view import orphans_text
 from planner.present.graph_view import dot, mermaid
 from planner.present.holdings_view import holdings_text, holdings_to_plain
 from planner.present.plan_view import plan_text
+from planner.present.tables import table
 from planner.present.verdict_view import Verdict, verdict_text
 from planner.present.visible import Lines, as_lines, guard, visible
 from planner.present.vm_view import draft_request, inspect_text
-from planner.present.words import error_text, table
+from planner.present.words import error_text
 from tests.unit.build import facts, held, plan, qcow2, raw, whole
 from tests.unit.snapshots import images, manifest, vm
 
