@@ -450,6 +450,6 @@ def test_on_a_terminal_the_last_column_is_wrapped_below_itself(width):
 
 def test_a_terminal_that_is_too_narrow_wraps_by_itself():
     """Nothing is cut off."""
+    outside = table(WIDE)
     with wrapped_at(12):
-        assert table(WIDE).splitlines() == [row.rstrip() for row in table(WIDE).splitlines()]
-        assert table(WIDE).count("\n") == len(WIDE) - 1
+        assert table(WIDE) == outside
