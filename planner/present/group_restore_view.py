@@ -5,8 +5,8 @@ from __future__ import annotations
 from planner.load.started import GroupRestored
 from planner.present.outputs import output
 from planner.present.outside_view import left_out_lines
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import table
 
 __all__ = ["group_restored_text", "group_restored_to_plain"]
 
