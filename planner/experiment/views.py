@@ -14,8 +14,9 @@ from planner.experiment.result import CaseResult, Explored, Measured, Ran, State
 from planner.experiment.summary import Compared, OfDesign, compared, in_file_order
 from planner.present.compare_view import contrast_text
 from planner.present.outputs import decimal, output
+from planner.present.tables import table
 from planner.present.visible import as_lines
-from planner.present.words import problem_to_plain, table
+from planner.present.words import problem_to_plain
 
 __all__ = ["results_csv", "results_text", "results_to_plain", "verdict_words"]
 
