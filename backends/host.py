@@ -31,6 +31,7 @@ from backends.images import run_qemu_img
 from backends.made import MADE, do_made
 from backends.merges import MERGES, Merges
 from backends.refusing import refusal_of, with_path
+from backends.saves import complete_save, mean_one_file
 from backends.vmstate_images import VMSTATE_IMAGES, VmstateImages
 from backends.writable import must_be_unused, must_be_writable
 from planner.host.absence import whether_there
@@ -56,10 +57,12 @@ class QemuHost:
     - what `backends.disk_copies.DiskCopies` does about copies of disks.
     - what `backends.merges.Merges` does about overlays that are merged into their bases, and
       `backends.drops.Drops` about files that a restore has made, `backends.made` about a template's.
-    - ``create-stream`` (path, temporary, mapped): an empty file, kept open for `descriptor`; mapped:
-      QEMU writes to it in any order, so that nothing of it can be read before its end.
-    - ``keep-stream`` (path, temporary): gives it its name; tells its ``size`` in bytes and the
-      ``sha256`` of its content, which is read from the page cache (`backends.digest`).
+    - ``create-stream`` (path, temporary, mapped, libvirt): an empty file, kept open for `descriptor`;
+      mapped: QEMU writes to it in any order; libvirt: it gets libvirt's header, which is completed at
+      the end: so nothing of it can be read before.
+    - ``keep-stream`` (path, temporary, libvirt): completes libvirt's header, which has the overlay
+      that a restore opens for each image that was frozen; gives it its name; tells its ``size`` in
+      bytes and the ``sha256`` of its content, which is read from the page cache (`backends.digest`).
     - what `backends.vmstate_images` does about images of machine state (path, temporary).
     - ``look-before-write`` (path): refuses an image that cannot be written to, or that a QEMU has open.
     - ``is-there`` (path): whether something of that name is ``there``; where it is not, whether it is
@@ -129,9 +132,10 @@ class QemuHost:
         if instruction in (*VMSTATE_IMAGES, *DISK_COPIES):
             return self._image(instruction, path, temporary, arguments)
         if instruction == "create-stream":
-            return self._create_stream(path, temporary, mapped=bool(arguments.get("mapped")))
+            later = bool(arguments.get("mapped") or arguments.get("libvirt"))
+            return self._create_stream(path, temporary, grows=not later)
         if instruction == "keep-stream":
-            return self._keep_stream(path, temporary)
+            return self._keep_stream(path, temporary, arguments.get("libvirt"))
         if instruction == "remove-stream":
             return self._remove_stream(path, temporary, named=bool(arguments.get("named")))
         raise HostRefused("instruction-unknown", f"the host cannot {instruction!r}")
@@ -237,23 +241,25 @@ class QemuHost:
             raise
         return descriptor
 
-    def _create_stream(self, path: Path, temporary: Path, *, mapped: bool) -> _Told:
+    def _create_stream(self, path: Path, temporary: Path, *, grows: bool) -> _Told:
         with Folder(path.parent) as folder:
             _must_be_absent(folder, path)
             descriptor = folder.create(temporary.name)
         self._open[str(temporary)] = descriptor
         self._passed[str(temporary)] = os.open(name_of(descriptor), os.O_WRONLY | os.O_CLOEXEC)
         self._reopening[str(temporary)] = Reopener(descriptor, str(temporary))
-        if not mapped:
+        if grows:
             self._digesting[str(temporary)] = Digester(descriptor, cache_keeps_bytes())
         return {}
 
-    def _keep_stream(self, path: Path, temporary: Path) -> _Told:
+    def _keep_stream(self, path: Path, temporary: Path, overlays: object) -> _Told:
         with Folder(path.parent) as folder:
             descriptor = folder.open(temporary.name)
             try:
                 stream = os.fstat(descriptor)
                 self._must_be_ours(temporary, stream)
+                if isinstance(overlays, Mapping):
+                    complete_save(descriptor, overlays)
                 os.fsync(descriptor)
                 size = os.fstat(descriptor).st_size
                 if not size:
@@ -341,15 +347,5 @@ def _must_be_over(told: str, path: Path, base: str) -> None:
         backing = json.loads(told).get("backing-filename")
     except (ValueError, AttributeError) as error:
         raise HostRefused("file-differs", f"{path} cannot be read: {error}") from error
-    if backing != base and not _mean_one_file(backing, base):
+    if backing != base and not mean_one_file(backing, base):
         raise HostRefused("file-differs", f"{path} is over {backing!r}, not over {base}")
-
-
-def _mean_one_file(one: object, other: str) -> bool:
-    """Whether two paths lead to one file: a header keeps the name of the day on which it was written."""
-    if not (isinstance(one, str) and one.startswith("/") and other.startswith("/")):
-        return False
-    try:
-        return Path(one).samefile(other)
-    except OSError:
-        return False

@@ -18,9 +18,11 @@ from backends.domain.bindings import bindings
 from backends.domain.chains import Chains
 from backends.domain.link import Link, Message
 from backends.domain.process import qemu_of_domain
+from backends.domain.saves import begin_save
 from backends.domain.worker import Worker
 from backends.peer import HEARD_EVENTS, PeerBackend, event_of
 from planner.errors import CannotConnect, Problem
+from planner.model.libvirt_save import DESCRIPTOR_OF_A_SAVE
 from planner.run.ports import CommandRefused, ConnectionLost, NoReply
 
 __all__ = ["LibvirtBackend", "connect"]
@@ -134,9 +136,13 @@ class LibvirtBackend(PeerBackend):
         # The caller may close his as soon as his time is over.  Whoever takes ours from here closes it.
         ours = [os.dup(descriptor)]
 
+        names = (arguments.get("fdname"), arguments.get("opaque"))
+
         def sending(chains: Chains) -> object:
             taken = ours.pop()
             try:
+                if DESCRIPTOR_OF_A_SAVE in names:
+                    begin_save(chains.link, taken)
                 return chains.link.ask(command, arguments, [taken])
             finally:
                 os.close(taken)

@@ -186,6 +186,19 @@ class Link:
                 found.append((target.get("dev", ""), alias.get("name", "")))
         return found
 
+    def description(self) -> tuple[str, str]:
+        """The domain as libvirt would save it, secrets included, and what it keeps besides.
+
+        Raises as `ask`.
+        """
+        libvirt = self._api.libvirt
+        flags = libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE
+        described = str(self._tried(lambda: self._domain.XMLDesc(flags)))
+        live = ET.fromstring(self._tried(lambda: self._domain.XMLDesc(0)))  # noqa: S314 - the same
+        # The processor that the guest sees; the description has the one that was asked for.
+        cpu = live.find("cpu")
+        return described, "" if cpu is None else f"<cookie>{ET.tostring(cpu, 'unicode')}</cookie>"
+
     def is_busy(self) -> bool:
         """Whether libvirt runs a job on the domain: a save, a migration, a backup.  Raises as `ask`."""
         none = self._api.libvirt.VIR_DOMAIN_JOB_NONE

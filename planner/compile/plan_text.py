@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 from attrs import NOTHING, fields
@@ -16,13 +17,16 @@ from planner.model.request_text import request_from_plain, request_to_plain
 from planner.model.strict import strict_converter, write_with_hyphens
 from planner.model.text import Document
 from planner.program.program import Program, Step, Undo, canonical_json
-from planner.program.resolution import IN_RESOLUTIONS, DiskCopy, Resolution
+from planner.program.resolution import IN_RESOLUTIONS, DiskCopy, Resolution, Stream
 from planner.verify.proof import verify
 
 __all__ = ["is_plan", "plan_from_plain", "plan_to_plain", "plan_to_text", "read_plan"]
 
 _ALWAYS = ("choices", "warnings")
 """What a resolution is written with though it says nothing; all else that has a default came later."""
+
+_SELDOM: Mapping[type, tuple[str, ...]] = {DiskCopy: ("format",), Stream: ("libvirt",)}
+"""What came later, and is written where it says something."""
 
 
 @cache  # most commands need few of these, and each takes its time to make
@@ -33,7 +37,7 @@ def _converter() -> Converter:
     converter.register_unstructure_hook(Operation, _operation_to_plain)
     converter.register_structure_hook(Operation, lambda value, _: _operation(value))
     for kind in (Problem, *IN_RESOLUTIONS, FreezeFilesystems, Undo):
-        write_with_hyphens(converter, kind, seldom=("format",) if kind is DiskCopy else ())
+        write_with_hyphens(converter, kind, seldom=_SELDOM.get(kind, ()))
     later = [each.name for each in fields(Resolution) if each.default is not NOTHING]
     seldom = tuple(name for name in later if name not in _ALWAYS)
     write_with_hyphens(converter, Resolution, seldom=seldom)

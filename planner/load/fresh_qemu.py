@@ -271,7 +271,9 @@ def qmp_steps(
             if passing:
                 yield "add-fd", {"fdset-id": number, "opaque": DESCRIPTOR_NAME}
             source = f"/dev/fdset/{number}" if passing else plan.stream.file
-            yield "migrate-incoming", {"uri": f"file:{source}"}
+            begins = plan.stream.begins_bytes
+            behind = f",offset={begins}" if begins else ""
+            yield "migrate-incoming", {"uri": f"file:{source}{behind}"}
         else:
             yield "getfd", {"fdname": DESCRIPTOR_NAME}
             yield "migrate-incoming", {"uri": f"fd:{DESCRIPTOR_NAME}"}

@@ -34,9 +34,11 @@ from planner.load.load_checks import plan_load
 from planner.load.loading import LoadMachine
 from planner.load.started import started_problems
 from planner.model.facts import Facts
+from planner.model.libvirt_save import is_whole
 from planner.model.request import RunStateAfter
 from planner.parts.accepting import not_accepted
 from planner.parts.part_image import ImagesByDisk, images_of_vm
+from planner.parts.stream import StateStream
 from planner.program.settings import settings_commands
 from planner.run.phases import Phase
 from planner.run.ports import (
@@ -191,7 +193,7 @@ async def read_state(plan: RestorePlan, backend: Backend, facts: Facts, deadline
     passed: object = None
     for command, arguments in qmp_steps(plan, facts.qemu, settings, passing=True):
         if command in _PASSING and plan.stream is not None:
-            await _pass(backend, command, arguments, plan.stream.file)
+            await _pass(backend, command, arguments, plan.stream)
             passed = arguments.get("fdset-id")
         else:
             await backend.execute(command, arguments, deadline_s)
@@ -209,8 +211,9 @@ async def read_state(plan: RestorePlan, backend: Backend, facts: Facts, deadline
 
 
 async def _pass(
-    backend: Backend, command: str, arguments: dict[str, object], filename: str
+    backend: Backend, command: str, arguments: dict[str, object], stream: StateStream
 ) -> None:
+    filename = stream.file
     # A name that another user can change may lead anywhere by now, and QEMU would read what we open.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
@@ -220,6 +223,10 @@ async def _pass(
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise NoReply(f"{filename} is no regular file")
+        if stream.begins_bytes:
+            if not is_whole(os.pread(descriptor, stream.begins_bytes, 0)):
+                raise NoReply(f"{filename} does not begin with the header that libvirt wants")
+            os.lseek(descriptor, stream.begins_bytes, os.SEEK_SET)
         await backend.execute_with_descriptor(command, arguments, descriptor, _COMMAND_TIMEOUT_S)
     finally:
         os.close(descriptor)

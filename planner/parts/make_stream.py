@@ -15,9 +15,10 @@ from attrs import frozen
 from planner.errors import Problem
 from planner.model.facts import Disk, Facts
 from planner.model.file_record import FileRecord
+from planner.model.node_names import Chain
 from planner.model.request import Capture, ExternalMachineState, RunStateAfter
 from planner.parts.making import KeptFile, Making, NotShown, Shown, ShownPart
-from planner.parts.stream import MAPPED, PLAIN, StateStream
+from planner.parts.stream import LIBVIRT, MAPPED, PLAIN, StateStream
 from planner.parts.tracking import tracking_problems
 from planner.program.resolution import Choice, Resolution, Settings, Stream, Transport
 from planner.program.schema import CommandSchema
@@ -41,6 +42,7 @@ class ShownStream(ShownPart):
         filename: The file.
         kept: What it is, as the host has told.
         mapped: Whether it is a `mapped-ram` file.
+        libvirt: Whether libvirt's header stands before it.
     """
 
     plain_key: ClassVar[str] = "stream"
@@ -49,6 +51,7 @@ class ShownStream(ShownPart):
     filename: str
     kept: KeptFile
     mapped: bool
+    libvirt: bool = False
 
     @property
     def state_bytes(self) -> int:
@@ -59,7 +62,7 @@ class ShownStream(ShownPart):
         """What the manifest has of it."""
         return StateStream(
             file=self.filename,
-            format=MAPPED if self.mapped else PLAIN,
+            format=LIBVIRT if self.libvirt else MAPPED if self.mapped else PLAIN,
             vm_state_size_bytes=self.kept.size_bytes,
             record=FileRecord(sha256=self.kept.sha256),
         )
@@ -101,7 +104,7 @@ class MakeStream(Making):
             return
         if shown.kept is None or not shown.kept.size_bytes:
             raise NotShown("stream-empty", "QEMU wrote no machine state to the file")
-        yield ShownStream("", stream.path, shown.kept, stream.mapped)
+        yield ShownStream("", stream.path, shown.kept, stream.mapped, stream.libvirt)
 
 
 def stream_problems(
@@ -180,6 +183,7 @@ def stream_of(state: ExternalMachineState, facts: Facts) -> Stream:
         mapped=mapped,
         settings=_settings(state, facts, mapped=mapped),
         give_up_after_s=state.give_up_after,
+        libvirt=_through_libvirt(facts),
     )
 
 
@@ -191,6 +195,9 @@ def stream_choices(stream: Stream, facts: Facts) -> Iterator[Choice]:
         Transport.DESCRIPTOR_SET: "QEMU gets the file as a descriptor, whoever it runs as (fact 75)",
     }[stream.transport]
     yield Choice("machine-state", f"by {stream.transport}:", reason, default=True)
+    if stream.libvirt:
+        why = "libvirt runs this VM, and `virsh restore` takes the file"
+        yield Choice("machine-state", "behind libvirt's header", why, default=True)
     if stream.mapped:
         why = "each page has a fixed place, so the file does not grow while the guest writes"
         yield Choice("machine-state", "mapped-ram", why, default=True)
@@ -208,8 +215,15 @@ def _transport(facts: Facts) -> Transport:
 
 
 def _mapped(capture: Capture, facts: Facts) -> bool:
-    # Fact 42: with background-snapshot it makes a file that cannot be loaded.
+    # Fact 42: with background-snapshot it makes a file that cannot be loaded.  Of libvirt 11.2 and
+    # later alone takes one, in a format of its own.
+    if _through_libvirt(facts):
+        return False
     return capture is not Capture.BACKGROUND and "mapped-ram" in facts.capabilities
+
+
+def _through_libvirt(facts: Facts) -> bool:
+    return any(disk.chain is Chain.LIBVIRT for disk in facts.disks)
 
 
 def _wanted_capabilities(capture: Capture) -> tuple[str, ...]:

@@ -8,7 +8,15 @@ from enum import StrEnum
 
 from attrs import frozen
 
-__all__ = ["LOSING", "Readied", "RestoredPlace", "Restoring", "free_name", "made_beside"]
+__all__ = [
+    "LOSING",
+    "Readied",
+    "RestoredPlace",
+    "Restoring",
+    "first_restored_file",
+    "free_name",
+    "made_beside",
+]
 
 
 class Readied(StrEnum):
@@ -71,6 +79,12 @@ def free_name(folder: str, name: str, taken: Collection[str], number: int = 1) -
     while f"{folder}/{before}{number}{after}" in taken:
         number += 1
     return f"{folder}/{before}{number}{after}"
+
+
+def first_restored_file(overlay_file: str) -> str:
+    """Where the first restore of a snapshot makes its overlay, unless something is there."""
+    folder, _, name = overlay_file.rpartition("/")
+    return free_name(folder, name, ())
 
 
 def _around_number(name: str) -> tuple[str, str]:

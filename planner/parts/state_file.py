@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Self
+from typing import Self
 
 from attrs import evolve, frozen
 
@@ -48,10 +48,12 @@ class StateFile(ManifestPart):
         vm_state_size_bytes: Bytes of machine state in it.
     """
 
-    magic: ClassVar[bytes]
-    """How such a file begins."""
-
     vm_state_size_bytes: int = 0
+
+    @property
+    @abstractmethod
+    def magic(self) -> bytes:
+        """How such a file begins."""
 
     @property
     @abstractmethod

@@ -13,28 +13,40 @@ from attrs import frozen
 
 from planner.errors import Problem
 from planner.model.facts import Disk
+from planner.model.libvirt_save import MAGIC, STREAM_BEGINS_BYTES
 from planner.parts.part import Seen
 from planner.parts.part_image import ImagesByDisk
 from planner.parts.state_file import StateFile
 
-__all__ = ["MAPPED", "PLAIN", "StateStream"]
+__all__ = ["LIBVIRT", "MAPPED", "PLAIN", "StateStream"]
 
 PLAIN = "stream"
 """Pages one after the other, as they were sent."""
 MAPPED = "mapped-ram"
 """Each page at a place of its own in the file."""
+LIBVIRT = "libvirt-save"
+"""Pages one after the other, behind libvirt's header (`planner.model.libvirt_save`)."""
 
 
 @frozen
 class StateStream(StateFile):
-    """The machine state in a file; ``file`` is that file, ``format`` `PLAIN` or `MAPPED`.
+    """The machine state in a file; ``file`` is that file, ``format`` `PLAIN`, `MAPPED` or `LIBVIRT`.
 
     Attributes:
         vm_state_size_bytes: The file's length.
     """
 
     kind: ClassVar[str] = "stream"
-    magic: ClassVar[bytes] = b"QEVM"  # QEMU's, of `mapped-ram` files too
+
+    @property
+    def magic(self) -> bytes:
+        """QEMU's, of `mapped-ram` files too; or libvirt's."""
+        return MAGIC if self.format == LIBVIRT else b"QEVM"
+
+    @property
+    def begins_bytes(self) -> int:
+        """Where in the file QEMU begins to read."""
+        return STREAM_BEGINS_BYTES if self.format == LIBVIRT else 0
 
     @property
     def length_bytes(self) -> int:

@@ -37,11 +37,15 @@ class VmstateImage(StateFile):
     """
 
     kind: ClassVar[str] = "vmstate-image"
-    magic: ClassVar[bytes] = b"QFI\xfb"
     read_by_load: ClassVar[bool] = True
 
     snapshot_id: str = ""
     vm_clock_ns: int = 0
+
+    @property
+    def magic(self) -> bytes:
+        """qcow2's."""
+        return b"QFI\xfb"
 
     @property
     def length_bytes(self) -> int | None:

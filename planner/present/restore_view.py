@@ -10,6 +10,7 @@ from planner.load.started import Restored
 from planner.load.vmstate_node import reading_node
 from planner.parts.readied import Readied
 from planner.parts.vmstate_image import VmstateImage
+from planner.present.libvirt_restore import virsh_commands, virsh_lines
 from planner.present.outputs import output
 from planner.present.outside_view import left_out_lines, left_out_to_plain
 from planner.present.tables import table
@@ -35,6 +36,11 @@ def restore_text(plan: RestorePlan, *, ready: bool) -> str:
     rows = [(disk.part.disk, disk.format, disk.file) for disk in plan.disks]
     lines += [table([("DISK", "FORMAT", "FILE"), *rows], "   "), "3. QMP:"]
     lines += [f"   {line}" for line in _qmp_lines(plan)]
+    if by_libvirt := virsh_lines(plan):
+        lines += [
+            "Or through libvirt, in place of 2 and 3:",
+            *(f"   {each}" for each in by_libvirt),
+        ]
     if not ready:
         lines.append("`snapplan load --offline` does 1; `--run LINE` does all of it.")
     lines += left_out_lines(plan.manifest.outside)
@@ -92,7 +98,8 @@ def _own_node(plan: RestorePlan, image: VmstateImage) -> str:
 def _qmp_lines(plan: RestorePlan) -> list[str]:
     lines = [json.dumps(command) for command in _qmp(plan)]
     if plan.stream is not None:
-        file = plan.stream.file
+        file, begins = plan.stream.file, plan.stream.begins_bytes
+        file += f" at its byte {begins}" if begins else ""
         if any('"getfd"' in line for line in lines):
             lines.insert(
                 0, f"# with getfd goes a descriptor (SCM_RIGHTS) of {file}, open for reading;"
@@ -148,6 +155,7 @@ def restore_to_plain(plan: RestorePlan, *, ready: bool) -> dict[str, object]:
             "arguments": list(plan.arguments),
             "stream": plan.stream.file if plan.stream else None,
             "vmstate-image": _image_to_plain(plan.image),
+            **({"virsh": by_libvirt} if (by_libvirt := virsh_commands(plan)) else {}),
             "qmp": [json.dumps(command) for command in (*_qmp(plan), *_qmp_last(plan))],
         },
     )

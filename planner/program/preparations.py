@@ -85,7 +85,7 @@ class Preparations:
             self.set_parameters |= cast("Mapping[str, Setting]", step.arguments)
             yield from self._check_known(step, where)
         elif step.execute == "getfd":
-            if not self.temporary or step.arguments["fdname"] != DESCRIPTOR_NAME:
+            if not self.temporary or step.arguments["fdname"] != self._passed:
                 yield Problem(
                     RuleId.COMPLETE, where, "it passes a descriptor of no file that was made"
                 )
@@ -109,6 +109,8 @@ class Preparations:
                 yield Problem(
                     RuleId.COMPLETE, where, "it passes a descriptor of no file that was made"
                 )
+            if step.arguments["opaque"] != self._passed:
+                yield Problem(RuleId.COMPLETE, where, f"it must be passed as {self._passed}")
             yield from _must_undo(step, where, Undo(UndoKind.CLOSE_DESCRIPTOR))
             self.descriptor = self.in_set = True
         else:
@@ -176,7 +178,29 @@ class Preparations:
             yield Problem(RuleId.NOTHING_ELSE, where, "it makes a file of another kind")
         if not self.temporary or not ended:
             yield Problem(RuleId.COMPLETE, where, "it names machine state that is not complete")
+        yield from self._check_restored(step, where)
         self.kept = True
+
+    @property
+    def _passed(self) -> str:
+        """By which name the descriptor must be passed: libvirt's header is written for one alone."""
+        stream = self.resolution.stream
+        return DESCRIPTOR_NAME if stream is None else stream.descriptor_name
+
+    def _check_restored(self, step: Step, where: str) -> Iterator[Problem]:
+        """`virsh restore` must write neither to what a part is in, nor to an overlay that is in use."""
+        stream = self.resolution.stream
+        apart: tuple[Overlay | DiskCopy, ...] = self.resolution.overlays + self.resolution.copies
+        if stream is None or not stream.libvirt:
+            if "libvirt" in step.arguments:
+                yield Problem(RuleId.NOTHING_ELSE, where, "the file has no header of libvirt's")
+            return
+        restored = cast("Mapping[str, str]", step.arguments["libvirt"])
+        if {*restored} != {each.base_file for each in apart}:
+            yield Problem(RuleId.COMPLETE, where, "each disk apart needs an overlay to restore on")
+        used = {*restored} | {each.path for each in apart}
+        if used & {*restored.values()} or len({*restored.values()}) != len(restored):
+            yield Problem(RuleId.COMPLETE, where, "a restore must open new overlays, each its own")
 
     def _check_flush(self, step: Step, where: str) -> Iterator[Problem]:
         parts = {part.disk for part in self.resolution.internal}

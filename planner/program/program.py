@@ -16,6 +16,7 @@ from attrs import field, frozen
 from planner.errors import Problem
 from planner.model.operations import Operation
 from planner.program.resolution import Resolution
+from planner.program.state_files import DESCRIPTOR_NAME
 
 __all__ = [
     "AGENT_INSTRUCTIONS",
@@ -44,9 +45,6 @@ class Target(StrEnum):
     AGENT = "agent"
     """The guest agent, on a socket of its own."""
 
-
-DESCRIPTOR_NAME = "snapplan-stream"
-"""By this name QEMU knows the descriptor that a stream is written to."""
 
 AGENT_INSTRUCTIONS = ("guest-fsfreeze-freeze", "guest-fsfreeze-thaw")
 """What a step of target `agent` may say (`planner.run.ports.Agent`)."""

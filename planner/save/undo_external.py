@@ -115,7 +115,8 @@ class UndoExternal:
             own is not None and own.transport is Transport.DESCRIPTOR_SET
         ):
             return Send("remove-fd", {"fdset-id": own.descriptor_set})
-        return Send("closefd", {"fdname": DESCRIPTOR_NAME})
+        name = DESCRIPTOR_NAME if own is None else own.descriptor_name
+        return Send("closefd", {"fdname": name})
 
     def _free_migration(self) -> Flow[None]:
         """Let a cancelled stream go on to its end that waits for a `migrate-continue` (fact 57).

@@ -133,7 +133,7 @@ def _target_problem(state: VmState, uri: str) -> str:
     if protocol not in _protocols(state):
         return "Parameter 'uri' expects a valid migration protocol"
     if protocol == "file":
-        return set_problem(state, target)
+        return set_problem(state, target.partition(",offset=")[0])
     if protocol != "fd":
         return ""
     if target not in state.fds:

@@ -13,6 +13,7 @@ from typing import cast
 from attrs import field, frozen
 
 from planner.errors import Problem
+from planner.model.libvirt_save import DESCRIPTOR_OF_A_SAVE, STREAM_BEGINS_BYTES
 from planner.model.operations import Kind, Operation
 from planner.model.request import Capture
 from planner.program.program import (
@@ -271,8 +272,11 @@ def _migrate(context: _Context) -> Effect:
     moment, stream = context.moment, context.resolution.stream
     wanted: tuple[str, ...] = ()
     if stream is not None:
-        in_set = f"file:/dev/fdset/{stream.descriptor_set}"
-        wanted = (f"file:{stream.temporary}", f"fd:{DESCRIPTOR_NAME}", in_set)
+        behind = f",offset={STREAM_BEGINS_BYTES}" if stream.libvirt else ""
+        passed = DESCRIPTOR_OF_A_SAVE if stream.libvirt else DESCRIPTOR_NAME
+        in_set = f"file:/dev/fdset/{stream.descriptor_set}{behind}"
+        by_path = () if stream.libvirt else (f"file:{stream.temporary}",)
+        wanted = (*by_path, f"fd:{passed}", in_set)
     problems = []
     if context.arguments["uri"] not in wanted:
         text = "it does not write to the file of the snapshot"

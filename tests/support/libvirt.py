@@ -184,6 +184,11 @@ class Domain:
         return self.daemon.virsh("domstate", self.name, "--reason")
 
     @property
+    def uuid(self) -> str:
+        """Its UUID."""
+        return self.daemon.virsh("domuuid", self.name)
+
+    @property
     def pid(self) -> int:
         """Its QEMU's."""
         return int((self.daemon.folder / f"run/libvirt/qemu/run/{self.name}.pid").read_text())

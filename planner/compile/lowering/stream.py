@@ -20,8 +20,9 @@ from planner.compile.lowering.settings import settings_before, settings_put_back
 from planner.errors import InternalError, Problem
 from planner.model.operations import Kind, Operation
 from planner.model.request import Capture
-from planner.program.program import DESCRIPTOR_NAME, Step, Target, Undo, UndoKind, WaitsFor
-from planner.program.resolution import Resolution, Stream, Transport
+from planner.parts.readied import first_restored_file
+from planner.program.program import Step, Target, Undo, UndoKind, WaitsFor
+from planner.program.resolution import DiskCopy, Overlay, Resolution, Stream, Transport
 
 __all__ = [
     "begin_and_end",
@@ -88,7 +89,7 @@ def beside_the_capture(resolution: Resolution, stream: Stream) -> Iterator[Step]
     yield from replacing
     # What can fail comes before what nothing brings back.
     given_up = tuple(op for step in replacing for op in step.covers)
-    yield from _around_the_stream(stream, given_up, ends_of_copies(resolution))
+    yield from _around_the_stream(stream, given_up, ends_of_copies(resolution), resolution.overlays)
     yield from prepare_parts(resolution)
     yield _flush_images(resolution, stream)
     yield from capture_disks(resolution)
@@ -96,9 +97,14 @@ def beside_the_capture(resolution: Resolution, stream: Stream) -> Iterator[Step]
 
 
 def _around_the_stream(
-    stream: Stream, replacing: tuple[Operation, ...], copied: tuple[Operation, ...]
+    stream: Stream,
+    replacing: tuple[Operation, ...],
+    copied: tuple[Operation, ...],
+    apart: tuple[Overlay | DiskCopy, ...],
 ) -> Iterator[Step]:
     """Everything that comes before the capture and after it."""
+    # `virsh restore` opens overlays that have yet to be made: what the parts are in stays as it is.
+    opened = {each.base_file: first_restored_file(each.path) for each in apart}
     begin, end = begin_and_end(stream)
     before = (Operation(Kind.PAUSE_GUEST), begin, *replacing)
     after = (Operation(Kind.RESUME_GUEST), end)
@@ -110,6 +116,7 @@ def _around_the_stream(
             "path": stream.path,
             "temporary": stream.temporary,
             **({"mapped": True} if stream.mapped else {}),
+            **({"libvirt": True} if stream.libvirt else {}),
         },
         covers=(),
         undo=(Undo(UndoKind.REMOVE_FILE),),
@@ -119,7 +126,7 @@ def _around_the_stream(
     if stream.transport is Transport.DESCRIPTOR:
         yield Step(
             execute="getfd",
-            arguments={"fdname": DESCRIPTOR_NAME},
+            arguments={"fdname": stream.descriptor_name},
             covers=(),
             undo=(Undo(UndoKind.CLOSE_DESCRIPTOR),),
             precedes=before,
@@ -129,7 +136,11 @@ def _around_the_stream(
     yield from settings_put_back(settings, after)
     yield Step(
         execute="keep-stream",
-        arguments={"path": stream.path, "temporary": stream.temporary},
+        arguments={
+            "path": stream.path,
+            "temporary": stream.temporary,
+            **({"libvirt": opened} if stream.libvirt else {}),
+        },
         covers=(),
         undo=(Undo(UndoKind.REMOVE_FILE),),
         timeout_s=_KEEP_TIMEOUT_S,
@@ -145,7 +156,7 @@ def _descriptor_set(
     number = stream.descriptor_set
     yield Step(
         execute="add-fd",
-        arguments={"fdset-id": number, "opaque": DESCRIPTOR_NAME},
+        arguments={"fdset-id": number, "opaque": stream.descriptor_name},
         covers=(),
         undo=(Undo(UndoKind.CLOSE_DESCRIPTOR),),
         precedes=before,
@@ -192,14 +203,9 @@ def end_flushing(stream: Stream) -> Step:
 
 def migrate(stream: Stream, covers: tuple[Operation, ...], waits_for: WaitsFor) -> Step:
     """Begin the stream.  The guest runs on, or stands, as the capture says."""
-    uris = {
-        Transport.FILE: f"file:{stream.temporary}",
-        Transport.DESCRIPTOR: f"fd:{DESCRIPTOR_NAME}",
-        Transport.DESCRIPTOR_SET: f"file:/dev/fdset/{stream.descriptor_set}",
-    }
     return Step(
         execute="migrate",
-        arguments={"uri": uris[stream.transport]},
+        arguments={"uri": stream.uri},
         covers=covers,
         waits_for=waits_for,
         ordered=True,
