@@ -14,7 +14,7 @@ from attrs import define, field
 from planner.errors import Problem
 from planner.model.migration import Setting
 from planner.program.program import DESCRIPTOR_NAME, FLUSHES, Step, Target, Undo, UndoKind
-from planner.program.resolution import Overlay, Resolution, Settings
+from planner.program.resolution import DiskCopy, Overlay, Resolution, Settings
 from planner.program.rule_ids import RuleId
 
 __all__ = ["Preparations"]
