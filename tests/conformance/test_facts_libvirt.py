@@ -1,5 +1,6 @@
 """Facts about QEMU behind libvirt."""
 
+import struct
 import time
 
 import pytest
@@ -66,3 +67,19 @@ def test_fact_132_libvirt_does_not_know_of_an_overlay_behind_its_back(domain):
     domain.daemon.virsh("destroy", domain.name)
     domain.daemon.virsh("start", domain.name)
     assert [file for _, file in domain.chain()] == [base]
+
+
+def test_fact_138_a_save_is_taken_when_its_header_says_that_it_is_whole(domain):
+    """Also with zeros behind the description; not while the magic says that something is missing."""
+    name, file = domain.name, domain.daemon.folder / "saved"
+    domain.daemon.virsh("save", name, file)
+    content = file.read_bytes()
+    (length,) = struct.unpack_from("=I", content, 20)
+    longer = struct.pack("=I", length + 4096)
+    stream = 16 + 19 * 4 + length
+    moved = content[:20] + longer + content[24:stream] + bytes(4096) + content[stream:]
+    file.write_bytes(b"LibvirtQemudPart" + moved[16:])
+    assert domain.daemon.virsh("restore", file, may_fail=True) is None
+    file.write_bytes(b"LibvirtQemudSave" + moved[16:])
+    domain.daemon.virsh("restore", file)
+    domain.wait_guest()

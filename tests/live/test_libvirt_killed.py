@@ -30,13 +30,31 @@ def domain(daemon):
     return daemon.domain("victim")
 
 
+STREAMED = list(
+    itertools.product(("before", "after"), ("migrate", "cont"), ("snapplan", "libvirtd"))
+)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", STREAMED, ids="-".join)
+def test_a_run_with_a_stream_that_was_killed_is_undone(daemon, domain, tmp_path, case):
+    """Its file is gone as well, by either name."""
+    state = daemon.folder / "state"
+    killed_and_undone(daemon, domain, tmp_path, case, f"{{external: {state}, capture: stopped}}")
+    assert not [*daemon.folder.glob("*state*"), *daemon.folder.glob(".*state*")]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_that_was_killed_is_undone(daemon, domain, tmp_path, case):
     """Nothing of it is left, the guest goes on, and libvirt sees the disks that it had before."""
+    killed_and_undone(daemon, domain, tmp_path, case)
+
+
+def killed_and_undone(daemon, domain, tmp_path, case, state="{internal: virtio-disk0}"):
     when, command, who = case
     where = ("--vm", domain.address, "--store", tmp_path / "store")
     overlay = daemon.folder / "overlay.qcow2"
-    file = request(tmp_path, "k", second=f"{{external: {overlay}}}")
+    file = request(tmp_path, "k", state, f"{{external: {overlay}}}")
     pid = daemon.process.pid if who == "libvirtd" else 0
     died = struck(when, command, pid, "apply", file, *where)
     if who == "libvirtd":

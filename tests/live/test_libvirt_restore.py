@@ -73,6 +73,15 @@ def test_virsh_restores_a_snapshot(daemon, domain, tmp_path, capture, apart):
         disks[1] = str(daemon.folder / f"{domain.name}.restored-1.qcow2")
     assert domain.sources() == disks
     assert domain.state == "running (restored)"
+    if capture == "live":  # as the documentation says
+        file = daemon.folder / "restored.xml"
+        file.write_text(daemon.virsh("dumpxml", domain.name, "--migratable", "--security-info"))
+        before = str(daemon.folder / f"{domain.name}.qcow2")
+        for named in (before, disks[1]):
+            daemon.virsh("destroy", domain.name)
+            daemon.virsh("start", domain.name)
+            assert domain.sources()[1] == named
+            daemon.virsh("define", file)
 
 
 @pytest.mark.long
