@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,9 @@ def test_a_word_that_is_no_demo_is_refused(words):
     assert "script/demo designs: " in done.stderr
 
 
-def run_demo(tmp_path, **environment):
+def run_demo(tmp_path, *words, **environment):
     return subprocess.run(
-        ["script/demo"],
+        ["script/demo", *words],
         capture_output=True,
         text=True,
         check=False,
@@ -63,3 +64,18 @@ def test_the_demo_saves_in_both_designs_and_cleans_up(tmp_path, environment, whe
     assert done.stdout.count("(complete, one instant, ") == 2
     assert "exit code 11" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.long
+@pytest.mark.real_qemu
+def test_the_demo_of_libvirt_goes_back_and_cleans_up():
+    """libvirt refuses the mixture, takes the snapshot back, and its view is right; nothing is left."""
+    with tempfile.TemporaryDirectory(prefix="sp-") as folder:  # where the user nobody may go
+        Path(folder).chmod(0o755)
+        done = run_demo(folder, "libvirt")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert list(Path(folder).iterdir()) == []
+    assert "must use snapshot mode 'internal'" in done.stdout
+    assert "memory and disks agree" in done.stdout
+    assert "running (restored)" in done.stdout
+    assert done.stdout.count(" vdb   vdb.before.restored-1.qcow2") == 1
