@@ -17,6 +17,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from planner.host.processes import program_of
 from planner.host.unix_sockets import UnixSocket, connected_unix_sockets
 
 __all__ = ["OtherEnd", "UNIX", "other_end", "passes_on"]
@@ -66,7 +67,9 @@ def other_end(pid: int, address: str) -> tuple[OtherEnd, ...]:
     else:
         port = address.rpartition(":")[2]
         inodes = set(_served_tcp(pid, sockets, int(port))) if port.isdecimal() else set()
-    return tuple(sorted(OtherEnd(each, _name(each)) for each in _owners(inodes) if each != pid))
+    return tuple(
+        sorted(OtherEnd(each, program_of(each)) for each in _owners(inodes) if each != pid)
+    )
 
 
 def passes_on(pid: int, to: int) -> bool:
@@ -164,10 +167,3 @@ def _sockets(pid: int) -> frozenset[int] | None:
     except OSError:
         return None
     return frozenset(found)
-
-
-def _name(pid: int) -> str:
-    try:
-        return (_PROC / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

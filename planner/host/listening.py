@@ -11,6 +11,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from planner.host.processes import program_of
+
 __all__ = ["ListeningQemu", "listener_at", "listening_qemus"]
 
 _PROC = Path("/proc")
@@ -53,7 +55,7 @@ def listener_at(path: str) -> ListeningQemu | None:
     for folder in _PROC.glob("[0-9]*"):
         pid = int(folder.name)
         if path in (sockets := _sockets(pid, paths)):
-            return ListeningQemu(pid, _text(folder / "comm").strip(), sockets)
+            return ListeningQemu(pid, program_of(pid), sockets)
     return None
 
 

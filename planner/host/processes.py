@@ -24,6 +24,7 @@ __all__ = [
     "lives",
     "open_files",
     "process_of",
+    "program_of",
     "qemu_process",
     "writes_to",
 ]
@@ -31,6 +32,8 @@ __all__ = [
 _PROC = Path("/proc")
 _BOOT_ID = _PROC / "sys/kernel/random/boot_id"
 _MACHINE_ID = Path("/etc/machine-id")
+_LONGEST_NAME = 15
+"""What the kernel keeps of a name (TASK_COMM_LEN)."""
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC
 """Inode of the PID namespace in which every process of the machine is seen (PROC_PID_INIT_INO)."""
 
@@ -64,6 +67,17 @@ def boot_id() -> str:
 def command_line(pid: int) -> str:
     """A process's words, each with a NUL after it; empty where it has ended, or is not shown."""
     return _text(_PROC / str(pid) / "cmdline")
+
+
+def program_of(pid: int) -> str:
+    """A process's name; whole where the kernel has cut it off, and we may see its program."""
+    folder = _PROC / str(pid)
+    name = _text(folder / "comm")
+    if len(name) == _LONGEST_NAME:
+        with suppress(OSError):
+            program = (folder / "exe").readlink().name
+            return program if program.startswith(name) else name
+    return name
 
 
 def process_of(pid: int) -> Process | None:

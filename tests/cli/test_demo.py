@@ -79,3 +79,16 @@ def test_the_demo_of_libvirt_goes_back_and_cleans_up():
     assert "memory and disks agree" in done.stdout
     assert "running (restored)" in done.stdout
     assert done.stdout.count(" vdb   vdb.before.restored-1.qcow2") == 1
+
+
+@pytest.mark.real_qemu
+@pytest.mark.long
+def test_the_demo_of_a_daemon_takes_the_guest_back(tmp_path):
+    """Refused alone, saved as a group, and back: the guest finds all of one instant; nothing is left."""
+    done = run_demo(tmp_path, "daemon")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "vud0 is served by qemu-storage-daemon" in done.stdout
+    assert "[storage-outside] vud0" in done.stdout
+    assert "Group 'before-upgrade' is complete." in done.stdout
+    assert "finds memory and both disks of one instant" in done.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -74,7 +74,7 @@ def test_who_serves_a_disk_is_seen(tmp_path):
         told = snapplan("inspect", "--vm", vm.qmp_path).stdout
         for name, daemon in ((SERVED, first), (NBD, second)):
             [line] = [line for line in told.splitlines() if line.startswith(f"{name} is served")]
-            assert f" {daemon.process.pid}, which" in line, line
+            assert f"qemu-storage-daemon {daemon.process.pid}, which" in line, line
             assert str(daemon.qmp_path) in line
         right = {SERVED: by("first"), NBD: by("second")}
         file = group_file(tmp_path, vm.qmp_path, both, **right)
