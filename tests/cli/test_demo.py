@@ -92,3 +92,24 @@ def test_the_demo_of_a_daemon_takes_the_guest_back(tmp_path):
     assert "Group 'before-upgrade' is complete." in done.stdout
     assert "finds memory and both disks of one instant" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_group_demo_tears_and_does_not_tear_and_ends_all(tmp_path):
+    """Guests one after the other are torn, as a group they are not; no process and no file is left."""
+    done = run_demo(tmp_path, "group")
+    assert done.returncode == 0, done.stdout + done.stderr
+    alone, together = done.stdout.split("== The same two")
+    assert "NEVER SENT" in alone
+    assert "NEVER SENT" not in together
+    assert together.count("were under way") == 2
+    assert done.stdout.endswith("Both talk again.\n")
+    assert list(tmp_path.iterdir()) == []
+    running = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False)
+    assert running.stdout == b""
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_demo_can_be_read_by_a_shell(word):
+    """No demo has a mistake that its shell would find only when it comes there."""
+    read = subprocess.run(["bash", "-n", DEMOS / word], capture_output=True, check=False)
+    assert (read.returncode, read.stderr) == (0, b"")
