@@ -18,7 +18,7 @@ from planner.model.request_text import read_request
 from planner.store.finding import find_backend
 from planner.store.store import Store
 from planner.verbs.context import Context
-from planner.verbs.group_members import by_member
+from planner.verbs.group_members import Refusals, by_member
 from planner.verbs.group_records import find_group
 from planner.verbs.group_save import MemberWish
 
@@ -49,12 +49,13 @@ at_option = click.option(
 def wishes_of(group: GroupFile, source: str) -> dict[str, MemberWish]:
     """Each member's request, from its file beside the group's."""
     folder = Path() if source == "-" else Path(source).parent
-    wishes = {}
+    wishes, refusals = {}, Refusals(group.group)
     for name, member in group.members:
-        with by_member(name):
+        with refusals.of(name):
             path = str(folder / member.request)
             check_design(member.design)
             wishes[name] = MemberWish(read_request(read_file(path), path), member.design)
+    refusals.raise_all()
     return wishes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from planner.errors import BadInput, Problem, Refused, SnapplanError
 from planner.group.ending import of_member
@@ -18,7 +18,15 @@ from planner.store.meeting import Met, meet
 from planner.store.store import Store
 from planner.verbs.context import Context
 
-__all__ = ["MemberReporter", "by_member", "hold_all", "meet_all", "one_store", "telling_member"]
+__all__ = [
+    "MemberReporter",
+    "Refusals",
+    "by_member",
+    "hold_all",
+    "meet_all",
+    "one_store",
+    "telling_member",
+]
 
 
 @contextmanager
@@ -30,6 +38,53 @@ def by_member(name: str) -> Iterator[None]:
         error.message = f"{name}: {error.message}"
         error.problems = tuple(of_member(name, problem) for problem in error.problems)
         raise
+
+
+@define
+class Refusals:
+    """What speaks against the members of a group: told of all of them at once, each with its way out.
+
+    Attributes:
+        group: The group's name.
+    """
+
+    group: str
+    _raised: list[Refused | BadInput] = field(init=False, factory=list)
+
+    @contextmanager
+    def of(self, member: str) -> Iterator[None]:
+        """Keep what is raised about a member, with its name, and go on with the others."""
+        try:
+            with by_member(member):
+                yield
+        except (Refused, BadInput) as error:
+            self._raised.append(error)
+
+    def raise_all(self) -> None:
+        """Raise what was kept: one member's as it is, several members' as one error.
+
+        Raises:
+            BadInput, Refused: With every problem of every member; nothing was sent.
+        """
+        if len(self._raised) == 1:
+            raise self._raised[0]
+        if not self._raised:
+            return
+        problems = tuple(problem for each in self._raised for problem in _problems(each))
+        codes = {each.code for each in self._raised}
+        message = (
+            f"{len(self._raised)} members of group {self.group!r} cannot be as they are asked for"
+        )
+        code = next(iter(codes)) if len(codes) == 1 else "group-refused"
+        refused = [each for each in self._raised if isinstance(each, Refused)]
+        if len(refused) == len(self._raised):
+            raise Refused(message, problems=problems, code=code)
+        bad = next(each for each in self._raised if isinstance(each, BadInput))
+        raise BadInput(message, problems=problems, code=bad.code)
+
+
+def _problems(error: SnapplanError) -> tuple[Problem, ...]:
+    return error.problems or (Problem(error.code, "", error.message),)
 
 
 def one_store(members: Mapping[str, Context]) -> Store:

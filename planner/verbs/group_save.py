@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -41,7 +41,14 @@ from planner.store.held import Held
 from planner.store.journaled import JournaledRun
 from planner.store.meeting import Met
 from planner.verbs.context import Awaiting, Context
-from planner.verbs.group_members import by_member, hold_all, meet_all, one_store, telling_member
+from planner.verbs.group_members import (
+    Refusals,
+    by_member,
+    hold_all,
+    meet_all,
+    one_store,
+    telling_member,
+)
 from planner.verbs.group_records import pending_problem
 from planner.verbs.group_servers import servers_seen
 from planner.verbs.save import Limits, check_saving, pump_of
@@ -79,13 +86,14 @@ async def plan_members(
     Raises:
         BadInput, Refused, CannotConnect: With the member's name before each problem.
     """
-    planned = []
+    planned, refusals = [], Refusals(name)
     met = await meet_all(members)
     servers = servers_seen(met)
     for member, each in met.items():
-        with by_member(member):
+        with refusals.of(member):
             seen = servers.get(member, {})
             planned.append(_planned(member, wishes[member], each, each.facts, seen))
+    refusals.raise_all()
     return plan_group(name, planned, pause_budget_ms)
 
 
@@ -102,10 +110,11 @@ def plan_of_facts(
     Raises:
         BadInput, Refused: With the member's name before each problem.
     """
-    planned = []
+    planned, refusals = [], Refusals(name)
     for member, its in facts.items():
-        with by_member(member):
+        with refusals.of(member):
             planned.append(MemberPlan(member, "", _plan_of(wishes[member], its, {}), its))
+    refusals.raise_all()
     return plan_group(name, planned)
 
 
@@ -168,15 +177,22 @@ def _plan_of(wish: MemberWish, facts: Facts, servers: Servers) -> Plan:
     if isinstance(wish.source, Plan):
         check_unchanged(wish.source, facts)
         return wish.source
-    try:
+    with _in_group(servers):
         plan = compile_request(wish.source, facts, wish.design)
         chose_job = wish.design == AUTO and plan.program.design == monolithic.NAME
         if chose_job and plan.program.resolution.pauses:
             return compile_request(wish.source, facts, transactional.NAME)
+    return plan
+
+
+@contextmanager
+def _in_group(servers: Servers) -> Iterator[None]:
+    """Say of what is raised about a member's request what can be done in a group."""
+    try:
+        yield
     except SnapplanError as error:
         error.problems = tuple(in_group(each, servers) for each in error.problems)
         raise
-    return plan
 
 
 async def _decide(
@@ -186,15 +202,18 @@ async def _decide(
     held: Mapping[str, Held],
     limits: Limits,
 ) -> GroupPlan:
-    planned = []
+    planned, refusals = [], Refusals(name)
     servers = servers_seen({member: at.met for member, at in held.items()})
     for member, context in members.items():
         at = held[member]
-        with by_member(member):
+        seen = servers.get(member, {})
+        with refusals.of(member):
             facts = await at.facts()
-            found = _planned(member, wishes[member], at.met, facts, servers.get(member, {}))
-            check_saving(found.plan, facts, at.vm, context.backend, limits)
+            found = _planned(member, wishes[member], at.met, facts, seen)
+            with _in_group(seen):
+                check_saving(found.plan, facts, at.vm, context.backend, limits)
             planned.append(found)
+    refusals.raise_all()
     return plan_group(name, planned, limits.pause_budget_ms)
 
 

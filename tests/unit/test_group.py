@@ -26,6 +26,7 @@ from planner.run.ports import GateShut
 from planner.run.pump import ask_facts
 from planner.semantics.construct import DiskDescription, vm_state
 from planner.store.claims import ImageFile
+from planner.verbs.group_members import Refusals
 from planner.verbs.group_save import MemberWish, plan_of_facts
 from planner.verify.group_proof import GatedProgram, group_violations, verify_group
 from tests.crash.faulty_vm import FaultyVm
@@ -252,17 +253,56 @@ def test_members_that_share_an_image_are_refused():
 def test_a_tag_that_is_taken_has_a_remedy_that_a_group_takes(more, code):
     """A group replaces nothing: so it is not offered, and who says it is told what to do instead."""
     facts = member("db").facts
-    old = SnapshotInfo("1", "t", vm_clock_ns=1)
-    taken = evolve(facts, disks=tuple(evolve(disk, snapshots=(old,)) for disk in facts.disks))
     text = f"tag: t\n{NONE}" + (f"existing-tag: {more}\npause: always\n" if more else "")
     wish = MemberWish(read_request(text))
     with pytest.raises(Refused) as caught:
-        plan_of_facts({"db": taken}, {"db": wish}, "g")
+        plan_of_facts({"db": taken(facts)}, {"db": wish}, "g")
     problems = caught.value.problems
     assert {problem.code for problem in problems} == {code}
     for problem in problems:
         assert "replace" not in problem.remedy
         assert "delete the old snapshot first" in problem.remedy
+
+
+def taken(facts):
+    old = SnapshotInfo("1", "t", vm_clock_ns=1)
+    return evolve(facts, disks=tuple(evolve(disk, snapshots=(old,)) for disk in facts.disks))
+
+
+def test_every_member_whose_tag_is_taken_is_told():
+    """Not the first one alone: each with its disks, its name, and its way out."""
+    facts = member("db").facts
+    wish = MemberWish(read_request(f"tag: t\n{NONE}"))
+    with pytest.raises(Refused) as caught:
+        plan_of_facts(
+            {"db": taken(facts), "queue": facts, "web": taken(facts)},
+            dict.fromkeys(("db", "queue", "web"), wish),
+            "g",
+        )
+    assert (caught.value.code, caught.value.exit_code) == ("request-refused", 10)
+    assert {problem.code for problem in caught.value.problems} == {"tag-taken"}
+    named = {problem.subject.partition(":")[0] for problem in caught.value.problems}
+    assert named == {"db", "web"}
+    assert all("delete the old snapshot first" in each.remedy for each in caught.value.problems)
+
+
+def test_what_speaks_against_members_for_several_reasons_is_one_error():
+    """Bad usage of one and a refusal of another are bad usage, with both; one alone is as it is."""
+    refusals = Refusals("g")
+    with refusals.of("db"):
+        raise Refused.of(Problem("tag-taken", "disk0", "taken", "another"))
+    with refusals.of("queue"):
+        pass
+    with pytest.raises(Refused) as alone:
+        refusals.raise_all()
+    assert (alone.value.code, alone.value.problems[0].subject) == ("tag-taken", "db: disk0")
+    with refusals.of("web"):
+        raise BadInput.of(Problem("key-missing", "tag", "no tag", "give one"))
+    with pytest.raises(BadInput) as both:
+        refusals.raise_all()
+    assert (both.value.code, both.value.exit_code) == ("key-missing", 2)
+    assert [each.subject for each in both.value.problems] == ["db: disk0", "web: tag"]
+    assert [each.remedy for each in both.value.problems] == ["another", "give one"]
 
 
 def test_two_members_make_no_file_together():
