@@ -35,6 +35,13 @@ __all__ = ["load_command"]
 @at_option
 @run_state_option("What every VM does when the group is loaded.")
 @click.option(
+    "--keep-current",
+    "keep",
+    metavar="GROUP",
+    default="",
+    help="First save what is there now as a group of this name, so that there is a way back.",
+)
+@click.option(
     "--accept-changed",
     "changed",
     metavar="MEMBER=DISK",
@@ -79,6 +86,7 @@ def load_command(  # noqa: PLR0913 - one parameter an option
     name: str,
     elsewhere: tuple[str, ...],
     run_state_after: str,
+    keep: str,
     changed: tuple[str, ...],
     accept_cpu: bool,
     lines: tuple[str, ...],
@@ -108,8 +116,8 @@ def load_command(  # noqa: PLR0913 - one parameter an option
     known = recorded(store, name, elsewhere)
     per_member = _changed(changed, known)
     if lines:
-        if elsewhere:
-            raise click.UsageError("give --run for each member, or --vm")
+        if elsewhere or keep:
+            raise click.UsageError("--vm and --keep-current are for VMs that run: no --run")
         wishes = {
             member: RestoreWish(
                 line,
@@ -131,7 +139,7 @@ def load_command(  # noqa: PLR0913 - one parameter an option
     else:
         if sockets or folders or secrets.files:
             raise click.UsageError("--qmp, --copy-to and --secret need --run")
-        wish = LoadWish(after, deadline_s, accepted=accepted)
+        wish = LoadWish(after, deadline_s, keep, accepted)
         with TerminalReporter(progress) as reporter:
 
             async def work(members: Mapping[str, Context]) -> GroupLoaded:

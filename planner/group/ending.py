@@ -11,7 +11,7 @@ from planner.group.gatekeeper import GaveUp
 from planner.run.outcome import Outcome
 from planner.run.phases import Phase
 
-__all__ = ["group_failure", "of_member"]
+__all__ = ["group_failure", "of_member", "unwritten_failure"]
 
 
 def group_failure(
@@ -75,3 +75,14 @@ def _kind(failed: Mapping[str, Outcome], cause: Problem) -> type[RunFailed]:
     if Phase.INCOMPLETE in phases:
         return UndoIncomplete
     return Interrupted if cause.code == "interrupted" else RunFailed
+
+
+def unwritten_failure(name: str, problems: tuple[Problem, ...]) -> UndoIncomplete:
+    """What it amounts to that a group is made, and a member's manifest cannot be written."""
+    return UndoIncomplete(
+        f"group {name!r} is whole, and not all of it is recorded",
+        problems=problems,
+        code="manifest-unwritten",
+        left=problems,
+        vm_state=f"The VMs are as asked; run `snapplan group recover {name}` to write what is missing.",
+    )

@@ -53,8 +53,10 @@ class GroupLoaded:
         record: The group.
         outcomes: How each member ended, by its name.
         failure: What it amounts to; None: every member is loaded.
+        kept: The group that what was there before was saved as; empty: it was not.
     """
 
     record: GroupRecord
     outcomes: Mapping[str, Outcome]
     failure: RunFailed | None = None
+    kept: str = ""

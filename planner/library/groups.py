@@ -53,10 +53,11 @@ class Group:
         """Its members' names."""
         return tuple(sorted(self._members))
 
-    async def load(
+    async def load(  # noqa: PLR0913 - each is a wish of its own
         self,
         *,
         run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
+        keep_current: str = "",
         on_progress: OnProgress | None = None,
         deadline_s: float | None = None,
         accept_changed: Mapping[str, Iterable[str]] | None = None,
@@ -66,6 +67,7 @@ class Group:
 
         Args:
             run_state_after: ``as-before`` (the load), ``running`` or ``paused``; for all.
+            keep_current: The name of a group to save first what is there now as; empty: it is lost.
             on_progress: Called with each step, its member's name before it.
             deadline_s: How long the load of each member may take, in seconds.
             accept_changed: By member, disks that were left out and may have changed since.
@@ -80,7 +82,7 @@ class Group:
             UndoIncomplete, OutcomeUnknown: It failed later: every member stands; load it again.
         """
         after, accepted = RunStateAfter(run_state_after), Accepted(accept_cpu)
-        wish = LoadWish(after, deadline_s, accepted=accepted)
+        wish = LoadWish(after, deadline_s, keep_current, accepted)
         changed = {name: frozenset(disks) for name, disks in (accept_changed or {}).items()}
         members = _telling(self._members, on_progress)
         loaded = await load_group(

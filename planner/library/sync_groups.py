@@ -50,10 +50,11 @@ class Group:
         """Its members' names."""
         return self.asynchronous.members
 
-    def load(
+    def load(  # noqa: PLR0913 - as its twin
         self,
         *,
         run_state_after: RunStateAfter | str = RunStateAfter.AS_BEFORE,
+        keep_current: str = "",
         on_progress: OnProgress | None = None,
         deadline_s: float | None = None,
         accept_changed: Mapping[str, Iterable[str]] | None = None,
@@ -62,6 +63,7 @@ class Group:
         """Go back to it with all members; no guest goes on until all are loaded."""
         loading = self.asynchronous.load(
             run_state_after=run_state_after,
+            keep_current=keep_current,
             on_progress=on_progress,
             deadline_s=deadline_s,
             accept_changed=accept_changed,

@@ -32,7 +32,7 @@ from planner.run.progress import Meter
 from planner.run.pump import HostClock, Pump
 from planner.store.journaled import JournaledRun
 
-__all__ = ["after_keeping", "keeping_plan", "keeping_pump"]
+__all__ = ["after_keeping", "keeping_plan", "keeping_pump", "keeping_request"]
 
 
 def keeping_plan(tag: str, manifest: Manifest, facts: Facts) -> Plan:
@@ -41,6 +41,11 @@ def keeping_plan(tag: str, manifest: Manifest, facts: Facts) -> Plan:
     Raises:
         Refused: It cannot be saved; nothing was sent.
     """
+    return compile_request(keeping_request(tag, manifest, facts), facts)
+
+
+def keeping_request(tag: str, manifest: Manifest, facts: Facts) -> ReadRequest:
+    """What that plan is compiled from; it leaves the guest paused."""
     holder = manifest.vmstate
     reverted = ((part.disk, Internal()) for part in manifest.of(InternalSnapshot))
     # What is outside of the block layer the load leaves as it is, so the way back need not hold it.
@@ -51,7 +56,7 @@ def keeping_plan(tag: str, manifest: Manifest, facts: Facts) -> Plan:
         others=Others.EXCLUDE,
         run_state_after=RunStateAfter.PAUSED,
     )
-    return compile_request(ReadRequest(request, tag_problems(tag)), facts)
+    return ReadRequest(request, tag_problems(tag))
 
 
 def _state(holder: ManifestPart, manifest: Manifest, facts: Facts) -> InternalMachineState:

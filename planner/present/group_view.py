@@ -221,7 +221,8 @@ def group_loaded_text(loaded: GroupLoaded) -> str:
     members = loaded.record.members
     rows = [(each.name, each.tag, loaded.outcomes[each.name].run_state) for each in members]
     head = f"Group {loaded.record.name!r} is loaded, on all its members."
-    return as_lines([head, table([("MEMBER", "TAG", "THE VM IS"), *rows], "  ")])
+    back = [f"The way back: `snapplan group load {loaded.kept}`"] if loaded.kept else []
+    return as_lines([head, table([("MEMBER", "TAG", "THE VM IS"), *rows], "  "), *back])
 
 
 def group_loaded_to_plain(loaded: GroupLoaded) -> dict[str, object]:
@@ -230,7 +231,8 @@ def group_loaded_to_plain(loaded: GroupLoaded) -> dict[str, object]:
         {"member": m.name, "tag": m.tag, "run-state": loaded.outcomes[m.name].run_state}
         for m in loaded.record.members
     ]
-    return output("group", {"loaded": {"group": loaded.record.name, "members": members}})
+    body = {"group": loaded.record.name, "kept": loaded.kept or None, "members": members}
+    return output("group", {"loaded": body})
 
 
 def group_verdict_text(verdict: GroupVerdict) -> str:

@@ -1,6 +1,7 @@
 """Loads a group: all members go back, or none begins; no guest goes on until all are loaded.
 
 The order: every member is asked, locked and checked; the load's record is begun, then each journal;
+where what is there now is to be kept, that is saved as a group, which leaves the guests standing;
 every guest is stopped and looked at once more; `loading` is decided, on the disk; every member is
 loaded; `loaded` is decided; the guests go on.  A failure before the first decision brings every guest
 back.  One
@@ -26,6 +27,7 @@ from planner.group.records import GroupStore
 from planner.group.saved import GroupLoaded
 from planner.load.load_checks import LoadPlan
 from planner.load.load_run import LoadRun
+from planner.load.way_back import after_keeping, keeping_request
 from planner.model.group_run import GroupRun
 from planner.parts.manifest import Manifest
 from planner.program.gates import Gate
@@ -36,8 +38,10 @@ from planner.store.journaled import JournaledRun, begin_run
 from planner.verbs.context import Awaiting, Context
 from planner.verbs.find import find_on_vm
 from planner.verbs.group_members import by_member, hold_all, one_store, telling_member
-from planner.verbs.group_records import find_group, pending_problem
+from planner.verbs.group_records import check_free, find_group, pending_problem
+from planner.verbs.group_save import MemberWish, save_held
 from planner.verbs.load import LoadWish, decide_load, pump_of_load
+from planner.verbs.save import Limits
 
 __all__ = ["check_members", "load_group"]
 
@@ -56,7 +60,8 @@ async def load_group(
         members: The VMs, connected, by the names that the group has for them.
         name: The group's name.
         awaiting: How work that changes the VMs is awaited.
-        wish: How; for all members alike.
+        wish: How; for all members alike.  `LoadWish.keep` is the name of a group, and its members' tag,
+            that what is there now is saved as.
         changed: By member, disks that were left out and may hold something else now.
 
     Returns:
@@ -72,7 +77,10 @@ async def load_group(
     store = one_store(members)
     groups = GroupStore.of(store)
     async with AsyncExitStack() as stack:
-        stack.enter_context(groups.locked(name))
+        for each in sorted({name, wish.keep or name}):
+            stack.enter_context(groups.locked(each))
+        if wish.keep:
+            check_free(groups, wish.keep)
         known = find_group(store, name)
         _check_members(known.record, members)
         held = await hold_all(members, stack)
@@ -85,7 +93,36 @@ async def load_group(
         ]
         _raise_refusals(name, decided)
         loading = _begin(groups, known.record, members, held, decided, wish)
+        if wish.keep:
+            await _keep(members, decided, held, wish, loading, awaiting)
         return await loading.run(awaiting)
+
+
+async def _keep(  # noqa: PLR0913, PLR0917 - what it is done with
+    members: Mapping[str, Context],
+    decided: list[_Decided],
+    held: Mapping[str, Held],
+    wish: LoadWish,
+    loading: _Loading,
+    awaiting: Awaiting,
+) -> None:
+    """Save what is there now, as a group; its guests stand then.  Where that fails there is no load."""
+    wishes = {
+        each.member.name: MemberWish(
+            keeping_request(wish.keep, each.manifest, held[each.member.name].met.facts)
+        )
+        for each in decided
+        if each.manifest is not None
+    }
+    try:
+        saved = await save_held(
+            members, wishes, wish.keep, held, awaiting=awaiting, limits=Limits()
+        )
+        if saved.failure is not None:
+            raise saved.failure
+    except SnapplanError:
+        loading.forget()
+        raise
 
 
 def _of_member(wish: LoadWish, changed: frozenset[str]) -> LoadWish:
@@ -137,6 +174,8 @@ async def _decide(
         _check_own(manifest, record)
         at = evolve(context, backend=held.met.backend)
         order = await decide_load(at, held.vm, manifest, held.met.facts, wish)
+        if wish.keep:
+            order = after_keeping(order, wish.keep)
     except (Refused, BadInput) as error:
         found = error.problems or (Problem(error.code, member.tag, error.message),)
         return _Decided(member, problems=tuple(of_member(member.name, each) for each in found))
@@ -193,7 +232,7 @@ def _begin(  # noqa: PLR0913, PLR0917 - all that was decided
             member.run.journal.remove()
         groups.loads.remove(record.name)
         raise
-    return _Loading(groups, loading, tuple(begun))
+    return _Loading(groups, loading, tuple(begun), wish.keep)
 
 
 @frozen
@@ -214,6 +253,14 @@ class _Loading:
     groups: GroupStore
     record: GroupRecord
     members: tuple[_Member, ...]
+    kept: str = ""
+
+    def forget(self) -> None:
+        """Take back its record and its journals; no VM was told anything."""
+        for member in self.members:
+            member.run.journal.remove()
+        with suppress(BadInput):  # it decides nothing without them
+            self.groups.loads.remove(self.record.name)
 
     async def run(self, awaiting: Awaiting) -> GroupLoaded:
         """Load all members."""
@@ -252,4 +299,4 @@ class _Loading:
             raise failed
         clean = "no disk was reverted"
         failure = group_failure(self.record.name, outcomes, keeper.gave_up, clean)
-        return GroupLoaded(self.record, outcomes, failure)
+        return GroupLoaded(self.record, outcomes, failure, self.kept)

@@ -18,6 +18,7 @@ from planner.verbs.delete import Deleted
 from planner.verbs.group_members import by_member
 
 __all__ = [
+    "check_free",
     "check_whole",
     "delete_group",
     "find_group",
@@ -144,6 +145,19 @@ async def delete_group(
                 (await delete_one(member)).outcome.raise_failure()
         groups.remove(name)
         return known
+
+
+def check_free(groups: GroupStore, name: str) -> None:
+    """Refuse the name of a group that is there, or whose run has not ended."""
+    found = groups.find(name)
+    if found is None:
+        return
+    problem = Problem(
+        "group-taken", name, "a group of this name is there", "delete it, or take another name"
+    )
+    if not found.committed:
+        problem = pending_problem(name)
+    raise Refused.of(problem)
 
 
 def check_whole(known: KnownGroup) -> None:

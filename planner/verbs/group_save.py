@@ -19,9 +19,9 @@ from attrs import evolve, frozen
 from planner.compile.designs import AUTO
 from planner.compile.lowering import monolithic, transactional
 from planner.compile.plan import Plan, check_unchanged, compile_request
-from planner.errors import BadInput, Problem, Refused, SnapplanError, UndoIncomplete
+from planner.errors import BadInput, Problem, SnapplanError
 from planner.group.driving import Driving
-from planner.group.ending import group_failure, of_member
+from planner.group.ending import group_failure, of_member, unwritten_failure
 from planner.group.gatekeeper import Gatekeeper
 from planner.group.planning import GroupPlan, MemberPlan, in_group, plan_group
 from planner.group.record import GroupMember, GroupRecord, GroupState
@@ -49,11 +49,18 @@ from planner.verbs.group_members import (
     one_store,
     telling_member,
 )
-from planner.verbs.group_records import pending_problem
+from planner.verbs.group_records import check_free
 from planner.verbs.group_servers import servers_seen
 from planner.verbs.save import Limits, check_saving, pump_of
 
-__all__ = ["GroupSaved", "MemberWish", "plan_members", "plan_of_facts", "save_group"]
+__all__ = [
+    "GroupSaved",
+    "MemberWish",
+    "plan_members",
+    "plan_of_facts",
+    "save_group",
+    "save_held",
+]
 
 
 @frozen
@@ -146,24 +153,25 @@ async def save_group(
     groups = GroupStore.of(one_store(members))
     async with AsyncExitStack() as stack:
         stack.enter_context(groups.locked(name))
-        _check_free(groups, name)
+        check_free(groups, name)
         held = await hold_all(members, stack)
-        plan = await _decide(members, wishes, name, held, limits)
-        saving = _begin(groups, members, plan, held, limits)
-        return await saving.run(awaiting, limits)
+        return await save_held(members, wishes, name, held, awaiting=awaiting, limits=limits)
 
 
-def _check_free(groups: GroupStore, name: str) -> None:
-    """Refuse the name of a group that is there, or whose run has not ended."""
-    found = groups.find(name)
-    if found is None:
-        return
-    problem = Problem(
-        "group-taken", name, "a group of this name is there", "delete it, or take another name"
-    )
-    if not found.committed:
-        problem = pending_problem(name)
-    raise Refused.of(problem)
+async def save_held(  # noqa: PLR0913 - what it is done with
+    members: Mapping[str, Context],
+    wishes: Mapping[str, MemberWish],
+    name: str,
+    held: Mapping[str, Held],
+    *,
+    awaiting: Awaiting,
+    limits: Limits,
+) -> GroupSaved:
+    """Save a group whose locks, and those of its members, are held; see `save_group`."""
+    groups = GroupStore.of(one_store(members))
+    plan = await _decide(members, wishes, name, held, limits)
+    saving = _begin(groups, members, plan, held, limits)
+    return await saving.run(awaiting, limits)
 
 
 def _planned(member: str, wish: MemberWish, met: Met, facts: Facts, servers: Servers) -> MemberPlan:
@@ -329,18 +337,8 @@ class _Saving:
                 manifests |= {} if path is None else {name: path}
         failure = group_failure(self.plan.name, outcomes, keeper.gave_up)
         if unwritten:
-            failure = _unwritten(self.plan.name, tuple(unwritten))
+            failure = unwritten_failure(self.plan.name, tuple(unwritten))
         elif all(each.phase is Phase.UNDONE for each in outcomes.values()):
             with suppress(BadInput):  # else `recover` sees that nothing is to be done
                 self.groups.remove(self.plan.name)
         return GroupSaved(self.plan, self.record.run, outcomes, manifests, failure)
-
-
-def _unwritten(name: str, problems: tuple[Problem, ...]) -> UndoIncomplete:
-    return UndoIncomplete(
-        f"group {name!r} is whole, and not all of it is recorded",
-        problems=problems,
-        code="manifest-unwritten",
-        left=problems,
-        vm_state=f"The VMs are as asked; run `snapplan group recover {name}` to write what is missing.",
-    )

@@ -15,6 +15,7 @@ from planner.compile.plan import compile_request
 from planner.group.planning import MemberPlan, plan_group
 from planner.group.records import GroupStore
 from planner.load.load_checks import plan_load
+from planner.load.way_back import after_keeping
 from planner.model.request_text import read_request
 from planner.recover.gone import GoneVm
 from planner.recover.group_ending import forget_undone_group
@@ -265,8 +266,8 @@ def saved(group, folder, run_states=None):
     return {name: vm.state for name, vm in vms.items()}
 
 
-async def load(vms, folder):
-    """What `snapplan group load` does, from the checks on."""
+async def load(vms, folder, keep=""):
+    """What `snapplan group load` does, from the checks on; with `--keep-current`, too."""
     store = Store(folder)
     groups = GroupStore.of(store)
     record = groups.find(GROUP)
@@ -276,12 +277,20 @@ async def load(vms, folder):
         facts, images = await survey(vm)
         manifest = store.vm(identity).manifest(TAG)
         order = plan_load(manifest, facts, images)
+        order = after_keeping(order, keep) if keep else order
         decided.append(group_load._Decided(member, manifest, order))
         vm.armed = True
         contexts[member.name] = Context(vm, store, identity.address, None)
         met = Met(store, identity, facts, Instance((1,)), vm)
         held[member.name] = Held(met, store.vm(identity))
-    loading = group_load._begin(groups, record, contexts, held, decided, LoadWish())
+    wish = LoadWish(keep=keep)
+    loading = group_load._begin(groups, record, contexts, held, decided, wish)
+    if keep:
+        with (
+            mock.patch.object(group_save, "pump_of", _by_its_own_clock),
+            mock.patch.object(group_save, "check_saving"),  # no files of a host
+        ):
+            await group_load._keep(contexts, decided, held, wish, loading, to_its_end)
     return await loading.run(to_its_end)
 
 

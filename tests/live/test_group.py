@@ -80,6 +80,33 @@ def gone_back(vms, store):
     assert shown.returncode == 0, shown.stderr
 
 
+@pytest.mark.long
+def test_what_was_there_is_kept_and_gone_back_to(qemu, tmp_path):
+    """A load that keeps: the way back is a group, which is loaded like any; a taken name keeps all."""
+    vms, store = started(qemu), tmp_path / "store"
+    where = ("--store", store, "--json")
+    file = group_file(tmp_path, {name: vm.qmp_path for name, vm in vms.items()})
+    assert snapplan("group", "apply", file, *where).returncode == 0
+    for vm in vms.values():
+        vm.wait_guest(since=len(vm.console()))
+    load = ("group", "load", "together", "--keep-current", "then", *where)
+    loaded = as_json(snapplan(*load))["loaded"]
+    assert loaded["kept"] == "then"
+    assert [each["run-state"] for each in loaded["members"]] == ["running", "running"]
+    for vm in vms.values():
+        vm.wait_guest(since=len(vm.console()))
+    taken = snapplan(*load)
+    assert (taken.returncode, as_json(taken)["error"]["code"]) == (10, "group-taken")
+    assert {each["group"]: each["standing"] for each in listed(store)} == {
+        "together": "whole",
+        "then": "whole",
+    }
+    back = as_json(snapplan("group", "load", "then", *where))["loaded"]
+    assert [each["run-state"] for each in back["members"]] == ["running", "running"]
+    for vm in vms.values():
+        vm.wait_guest(since=len(vm.console()))
+
+
 def test_a_failure_in_one_undoes_the_other(qemu, tmp_path):
     """The second member holds a snapshot that fills the place of its own: both are as before."""
     vms, store = started(qemu), tmp_path / "store"
