@@ -99,7 +99,10 @@ _FORMS = (
     ),
     _Form(
         "avocado's log",
-        (_mark(r"(?:\(monitor (?P<monitor>[^)]*)\).*)?Send command:"),),
+        (
+            _mark(r"(?:\(monitor (?P<monitor>[^)]*)\).*)?Send command:"),
+            re.compile(r"Sending command '(?P<hmp>[^']*)' \(via Human Monitor\)"),
+        ),
         (re.compile(r"\(monitor (?P<monitor>[^)]*)\) Sending command '(?P<hmp>[^']*)'"),),
         python=True,
     ),

@@ -21,7 +21,7 @@ from planner.lint.logs import LogReading, read_log
 from planner.lint.program import Command, Listing, Said
 from planner.lint.qemu_json import objects_in, qemu_object
 from planner.lint.shell import Shell, greeting, looks_typed
-from planner.lint.typed import HMP_PROMPT, hmp_line, is_virsh, shown, virsh_words
+from planner.lint.typed import HMP_PROMPT, hmp_line, is_virsh, shown, virsh_words, without_prompts
 
 __all__ = ["read_listing"]
 
@@ -82,7 +82,7 @@ class _Reader:
 
     def read(self, text: str) -> None:
         log = read_log(text)
-        lines = text.splitlines()
+        lines = without_prompts(text.splitlines())
         if log is not None:
             self._log(log)
         elif text.lstrip().startswith("["):

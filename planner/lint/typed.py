@@ -12,13 +12,16 @@ import shlex
 
 from attrs import frozen
 
-__all__ = ["HMP_PROMPT", "Virsh", "hmp_line", "is_virsh", "shown", "virsh_words"]
+__all__ = ["HMP_PROMPT", "Virsh", "hmp_line", "is_virsh", "shown", "virsh_words", "without_prompts"]
 
 HMP_PROMPT = "(qemu)"
 _ESCAPE = re.compile(r"\x1b\[(?P<count>\d*)(?P<what>[A-Za-z])")
 _SAME = {"stop": "stop", "s": "stop", "cont": "cont", "c": "cont"}
 _VIRSH = re.compile(r"^(?:sudo\s+(?:-\S+\s+)*)?virsh\s")
+_PROMPT = re.compile(r"^\s*(?:[\w.~/:@-]+|\[[^\]]*\])?[#$]\s*(?=(?:sudo\s|virsh\s))")
+_GOES_ON = re.compile(r"^\s*>\s?")
 _WITH_VALUE = ("-c", "--connect", "-d", "--debug", "-l", "--log")
+_VALUES = ("--domain", "--cmd", "--pass-fds", "--name", "--description", "--diskspec", "--memspec")
 _DOMAIN_CALLS = {"suspend": "stop", "resume": "cont"}
 
 
@@ -59,6 +62,23 @@ def hmp_line(line: str) -> tuple[str, dict[str, object]] | None:
     return (same, {}) if same else ("human-monitor-command", {"command-line": " ".join(words)})
 
 
+def without_prompts(lines: list[str]) -> list[str]:
+    """A terminal's copy without the shell's prompts.
+
+    ``# virsh`` is a call that root typed where no line of the text calls it without a prompt; else it is
+    a comment.  Behind a prompt, ``>`` begins a line that goes on.
+    """
+    if any(is_virsh(line) or line.startswith("#!") for line in lines):
+        return lines
+    copy, behind = [], False
+    for line in lines:
+        bare = _PROMPT.sub("", line, count=1)
+        goes_on = behind and bare == line and _GOES_ON.match(line) is not None
+        copy.append(_GOES_ON.sub("", line, count=1) if goes_on else bare)
+        behind = goes_on or bare != line
+    return copy
+
+
 def is_virsh(line: str) -> bool:
     """Whether a line of a shell script calls virsh."""
     return bool(_VIRSH.match(line.strip()))
@@ -96,13 +116,32 @@ def virsh_words(line: str) -> Virsh:
     if not words:
         return Virsh()
     call, *rest = words
-    plain = [word for word in rest if not word.startswith("--")]
-    domain = plain[0] if plain else ""
+    named, plain = _options(rest)
+    domain = named.get("--domain", "") or (plain.pop(0) if plain else "")
     if call in _DOMAIN_CALLS:
         return Virsh(execute=_DOMAIN_CALLS[call], domain=domain)
     if call != "qemu-monitor-command":
         return Virsh(libvirt=call, domain=domain)
-    said = " ".join(plain[1:])
+    said = " ".join([*filter(None, [named.get("--cmd")]), *plain])
     if not said:
         raise ValueError("the command for the monitor is missing")
     return Virsh(hmp=said, domain=domain) if "--hmp" in rest else Virsh(qmp=said, domain=domain)
+
+
+def _options(words: list[str]) -> tuple[dict[str, str], list[str]]:
+    """The options that have a value, and the words that are none."""
+    named: dict[str, str] = {}
+    plain: list[str] = []
+    waiting = ""
+    for word in words:
+        if waiting:
+            named[waiting], waiting = word, ""
+            continue
+        name, is_set, value = word.partition("=")
+        if name not in _VALUES:
+            plain += [] if word.startswith("--") else [word]
+        elif is_set:
+            named[name] = value
+        else:
+            waiting = name
+    return named, plain

@@ -96,8 +96,20 @@ class _SequenceWalk:
             self._world_goes_on(Command(0, "", {}), at_end=True)
             self._check_run_state()
             self.findings.extend(at_the_end(self.memory))  # what comes after an abort is not read
-        self.findings.extend(instants(self.captures))
+        if not self.captures:  # nothing is taken in the pause, so there is none to be kept short
+            self.findings = [each for each in self.findings if each.rule != "overlay-ready"]
+        for finding in instants(self.captures):
+            self._unless_unknown(finding)
         self.findings.extend(left_out_of_a_stream(self.listing, self.stage, self.captures))
+
+    def _unless_unknown(self, finding: Finding) -> None:
+        """Whether the guest ran between is not known where a command before may have stopped it."""
+        since = self.memory.unknown_since
+        if 0 < since < finding.line:
+            text = f"line {finding.line}: of which instant it is: it depends on line {since}"
+            self.unchecked[text] = None
+        else:
+            self.findings.append(finding)
 
     def _moment(self, command: Command) -> Moment:
         arguments = bind(command.arguments, self.stage.aliases)
@@ -114,6 +126,8 @@ class _SequenceWalk:
             return
         found = list(schema_findings(at, self.unchecked))
         fits = not found
+        if any(finding.rule == "command-lacking" for finding in found):
+            self._another_qemu(at)
         self.unchecked.update(dict.fromkeys(code_notes(at)))
         for rule in RULES:
             found.extend(rule(at))
@@ -164,6 +178,10 @@ class _SequenceWalk:
             self.memory.unmodelled.setdefault(word, line)
         if anything:
             self.memory.unknown_since = self.memory.unknown_since or line
+
+    def _another_qemu(self, at: Moment) -> None:
+        """A command that another QEMU has may have done anything, if this is one: a stop, too."""
+        self.memory.unknown_since = self.memory.unknown_since or at.command.line
 
     def _depends(self, at: Moment) -> bool:
         """Whether what QEMU says of a command depends on one whose effect is not known; it is noted."""

@@ -187,10 +187,19 @@ handle_qmp_command mon 0x5 req: {"arguments": {}}
     assert second.malformed == "QMP input lacks member 'execute'"
 
 
+AVOCADO = """(monitor vm.q) Sending command 'stop'
+Send command: {'execute': 'stop'}
+(monitor vm.q) Sending command 'savevm a' (via Human Monitor)"""
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("10:00 DEBUG| Send command: {'execute': 'stop', 'id': 'a', 'x': True}", [(1, "stop")]),
+        (
+            AVOCADO,
+            [(2, "stop"), (3, "human-monitor-command")],
+        ),
         ("DEBUG qemu >>> {'execute': 'stop'}\nDEBUG qemu <<< {'return': {}}", [(1, "stop")]),
         ("DEBUG| (monitor vm1.hmp1) Sending command 'stop'", [(1, "stop")]),
     ],
@@ -233,6 +242,37 @@ def test_calls_of_virsh_in_a_script_are_what_they_send():
         (9, "cont", False),
     ]
     assert listing.passed_over == ("1 line of a shell script beside the calls of virsh",)
+
+
+COPY = """# virsh qemu-monitor-command vm '{"execute": "object-add", \\
+> "arguments": {"qom-type": "secret", "id": "s", "data": "a"}}'
+[root@host ~]# virsh qemu-monitor-command --domain vm --hmp --cmd 'savevm a'
+user@host:~$ sudo virsh qemu-monitor-command vm --pass-fds=3 '{ "execute": "stop" }'
+"""
+
+
+def test_a_terminal_s_copy_of_virsh_is_read_without_its_prompts():
+    """As mails and pages show them; behind a prompt, `>` begins a line that goes on."""
+    listing = read_listing(COPY)
+    assert [(c.line, c.execute) for c in listing.commands] == [
+        (1, "object-add"),
+        (3, "human-monitor-command"),
+        (4, "stop"),
+    ]
+    assert listing.commands[0].arguments["id"] == "s"
+
+
+def test_in_a_script_a_call_behind_a_hash_is_a_comment():
+    """Where other lines call virsh without one, or the script says so at its head."""
+    assert executed("virsh resume web\n# virsh suspend web") == [(1, "cont")]
+    with pytest.raises(BadInput):
+        read_listing("#!/bin/sh\n# virsh suspend web")
+
+
+def test_virsh_takes_its_options_in_any_order():
+    """The domain is not the first word then."""
+    text = "virsh snapshot-create-as --name s --domain web --disk-only\nvirsh resume --domain=web"
+    assert executed(text) == [(1, "virsh snapshot-create-as"), (2, "cont")]
 
 
 def test_a_script_about_two_domains_is_no_one_sequence():
