@@ -28,6 +28,7 @@ from backends.disk_copies import DISK_COPIES, DiskCopies
 from backends.drops import DROPS, Drops
 from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
 from backends.images import run_qemu_img
+from backends.left_overlays import KeptSinceStart, nobody_knows
 from backends.made import MADE, do_made
 from backends.merges import MERGES, Merges
 from backends.refusing import refusal_of, with_path
@@ -73,9 +74,14 @@ class QemuHost:
     - ``end-flushing`` (temporary): ends that, without waiting for a flush under way, and all else
       that is done beside a stream: the guest stands still.
     - ``remove-stream`` (path, temporary, named): removes it, by the name that it has.
+
+    Attributes:
+        program: Path or name of qemu-img; empty: the usual one.
+        kept: What tells of a QEMU whether it has an image open since it was started.
     """
 
     program: str = ""
+    kept: KeptSinceStart = nobody_knows
     _open: dict[str, int] = field(factory=dict)
     _passed: dict[str, int] = field(factory=dict)
     _flushing: dict[str, Flusher] = field(factory=dict)
@@ -147,7 +153,7 @@ class QemuHost:
             return self._remove_overlay(path, base)
         if instruction in DROPS:
             return Drops(self._opened_overlay).do(instruction, path, base, arguments)
-        merges = Merges(self.program, self._opened_overlay, self._remove_overlay)
+        merges = Merges(self.program, self._opened_overlay, self._remove_overlay, self.kept)
         return merges.do(instruction, path, base, arguments)
 
     def _image(self, instruction: str, path: Path, temporary: Path, arguments: _Told) -> _Told:

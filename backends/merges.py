@@ -19,7 +19,7 @@ from attrs import frozen
 
 from backends.by_descriptor import name_of, open_file
 from backends.images import run_qemu_img
-from backends.left_overlays import merged_by_its_qemu
+from backends.left_overlays import KeptSinceStart, merged_by_its_qemu, nobody_knows
 from backends.locks import is_open, openings_that_forbid_writing
 from backends.neighbours import lying_over
 from backends.nodes import chain_told, image_node, json_name
@@ -59,11 +59,13 @@ class Merges:
         program: Path or name of qemu-img; empty: the usual one.
         open_overlay: Opens an overlay; raises where it does not lie over this base.
         remove: Removes an overlay that is over this base.
+        kept: What tells whether its own QEMU has merged it.
     """
 
     program: str
     open_overlay: Callable[[Path, str], int]
     remove: Callable[[Path, str], _Told]
+    kept: KeptSinceStart = nobody_knows
 
     def do(self, instruction: str, path: Path, base: str, arguments: _Told) -> _Told:
         """Do one of them."""
@@ -115,7 +117,7 @@ class Merges:
         files.must_be_closed(files.overlay, files.path)
         if instruction == "remove-merged":
             _must_be_seen(files.path, os.fstat(files.overlay), arguments)
-        elif merged_by_its_qemu(files.path, files.base, files.below):
+        elif merged_by_its_qemu(files.path, files.base, files.below, self.kept):
             return
         elif instruction == "merge-overlay" and files.proof(arguments):
             self._qemu_img(files, "commit", "-q", "-d", "--", files.names(arguments)[0])

@@ -79,8 +79,12 @@ class PeerBackend(ABC):
         if not self.is_local:
             return None
         if self._host is None:
-            self._host = QemuHost()
+            self._host = self._make_host()
         return self._host
+
+    def _make_host(self) -> QemuHost:
+        """The host's files; a backend that knows more of its QEMU tells it."""
+        return QemuHost()
 
     @property
     def peer_pid(self) -> int | None:

@@ -17,9 +17,11 @@ from backends.domain.address import DomainAddress, parse_address
 from backends.domain.bindings import bindings
 from backends.domain.chains import Chains
 from backends.domain.link import Link, Message
+from backends.domain.pivots import kept_since_start
 from backends.domain.process import qemu_of_domain
 from backends.domain.saves import begin_save
 from backends.domain.worker import Worker
+from backends.host import QemuHost
 from backends.peer import HEARD_EVENTS, PeerBackend, event_of
 from planner.errors import CannotConnect, Problem
 from planner.model.libvirt_save import DESCRIPTOR_OF_A_SAVE
@@ -99,6 +101,9 @@ class LibvirtBackend(PeerBackend):
             raise
         self._link, self._chains = link, Chains(link)
         self._peer_pid = qemu_of_domain(link.uuid) if self.is_local else None
+
+    def _make_host(self) -> QemuHost:
+        return QemuHost(kept=kept_since_start(self.address))
 
     def _hear(self, worker: Worker, said: object) -> None:
         if worker is not self._worker or not isinstance(said, Mapping):

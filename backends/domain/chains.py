@@ -42,7 +42,8 @@ __all__ = ["Chains"]
 Arguments = Mapping[str, Any]
 
 _OVERLAY = re.compile(re.escape(OVERLAY_NODE_PREFIX) + r"[0-9a-f]{12}")
-_ALIAS = re.compile(r"/machine/peripheral/([^/]+)")
+_ALIAS = re.compile(r"(?:/machine/peripheral/)?([^/]+)")
+"""In a device as QEMU calls it: by its path where a child of it has the disk, else by its id."""
 _CHANGES = frozenset(
     {
         *("stop", "cont", "system_reset", "transaction", "blockdev-add", "block-commit", "migrate"),

@@ -199,6 +199,18 @@ class Link:
         cpu = live.find("cpu")
         return described, "" if cpu is None else f"<cookie>{ET.tostring(cpu, 'unicode')}</cookie>"
 
+    def number_of(self, image: str) -> str:
+        """By which number libvirt calls the image that a disk is on now; empty: none is on it.
+
+        Raises as `ask`.
+        """
+        words = self._tried(lambda: self._domain.XMLDesc(0))
+        described = ET.fromstring(words)  # noqa: S314 - as above
+        for source in described.iterfind("./devices/disk/source"):
+            if image in {source.get("file"), source.get("dev")}:
+                return source.get("index", "")
+        return ""
+
     def is_busy(self) -> bool:
         """Whether libvirt runs a job on the domain: a save, a migration, a backup.  Raises as `ask`."""
         none = self._api.libvirt.VIR_DOMAIN_JOB_NONE

@@ -2,12 +2,14 @@
 
 import struct
 import time
+from pathlib import Path
 
 import pytest
 
 from backends.domain.address import parse_address
 from backends.domain.bindings import bindings
 from backends.domain.link import Link
+from backends.domain.pivots import numbers_at_start
 from tests.support.libvirt import libvirtd
 
 
@@ -71,15 +73,38 @@ def test_fact_132_libvirt_does_not_know_of_an_overlay_behind_its_back(domain):
 
 def test_fact_138_a_save_is_taken_when_its_header_says_that_it_is_whole(domain):
     """Also with zeros behind the description; not while the magic says that something is missing."""
-    name, file = domain.name, domain.daemon.folder / "saved"
-    domain.daemon.virsh("save", name, file)
+    daemon, other = domain.daemon, domain.daemon.domain("saved", disks=1)
+    other.wait_guest()
+    file = daemon.folder / "saved"
+    daemon.virsh("save", "saved", file)
     content = file.read_bytes()
     (length,) = struct.unpack_from("=I", content, 20)
     longer = struct.pack("=I", length + 4096)
     stream = 16 + 19 * 4 + length
     moved = content[:20] + longer + content[24:stream] + bytes(4096) + content[stream:]
     file.write_bytes(b"LibvirtQemudPart" + moved[16:])
-    assert domain.daemon.virsh("restore", file, may_fail=True) is None
+    assert daemon.virsh("restore", file, may_fail=True) is None
     file.write_bytes(b"LibvirtQemudSave" + moved[16:])
-    domain.daemon.virsh("restore", file)
-    domain.wait_guest()
+    daemon.virsh("restore", file)
+    other.wait_guest()
+
+
+def test_fact_139_a_disk_that_is_attached_anew_has_another_number(domain):
+    """Also on the same image; after a block commit the image under the overlay has its old one."""
+    other = domain.daemon.domain("anew", bus="scsi")  # whose guest is not asked before a disk goes
+    link = Link(bindings(), parse_address(other.address), print, print)
+    image, line = str(other.disks[1]), Path(f"/proc/{other.pid}/cmdline").read_text()
+    try:
+        number = link.number_of(image)
+        assert [*numbers_at_start(line, image)] == [number]
+        overlay = other.overlay(other.daemon.folder / "anew-overlay.qcow2", 1)
+        link.snapshot({"sdb": str(overlay)})
+        assert link.number_of(image) == ""
+        other.daemon.virsh("blockcommit", "anew", "sdb", "--active", "--pivot", "--wait")
+        assert link.number_of(image) == number
+        other.daemon.virsh("detach-disk", "anew", "sdb")
+        how = ("--targetbus", "scsi", "--subdriver", "qcow2")
+        other.daemon.virsh("attach-disk", "anew", image, "sdb", *how)
+        assert link.number_of(image) not in ("", number)
+    finally:
+        link.close()

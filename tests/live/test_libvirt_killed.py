@@ -1,12 +1,13 @@
 """snapplan or libvirtd killed at a step of a mixed snapshot: undone, and libvirt's view is right."""
 
 import itertools
+import subprocess
 
 import pytest
 
 from tests.live.runs import as_json, snapplan
 from tests.live.test_libvirt import request, struck
-from tests.support.libvirt import libvirtd
+from tests.support.libvirt import libvirtd, needed
 
 pytestmark = pytest.mark.real_qemu
 
@@ -94,11 +95,11 @@ def test_libvirt_goes_on_from_a_mixed_snapshot(daemon, tmp_path):
     assert [each for _, each in domain.chain(1)] == [str(domain.disks[1])]
 
 
-def io(domain, words):
+def io(domain, words, device="/machine/peripheral/virtio-disk1/virtio-backend"):
     """Have the second disk's device read or write, as a guest would."""
     [log] = domain.daemon.folder.rglob(f"log/{domain.name}.log")
     before = len(log.read_text())
-    line = f'qemu-io -d /machine/peripheral/virtio-disk1/virtio-backend "{words}"'
+    line = f'qemu-io -d {device} "{words}"'
     assert not domain.qmp("human-monitor-command", **{"command-line": line})
     said = log.read_text()[before:]  # QEMU prints there, not in its answer
     assert "4096/4096" in said, said
@@ -145,3 +146,35 @@ def test_a_domain_that_ended_in_a_run_and_was_started_on_the_overlay(daemon, tmp
     assert domain.sources() == [str(disk) for disk in domain.disks]
     assert "no snapshots" in snapplan("list", *where).stdout
     io(domain, "read -P 8 64k 4k")
+
+
+@pytest.mark.long
+def test_an_overlay_whose_disk_was_attached_anew_on_its_base_is_kept(daemon, tmp_path):
+    """It alone has what the guest wrote, though its QEMU was started on it and has left it."""
+    domain = daemon.domain("anew", bus="scsi")
+    domain.wait_guest()
+    where = ("--vm", domain.address, "--store", tmp_path / "store")
+    overlay, base = daemon.folder / "anew-overlay.qcow2", domain.disks[1]
+    file = tmp_path / "request.yaml"
+    file.write_text(
+        "tag: a\nmachine-state: {internal: vda}\n"
+        f"disks: {{vda: internal, sdb: {{external: {overlay}}}}}\n"
+    )
+    assert struck("after", "overlays", 0, "apply", file, *where).returncode == -9
+    daemon.virsh("destroy", "anew")
+    daemon.virsh("start", "anew")
+    io(domain, "write -P 7 64k 4k", "scsi0-0-0-1")
+    daemon.virsh("detach-disk", "anew", "sdb")
+    how = ("--targetbus", "scsi", "--subdriver", "qcow2")
+    daemon.virsh("attach-disk", "anew", base, "sdb", *how)
+    assert domain.sources()[1] == str(base)
+    for _ in range(2):
+        kept = snapplan("recover", *where, "--json")
+        assert kept.returncode == 21, kept.stderr
+        problem = as_json(kept)["error"]["problems"][-1]
+        assert (problem["code"], problem["subject"]) == ("file-left", str(overlay))
+        assert "Remove it only if it was merged" in problem["remedy"]
+    content = tmp_path / "raw"
+    convert = [needed("qemu-img"), "convert", "-U", "-O", "raw", overlay, content]
+    subprocess.run([*map(str, convert)], check=True)
+    assert content.read_bytes()[65536 : 65536 + 4096] == bytes([7]) * 4096

@@ -24,6 +24,7 @@ __all__ = ["Domain", "Libvirtd", "libvirtd"]
 
 NOBODY = 65534
 SIZE_BYTES = 8 * 2**20
+_SCSI = "<controller type='scsi' model='virtio-scsi'/>"
 _CONFIG = 'security_driver = "none"\nstdio_handler = "file"\n'
 
 
@@ -97,9 +98,11 @@ class Libvirtd:
             raise AssertionError(f"virsh {words}: {done.stderr}")
         return None if done.returncode else done.stdout.strip()
 
-    def domain(self, name: str = "toy", disks: int = 2, more: str = "") -> "Domain":
+    def domain(
+        self, name: str = "toy", disks: int = 2, more: str = "", bus: str = "virtio"
+    ) -> "Domain":
         """Define and start a domain whose guest checks itself on all its disks."""
-        found = Domain(self, name, disks, more)
+        found = Domain(self, name, disks, more, bus)
         found.define()
         self.virsh("start", name)
         return found
@@ -116,8 +119,8 @@ class Libvirtd:
 class Domain:
     """A domain, its images and what its guest said."""
 
-    def __init__(self, daemon: Libvirtd, name: str, disks: int, more: str) -> None:
-        self.daemon, self.name, self.more = daemon, name, more
+    def __init__(self, daemon: Libvirtd, name: str, disks: int, more: str, bus: str) -> None:
+        self.daemon, self.name, self.more, self.bus = daemon, name, more, bus
         self.address = f"{daemon.uri}#{name}"
         self.disks = [daemon.folder / f"{name}-{number}.qcow2" for number in range(disks)]
         self.console_file = daemon.folder / f"{name}-console"
@@ -126,6 +129,10 @@ class Domain:
             sector = b"" if number else guest.boot_sector(range(disks))
             images.create(binary, path, "qcow2", SIZE_BYTES, sector)
             daemon.give(path)
+
+    def target(self, number: int) -> str:
+        """What libvirt calls a disk; all but the first are on the bus."""
+        return ("sd" if number and self.bus == "scsi" else "vd") + chr(97 + number)
 
     def define(self) -> None:
         """Tell libvirt of it."""
@@ -137,7 +144,8 @@ class Domain:
         disks = "".join(
             "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
             f"<source file={xml.sax.saxutils.quoteattr(str(path))}/>"
-            f"<target dev='vd{chr(97 + n)}' bus='virtio'/><boot order='{n + 1}'/></disk>"
+            f"<target dev='{self.target(n)}' bus='{self.bus if n else 'virtio'}'/>"
+            f"<boot order='{n + 1}'/></disk>"
             for n, path in enumerate(self.disks)
         )
         return (
@@ -145,6 +153,7 @@ class Domain:
             f"<name>{self.name}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>"
             "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
             f"<devices><emulator>{needed('qemu-system-x86_64')}</emulator>{disks}"
+            f"{_SCSI if self.bus == 'scsi' else ''}"
             "<controller type='usb' model='none'/><memballoon model='none'/></devices>"
             "<qemu:commandline><qemu:arg value='-debugcon'/>"
             f"<qemu:arg value='file:{self.console_file}'/>{self.more}</qemu:commandline></domain>"

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from backends.left_overlays import merged_by_its_qemu
+from backends.left_overlays import merged_by_its_qemu, nobody_knows
 from backends.merges import Merges
 from backends.new_overlays import empty_overlay
 from planner.run.actions import ErrorReply, NoAnswer, Returned
@@ -48,7 +48,7 @@ def vm(word, *opened, mode="O_RDWR", locks=True):
     ) as process:
         try:
             assert process.stdout.readline() == b"ready\n"
-            yield
+            yield process
         finally:
             process.stdin.close()
             process.wait()
@@ -67,12 +67,16 @@ def word_of(kind, overlay):
     return text % overlay if "%s" in text else text.format(overlay)
 
 
-def merge(overlay, base, instruction="merge-overlay"):
+def always(_pid, _image):
+    return True
+
+
+def merge(overlay, base, instruction="merge-overlay", kept=always):
     def remove(path, _):
         path.unlink()
         return {"removed": True}
 
-    merges = Merges("/bin/false", lambda path, _: os.open(path, os.O_RDONLY), remove)
+    merges = Merges("/bin/false", lambda path, _: os.open(path, os.O_RDONLY), remove, kept)
     return merges.do(instruction, overlay, str(base), {"base-format": "raw"})
 
 
@@ -85,6 +89,26 @@ def test_an_overlay_that_its_vm_has_left_is_removed(files, kind, instruction):
     with vm(word_of(kind, overlay), base):
         assert merge(overlay, base, instruction) == {"removed": True}
     assert not overlay.exists()
+
+
+@pytest.mark.parametrize("instruction", ["merge-overlay", "remove-if-equal"])
+def test_an_overlay_whose_disk_may_have_been_attached_anew_is_kept(files, instruction):
+    """The VM left it, and nobody can tell how: it alone may hold the guest's last writes."""
+    overlay, base = files
+    os.utime(overlay, (1, 1))
+    asked = []
+
+    def kept(pid, image):
+        asked.append((pid, image))
+        return False
+
+    with vm(f"file={overlay}", base) as process:
+        with pytest.raises(HostRefused, match="differs"):
+            merge(overlay, base, instruction, kept)
+        with pytest.raises(HostRefused, match="differs"):
+            merge(overlay, base, instruction, nobody_knows)
+        assert asked == [(process.pid, str(base))]
+    assert overlay.exists()
 
 
 @pytest.mark.parametrize("word", ["file={base}", "file={overlay}.bak", "file=/x{overlay}"])
@@ -105,14 +129,14 @@ def test_an_overlay_under_another_one_is_no_left_one(files):
     overlay, base = files
     (overlay.parent / "above.qcow2").write_bytes(empty_overlay(str(overlay), "qcow2", 65536))
     with vm(str(overlay), base), base.open("rb") as below:
-        assert not merged_by_its_qemu(overlay, base, below.fileno())
+        assert not merged_by_its_qemu(overlay, base, below.fileno(), always)
 
 
 def test_an_overlay_that_is_open_is_no_left_one(files):
     """QEMU's lock is one sign; where there are no locks, the open file is."""
     overlay, base = files
     with vm(str(overlay), base), base.open("rb") as below, vm("nbd", overlay):
-        assert not merged_by_its_qemu(overlay, base, below.fileno())
+        assert not merged_by_its_qemu(overlay, base, below.fileno(), always)
         with pytest.raises(HostRefused, match=r"overlay\.qcow2 is open in a QEMU"):
             merge(overlay, base)
 
@@ -120,7 +144,7 @@ def test_an_overlay_that_is_open_is_no_left_one(files):
 def test_an_image_that_nobody_has_open_proves_nothing(files):
     overlay, base = files
     with vm(str(overlay)), base.open("rb") as below:
-        assert not merged_by_its_qemu(overlay, base, below.fileno())
+        assert not merged_by_its_qemu(overlay, base, below.fileno(), always)
 
 
 def test_a_program_that_only_reads_or_takes_no_lock_is_no_vm(files):
@@ -128,9 +152,9 @@ def test_a_program_that_only_reads_or_takes_no_lock_is_no_vm(files):
     overlay, base = files
     with base.open("rb") as below:
         with vm(f"file={base}", base), vm(overlay, base, mode="O_RDONLY", locks=False):
-            assert not merged_by_its_qemu(overlay, base, below.fileno())
+            assert not merged_by_its_qemu(overlay, base, below.fileno(), always)
         with vm(overlay, base, locks=False):
-            assert not merged_by_its_qemu(overlay, base, below.fileno())
+            assert not merged_by_its_qemu(overlay, base, below.fileno(), always)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What the libvirt backend makes of QMP's words, on a libvirt that is only pretended."""
 
 import asyncio
+import json
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from attrs import define, field
 from backends.domain.address import parse_address
 from backends.domain.backend import LibvirtBackend
 from backends.domain.chains import Chains
+from backends.domain.pivots import numbers_at_start
 from planner.model.node_names import Chain, chain_of, is_made_up
 from planner.program.resolution import overlay_node_name
 from planner.run.ports import CommandRefused, ConnectionLost, NoReply
@@ -26,7 +28,7 @@ PUT_ON = {
 ADD = {"driver": "qcow2", "node-name": SHOWN, "file": {"driver": "file", "filename": OVERLAY}}
 
 
-@define
+@define(slots=False)
 class Libvirt:
     """Two disks; `calls` are what it was told, queries but for the names that they held left out."""
 
@@ -239,3 +241,34 @@ def test_addresses(address, backend, here, absolute):
     assert named_backend(address)[0] == backend
     assert is_here(address) is here
     assert absolute_address(address) == absolute
+
+
+def test_the_number_that_an_image_had_at_the_start():
+    """From the command line that libvirt made: of this file, and of what reads the file."""
+    nodes = [
+        {"driver": "file", "filename": "/vm/a", "node-name": "libvirt-2-storage"},
+        {"driver": "qcow2", "filename": "/vm/a", "node-name": "libvirt-3-format"},
+        {"driver": "file", "filename": "/vm/a", "node-name": "mine"},
+        {"driver": "file", "filename": "/vm/b", "node-name": "libvirt-1-storage"},
+    ]
+    words = [word for node in nodes for word in ("-blockdev", json.dumps(node))]
+    line = "\0".join(["qemu", *words, "-blockdev", "{", "-blockdev", "7", "-x", words[1], ""])
+    assert [*numbers_at_start(line, "/vm/a")] == ["2"]
+    assert [*numbers_at_start(line, "/vm/b")] == ["1"]
+    assert [*numbers_at_start(line, "/vm")] == []
+
+
+@pytest.mark.parametrize(
+    ("qdev", "target"),
+    [
+        ("/machine/peripheral/virtio-disk1/virtio-backend", "vdb"),
+        ("virtio-disk1", "vdb"),  # as QEMU calls a device of scsi, ide or usb
+        ("/machine/unattached/device[3]", None),
+        ("", None),
+    ],
+)
+def test_a_disk_is_found_by_its_device_however_qemu_calls_it(qdev, target):
+    libvirt = Libvirt()
+    libvirt.block = lambda _number, top: {"qdev": qdev, "inserted": {"node-name": top}}
+    [block, _] = Chains(libvirt).do("query-block", {})
+    assert block.get("libvirt-target") == target
