@@ -31,7 +31,7 @@ from planner.program.program import Step, Target, Undo, UndoKind, WaitsFor
 from planner.program.resolution import DiskCopy, Resolution
 from planner.program.schema import CommandSchema
 
-__all__ = ["MakeCopy", "ShownCopy"]
+__all__ = ["MakeCopy", "ShownCopy", "ends_copy"]
 
 _HOST_TIMEOUT_S = 600
 _ADD_TIMEOUT_S = 300
@@ -56,6 +56,13 @@ def _node(copy: DiskCopy) -> dict[str, object]:
     if copy.format == "raw":
         return {**file, "node-name": copy.target}
     return {"driver": "qcow2", "node-name": copy.target, "file": file}
+
+
+def ends_copy(step: Step, resolution: Resolution) -> bool:
+    """Whether a step sees a copy whole, or closes or names one, and does nothing else."""
+    if step.execute == "blockdev-del":
+        return step.arguments["node-name"] in {copy.target for copy in resolution.copies}
+    return step.waits_for is WaitsFor.COPIED or step.execute == "keep-copy"
 
 
 @frozen

@@ -2,7 +2,8 @@
 
 The journal is replayed, so that the machine knows all that the run knew.  What had been begun and not
 answered is told to it as unknown, and it asks the VM.  What had not been sent is never sent: the run
-goes on to its end only where every step had been applied, else it is undone.  Whatever recovery does it
+goes on to its end only where every step had been applied (or where copies alone are to be named, which
+are whole: `planner.save.save_run`), else it is undone.  Whatever recovery does it
 records in the same journal, so one that is killed is gone on with in the same way.
 
 Three VMs can be met (`Link`): the very QEMU of the run; another QEMU with the same disks, which holds
@@ -23,6 +24,7 @@ from planner.model.facts import Facts
 from planner.recover.replay import Replayed, replay
 from planner.run.actions import (
     Action,
+    Poll,
     Response,
 )
 from planner.run.journal import Journal, read_journal
@@ -144,9 +146,13 @@ class _Resuming(Pump):
     def __init__(self, run: Run, machine: Machine, backend: Backend, **ports: Any) -> None:
         super().__init__(machine, backend, **ports)
         self._run = run
+        self._looked = False
 
     async def _do(self, action: Action) -> Response:
-        return self._run.held_back(self._machine, action) or await super()._do(action)
+        held = self._run.held_back(self._machine, action)
+        if isinstance(action, Poll) and not self._looked and self._run.looks_again(self._machine):
+            self._looked, held = True, None
+        return held or await super()._do(action)
 
 
 async def recover_run(

@@ -19,6 +19,7 @@ from planner.model.facts import Facts, SnapshotInfo
 from planner.model.operations import Kind
 from planner.model.replies import descriptor_sets_of, job_of, snapshots_of
 from planner.model.request import RunStateAfter
+from planner.parts.make_copy import ends_copy
 from planner.parts.making import KeptFile
 from planner.program.gates import Gate, gates_of
 from planner.program.program import Program, Step, Target, WaitsFor
@@ -72,6 +73,7 @@ class SaveMachine(Machine):
     _in_own_node: tuple[SnapshotInfo, ...] = field(init=False, default=())
     _copies: dict[str, KeptFile] = field(init=False, factory=dict)
     _failure: Failure | None = field(init=False, default=None)
+    _number: int = field(init=False, default=0)
 
     @classmethod
     def of(
@@ -91,6 +93,12 @@ class SaveMachine(Machine):
     def on(cls, program: Program, facts: Facts, deadline_s: float | None = None) -> SaveMachine:
         """A run of a program on the VM that was just asked for these facts."""
         return cls.of(program, baseline_of(facts), deadline_s)
+
+    @property
+    def only_copies_left(self) -> bool:
+        """Whether nothing is left to do but to see copies whole, and to close and name their files."""
+        left = self.program.steps[self._number - 1 :] if self._number else ()
+        return bool(left) and all(ends_copy(step, self.program.resolution) for step in left)
 
     def _ended(self, outcome: Outcome) -> Outcome:
         self._failure = outcome.failure
@@ -156,6 +164,7 @@ class SaveMachine(Machine):
         for number, step in enumerate(self.program.steps, start=1):
             for gate in gates.get(number, ()):
                 yield from self._wait_at(gate)
+            self._number = number
             self.context.check_wishes()
             told = yield Tell(step.execute, number, count)
             if isinstance(told, Returned) and isinstance(told.value, int):

@@ -1,7 +1,9 @@
 """A save as a journal holds it: its manifest when it is done, and how it is gone on with after a crash.
 
 What had not been sent is never sent: the run goes on to its end only where every step had been applied,
-else it is undone.
+else it is undone.  One exception: where all is captured and the guest goes on, and copies alone were
+waited for, those that QEMU says are whole are closed and named; where one is still at work it is
+cancelled, and the run undone.
 """
 
 from __future__ import annotations
@@ -210,16 +212,27 @@ class SaveRun(Run):
         return self.committed
 
     def held_back(self, machine: Machine, action: Action) -> Response | None:
-        """No step is sent that had not been."""
+        """No step is sent that had not been, but for those that close and name copies that are whole."""
         if isinstance(action, AtGate):
             return self._at_gate(action)
         if machine.context.phase is not Phase.STEPPING or ends_a_job(action):
             return None
-        if changes_something(action):
+        if changes_something(action) and not self.only_names(machine):
             return NotSent("run-killed", "snapplan ended before this was sent")
+        if isinstance(action, Poll) and self.only_names(machine):
+            words = "a disk is still copied, and who waited for that has ended"
+            return NoAnswer(words, lost=False)
         if isinstance(action, AwaitEvent | Poll):
             return NoAnswer("what QEMU said meanwhile was not heard", lost=False)
         return None
+
+    def only_names(self, machine: Machine) -> bool:
+        """Whether all parts are captured, and copies alone have to be seen whole, closed and named."""
+        return isinstance(machine, SaveMachine) and machine.only_copies_left
+
+    def looks_again(self, machine: Machine) -> bool:
+        """Once, where copies were waited for: they may be whole by now."""
+        return self.only_names(machine)
 
     def begins_anew(self, outcome: Outcome, *, just_asked: bool) -> bool:
         """What is left may be just what had not been answered."""

@@ -133,6 +133,11 @@ class Run(ABC):
         """Whether it only has to be recorded, whatever has become of its VM."""
         return False
 
+    def looks_again(self, machine: Machine) -> bool:
+        """Whether what it waited for may be there by now, so that it is looked for once more."""
+        del machine
+        return False
+
     def is_given_up(self, machine: Machine) -> bool:
         """Whether it is interrupted where it stands."""
         del machine

@@ -10,7 +10,10 @@ from tests.live.faults import assert_guest_unharmed
 from tests.live.gate import Gate
 from tests.live.restores import restored, store
 from tests.live.runs import SNAPPLAN, as_json, snapplan
+from tests.support import guest
 from tests.support.fixtures import long
+from tests.support.images import qemu_img
+from tests.support.qemu import qemu_img_binary
 from tests.support.topology import two_disks
 
 pytestmark = pytest.mark.real_qemu
@@ -111,10 +114,10 @@ def test_a_host_without_room_is_seen_before_anything_begins(qemu, tmp_path):
     assert "STOP" not in {event["event"] for event in vm.events}
 
 
-def killed(vm, command, folder, *, after):
+def killed(vm, command, folder, *, after, state="{internal: disk0}", more=""):
     """`snapplan apply`, killed just before QEMU reads a command, or when it has answered it."""
     request = folder / "request.yaml"
-    request.write_text(request_for(vm))
+    request.write_text(request_for(vm, state, more))
     with Gate(vm, command) as gate:
         running = subprocess.Popen(
             [SNAPPLAN, "apply", request, "--vm", gate.path, "--store", vm.directory / "store"],
@@ -145,6 +148,33 @@ def test_a_killed_run_is_recovered(qemu, tmp_path, command, after):
     assert [each["end"] for each in as_json(done)["recovered"]] == ["undone"]
     assert account(vm) == before
     assert_guest_unharmed(vm)
+
+
+@pytest.mark.parametrize(
+    ("after", "more"), [(False, ""), pytest.param(True, ", format: raw", marks=pytest.mark.long)]
+)
+def test_a_killed_run_whose_copy_is_whole_is_kept(qemu, tmp_path, after, more):
+    """It was seen whole, and all else was done: `recover` closes and names it, and records it."""
+    vm = qemu.start(two_disks(guest=True))
+    vm.wait_guest(2)
+    nodes = account(vm)["nodes"]
+    killed(vm, "job-dismiss", tmp_path, after=after, state="none", more=more)
+    done = snapplan("recover", "--vm", vm.qmp_path, *store(vm))
+    assert done.returncode == 0, done.stderr
+    [each] = as_json(done)["recovered"]
+    assert each["end"] == "done"
+    assert (account(vm)["nodes"], account(vm)["jobs"]) == (nodes, [])
+    copy = vm.directory / "copy.qcow2"
+    assert (copy.stat().st_mode & 0o777, account(vm)["tags"]) == (0o600, ["a"])
+    verified = snapplan("verify", "a", "--deep", "--vm", vm.qmp_path, *store(vm))
+    assert verified.returncode == 0, verified.stdout
+    vm.wait_guest(2, since=len(vm.console()))
+    vm.end()
+    raw = vm.directory / "raw"
+    kind = "raw" if more else "qcow2"
+    qemu_img(qemu_img_binary(), "convert", "-f", kind, "-O", "raw", copy, raw)
+    # Of one round: the guest writes to disk0 before disk1.
+    assert vm.counter_in_image("disk0", "a") - guest.last_counter(raw.read_bytes()) in (0, 1)
 
 
 @pytest.mark.parametrize("command", long("transaction", "cont"))
