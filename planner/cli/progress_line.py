@@ -75,7 +75,7 @@ class ProgressLine:
             moved, seconds = self._done - self._first, now - self._counted_s
             row.append(Text(amount_words(self._done, self._total, moved, seconds)))
         elif now - self._began_s >= _TELL_TIME_S:
-            row.append(Text(f"{now - self._began_s:.0f} s", style="dim"))
+            row.append(Text(f"{now - self._began_s:.0f} s"))
         grid = Table.grid(padding=(0, 1))
         for _ in row:
             grid.add_column(no_wrap=True)

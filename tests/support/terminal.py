@@ -44,6 +44,10 @@ class Terminal:
             pass
         return self.shown[before:]
 
+    def rest(self):
+        """Read to the end; the exit code."""
+        return self._typed(b"")
+
     def answer(self, line):
         """Type a line, and read to the end; the exit code."""
         return self._typed(f"{line}\n".encode())

@@ -62,3 +62,12 @@ def test_a_wish_to_stop_is_answered_at_once_and_once(capsys, undoes, stepped, wo
         reporter.stopping()
         reporter.stopping()
     assert capsys.readouterr().err == f"snapplan: stopping: {words}\n"
+
+
+def test_seconds_have_no_style_of_their_own(monkeypatch):
+    """With NO_COLOR rich leaves dim and bold be, so what takes long is plain."""
+    line = ProgressLine("waiting")
+    monkeypatch.setattr(line, "_began_s", line._began_s - 5)
+    shown = drawn(line, no_color=True)
+    assert " 5 s" in shown
+    assert "\x1b[" not in shown
