@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.explore.instruction import CopyOf, SideEffect
+from planner.explore.instruction import Completion, CopyOf, SideEffect
 from planner.explore.layers import Layers
 from planner.explore.outside import replaced_in
 from planner.explore.state import (
@@ -49,6 +49,7 @@ class CopiesVm:
         self._layers = layers
         self._numbers = {name: number for number, name in enumerate(setting.disks)}
         self._at_end = any(i.copy_of is CopyOf.END for i in setting.instructions)
+        self._grouped = any(i.completion is Completion.GROUPED for i in setting.instructions)
 
     def start(self) -> CopyState:
         """What there is before the run."""
@@ -85,15 +86,18 @@ class CopiesVm:
 
     def _end(self, state: State, disk: int) -> State | None:
         copy, bit = state.copy, 1 << disk
+        waited = _stands(self._setting, state) and self._setting.runs_after
+        outside: ExternalState = state.outside
+        seen = state._replace(outside=outside._replace(slow=outside.slow or waited))
+        if self._grouped and copy.whole & bit:
+            return seen  # it has ended with the others
         if not copy.jobs & bit or copy.broken:  # whoever waits for one copy sees the others fail
             return None
-        whole = copy._replace(jobs=copy.jobs & ~bit, whole=copy.whole | bit)
+        ending = copy.jobs if self._grouped else bit
+        whole = copy._replace(jobs=copy.jobs & ~ending, whole=copy.whole | ending)
         if self._at_end:
             whole = whole._replace(of=self._of(state, disk))
-        waited = _stands(self._setting, state) and self._setting.runs_after
-        ended = state._replace(copy=whole, captured=state.captured or self._at_end)
-        outside: ExternalState = ended.outside
-        return ended._replace(outside=outside._replace(slow=outside.slow or waited))
+        return seen._replace(copy=whole, captured=state.captured or self._at_end)
 
     def withdrawn(self, state: State, disk: int) -> State:
         """A rolled-back transaction takes the job back; the disk was drained meanwhile."""
@@ -106,7 +110,8 @@ class CopiesVm:
         copy, bit = state.copy, 1 << disk
         if not copy.jobs & bit:
             return state
-        return state._replace(copy=copy._replace(broken=copy.broken | bit))
+        struck = copy.jobs if self._grouped else bit
+        return state._replace(copy=copy._replace(broken=copy.broken | struck))
 
     def strikes(self, state: State) -> Iterator[Move]:
         """The copy of what the guest overwrites cannot be written; where it is spared, see `failed`."""
@@ -148,6 +153,7 @@ class CopiesVm:
     def _undone(self, state: State, act: Act, disk: int) -> Iterator[Move]:
         gone, copy = ~(1 << disk), state.copy
         if act is Act.CANCEL_COPY:
+            gone = 0 if self._grouped else gone
             after = copy._replace(jobs=copy.jobs & gone, broken=copy.broken & gone)
         else:
             after = copy._replace(targets=copy.targets & gone)

@@ -18,6 +18,7 @@ from attrs import field, frozen
 
 from planner.explore.instruction import (
     ClientKind,
+    Completion,
     CopyOf,
     OnExistingTag,
     OnFailure,
@@ -84,7 +85,7 @@ class PlannedInstruction:
         each_alone: Whether it is sent once for each operation.
         needs_machine_state: Whether it cannot do without.
         atomic, stops_guest, on_failure, existing_tag, vmstate_in, vmstate_of, waits_for_tracking,
-            copy_of, by_tag, monitor_answers, leaves_active, effect: As in `Instruction`; one with an
+            copy_of, completion, by_tag, monitor_answers, leaves_active, effect: As in `Instruction`; one with an
             effect does nothing else.
     """
 
@@ -100,6 +101,7 @@ class PlannedInstruction:
     vmstate_of: VmstateOf = VmstateOf.WRITE
     waits_for_tracking: bool = False
     copy_of: CopyOf = CopyOf.BEGIN
+    completion: Completion = Completion.INDIVIDUAL
     by_tag: bool = False
     monitor_answers: bool = False
     leaves_active: bool = False

@@ -37,6 +37,7 @@ from planner.explore.design import (
 )
 from planner.explore.instruction import (
     ClientKind,
+    Completion,
     CopyOf,
     Finds,
     OnExistingTag,
@@ -70,6 +71,7 @@ CHOICES: Mapping[str, type[StrEnum]] = {
     "vmstate-in": VmstateIn,
     "vmstate-of": VmstateOf,
     "copy-of": CopyOf,
+    "completion-mode": Completion,
     "finds": Finds,
     "effect": SideEffect,
 }
@@ -178,11 +180,17 @@ class _Reader:
         flags = {key: self._flag(top, key, where) for key in FLAGS}
         effect = self._choice(top, "effect", SideEffect.NONE, where)
         alone = effect is not SideEffect.NONE
+        body = AnyOrder(()) if alone else self._body(top.get("does"), where)
+        completion = self._choice(top, "completion-mode", Completion.INDIVIDUAL, where)
+        if completion is Completion.GROUPED and not _only_copies(body):
+            message = "QEMU takes grouped with backups only (facts 27 and 155)"
+            remedy = "give BeginCopy an instruction of its own, or say on-failure: nothing"
+            self._wrong(f"{where}: completion-mode", message, remedy)
         if alone and "does" in top:
             self._wrong(f"{where}: does", "an instruction has an effect, or does operations")
         return PlannedInstruction(
             name=name,
-            does=AnyOrder(()) if alone else self._body(top.get("does"), where),
+            does=body,
             effect=effect,
             waits_for_tracking=flags["waits-for-tracking"],
             each_alone=flags["each-alone"],
@@ -194,6 +202,7 @@ class _Reader:
             vmstate_in=self._choice(top, "vmstate-in", VmstateIn.ACTIVE_LAYER, where),
             vmstate_of=self._choice(top, "vmstate-of", VmstateOf.WRITE, where),
             copy_of=self._choice(top, "copy-of", CopyOf.BEGIN, where),
+            completion=completion,
             monitor_answers=flags["monitor-answers"],
             leaves_active=flags["leaves-nodes-active"],
             by_tag=self._choice(top, "finds", Finds.ID, where) is Finds.TAG,
@@ -242,11 +251,17 @@ class _Reader:
         return AnyOrder(())
 
 
+def _only_copies(body: Body) -> bool:
+    """Whether an instruction begins copies, and does nothing else."""
+    if isinstance(body, Pattern):
+        return body.kind is Kind.BEGIN_COPY
+    return bool(body.parts) and all(map(_only_copies, body.parts))
+
+
 _ORDERS = ("in-order", "any-order")
 _A_PIECE = "a piece is an operation, `in-order: […]` or `any-order: […]`"
 _ELSEWHERE: Mapping[str, str] = {
     "vm": "several VMs are a group: `snapplan group explore` has them",
-    "completion-mode": "`grouped` is `on-failure: nothing`, `individual` is `what-was-done`",
     "BackupDisk": "the copy of a disk is AddTarget, BeginCopy and EndCopy",
     "EndBackup": "the copy of a disk is AddTarget, BeginCopy and EndCopy",
 }

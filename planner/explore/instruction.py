@@ -20,6 +20,7 @@ from planner.program.program import Step, WaitsFor
 
 __all__ = [
     "ClientKind",
+    "Completion",
     "CopyOf",
     "Finds",
     "SideEffect",
@@ -80,6 +81,15 @@ class CopyOf(StrEnum):
     """Of its beginning: what the guest overwrites is copied first (fact 111)."""
     END = "end"
     """Of its end, as a mirror's: what the guest writes meanwhile is in the copy."""
+
+
+class Completion(StrEnum):
+    """How the copies end that an instruction begins."""
+
+    INDIVIDUAL = "individual"
+    """Each by itself."""
+    GROUPED = "grouped"
+    """Together: none is whole before all are, and one that fails or is cancelled ends all (fact 155)."""
 
 
 class Finds(StrEnum):
@@ -152,6 +162,7 @@ class Instruction:
         waits_for_tracking: Whether a background stream counts as begun only once write tracking is
             seen to be on (fact 40).
         copy_of: Of which moment a copy is that it begins.
+        completion: How the copies end that it begins.
         by_tag: Whether it deletes the first snapshot of the tag, whoever made it (fact 22); else the one
             of an id.
         monitor_answers: Whether the monitor answers while it writes machine state (fact 2: it does not).
@@ -171,6 +182,7 @@ class Instruction:
     vmstate_of: VmstateOf = VmstateOf.WRITE
     waits_for_tracking: bool = False
     copy_of: CopyOf = CopyOf.BEGIN
+    completion: Completion = Completion.INDIVIDUAL
     effect: SideEffect = SideEffect.NONE
     effect_disk: str = ""
     by_tag: bool = False

@@ -269,6 +269,7 @@ def _instruction(
         planned.vmstate_of,
         planned.waits_for_tracking,
         planned.copy_of,
+        completion=planned.completion,
         by_tag=planned.by_tag,
         monitor_answers=planned.monitor_answers,
         leaves_active=planned.leaves_active,

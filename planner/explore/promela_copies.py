@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.explore.instruction import CopyOf, Instruction, SideEffect
+from planner.explore.instruction import Completion, CopyOf, Instruction, SideEffect
 from planner.explore.state import Setting
 from planner.model.operations import Kind
 
@@ -35,6 +35,7 @@ class PromelaCopies:
         self._number = {name: number for number, name in enumerate(setting.disks)}
         self.disks = [d for d in range(len(setting.disks)) if setting.copies >> d & 1]
         self._at_end = any(i.copy_of is CopyOf.END for i in setting.instructions)
+        self._grouped = any(i.completion is Completion.GROUPED for i in setting.instructions)
 
     def written(self, disk: int) -> str:
         """What the guest's write to a disk means to what its copy holds."""
@@ -64,7 +65,8 @@ class PromelaCopies:
         if kind is not Kind.END_COPY:
             return ""
         sound = [f"job[{other}] != COPY_FAILED" for other in self.disks]
-        return " && ".join([f"job[{disk}] == COPYING", *sound])
+        can = " && ".join([f"job[{disk}] == COPYING", *sound])
+        return f"copied[{disk}] || ({can})" if self._grouped else can
 
     def doing(self, kind: Kind, disk: int) -> str:
         """What an operation on a copy does."""
@@ -74,10 +76,20 @@ class PromelaCopies:
         if kind is Kind.BEGIN_COPY:
             return f"job[{disk}] = COPYING; {now}"
         ended = f"job[{disk}] = 0; copied[{disk}] = true;{' ' + now if self._at_end else ''}"
+        if self._grouped:
+            ended = self._all_jobs("job[{0}] = 0; copied[{0}] = true")
         return ended + (self._slow() if self._setting.runs_after else "")
+
+    def _all_jobs(self, does: str) -> str:
+        """Do something to every job that there is."""
+        each = (f"if :: job[{d}] != 0 -> {does.format(d)} :: else -> skip fi;" for d in self.disks)
+        return " ".join(each)
 
     def struck(self, disk: int) -> str:
         """What an error leaves of a job."""
+        if self._grouped:
+            failed = self._all_jobs("job[{0}] = COPY_FAILED")
+            return f"if :: job[{disk}] != 0 -> {failed} skip :: else -> skip fi;"
         return f"if :: job[{disk}] != 0 -> job[{disk}] = COPY_FAILED :: else -> skip fi;"
 
     def by_itself(self) -> Iterator[str]:
@@ -87,7 +99,7 @@ class PromelaCopies:
         for disk in self.disks:
             alive = "phase <= ORPHANED && phase != OFFLINE && running && budget > 0"
             when = f"{alive} && job[{disk}] == COPYING"
-            fails = f"{when} -> budget--; job[{disk}] = COPY_FAILED;"
+            fails = f"{when} -> budget--; {self.struck(disk)}"
             yield f"  :: atomic {{ {fails} running = false; io_error = true }}"
             yield f"  :: atomic {{ {fails} spoilt = true }}"
 
@@ -100,7 +112,8 @@ class PromelaCopies:
         """The job ends, then the node goes."""
         jobs = " || ".join(f"(job[{d}] != 0 && !left[{d}])" for d in self.disks) or _DISKLESS
         for disk in self.disks:
-            yield from self._undone(f"{ready} && job[{disk}] != 0", f"job[{disk}] = 0;", disk)
+            ends = self._all_jobs("job[{0}] = 0") if self._grouped else f"job[{disk}] = 0;"
+            yield from self._undone(f"{ready} && job[{disk}] != 0", ends, disk)
             none = f"{ready} && !({jobs}) && job[{disk}] == 0 && target[{disk}]"
             yield from self._undone(none, f"target[{disk}] = false;", disk)
 

@@ -12,11 +12,14 @@ from planner.compile.graph import build_graph
 from planner.compile.plan import compile_request
 from planner.compile.rules import RULES
 from planner.errors import Refused
+from planner.explore.copies import CopiesVm
 from planner.explore.instruction import CopyOf, Instruction
-from planner.explore.moves import Reductions
+from planner.explore.layers import Layers
+from planner.explore.moves import Moves, Reductions
 from planner.explore.search import Search, explore
 from planner.explore.setting_of import instructions_of, setting_of
 from planner.explore.story import tell
+from planner.model.operations import Kind
 from planner.model.request_text import read_request
 from planner.program.resolution import operations_of
 from tests.model.exploring import facts_of, request_text, resolution_of, setting_for
@@ -81,6 +84,34 @@ def test_spin_agrees_about_copies(case, tmp_path):
     setting = copying(disks, copies, version, words, faults=1)
     spin, explorer, _ = spin_and_explorer(setting, explore(setting), tmp_path)
     assert spin == explorer
+
+
+def grouped(disks, **more):
+    return setting_for("copies-grouped", disks, **more)
+
+
+@pytest.mark.parametrize("disks", long(1, 3))
+def test_spin_agrees_about_copies_that_end_together(disks, tmp_path):
+    """Two disks are asked with the other designs."""
+    setting = grouped(disks, faults=1)
+    violated, expected, _ = spin_and_explorer(setting, explore(setting), tmp_path)
+    assert violated == expected
+
+
+def test_of_copies_that_end_together_one_ends_all():
+    """Its end is that of all, its failure and its cancellation too; ended once is ended for each."""
+    together, alone = (
+        CopiesVm(setting, Layers()) for setting in (grouped(3), copying(3, 3, faults=0))
+    )
+    begun = Moves(grouped(3)).start()
+    begun = begun._replace(copy=begun.copy._replace(targets=0b111, jobs=0b111, of=(1, 1, 1)))
+    ended = together.operate(begun, Kind.END_COPY, 1)
+    assert (ended.copy.jobs, ended.copy.whole) == (0, 0b111)
+    assert together.operate(ended, Kind.END_COPY, 2).copy == ended.copy
+    assert alone.operate(begun, Kind.END_COPY, 1).copy.jobs == 0b101
+    assert together.failed(begun, 0).copy.broken == 0b111
+    assert alone.failed(begun, 0).copy.broken == 0b001
+    assert together.operate(together.failed(begun, 0), Kind.END_COPY, 1) is None
 
 
 @pytest.mark.parametrize("witness", ["explorer", *long("spin")])

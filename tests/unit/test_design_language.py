@@ -46,6 +46,18 @@ def test_every_shipped_design_fits_the_schema(name):
     assert read_design(text).name == name
 
 
+@pytest.mark.parametrize("does", ["SnapshotDisk", "{any-order: [BeginCopy, SnapshotDisk]}"])
+def test_only_copies_end_together(does):
+    """As QEMU refuses it with anything else; the error names the instruction, and what can be said instead."""
+    text = f"design: d\ninstructions: [{{name: t, does: {does}, completion-mode: grouped}}]"
+    with pytest.raises(BadInput) as caught:
+        read_design(text)
+    (problem,) = caught.value.problems
+    assert problem.subject == "instruction t: completion-mode"
+    assert "on-failure: nothing" in problem.remedy
+    assert read_design(text.replace(does, "BeginCopy")).instructions
+
+
 def test_the_page_is_made_from_the_schema():
     """`python -m tests.support.design_reference` writes it again."""
     page = PAGE.read_text(encoding="utf-8")
