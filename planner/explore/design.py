@@ -85,8 +85,8 @@ class PlannedInstruction:
         each_alone: Whether it is sent once for each operation.
         needs_machine_state: Whether it cannot do without.
         atomic, stops_guest, on_failure, existing_tag, vmstate_in, vmstate_of, waits_for_tracking,
-            copy_of, completion, by_tag, monitor_answers, leaves_active, effect: As in `Instruction`; one with an
-            effect does nothing else.
+            copy_of, completion, by_tag, monitor_answers, leaves_active, effect: As in `Instruction`;
+            one with an effect does nothing else.
     """
 
     name: str

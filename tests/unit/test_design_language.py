@@ -48,7 +48,7 @@ def test_every_shipped_design_fits_the_schema(name):
 
 @pytest.mark.parametrize("does", ["SnapshotDisk", "{any-order: [BeginCopy, SnapshotDisk]}"])
 def test_only_copies_end_together(does):
-    """As QEMU refuses it with anything else; the error names the instruction, and what can be said instead."""
+    """QEMU refuses it with anything else; the error says what can be said instead."""
     text = f"design: d\ninstructions: [{{name: t, does: {does}, completion-mode: grouped}}]"
     with pytest.raises(BadInput) as caught:
         read_design(text)
