@@ -1,4 +1,4 @@
-"""`snapplan design`: begin a design file."""
+"""`snapplan design`: begin a design file, and make a proposal of one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import click
 
 from planner.cli.common import json_option, print_json, write_file
+from planner.cli.design_page import page
 from planner.errors import BadInput, Problem
 from planner.explore.design_template import PURPOSES, design_template
 from planner.explore.design_text import read_design
@@ -17,7 +18,7 @@ __all__ = ["command"]
 
 @click.group("design")
 def command() -> None:
-    """Begin a design file, to be explored (docs/design-language.md)."""
+    """Begin a design file, or write what a proposal needs (docs/design-language.md)."""
 
 
 @command.command("new")
@@ -56,6 +57,9 @@ def new(*, name: str, purpose: str, output: str | None, as_json: bool) -> None:
     elif path != "-":
         click.echo(f"{path} is written; explore it with")
         click.echo(f"  snapplan explore REQUEST --facts FACTS --design {_named(path)} --watch")
+
+
+command.add_command(page)
 
 
 def _named(path: str) -> str:

@@ -27,9 +27,11 @@ __all__ = [
     "Beside",
     "Explored",
     "Found",
+    "properties_of",
     "report_text",
     "report_to_plain",
     "story_lines",
+    "story_text",
     "trace_mermaid",
     "trace_svg",
     "verdict_line",
@@ -77,7 +79,8 @@ def story_lines(report: Explored, layers: Layers | None, found: Found | None) ->
     return tell(report.setting, layers, moves)
 
 
-def _properties(report: Explored) -> Sequence[Property | BackProperty]:
+def properties_of(report: Explored) -> Sequence[Property | BackProperty]:
+    """What was asked of the design."""
     if isinstance(report, BackReport):
         return back_properties(report.setting.purpose)
     return PROPERTIES
@@ -104,7 +107,7 @@ def report_text(
     head = (*_head(report.setting, beside.rules), *_not_sent(beside.left_out), *pause_lines(report))
     lines = [*head, "", *_verdicts(report), "", _effort(report, beside.elapsed_s)]
     if found is not None:
-        lines += ["", *_story(report, layers, found)]
+        lines += ["", *story_text(report, layers, found)]
     return as_lines(lines)
 
 
@@ -159,7 +162,7 @@ def _names(names: Sequence[str]) -> str:
 def _verdicts(report: Explored) -> Iterator[str]:
     by_id = {found.property_id: found for found in report.violations}
     rows = []
-    for wanted in _properties(report):
+    for wanted in properties_of(report):
         found = by_id.get(wanted.id)
         if found is not None:
             rows.append((wanted.id, "VIOLATED", found.why))
@@ -184,7 +187,8 @@ def _effort(report: Explored, elapsed_s: float | None) -> str:
     )
 
 
-def _story(report: Explored, layers: Layers | None, found: Found) -> Iterator[str]:
+def story_text(report: Explored, layers: Layers | None, found: Found) -> Iterator[str]:
+    """A counterexample, a line for each move."""
     yield f"Shortest run that violates {found.property_id}"
     lines = story_lines(report, layers, found)
     width = len(str(len(lines)))
@@ -227,7 +231,7 @@ def report_to_plain(
                     "means": wanted.means,
                     "verdict": _verdict(report, by_id, wanted.id),
                 }
-                for wanted in _properties(report)
+                for wanted in properties_of(report)
             ],
             "pause": pause_to_plain(report),
             "states": report.states,
