@@ -16,9 +16,9 @@ from planner.explore.spelling import proposals_of
 from planner.explore.trying import Trying
 from planner.present.outputs import output
 from planner.present.proposal_qapi import body_words, kinds_of, promises, qapi_text, wrapped
+from planner.present.tables import table
 from planner.present.trace_view import Explored, Found, properties_of, story_text
 from planner.present.visible import as_lines, visible
-from planner.present.words import table
 
 __all__ = ["Judged", "page_text", "page_to_plain"]
 
