@@ -136,7 +136,7 @@ def test_what_libvirt_is_about_is_not_met(daemon, domain, where, tmp_path):
     overlay.unlink()  # libvirt leaves it, and it would lie over the disk for whoever looks
     undone = ("before", *where, "--yes", "--json")
     job = tmp_path / "backup.xml"
-    server = f"<server transport='unix' socket='{daemon.folder}/nbd'/>"
+    server = f"<server transport='unix' socket='{daemon.consoles}/nbd'/>"
     job.write_text(f"<domainbackup mode='pull'>{server}</domainbackup>")
     daemon.virsh("backup-begin", domain.name, job)
     try:

@@ -2,7 +2,8 @@
 
 As root it runs as `nobody`: a privileged one would use the machine's own folders. Everything ends by
 its pid: the daemon is a child of ours; QEMUs are not (libvirt detaches them), and libvirt says their
-pids.
+pids.  `SNAPPLAN_LIBVIRT` names a program that runs another libvirt, with its own QEMU, in the place of
+this machine's: `script/versions` sets it.  Only its daemon is that one: virsh and libvirt-python stay.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from pathlib import Path
 from tests.support import guest, images
 from tests.support.qemu import START_DEADLINE_S, end_process
 
-__all__ = ["Domain", "Libvirtd", "libvirtd"]
+__all__ = ["Domain", "Libvirtd", "elsewhere", "libvirtd"]
 
 NOBODY = 65534
 SIZE_BYTES = 8 * 2**20
@@ -34,6 +35,12 @@ def needed(program: str) -> str:
     if found is None:
         raise AssertionError(f"no {program}: run script/bootstrap")
     return found
+
+
+def elsewhere() -> list[str]:
+    """What goes before a command of the other libvirt's; nothing: it is this machine's."""
+    program = os.environ.get("SNAPPLAN_LIBVIRT")
+    return [program, "env"] if program else []
 
 
 class Libvirtd:
@@ -57,6 +64,16 @@ class Libvirtd:
         if os.geteuid() == 0:
             os.chown(path, NOBODY, NOBODY)
 
+    @property
+    def pid_files(self) -> Path:
+        """Where it writes down which processes its QEMUs are."""
+        return self.folder / "run/libvirt/qemu/run"
+
+    @property
+    def consoles(self) -> Path:
+        """Where its QEMUs may make files."""
+        return self.folder
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         variables = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
@@ -64,11 +81,9 @@ class Libvirtd:
             variables[f"XDG_{name}"] = str(self.folder / place)
         for name in ("cache", "data"):
             variables[f"XDG_{name.upper()}_HOME"] = str(self.folder / name)
-        user = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        program = ["setpriv", "--pdeathsig", "KILL", *(user if os.geteuid() == 0 else [])]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*program, needed("libvirtd"), "-f", str(self.folder / "daemon.conf")],
+                [*self._program(), "-f", str(self.folder / "daemon.conf")],
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -79,6 +94,12 @@ class Libvirtd:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"libvirtd: {(self.folder / 'log').read_text()}")
             time.sleep(0.05)
+
+    @staticmethod
+    def _program() -> list[str]:
+        user = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        as_user = user if os.geteuid() == 0 else []
+        return [*elsewhere(), "setpriv", "--pdeathsig", "KILL", *as_user, needed("libvirtd")]
 
     def kill(self) -> None:
         """Kill the daemon; its QEMUs run on."""
@@ -109,8 +130,8 @@ class Libvirtd:
 
     def close(self) -> None:
         """End every QEMU and the daemon, by their pids."""
-        for file in self.folder.glob("run/libvirt/qemu/run/*.pid"):
-            if file.stem != "driver":
+        for file in self.pid_files.glob("*.pid"):
+            if file.stem not in ("driver", "autostarted"):
                 with contextlib.suppress(ProcessLookupError, ValueError):
                     os.kill(int(file.read_text()), 9)
         end_process(self.process)
@@ -123,7 +144,7 @@ class Domain:
         self.daemon, self.name, self.more, self.bus = daemon, name, more, bus
         self.address = f"{daemon.uri}#{name}"
         self.disks = [daemon.folder / f"{name}-{number}.qcow2" for number in range(disks)]
-        self.console_file = daemon.folder / f"{name}-console"
+        self.console_file = daemon.consoles / f"{name}-console"
         binary = needed("qemu-img")
         for number, path in enumerate(self.disks):
             sector = b"" if number else guest.boot_sector(range(disks))
@@ -200,7 +221,7 @@ class Domain:
     @property
     def pid(self) -> int:
         """Its QEMU's."""
-        return int((self.daemon.folder / f"run/libvirt/qemu/run/{self.name}.pid").read_text())
+        return int((self.daemon.pid_files / f"{self.name}.pid").read_text())
 
     def qmp(self, command: str, **arguments: object):
         """QEMU's answer to a command through libvirt's monitor."""
@@ -238,10 +259,10 @@ class Domain:
 
 
 @contextlib.contextmanager
-def libvirtd() -> Iterator[Libvirtd]:
+def libvirtd(kind: type[Libvirtd] = Libvirtd) -> Iterator[Libvirtd]:
     """Start one; it, its QEMUs and its files are gone when the context is left."""
     folder = Path(tempfile.mkdtemp(prefix="sp-"))
-    daemon = Libvirtd(folder)
+    daemon = kind(folder)
     try:
         daemon.start()
         yield daemon
