@@ -47,8 +47,9 @@ LIBVIRT_JOB = "libvirt"
 SHOWN_LIBVIRT_PREFIX = AUTOMATIC_NODE_PREFIX
 """Before libvirt's name of a node, where the VM was reached through libvirt (`backends.domain`)."""
 
-_LIBVIRTS_NODE = re.compile(r"libvirt-\d+-[a-z]+")
-"""libvirt counts its nodes, and counts anew when a disk comes or goes, or an overlay (fact 131)."""
+_LIBVIRTS_NODE = re.compile(r"libvirt-(?:\d+|pflash\d)-[a-z]+")
+"""libvirt counts its nodes, and counts anew when a disk comes or goes, or an overlay (fact 131); those
+of the firmware and of its variables have one name each."""
 
 
 def is_made_up(node: str) -> bool:

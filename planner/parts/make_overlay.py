@@ -127,6 +127,15 @@ class MakeOverlay(Making):
                 "all that the guest writes from now on would be lost (fact 132)",
                 "reach the VM through libvirt (--vm qemu:///system#DOMAIN), or make the part internal",
             )
+        elif disk.chain is Chain.LIBVIRT and not disk.target:
+            yield Problem(
+                "overlay-behind-libvirt",
+                disk.name,
+                "libvirt puts overlays on disks alone, and to it this is none (the firmware's variables "
+                "are none): it would start the domain from the image under the overlay, without "
+                "anything that the guest writes from now on",
+                "exclude it; or make the part internal where the image is qcow2",
+            )
         elif disk.place.reach is Reach.ELSEWHERE:
             yield elsewhere(disk, "an overlay")
         elif not disk.filename.startswith(("/", *_SERVED)):

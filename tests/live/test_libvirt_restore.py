@@ -1,6 +1,7 @@
 """Machine state in a file, of a domain of libvirt's: `virsh restore` takes it, and so does snapplan."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from backends.qemu_facts.lab import guest
 from tests.live.runs import as_json, snapplan
 from tests.live.test_libvirt import request
-from tests.support.libvirt import libvirtd, needed
+from tests.support.libvirt import elsewhere, libvirtd, needed
 
 pytestmark = pytest.mark.real_qemu
 
@@ -113,10 +114,11 @@ def test_snapplan_restores_a_domains_snapshot_too(daemon, domain, tmp_path):
     """In a QEMU of its own, from the same file."""
     _, upto = saved(domain, tmp_path / "store", "live", apart=True)
     daemon.virsh("destroy", domain.name)
-    words = [needed("qemu-system-x86_64"), "-machine", "pc-i440fx-7.2,usb=off"]
+    [machine] = re.findall(r"machine='([^']+)'", daemon.virsh("dumpxml", domain.name))
+    words = [*elsewhere(), needed("qemu-system-x86_64"), "-machine", f"{machine},usb=off,acpi=off"]
     words += ["-accel", "tcg", "-qmp", "unix:{qmp},server=on,wait=off"]
     words += f"-cpu qemu64 -m 64 -uuid {domain.uuid} -name {domain.name} -nodefaults".split()
-    words += f"-display none -no-acpi -rtc base=utc -debugcon file:{tmp_path}/console".split()
+    words += f"-display none -rtc base=utc -debugcon file:{tmp_path}/console".split()
     for number in range(2):
         disk = f"virtio-disk{number}"
         file = f"file.driver=file,file.filename={{disk:{disk}}}"

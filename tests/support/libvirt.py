@@ -40,7 +40,7 @@ def needed(program: str) -> str:
 def elsewhere() -> list[str]:
     """What goes before a command of the other libvirt's; nothing: it is this machine's."""
     program = os.environ.get("SNAPPLAN_LIBVIRT")
-    return [program, "env"] if program else []
+    return [program] if program else []
 
 
 class Libvirtd:

@@ -213,6 +213,8 @@ def test_a_descriptor_that_is_not_sent_is_not_kept():
         (("disk0", "disk0-file"), Chain.QEMU),
         (("libvirt-2-format", "libvirt-2-storage"), Chain.BEHIND_LIBVIRT),
         (("#libvirt-2-format", "#libvirt-2-storage"), Chain.LIBVIRT),
+        (("libvirt-pflash1-format",), Chain.BEHIND_LIBVIRT),
+        (("#libvirt-pflash1-format",), Chain.LIBVIRT),
         (("snapplan-0123456789ab", "libvirt-2-storage"), Chain.BEHIND_LIBVIRT),
         (("#block123", "libvirt-like-format"), Chain.QEMU),
     ],

@@ -153,7 +153,7 @@ def test_a_file_without_a_header_gets_no_name(tmp_path):
 
 def through_libvirt(version):
     disks = [
-        evolve(disk, node=f"@{disk.name}", chain=Chain.LIBVIRT)
+        evolve(disk, node=f"@{disk.name}", chain=Chain.LIBVIRT, target=disk.name)
         for disk in (qcow2("disk0"), raw("vars0"))
     ]
     return plan(
