@@ -14,10 +14,11 @@ import click
 
 from planner.cli.common import json_option, print_json, read_file, write_file
 from planner.cli.reporter import TerminalReporter, progress_option
-from planner.errors import RunFailed, in_order
+from planner.errors import Refused, RunFailed, in_order
 from planner.experiment.asking import versions_of
 from planner.experiment.experiment import Case, Experiment, Kind, cases_of
 from planner.experiment.folder import About, Folder
+from planner.experiment.page import results_page
 from planner.experiment.reading import read_experiment
 from planner.experiment.result import CaseResult, State
 from planner.experiment.running import (
@@ -34,7 +35,7 @@ from planner.verbs.design_files import built_in_designs
 
 __all__ = ["command"]
 
-_STOPS = (signal.SIGTERM, signal.SIGHUP)
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.group("experiment")
@@ -103,7 +104,7 @@ def run(  # noqa: PLR0913 - one parameter an option
             reporter.note(f"{len(cases) - len(left)} of {len(cases)} cases are done already")
         with _results(left, experiment, jobs, scheduler, reporter) as results:
             _keep(results, kept, left, reporter)
-        _write_all(kept, about)
+        _write_all(kept, about, reporter)
     return _tell(kept, about, as_json=as_json)
 
 
@@ -162,10 +163,14 @@ def _keep(
             reporter.step(number + 1, len(cases), cases[number].words)
 
 
-def _write_all(kept: Folder, about: About) -> None:
+def _write_all(kept: Folder, about: About, reporter: TerminalReporter) -> None:
     results = tuple(kept.results().values())
     kept.write("results.json", _json_text(results_to_plain(about, results)))
     kept.write("results.csv", results_csv(about, results))
+    try:
+        kept.write("index.html", results_page(about, results))
+    except Refused as refused:
+        reporter.note(f"no page: {refused.message}: {refused.problems[0].remedy}")
 
 
 def _json_text(plain: object) -> str:
@@ -197,11 +202,17 @@ def _tell(kept: Folder, about: About, *, as_json: bool) -> int | None:
 
 @contextmanager
 def _stopped_as_by_ctrl_c() -> Iterator[None]:
-    """SIGTERM and SIGHUP do what Ctrl-C does: QEMU and its files are taken away."""
+    """SIGTERM and SIGHUP do what Ctrl-C does: QEMU and its files are taken away; once is enough."""
     before: dict[int, Any] = {number: signal.getsignal(number) for number in _STOPS}
+
+    def stop(_number: int, _frame: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
     for number, found in before.items():
         if found is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, stop)
     try:
         yield
     except KeyboardInterrupt:
@@ -215,8 +226,14 @@ def _stopped_as_by_ctrl_c() -> Iterator[None]:
 @command.command("show")
 @click.argument("folder", type=click.Path(file_okay=False))
 @click.option("--csv", "csv_file", metavar="FILE", help="Write a line a case, as CSV.")
+@click.option(
+    "--html",
+    "html_file",
+    metavar="FILE",
+    help="Write a page with plots and timelines, which needs no network.",
+)
 @json_option
-def show(*, folder: str, csv_file: str | None, as_json: bool) -> None:
+def show(*, folder: str, csv_file: str | None, html_file: str | None, as_json: bool) -> None:
     """Show the results in FOLDER, those of an experiment that is not finished too.
 
     Nothing is run.
@@ -224,6 +241,8 @@ def show(*, folder: str, csv_file: str | None, as_json: bool) -> None:
     kept = Folder(Path(folder))
     about, results = kept.about(), tuple(kept.results().values())
     if csv_file is not None and write_file(csv_file, results_csv(about, results)):
+        return
+    if html_file is not None and write_file(html_file, results_page(about, results)):
         return
     if as_json:
         print_json(results_to_plain(about, results))

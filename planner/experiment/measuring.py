@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
+from collections.abc import Coroutine
+from typing import Any
 
 from planner.compare.measuring import Measuring
 from planner.errors import Problem, Refused, RunFailed
@@ -17,6 +21,7 @@ from planner.run.pump import ask_facts
 __all__ = ["measure"]
 
 _TAG = "experiment"
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def measure(case: Case) -> CaseResult:
@@ -27,7 +32,41 @@ def measure(case: Case) -> CaseResult:
         SnapplanError: The run failed, or QEMU did; the VM is gone in any case.
         OSError: There is no room for its images.
     """
-    return asyncio.run(_within_its_time(case))
+    return asyncio.run(_stopped_once(_within_its_time(case)))
+
+
+async def _stopped_once(work: Coroutine[Any, Any, CaseResult]) -> CaseResult:
+    """Await the work; the first signal that would stop us ends its QEMU, and more change nothing.
+
+    What a signal raises inside of a loop would end the task that tells of a connection that broke, too,
+    and then nobody hears that QEMU has ended.
+
+    Raises:
+        KeyboardInterrupt: It was stopped.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return await work
+    loop, task, stopped = asyncio.get_running_loop(), asyncio.ensure_future(work), asyncio.Event()
+
+    def stop() -> None:
+        if not stopped.is_set():
+            stopped.set()
+            task.cancel()
+
+    before = {number: signal.getsignal(number) for number in _STOPS}
+    heard = [number for number, found in before.items() if found is not signal.SIG_IGN]
+    for number in heard:
+        loop.add_signal_handler(number, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if stopped.is_set():
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number in heard:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])
 
 
 async def _within_its_time(case: Case) -> CaseResult:

@@ -15,6 +15,7 @@ import logging
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,6 +74,7 @@ def in_processes(count: int) -> Iterator[Any]:
             dashboard_address=None,
             local_directory=folder,
             silence_logs=logging.CRITICAL,
+            preload=[f"{__package__}.worker"],
         )
         with cluster, dask.Client(cluster) as client:
             yield client
@@ -124,7 +126,7 @@ def on_workers(
     told = False
     try:
         while waiting:
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, CancelledError), client.as_current():
                 dask.wait(list(waiting), timeout=_LOOK_EACH_S, return_when="FIRST_COMPLETED")
             for future in [each for each in waiting if each.done() or _is_gone(each)]:
                 yield _result(future, waiting.pop(future))

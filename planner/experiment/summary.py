@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import frozen
 
 from planner.compare.comparison import Measurement
-from planner.compare.repeated import FIGURES, Contrast, Likeness, Spread, contrasts, spread, typical
+from planner.compare.repeated import FIGURES, Contrast, Spread, contrasts, spread, typical
 from planner.experiment.experiment import Value, design_key
 from planner.experiment.result import CaseResult, State, measurement_of
 
@@ -49,11 +49,6 @@ class Compared:
     settings: Mapping[str, Value]
     designs: tuple[OfDesign, ...]
     contrasts: tuple[Contrast, ...]
-
-    @property
-    def differ(self) -> bool:
-        """Whether any figure differs."""
-        return any(each.likeness is Likeness.DIFFER for each in self.contrasts)
 
 
 def in_file_order(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
+from planner.compare.repeated import Likeness
 from planner.experiment.experiment import AXES, Kind, Value
 from planner.experiment.folder import About
 from planner.experiment.result import CaseResult, Explored, Measured, Ran, State
@@ -18,7 +19,18 @@ from planner.present.tables import table
 from planner.present.visible import as_lines
 from planner.present.words import problem_to_plain
 
-__all__ = ["results_csv", "results_text", "results_to_plain", "verdict_words"]
+__all__ = [
+    "contrast_summary",
+    "measured_cells",
+    "plain_value",
+    "state_words",
+    "values_words",
+    "why_not",
+    "results_csv",
+    "results_text",
+    "results_to_plain",
+    "verdict_words",
+]
 
 _FIGURES = (
     "qemu-version",
@@ -175,7 +187,7 @@ def results_text(about: About, results: Sequence[CaseResult]) -> str:
 
 def _lines(about: About, results: Sequence[CaseResult]) -> Iterator[str]:
     ordered = in_file_order(results, about.vary)
-    yield f"{about.name}: {_state_words(about, results)}"
+    yield f"{about.name}: {state_words(about, results)}"
     yield ""
     if about.kind is Kind.EXPLORE:
         yield table([_head(about), *(_explored_row(about, each) for each in ordered)])
@@ -186,15 +198,18 @@ def _lines(about: About, results: Sequence[CaseResult]) -> Iterator[str]:
         yield ""
         for group in groups:
             yield from (
-                f"{_values_words(group.settings)}: {contrast_text(each)}"
+                f"{values_words(group.settings)}: {contrast_text(each)}"
                 for each in group.contrasts
+                if each.likeness is Likeness.DIFFER
             )
+        yield contrast_summary(groups)
         yield "median, and in brackets the quartiles; rounds of chance order"
     for each in (each for each in ordered if each.state is State.FAILED):
-        yield f"failed: {_values_words(each.settings)}, round {each.round}: {_why(each)}"
+        yield f"failed: {values_words(each.settings)}, round {each.round}: {why_not(each)}"
 
 
-def _state_words(about: About, results: Sequence[CaseResult]) -> str:
+def state_words(about: About, results: Sequence[CaseResult]) -> str:
+    """How many cases there are, and how they ended."""
     counted = {state: sum(each.state is state for each in results) for state in State}
     words = [f"{counted[State.DONE]} of {about.cases} cases done"]
     words += [
@@ -218,13 +233,14 @@ def _explored_row(about: About, result: CaseResult) -> tuple[str, ...]:
 def verdict_words(result: CaseResult) -> str:
     """What an exploration came to, in words."""
     if result.explored is None:
-        return f"{result.state}: {_why(result)}"
+        return f"{result.state}: {why_not(result)}"
     return (
         "violates " + ", ".join(result.explored.violated) if result.explored.violated else "holds"
     )
 
 
-def _why(result: CaseResult) -> str:
+def why_not(result: CaseResult) -> str:
+    """Why a case has no figures, in words."""
     return "; ".join(problem.words for problem in result.problems) or "nobody can tell"
 
 
@@ -232,8 +248,31 @@ def _measured_row(about: About, group: Compared, found: OfDesign) -> tuple[str, 
     axes = [axis for axis in AXES[about.kind] if axis != "design"]
     values = [str(_cell(group.settings.get(axis))) for axis in axes]
     if not found.spreads:
-        return (*values, found.design, "0", _why(found.ended_otherwise[0]), "")
+        return (*values, found.design, "0", why_not(found.ended_otherwise[0]), "")
     return (*values, found.design, str(len(found.runs)), *(_lies(found, name) for name in _NAMES))
+
+
+def measured_cells(found: OfDesign) -> tuple[str, ...]:
+    """Pause and total time of a design, with their quartiles; empty where it was not measured."""
+    return tuple(_lies(found, name) if found.spreads else "" for name in _NAMES)
+
+
+def contrast_summary(groups: Sequence[Compared]) -> str:
+    """In how many comparisons of each figure designs differ, and in how many no difference is seen."""
+    told = []
+    for figure, name in _NAMES.items():
+        here = [each for group in groups for each in group.contrasts if each.figure == figure]
+        counted = {like: sum(each.likeness is like for each in here) for like in Likeness}
+        words = [f"{counted[like]} {_LIKENESS[like]}" for like in Likeness if counted[like]]
+        told.append(f"{name}: of {len(here)} comparisons {', '.join(words) or 'none'}")
+    return "; ".join(told)
+
+
+_LIKENESS = {
+    Likeness.DIFFER: "differ",
+    Likeness.NO_DIFFERENCE_SEEN: "no difference seen",
+    Likeness.TOO_FEW_RUNS: "too few runs to say",
+}
 
 
 def _lies(found: OfDesign, name: str) -> str:
@@ -241,5 +280,11 @@ def _lies(found: OfDesign, name: str) -> str:
     return f"{lies.median / 1000:.1f} ms ({lies.lower / 1000:.1f} to {lies.upper / 1000:.1f})"
 
 
-def _values_words(settings: Mapping[str, Value]) -> str:
-    return ", ".join(f"{axis} {_cell(value)}" for axis, value in settings.items())
+def values_words(settings: Mapping[str, Value]) -> str:
+    """A choice of values, in words."""
+    return ", ".join(f"{axis} {plain_value(value)}" for axis, value in settings.items())
+
+
+def plain_value(value: Value) -> str:
+    """A value as the file has it."""
+    return str(_cell(value))
