@@ -21,7 +21,13 @@ extensions = [
     "schema_tables",
 ]
 root_doc = "docs/index"
-include_patterns = ["docs/**", "specs/*.md", "specs/decisions/*.md", "CHANGELOG.md"]
+include_patterns = [
+    "docs/**",
+    "specs/*.md",
+    "specs/decisions/*.md",
+    "specs/experiments/*.md",
+    "CHANGELOG.md",
+]
 exclude_patterns = ["docs/_extensions"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
