@@ -128,7 +128,7 @@ def on_workers(
         while waiting:
             with contextlib.suppress(TimeoutError, CancelledError), client.as_current():
                 dask.wait(list(waiting), timeout=_LOOK_EACH_S, return_when="FIRST_COMPLETED")
-            for future in [each for each in waiting if each.done() or _is_gone(each)]:
+            for future in [each for each in waiting if each.done()]:
                 yield _result(future, waiting.pop(future))
             alone = bool(waiting) and not client.scheduler_info(n_workers=-1).get("workers")
             if alone and not told:
@@ -136,10 +136,6 @@ def on_workers(
             told = alone
     finally:
         client.cancel(list(waiting), force=True)
-
-
-def _is_gone(future: Any) -> bool:
-    return future.status in ("cancelled", "lost")
 
 
 def _result(future: Any, case: Case) -> CaseResult:
