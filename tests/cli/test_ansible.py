@@ -3,6 +3,7 @@
 `tests/live/test_ansible_plays.py` (long) has plays on real QEMUs, and `ansible-test sanity`.
 """
 
+import contextlib
 import textwrap
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 from planner.library.testing import simulated_qemu
 from tests.support.ansible_tasks import COLLECTION, argument_spec, module, task
+from tests.support.qmp import QmpClient
 
 DISKS = ["disk0", "disk1"]
 REQUEST = {
@@ -92,6 +94,20 @@ def test_another_request_of_the_tag_fails_unless_it_is_to_replace(vm, run):
     assert replaced["snapshot"]["request_digest"] != before["snapshot"]["request_digest"]
     assert held(vm) == {"disk0": ["a"], "disk1": ["a"]}
     assert not run("snapshot", vm=address, request=held_by_one, replace=True)["changed"]
+
+
+def test_a_snapshot_that_is_not_whole_is_not_taken_for_one(vm, run):
+    """Somebody deleted a part: the task fails and says which, though the digest is the same."""
+    options = {"vm": str(vm.socket), "request": REQUEST}
+    assert run("snapshot", **options)["changed"]
+    with contextlib.closing(QmpClient(vm.socket)) as other:
+        other.execute(DELETE, device="disk1", name="a")
+    for state in ("present", "verified"):
+        failed = run("snapshot", state=state, **options)
+        assert failed["failed"], failed
+        assert "part-missing" in [each["code"] for each in failed["error"]["problems"]]
+    assert run("snapshot", state="absent", **options)["changed"]
+    assert held(vm) == {"disk0": [], "disk1": []}
 
 
 def test_a_tag_alone_means_everything(vm, run):
