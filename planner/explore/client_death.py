@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.explore.client_moves import qemu_gone
-from planner.explore.outside import STREAM_KINDS
 from planner.explore.state import Act, Action, ClientDeath, ClientPhase, Setting, State
 from planner.explore.vm_moves import Move, VmMoves
 
@@ -51,7 +50,7 @@ class Orphans:
             return
         if not state.queue and (state.failing or self._vm.all_done(state)):
             yield Action(Act.SETTLE, state.at), _settled(state)
-        elif self._recovered and state.done and self._in_stream(state):
+        elif self._recovered and state.done & self._setting.instructions[state.at].in_stream:
             yield self._recover(_settled(state))
 
     def qemu_dies(self, state: State) -> Iterator[Move]:
@@ -59,9 +58,6 @@ class Orphans:
         if state.budget and not state.dead:
             gone = qemu_gone(state)
             yield Action(Act.DIE), gone._replace(phase=ClientPhase.ORPHANED)
-
-    def _in_stream(self, state: State) -> bool:
-        return bool(self._setting.instructions[state.at].kinds & STREAM_KINDS)
 
     def _after(self, state: State) -> Iterator[Move]:
         if self._recovered:

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from planner.explore.copies import died
 from planner.explore.freezing import thaw_in_undo
 from planner.explore.layers import TAG
-from planner.explore.outside import STREAM_KINDS
 from planner.explore.outside_undo import OutsideUndo, killed
 from planner.explore.state import Act, Action, Attempt, ClientPhase, Setting, State
 from planner.explore.vm_moves import Move, VmMoves, bits
@@ -119,7 +118,7 @@ class ClientMoves:
 
     def cut_inside(self, state: State) -> Iterator[Move]:
         """The connection ends while a stream is under way: QEMU goes on with it alone."""
-        if state.budget and state.done and self._kinds[state.at] & STREAM_KINDS:
+        if state.budget and state.done & self._setting.instructions[state.at].in_stream:
             struck = state._replace(budget=state.budget - 1)
             yield Action(Act.CUT_INSIDE, state.at), self._failed(struck, Attempt.UNKNOWN)
 

@@ -199,6 +199,18 @@ class Instruction:
         """Whether it promises an order between any two of its operations."""
         return any(self.before)
 
+    @property
+    def in_stream(self) -> int:
+        """Of what is done, the mask that says that its stream is under way; 0: it has none.
+
+        Before that QEMU's main loop works, and hears nobody: nothing half done is to be seen.
+        """
+        begins = [n for n, o in enumerate(self.operations) if o.kind is Kind.BEGIN_STREAM_VMSTATE]
+        if begins:
+            return 1 << begins[0]
+        ends = any(o.kind is Kind.END_STREAM_VMSTATE for o in self.operations)
+        return (1 << len(self.operations)) - 1 if ends else 0
+
     def disks(self, kind: Kind) -> tuple[str, ...]:
         """The disks that it does something to."""
         return tuple(op.disk for op in self.operations if op.kind is kind)

@@ -146,8 +146,9 @@ class _Writer:
         yield f"  :: atomic {{ {ended} -> attempt[{at}] = APPLIED; at++; sent = false; done = 0;"
         yield "       stopped = false }"
         yield f"  :: atomic {{ {ended} && budget > 0 -> budget--; {_LOOK} }}"
-        if instruction.kinds & {Kind.BEGIN_STREAM_VMSTATE, Kind.END_STREAM_VMSTATE}:
-            struck = f"{heard} && !failing && done != 0 && budget > 0"
+        if instruction.in_stream:
+            under_way = f"(done & {instruction.in_stream}) != 0"
+            struck = f"{heard} && !failing && {under_way} && budget > 0"
             yield f"  :: atomic {{ {struck} -> budget--; {_LOOK} }}"
         yield from self._reactions(at, instruction, inside)
         yield from self._orphans.settle(at, instruction)

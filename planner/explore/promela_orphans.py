@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.explore.instruction import Instruction
-from planner.explore.outside import STREAM_KINDS
 from planner.explore.promela_outside import PromelaOutside
 from planner.explore.state import ClientDeath, Setting
 
@@ -38,8 +37,9 @@ class PromelaOrphans:
         mine = f"phase == ORPHANED && !dead && sent && at == {at}"
         failed = "(failing && takeback == 0 && !(stopped && !running))"
         yield f"  :: atomic {{ {mine} && ((!failing && done == {whole}) || {failed}) -> {_IDLE} }}"
-        if self._recovered and instruction.kinds & STREAM_KINDS:
-            yield f"  :: atomic {{ {mine} && done != 0 -> {_IDLE}; {_LOOK} }}"
+        if self._recovered and instruction.in_stream:
+            under_way = f"(done & {instruction.in_stream}) != 0"
+            yield f"  :: atomic {{ {mine} && {under_way} -> {_IDLE}; {_LOOK} }}"
 
     def moves(self) -> Iterator[str]:
         """The client dies; then nobody comes, or somebody recovers."""

@@ -21,7 +21,7 @@ from tests.model.exploring import (
     searched,
     setting_for,
 )
-from tests.model.spin import SPIN_MISSING, spin_of_back
+from tests.model.spin import SPIN_MISSING, model_in_spin, spin_of_back
 
 
 @pytest.mark.parametrize("design", BACK_DESIGNS)
@@ -149,6 +149,22 @@ def test_spin_agrees(design, death, tmp_path):
     """One fault; `script/campaign` asks for one to four disks."""
     setting = back_setting_for(design, faults=1, client_death=death)
     assert spin_of_back(setting, tmp_path) == set(searched(setting).violated)
+
+
+@pytest.mark.skipif(bool(SPIN_MISSING), reason=f"not installed: {', '.join(SPIN_MISSING)}")
+def test_what_qemu_was_sent_is_done_though_nobody_hears_it(tmp_path):
+    """A client dies behind its last command: QEMU settles it, and the guest runs on what was loaded."""
+    setting = back_setting_for("load-today", faults=1, client_death=ClientDeath.FOR_GOOD)
+    last = len(setting.instructions) - 1
+    unheard = f"phase == ENDED && !dead && at == {last} && running && AFTER"
+    model = promela_back(setting)
+    assert model.count("  if\n  :: assert") == 1
+    asked = model.replace("  if\n  :: assert", "  if\n  :: assert(!(bad_settled))\n  :: assert")
+    asked = asked.replace("  atomic {\n", f"  atomic {{\n    bad_settled = {unheard};\n", 1)
+    violated, _ = model_in_spin("bool bad_settled;\n" + asked, tmp_path)
+    assert "settled" in violated
+    search = searched(setting)
+    assert violated - {"settled"} == set(search.violated)
 
 
 def test_other_clients_are_not_in_the_model():

@@ -10,6 +10,8 @@ from planner.explore.search import explore
 from planner.explore.setting_of import setting_of
 from planner.explore.state import ClientDeath
 from tests.model.exploring import facts_of, resolution_of
+from tests.model.spin import spin_and_explorer
+from tests.support.fixtures import long
 
 SAVE = "{in-order: [WriteVmstate, SnapshotDisk, DiscardVmstate]}"
 TRANSACTION = (
@@ -28,6 +30,34 @@ def over(design, machine_state="{internal: disk0}", **more):
     resolution = resolution_of(facts, machine_state=machine_state)
     instructions = lay(design, resolution).instructions
     return explore(setting_of(resolution, instructions, design.name, facts, **more))
+
+
+ALL_IN_ONE = (
+    "{in-order: [PauseGuest, SnapshotDisk, BeginStreamVmstate, EndStreamVmstate, ResumeGuest]}"
+)
+ONE_COMMAND = (
+    "{name: create-stream, effect: create-stream}",
+    "{name: settings, effect: change-settings}",
+    f"{{name: save, atomic: true, on-failure: nothing, stops-guest: true, does: {ALL_IN_ONE}}}",
+    "{name: keep-stream, effect: keep-stream}",
+    "{name: settings, effect: restore-settings}",
+)
+
+
+@pytest.mark.parametrize("witness", ["explorer", *long("spin")])
+def test_an_atomic_command_that_ends_a_stream_is_seen_whole(witness, tmp_path):
+    """QEMU's main loop captures the disks: a client that was cut off finds all of them or none."""
+    design = proposal(*ONE_COMMAND, more="capture: stopped\n")
+    facts = facts_of(2, version="11.1")
+    state = "{external: /state, capture: stopped}"
+    resolution = resolution_of(facts, machine_state=state)
+    instructions = lay(design, resolution).instructions
+    setting = setting_of(resolution, instructions, design.name, facts, faults=1)
+    report = explore(setting)
+    assert report.violated == ()
+    if witness == "spin":
+        violated, expected, _ = spin_and_explorer(setting, report, tmp_path)
+        assert violated == expected
 
 
 NATURAL = {
