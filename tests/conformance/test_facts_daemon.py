@@ -1,7 +1,5 @@
-"""Facts 120 to 123: what a qemu-storage-daemon is over QMP; 134 and 135: how its clients show it."""
+"""Facts 123, with what a client sees, 134 and 135: a qemu-storage-daemon and how its clients show it."""
 
-import contextlib
-import time
 from pathlib import Path
 
 import pytest
@@ -10,21 +8,11 @@ from planner.host.unix_sockets import connected_unix_sockets
 from tests.support.images import create
 from tests.support.outside import SHARED_MEMORY, folder
 from tests.support.qemu import image_path, qemu_img_binary, run_qemu
-from tests.support.qmp import QmpClient, QmpError
-from tests.support.storage_daemon import DISKS, storage_daemon
+from tests.support.qmp import QmpError
+from tests.support.storage_daemon import storage_daemon
 from tests.support.topology import DiskSpec, Topology
 
 pytestmark = pytest.mark.real_qemu
-
-LACKING = (
-    *("query-status", "query-migrate", "query-name", "query-uuid", "query-cpus-fast"),
-    *("stop", "cont", "migrate", "snapshot-save", "snapshot-load", "snapshot-delete"),
-    *("getfd", "add-fd", "query-fdsets"),
-)
-KNOWN = (
-    *("query-block", "query-blockstats", "query-named-block-nodes", "x-debug-query-block-graph"),
-    *("query-block-exports", "query-jobs", "query-block-jobs"),
-)
 
 
 def internal(device, tag):
@@ -36,43 +24,6 @@ def internal(device, tag):
 def daemon():
     with folder() as where, storage_daemon(where, vhost=("disk1",)) as running:
         yield running
-
-
-def test_fact_120_a_daemon_has_no_machine_and_no_run_state(daemon):
-    """What concerns a guest is not there at all; what concerns images is."""
-    with contextlib.closing(QmpClient(daemon.directory / "qmp")) as qmp:
-        names = {each["name"] for each in qmp.execute("query-commands")}
-        assert not names.intersection(LACKING)
-        assert names.issuperset((*KNOWN, "transaction", "blockdev-add", "block-commit"))
-        for command in ("query-status", "stop", "query-migrate"):
-            with pytest.raises(QmpError, match="CommandNotFound"):
-                qmp.execute(command)
-        with pytest.raises(QmpError, match="DeviceNotFound"):
-            qmp.execute("qom-get", path="/machine", property="type")
-
-
-def test_fact_121_its_disks_show_as_exports_only(daemon):
-    """`query-block` and `query-blockstats` are empty; asked for nodes, it leaves out backing images."""
-    assert daemon.execute("query-block") == daemon.execute("query-blockstats") == []
-    assert daemon.exported() == {f"{disk}-export": disk for disk in DISKS}
-    overlay = daemon.overlay("data")
-    stats = {s["node-name"]: s for s in daemon.execute("query-blockstats", query_nodes=True)}
-    assert "backing" not in stats[overlay]
-    graph = daemon.execute("x-debug-query-block-graph")
-    names = {node["id"]: node["name"] for node in graph["nodes"]}
-    edges = {(names[e["parent"]], e["name"], names[e["child"]]) for e in graph["edges"]}
-    assert (overlay, "backing", "data") in edges
-
-
-def test_fact_122_its_vm_clock_is_the_wall_clock(daemon):
-    """So it tells nothing of one instant: it moves on between two disks of one transaction."""
-    before_ns = time.time_ns()
-    daemon.execute("transaction", actions=[internal("disk0", "a"), internal("disk1", "a")])
-    after_ns = time.time_ns()
-    clocks = daemon.clocks("a")
-    assert len(clocks) == 2
-    assert all(before_ns <= clock <= after_ns for clock in clocks.values())
-    assert clocks["disk0"] != clocks["disk1"]
 
 
 def test_fact_123_an_export_follows_its_disk(daemon):

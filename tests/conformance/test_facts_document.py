@@ -69,4 +69,4 @@ def test_the_guests_are_what_nasm_makes_of_them(tmp_path):
     subprocess.run([HERE.parents[1] / "script" / "guests", tmp_path], check=True)
     for made in tmp_path.iterdir():
         assert made.read_bytes() == assembled(made.stem), made.name
-    assert {made.stem for made in tmp_path.iterdir()} == {"guest", "changing", "writer"}
+    assert {made.stem for made in tmp_path.iterdir()} == {"guest", "changing", "writer", "talker"}

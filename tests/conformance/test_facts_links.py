@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.support.qemu import qemu_binary
-from tests.support.talkers import counters, receive, start_talker, wait_stuck
+from tests.support.talkers import counters, start_talker
 
 pytestmark = pytest.mark.real_qemu
 
@@ -25,41 +25,6 @@ def connected(vm):
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     link.connect(str(vm.directory / "com1"))
     return contextlib.closing(link)
-
-
-def test_fact_117_a_serial_port_goes_on_while_its_guest_stands(vm):
-    """What was written before goes out, and again once it is loaded."""
-    with connected(vm) as link:
-        vm.execute("cont")
-        sent = wait_stuck(vm)
-        vm.execute("stop")
-        assert vm.save("a", ["disk0"]) is None
-        receive(link, sent)  # also what waited in the port
-        assert counters(vm).sent == sent
-        assert vm.load("a", ["disk0"]) is None
-        receive(link, 1)  # what waited is in the snapshot too
-        assert vm.status() == "paused"
-
-
-def test_fact_118_a_port_that_waited_for_its_link_needs_it_when_it_is_loaded(vm):
-    """Without the link it never sends again, also when that is there later; with it it does."""
-    with connected(vm):
-        vm.execute("cont")
-        sent = wait_stuck(vm)
-        vm.execute("stop")
-        assert vm.save("a", ["disk0"]) is None
-    vm.wait_until(lambda: is_cut(vm), "the cut link")
-    assert vm.load("a", ["disk0"]) is None
-    since = len(vm.console())
-    vm.execute("cont")
-    with connected(vm) as link:
-        vm.wait_guest(4, since=since)
-        assert counters(vm).sent == sent
-        vm.execute("stop")
-        assert vm.load("a", ["disk0"]) is None
-        vm.execute("cont")
-        receive(link, 1000)
-        assert counters(vm).sent > sent
 
 
 def test_fact_119_what_is_under_way_at_a_load_reaches_the_loaded_guest(qemu):

@@ -3,18 +3,20 @@
 They stand in a ring: the first serial port of each is linked to the second one of the next.
 """
 
-import socket
-import subprocess
-import tempfile
 from pathlib import Path
 
-import attrs
-
-from tests.support.guest import heartbeats
+from backends.qemu_facts.lab.talker import (
+    BOOT,
+    Counters,
+    counters,
+    receive,
+    start_talker,
+    wait_stuck,
+)
 from tests.support.qemu import QemuTarget, QemuVm
-from tests.support.topology import DiskKind, DiskSpec, Topology
 
 __all__ = [
+    "BOOT",
     "REQUEST",
     "Counters",
     "counters",
@@ -27,20 +29,8 @@ __all__ = [
     "wait_stuck",
 ]
 
-BOOT = "boot0"
-"""The raw disk that a guest starts from, and does not use afterwards."""
 REQUEST = "tag: a\nmachine-state: {internal: disk0}\ndisks: {disk0: internal}\nothers: exclude\n"
 """Of each guest."""
-_SENT = 0x8000
-_DEADLINE_S = 60.0
-
-
-@attrs.frozen
-class Counters:
-    """How many bytes a guest has sent to the next one, and received from the one before."""
-
-    sent: int
-    received: int
 
 
 def start_ring(qemu: QemuTarget, names: tuple[str, ...]) -> dict[str, QemuVm]:
@@ -50,17 +40,6 @@ def start_ring(qemu: QemuTarget, names: tuple[str, ...]) -> dict[str, QemuVm]:
         vms[name] = start_talker(qemu, _port(vms, names, number, 1), _port(vms, names, number, 0))
     wait_heard(vms)
     return vms
-
-
-def start_talker(qemu: QemuTarget, *ports: tuple[str, ...], paused: bool = False) -> QemuVm:
-    """Start one guest that talks over these serial ports, in QEMU's words; `disk0` is for snapshots."""
-    with tempfile.TemporaryDirectory(prefix="sp-") as folder:
-        sector = Path(folder, "talker")
-        source = Path(__file__).with_name("talker.asm")
-        subprocess.run(["nasm", "-f", "bin", "-o", str(sector), str(source)], check=True)
-        disks = (DiskSpec(BOOT, DiskKind.RAW, content=str(sector)), DiskSpec("disk0"))
-        words = tuple(word for port in ports for word in port)
-        return qemu.start(Topology(disks, extra_args=words, paused=paused))
 
 
 def _port(vms, names, number, side):
@@ -75,16 +54,6 @@ def _port(vms, names, number, side):
     else:
         place = f"path={vms[names[number - 1]].directory / 'com1'},server=off"
     return "-chardev", f"socket,id={label},{place}", "-serial", f"chardev:{label}"
-
-
-def counters(vm: QemuVm) -> Counters:
-    """What a guest has counted; exact where it stands."""
-    file = vm.directory / "counters"
-    vm.execute("pmemsave", val=_SENT, size=8, filename=str(file))
-    content = file.read_bytes()
-    file.unlink()
-    sent, received = (int.from_bytes(content[at : at + 4], "little") for at in (0, 4))
-    return Counters(sent, received)
 
 
 def received_unsent(found: list[Counters]) -> int:
@@ -109,23 +78,3 @@ def group_of(folder: Path, vms: dict[str, QemuVm]) -> Path:
     path = folder / "group.yaml"
     path.write_text(f"group: together\nmembers:\n{''.join(lines)}")
     return path
-
-
-def wait_stuck(vm: QemuVm) -> int:
-    """Wait until its first port takes no more bytes; how many it has sent."""
-
-    def stuck() -> bool:
-        said = heartbeats(vm.console())[-3:]
-        return len(said) == 3 and said[0] > 0 and len(set(said)) == 1
-
-    vm.wait_until(stuck, "a full link")
-    return counters(vm).sent
-
-
-def receive(link: socket.socket, count: int) -> None:
-    """Take so many bytes from a link; fails where they do not come."""
-    link.settimeout(_DEADLINE_S)
-    while count > 0:
-        chunk = link.recv(count)
-        assert chunk, f"the link was cut, and {count} bytes were missing"
-        count -= len(chunk)
