@@ -94,6 +94,8 @@ def test_the_demo_of_a_daemon_takes_the_guest_back(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.real_qemu
+@pytest.mark.long
 def test_the_group_demo_tears_and_does_not_tear_and_ends_all(tmp_path):
     """Guests one after the other are torn, as a group they are not; no process and no file is left."""
     done = run_demo(tmp_path, "group")
