@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import click
+from attrs import evolve
 
 from planner.cli.asking import context_of, offline_of
 from planner.cli.common import connected, json_option, print_json, read_file, run, store_option
 from planner.cli.group_explore import explore_command
 from planner.cli.group_kept import delete_command, verify_command
-from planner.cli.group_links import file_argument, name_argument, wishes_of, with_members
+from planner.cli.group_links import (
+    facts_of_members,
+    facts_option,
+    file_argument,
+    name_argument,
+    wishes_of,
+    with_members,
+)
 from planner.cli.group_load import load_command
 from planner.cli.reporter import TerminalReporter, progress_option
 from planner.cli.run_options import deadline_option
@@ -36,7 +44,7 @@ from planner.verbs.group_records import (
     list_groups,
     recover_group,
 )
-from planner.verbs.group_save import plan_members, save_group
+from planner.verbs.group_save import plan_members, plan_of_facts, save_group
 from planner.verbs.recover import raise_left, recover, recover_unreachable
 from planner.verbs.save import Limits
 
@@ -58,18 +66,32 @@ for _each in (explore_command, load_command, verify_command, delete_command):
 
 @command.command("plan")
 @file_argument
+@facts_option
 @store_option
 @json_option
-def _plan(*, source: str, store: Store, as_json: bool) -> None:
-    """Plan a group and prove that it is one instant; the VMs are asked questions only."""
+def _plan(*, source: str, recorded: tuple[str, ...], store: Store, as_json: bool) -> None:
+    """Plan a group and prove that it is one instant; the VMs are asked questions only.
+
+    The steps of all members are told in one order, each with its member, and where they wait for each
+    other. With --facts no VM is asked of which there is a file; whether members share an image is not
+    known then.
+    """
     group = read_group(read_file(source), source)
     wishes = wishes_of(group, source)
+    if recorded:
+        plan = plan_of_facts(facts_of_members(group, recorded), wishes, group.group)
+        _show(evolve(plan, pause_budget_ms=group.pause_budget_ms or None), as_json=as_json)
+        return
     with TerminalReporter("none") as reporter:
 
         async def work(members: Mapping[str, Context]) -> GroupPlan:
             return await plan_members(members, wishes, group.group, group.pause_budget_ms or None)
 
         plan = run(with_members(_addresses(group), store, reporter, work))
+    _show(plan, as_json=as_json)
+
+
+def _show(plan: GroupPlan, *, as_json: bool) -> None:
     if as_json:
         print_json(group_plan_to_plain(plan))
     else:

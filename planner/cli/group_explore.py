@@ -5,16 +5,14 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from planner.cli.common import gather_facts, json_option, print_json, read_file
-from planner.cli.group_links import file_argument, wishes_of
+from planner.cli.common import json_option, print_json, read_file
+from planner.cli.group_links import facts_of_members, facts_option, file_argument, wishes_of
 from planner.errors import Problem, Violation
 from planner.explore.group import PROPERTIES, GroupExploration, GroupReport, GroupSearch
-from planner.model.facts import Facts
-from planner.model.group_text import GroupFile, read_group
+from planner.model.group_text import read_group
 from planner.present.group_explore_view import exploration_text, exploration_to_plain
 from planner.present.words import error_text
 from planner.program.gates import Gate
-from planner.verbs.group_members import by_member
 from planner.verbs.group_save import plan_of_facts
 
 __all__ = ["explore_command"]
@@ -26,13 +24,7 @@ _INTERRUPTED = 130
 
 @click.command("explore")
 @file_argument
-@click.option(
-    "--facts",
-    "recorded",
-    metavar="MEMBER=FILE",
-    multiple=True,
-    help="What the VM of a member is, from a file of `inspect --facts-out`; the others are asked.",
-)
+@facts_option
 @click.option(
     "--messages",
     type=click.IntRange(0, 9),
@@ -77,7 +69,7 @@ def explore_command(  # noqa: PLR0913 - one parameter an option
     if export is not None and as_json:
         raise click.UsageError("--export writes a model for SPIN: leave --json out")
     group = read_group(read_file(source), source)
-    plan = plan_of_facts(_facts(group, recorded), wishes_of(group, source), group.group)
+    plan = plan_of_facts(facts_of_members(group, recorded), wishes_of(group, source), group.group)
     setting = GroupExploration(
         {each.name: each.plan.program for each in plan.members},
         messages,
@@ -100,23 +92,6 @@ def explore_command(  # noqa: PLR0913 - one parameter an option
         click.echo("snapplan: stopped; the report says what is known so far", err=True)
         return _INTERRUPTED
     return _exit(plan.name, report, as_json=as_json)
-
-
-def _facts(group: GroupFile, recorded: tuple[str, ...]) -> dict[str, Facts]:
-    """Each member's VM: from a file, or asked."""
-    names = [name for name, _ in group.members]
-    files = {}
-    for text in recorded:
-        member, equals, file = text.partition("=")
-        if not (equals and file and member in names):
-            raise click.BadParameter(f"{text!r} is no MEMBER=FILE; members: {', '.join(names)}")
-        files[member] = file
-    found = {}
-    for name, line in group.members:
-        with by_member(name):
-            recording = files.get(name)
-            found[name] = gather_facts(None if recording else line.vm, recording)
-    return found
 
 
 def _search(search: GroupSearch) -> bool:

@@ -10,9 +10,10 @@ from typing import TypeVar
 import click
 
 from planner.cli.asking import context_of
-from planner.cli.common import read_file
+from planner.cli.common import gather_facts, read_file
 from planner.cli.plan_command import check_design
 from planner.cli.reporter import TerminalReporter
+from planner.model.facts import Facts
 from planner.model.group_text import GroupFile
 from planner.model.request_text import read_request
 from planner.store.finding import find_backend
@@ -24,6 +25,8 @@ from planner.verbs.group_save import MemberWish
 
 __all__ = [
     "at_option",
+    "facts_of_members",
+    "facts_option",
     "file_argument",
     "name_argument",
     "recorded",
@@ -43,6 +46,13 @@ at_option = click.option(
     metavar="MEMBER=ADDR",
     multiple=True,
     help="Where the VM of a member is now, if not where it was. Once for each.",
+)
+facts_option = click.option(
+    "--facts",
+    "recorded",
+    metavar="MEMBER=FILE",
+    multiple=True,
+    help="What the VM of a member is, from a file of `inspect --facts-out`; the others are asked.",
 )
 
 
@@ -87,3 +97,20 @@ async def with_members(
                 links.push_async_callback(link.close)
                 members[name] = context_of(link, store, address, reporter)
         return await use(members)
+
+
+def facts_of_members(group: GroupFile, recorded: tuple[str, ...]) -> dict[str, Facts]:
+    """Each member's VM: from a file, or asked."""
+    names = [name for name, _ in group.members]
+    files = {}
+    for text in recorded:
+        member, equals, file = text.partition("=")
+        if not (equals and file and member in names):
+            raise click.BadParameter(f"{text!r} is no MEMBER=FILE; members: {', '.join(names)}")
+        files[member] = file
+    found = {}
+    for name, line in group.members:
+        with by_member(name):
+            recording = files.get(name)
+            found[name] = gather_facts(None if recording else line.vm, recording)
+    return found

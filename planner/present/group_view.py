@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import frozen
 
 from planner.errors import Problem
-from planner.group.planning import GroupPlan, MemberPlan
+from planner.group.order import GroupStep, in_one_order
+from planner.group.planning import GroupPlan
 from planner.group.record import KnownGroup
 from planner.group.saved import GroupLoaded, GroupSaved
 from planner.present.dates import date_text
@@ -35,10 +36,11 @@ __all__ = [
 ]
 
 _WAITS = {
-    Gate.FREEZE: "waits until every member is ready",
-    Gate.PAUSE: "waits until every member may stop",
-    Gate.STANDING: "waits until every guest that is stopped stands",
-    Gate.RESUME: "waits until every member has captured everything",
+    Gate.FREEZE: "until every member is ready",
+    Gate.PAUSE: "until every member may stop",
+    Gate.STANDING: "until every guest that is stopped stands",
+    Gate.RESUME: "until every member has captured everything",
+    Gate.COMMIT: "until every VM has shown every part: then all are recorded, or none",
 }
 
 
@@ -62,32 +64,45 @@ class GroupVerdict:
 
 
 def group_plan_text(plan: GroupPlan) -> str:
-    """Explain the plan of a group: what each member does, and where it waits."""
+    """Explain the plan of a group: the steps of all members in one order, and where they wait."""
     budget = plan.pause_budget_ms
     stands = f"; they stand for {budget:g} ms at the most" if budget is not None else ""
-    lines = [f"Group {plan.name!r}: {len(plan.members)} VMs at one instant, all or none"]
-    for member in plan.members:
-        lines += ["", *_member_lines(member)]
-    lines += [
-        "",
-        "In the end all wait once more: every VM must have shown every part before one is recorded.",
-        f"Proved: every guest stands before any goes on{stands}.",
+    rows = [("MEMBER", "TAG", "DESIGN", "WHERE")]
+    rows += [
+        (each.name, each.plan.request.tag, each.plan.program.design, each.address or "-")
+        for each in plan.members
     ]
+    lines = [f"Group {plan.name!r}: {len(plan.members)} VMs at one instant, all or none"]
+    lines += ["", table(rows, "  ")]
+    lines += ["", "In this order; between two waits, members go on side by side:"]
+    lines += [table(list(_order_rows(plan)), "  ")]
+    lines += [
+        f"warning: {each.name}: {warning}"
+        for each in plan.members
+        for warning in each.plan.program.resolution.warnings
+    ]
+    lines += ["", f"Proved: every guest stands before any goes on{stands}."]
     return as_lines(lines)
 
 
-def _member_lines(member: MemberPlan) -> Iterator[str]:
-    program = member.plan.program
-    yield f"{member.name}: {member.address}"
-    yield f"  snapshot {program.resolution.tag!r}, design {program.design}"
-    gates = gates_of(program)
-    for number, step in enumerate(program.steps, start=1):
-        yield from (f"     {_WAITS[gate]}" for gate in gates.get(number, ()) if gate in _WAITS)
-        what = ", ".join(str(operation) for operation in step.covers)
-        yield f"  {number}. {step.execute}{f'  {what}' if what else ''}"
-    end = gates.get(len(program.steps) + 1, ())
-    yield from (f"     {_WAITS[gate]}" for gate in end if gate in _WAITS)
-    yield from (f"  warning: {warning}" for warning in member.warnings)
+def _order_rows(plan: GroupPlan) -> Iterator[tuple[str, str, str]]:
+    for each in in_one_order(plan):
+        if isinstance(each, GroupStep):
+            covers = ", ".join(str(operation) for operation in each.step.covers)
+            yield each.member, f"{each.number}. {each.step.execute}", covers
+        else:
+            everyone = len(each.members) == len(plan.members)
+            yield "all" if everyone else ", ".join(each.members), "wait", _WAITS[each.gate]
+
+
+def _order_to_plain(plan: GroupPlan) -> Iterator[dict[str, object]]:
+    for each in in_one_order(plan):
+        if isinstance(each, GroupStep):
+            covers = [str(operation) for operation in each.step.covers]
+            step = {"number": each.number, "execute": each.step.execute, "covers": covers}
+            yield {"member": each.member, "step": step}
+        else:
+            yield {"gate": each.gate.value, "members": list(each.members)}
 
 
 def group_plan_to_plain(plan: GroupPlan) -> dict[str, object]:
@@ -98,6 +113,7 @@ def group_plan_to_plain(plan: GroupPlan) -> dict[str, object]:
             "plan": {
                 "group": plan.name,
                 "pause-budget-ms": plan.pause_budget_ms,
+                "order": list(_order_to_plain(plan)),
                 "members": [
                     {
                         "member": each.name,

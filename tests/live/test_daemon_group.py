@@ -61,7 +61,7 @@ def test_a_vm_and_its_daemon_go_back_together(tmp_path):
         vm.wait_guest()
         file = group_file(tmp_path, vm.qmp_path, daemon)
         planned = snapplan("group", "plan", file, *store)
-        assert "waits until every guest that is stopped stands" in planned.stdout, planned.stderr
+        assert "until every guest that is stopped stands" in planned.stdout, planned.stderr
         saved = snapplan("group", "apply", file, *store, "--json")
         assert saved.returncode == 0, saved.stderr
         assert daemon.tags()["disk0"] == ["a-store"]
