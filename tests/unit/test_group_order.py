@@ -29,7 +29,7 @@ def planned(*designs):
         ("transactional", "live", "background"),
         ("external",) * 2,
     ],
-    ids=lambda designs: "-".join(designs),
+    ids="-".join,
 )
 def test_every_step_stands_once_where_its_member_may_do_it(designs):
     """Each member's in its own order, all that is stopped before anything is let go."""
