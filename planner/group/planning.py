@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from attrs import evolve, field, frozen
 
@@ -26,7 +27,7 @@ from planner.run.leftovers import files_of
 from planner.store.claims import ImageFile
 from planner.verify.group_proof import GatedProgram, verify_group
 
-__all__ = ["GroupPlan", "MemberPlan", "check_images", "in_group", "plan_group"]
+__all__ = ["GroupPlan", "HasImages", "MemberPlan", "check_images", "in_group", "plan_group"]
 
 _ANOTHER_TAG = (
     "choose another tag, or delete the old snapshot first (`snapplan delete`, and where it is a group's "
@@ -206,7 +207,31 @@ def _pauses_and_resumes(operations: Sequence[object]) -> bool:
     return {Kind.PAUSE_GUEST, Kind.RESUME_GUEST} <= kinds
 
 
-def check_images(members: Sequence[MemberPlan]) -> Iterator[Problem]:
+class HasImages(Protocol):
+    """A member, as far as its images go: a plan of it, or a VM that was met."""
+
+    @property
+    def name(self) -> str:
+        """What the group calls it."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Where its VM is."""
+        ...
+
+    @property
+    def images(self) -> tuple[ImageFile, ...]:
+        """Those that its guest writes to."""
+        ...
+
+    @property
+    def below(self) -> frozenset[str]:
+        """Files under these."""
+        ...
+
+
+def check_images(members: Sequence[HasImages]) -> Iterator[Problem]:
     """Images that one member's guest writes to, and another one has: one of the two has no instant."""
     for number, one in enumerate(members):
         for other in members[number + 1 :]:
@@ -219,7 +244,7 @@ def check_images(members: Sequence[MemberPlan]) -> Iterator[Problem]:
                 )
 
 
-def _shared(one: MemberPlan, other: MemberPlan) -> Iterator[str]:
+def _shared(one: HasImages, other: HasImages) -> Iterator[str]:
     if _host(one.address) != _host(other.address):
         return  # paths of two machines
     for mine in one.images:

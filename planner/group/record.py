@@ -21,7 +21,8 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import cache
 
-from attrs import frozen
+from attrs import field, frozen
+from attrs.validators import matches_re
 from cattrs import Converter
 
 from planner.model.file_format import FileFormat
@@ -48,14 +49,14 @@ class GroupMember:
     Attributes:
         name: What the group calls it.
         tag: Its snapshot's tag.
-        vm_key: Its VM's folder in the store.
+        vm_key: Its VM's folder in the store: a name, and no path that leads out of it.
         vm: The VM's name or UUID, or empty.
         address: Where its QMP socket was.
     """
 
     name: str
     tag: str
-    vm_key: str
+    vm_key: str = field(validator=matches_re(r"[0-9A-Za-z][0-9A-Za-z._-]*"))
     vm: str
     address: str
 

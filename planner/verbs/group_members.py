@@ -9,9 +9,11 @@ from attrs import define, evolve, field, frozen
 
 from planner.errors import BadInput, Problem, Refused, SnapplanError
 from planner.group.ending import of_member
+from planner.group.planning import check_images
 from planner.run.ports import Reporter
 from planner.run.progress import Amount
 from planner.run.reporting import telling
+from planner.store.claims import ImageFile
 from planner.store.held import Held, met_and_locked
 from planner.store.journaled import check_nothing_pending
 from planner.store.meeting import Met, meet
@@ -105,7 +107,8 @@ async def meet_all(members: Mapping[str, Context]) -> dict[str, Met]:
 
     Raises:
         CannotConnect: One does not answer.
-        Refused: One QEMU is two members (``group-vm-twice``): it cannot wait for itself.
+        Refused: One QEMU is two members (``group-vm-twice``): it cannot wait for itself; or two have an
+            image that one of them writes to (``group-image-shared``).
     """
     met = {}
     for name, context in members.items():
@@ -127,6 +130,25 @@ def _check_apart(met: Mapping[str, Met]) -> None:
             problems.append(Problem("group-vm-twice", name, words, "name each VM once"))
     if problems:
         raise Refused("a VM is in the group twice", problems=tuple(problems), code="group-refused")
+    # Before any lock: two VMs of one image have one share of the store, and the second would be locked.
+    shared = tuple(check_images([_Seen.of(name, each) for name, each in sorted(met.items())]))
+    if shared:
+        raise Refused("members share an image", problems=shared, code="group-refused")
+
+
+@frozen
+class _Seen:
+    """A member's images, as it was met."""
+
+    name: str
+    address: str
+    images: tuple[ImageFile, ...]
+    below: frozenset[str]
+
+    @classmethod
+    def of(cls, name: str, met: Met) -> _Seen:
+        its = met.identity
+        return cls(name, its.address, its.images, its.below)
 
 
 async def hold_all(members: Mapping[str, Context], stack: AsyncExitStack) -> dict[str, Held]:

@@ -11,6 +11,9 @@ import snapplan as snapplan_library
 from tests.live.faults import assert_guest_unharmed, assert_nothing_left, request, start
 from tests.live.gate import Gate
 from tests.live.runs import SNAPPLAN, as_json, held, snapplan
+from tests.support.arguments import command_line
+from tests.support.qemu import qemu_binary
+from tests.support.topology import DiskSpec, Topology
 
 pytestmark = pytest.mark.real_qemu
 
@@ -146,6 +149,34 @@ def test_a_killed_group_is_recovered(qemu, tmp_path, command, after):
         assert_nothing_left(vm)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("command", ["stop", "transaction", "cont"])
+def test_a_member_that_dies_between_its_gates_takes_the_others_with_it(qemu, tmp_path, command):
+    """Its QEMU is killed while it is at a step: the other one is undone, and its guest runs."""
+    vms, store = started(qemu), tmp_path / "store"
+    with Gate(vms["web"], command) as held_back:
+        file = group_file(tmp_path, {"db": vms["db"].qmp_path, "web": held_back.path})
+        running = subprocess.Popen(
+            [SNAPPLAN, "group", "apply", file, "--store", store, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        held_back.wait_arrived()
+        vms["web"].process.kill()
+        held_back.release()
+        said, _ = running.communicate(timeout=120)
+    error = json.loads(said)["error"]
+    assert running.returncode in {20, 21, 22}, said
+    assert "web" in error["message"] + error["vm-state"]
+    assert "db is running" in error["vm-state"]
+    assert_nothing_left(vms["db"])
+    recovered = snapplan("group", "recover", "together", "--store", store, "--json")
+    if running.returncode != 20:
+        assert recovered.returncode in {0, 21}, recovered.stderr
+    assert_guest_unharmed(vms["db"])
+
+
 def test_a_group_that_has_decided_is_finished(qemu, tmp_path):
     """One member's record cannot be written: `recover` writes it, and undoes nothing."""
     vms, store = started(qemu), tmp_path / "store"
@@ -176,6 +207,32 @@ def blocked(file, store):
     for share in shares:
         (share / "manifests").symlink_to("/nowhere/at/all")
     return snapplan("group", "apply", file, "--store", store, "--json")
+
+
+@pytest.mark.long
+def test_members_of_one_image_are_refused_by_name(qemu, tmp_path):
+    """Under another name too, where QEMU's own locks are off: not as a VM that is locked."""
+    vms = {}
+    for name in NAMES:
+        vms[name] = qemu.start(Topology((DiskSpec("disk0"),), paused=True))
+    image, other = (vm.image("disk0") for vm in vms.values())
+    vms["web"].end()
+    other.unlink()
+    other.symlink_to(image)
+    line = [qemu_binary(), *command_line(vms["web"].directory, vms["web"].topology)]
+    for each in ("qmp", "tool"):
+        (vms["web"].directory / each).unlink(missing_ok=True)
+    unlocked = [word.replace('"filename":', '"locking": "off", "filename":') for word in line]
+    with subprocess.Popen(unlocked, cwd=vms["web"].directory) as process:
+        try:
+            vms["db"].wait_until((vms["web"].directory / "tool").exists, "the socket")
+            file = group_file(tmp_path, {name: vm.qmp_path for name, vm in vms.items()})
+            done = snapplan("group", "apply", file, "--store", tmp_path / "store", "--json")
+        finally:
+            process.kill()
+    problems = as_json(done)["error"]["problems"]
+    assert [each["code"] for each in problems] == ["group-image-shared"], problems
+    assert [each["subject"] for each in problems] == ["db, web"]
 
 
 def test_a_program_does_the_same(qemu, tmp_path):

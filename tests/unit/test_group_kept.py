@@ -6,11 +6,13 @@ import click
 import pytest
 
 from planner.cli.group_load import _by_member, _changed
-from planner.errors import Problem, Refused
+from planner.errors import BadInput, Problem, Refused
 from planner.group.record import GroupMember, GroupRecord, GroupState
 from planner.group.records import GroupStore
-from planner.store.store import Store
+from planner.store.claims import ImageFile
+from planner.store.store import Store, VmIdentity
 from planner.verbs import group_records
+from planner.verbs.group_members import _check_apart
 from planner.verbs.group_records import delete_group
 
 MEMBERS = tuple(
@@ -54,3 +56,39 @@ def test_what_is_given_for_a_member_is_given_once():
     for texts in (["job=qemu"], ["db="], ["qemu"], ["db=one", "db=two"]):
         with pytest.raises(click.BadParameter):
             _by_member(texts, ("db", "web"), "LINE")
+
+
+def test_a_record_leads_nowhere_out_of_the_store(tmp_path):
+    """A hand-edited folder of a member that is a path is no record; one that is a name is."""
+    groups = GroupStore.of(Store(tmp_path))
+    groups.write(GroupRecord("g", "run", GroupState.COMMITTED, MEMBERS, 1))
+    path = groups.path("g")
+    whole = path.read_text()
+    for key in ("../../etc", "/etc", ".", "..", "a/b", ""):
+        path.write_text(whole.replace('"key-db"', f'"{key}"'))
+        with pytest.raises(BadInput) as refused:
+            groups.find("g")
+        assert refused.value.code == "group-malformed"
+    path.write_text(whole)
+    assert groups.find("g").members == MEMBERS
+
+
+def test_members_that_share_an_image_are_refused_before_any_lock():
+    """Two VMs of one image have one share of the store: the second would be told to be locked."""
+
+    class Found:
+        def __init__(self, name, *images, below=()):
+            self.lock_names = (f"process of {name}",)
+            files = tuple(ImageFile(path, 1, inode) for path, inode in images)
+            self.identity = VmIdentity("", "", f"/run/{name}", files, frozenset(below))
+
+    _check_apart({"db": Found("db", ("/a", 1)), "web": Found("web", ("/b", 2))})
+    shared = [
+        {"db": Found("db", ("/a", 1)), "web": Found("web", ("/link-to-a", 1))},
+        {"db": Found("db", ("/a", 1)), "web": Found("web", ("/b", 2), below=["/a"])},
+    ]
+    for met in shared:
+        with pytest.raises(Refused) as refused:
+            _check_apart(met)
+        (problem,) = refused.value.problems
+        assert (problem.code, problem.subject) == ("group-image-shared", "db, web")
