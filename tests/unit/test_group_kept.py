@@ -79,7 +79,7 @@ def test_members_that_share_an_image_are_refused_before_any_lock():
     class Found:
         def __init__(self, name, *images, below=()):
             self.lock_names = (f"process of {name}",)
-            files = tuple(ImageFile(path, 1, inode) for path, inode in images)
+            files = tuple(ImageFile(path, 1, inode, 7) for path, inode in images)
             self.identity = VmIdentity("", "", f"/run/{name}", files, frozenset(below))
 
     _check_apart({"db": Found("db", ("/a", 1)), "web": Found("web", ("/b", 2))})
