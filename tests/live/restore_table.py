@@ -39,7 +39,7 @@ STATES = (
     *("internal", "image of its own"),
     *("external, stopped", "external, live", "external, background", "none"),
 )
-COPIED = "one internal, two copied, one of them raw"
+COPIED = "one internal, a qcow2 copied, a raw one copied as raw"
 HEAD = """\
 Made by `script/restore-table`; do not edit. Each combination was saved by `snapplan apply` under a guest
 that writes memory and disks all the time and checks itself; QEMU was ended; `snapplan load --run`
@@ -81,8 +81,8 @@ def topology_of(layout: str) -> Topology:
 def parts_of(layout: str, folder: Path) -> dict[str, str | dict[str, str]]:
     """What each disk's part is."""
     if layout == COPIED:
-        copies = {disk: {"copy": str(folder / f"{disk}.copy")} for disk in ("disk1", "disk2")}
-        return {"disk0": "internal", **copies}
+        raw = {"copy": str(folder / "disk2.copy"), "format": "raw"}
+        return {"disk0": "internal", "disk1": {"copy": str(folder / "disk1.copy")}, "disk2": raw}
     if layout == "all internal":
         return dict.fromkeys(("disk0", "disk1", "disk2"), "internal")
     if layout == "all external":

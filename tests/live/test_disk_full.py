@@ -7,6 +7,7 @@ would go beyond it fails, and nobody else's disk is filled.
 import contextlib
 import json
 import os
+import pathlib
 import resource
 import subprocess
 import tempfile
@@ -142,6 +143,50 @@ def test_a_file_system_that_is_full_is_named():
         assert f"the file system of {folder}/full/d.qcow2 is full" in message, message
         assert "larger than before" in message
         assert "snapplan gc" in message
+
+
+FILLING = """
+set -e
+mkdir "$D/full"
+mount -t tmpfs -o size=4m tmpfs "$D/full"
+head -c 3900k /dev/urandom >"$D/noise"
+"$IMG" create -q -f qcow2 "$D/d.qcow2" 8M
+"$QEMU" -nodefaults -display none -machine accel=tcg -m 64 -qmp "unix:$D/qmp,server=on,wait=off" \
+    -device "loader,file=$D/noise,addr=0x1000000,force-raw=on" \
+    -drive "if=virtio,id=drive0,file=$D/d.qcow2,format=qcow2" >"$D/log" 2>&1 & pid=$!
+trap 'kill $pid; wait $pid' EXIT
+while [ ! -S "$D/qmp" ]; do kill -0 $pid; sleep 0.1; done
+code=0
+"$SNAPPLAN" apply - --vm "$D/qmp" --store "$D/store" --json || code=$?
+ls -A "$D/full" >"$D/left"
+"$IMG" snapshot -U -l "$D/d.qcow2" >>"$D/left"
+exit $code
+"""
+"""The guest's memory holds more noise than the file system has room; what is left is written down."""
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ({"machine-state": {"image": "@/full/s"}}, "Error while writing VM state"),
+        pytest.param({"disks": {"drive0": {"copy": "@/full/c"}}}, "needs 8.0 MiB",
+                     marks=pytest.mark.long),
+        pytest.param({"disks": {"drive0": {"copy": "@/full/c", "format": "raw"}}}, "needs 8.0 MiB",
+                     marks=pytest.mark.long),
+    ],
+    ids=["image", "copy", "raw-copy"],
+)  # fmt: skip
+def test_a_new_file_that_its_file_system_cannot_hold_leaves_nothing(wish, words):
+    """Machine state fills it in the pause; a copy is refused before the guest stands."""
+    wanted = {"tag": "a", "machine-state": "none", "disks": {"drive0": "internal"}} | wish
+    with tempfile.TemporaryDirectory() as folder:
+        message = applied_where_full(folder, FILLING, json.dumps(wanted).replace("@", folder))
+        assert words in message, message
+        if "image" in str(wish):
+            assert "is full" in message
+        assert pathlib.Path(folder, "left").read_text() == "", "of the run nothing is left"
+        again = snapplan("recover", "--store", f"{folder}/store", "--json")
+        assert as_json(again)["pending"] == []
 
 
 def test_why_an_overlay_could_not_be_made_is_told():
