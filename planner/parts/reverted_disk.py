@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from planner.errors import Problem
 from planner.model.facts import Disk
+from planner.model.node_names import Chain
 from planner.parts.disk_checks import inactive
 
 __all__ = ["can_be_internal", "reverted_problems"]
@@ -67,6 +68,8 @@ def reverted_problems(disk: Disk, file: str, tag: str) -> Iterator[Problem]:
     for bitmap in disk.bitmaps:
         called = repr(bitmap.name) if bitmap.name else "of QEMU's own, which has no name,"
         remedy = "remove it with block-dirty-bitmap-remove"
+        if disk.chain is not Chain.QEMU:  # libvirt keeps account of its own
+            remedy = "it may be a checkpoint of libvirt: `virsh checkpoint-delete DOMAIN NAME`"
         yield Problem(
             "dirty-bitmap",
             disk.name,

@@ -71,6 +71,7 @@ def test_fact_132_libvirt_does_not_know_of_an_overlay_behind_its_back(domain):
     assert [file for _, file in domain.chain()] == [base]
 
 
+@pytest.mark.long
 def test_fact_138_a_save_is_taken_when_its_header_says_that_it_is_whole(domain):
     """Also with zeros behind the description; not while the magic says that something is missing."""
     daemon, other = domain.daemon, domain.daemon.domain("saved", disks=1)

@@ -12,11 +12,14 @@ from backends.domain.address import parse_address
 from backends.domain.backend import LibvirtBackend
 from backends.domain.chains import Chains
 from backends.domain.pivots import numbers_at_start
+from planner.model.facts import Bitmap
 from planner.model.node_names import Chain, chain_of, is_made_up
+from planner.parts.reverted_disk import reverted_problems
 from planner.program.resolution import overlay_node_name
 from planner.run.ports import CommandRefused, ConnectionLost, NoReply
 from planner.store.finding import is_here, named_backend
 from planner.store.identity import absolute_address
+from tests.unit.build import qcow2
 
 OVERLAY = "/vm/b.overlay.qcow2"
 SHOWN = overlay_node_name("", OVERLAY)
@@ -274,3 +277,14 @@ def test_a_disk_is_found_by_its_device_however_qemu_calls_it(qdev, target):
     libvirt.block = lambda _number, top: {"qdev": qdev, "inserted": {"node-name": top}}
     [block, _] = Chains(libvirt).do("query-block", {})
     assert block.get("libvirt-target") == target
+
+
+@pytest.mark.parametrize(
+    ("chain", "remedy"),
+    [(Chain.QEMU, "block-dirty-bitmap-remove"), (Chain.LIBVIRT, "virsh checkpoint-delete")],
+)
+def test_a_checkpoint_goes_by_libvirt(chain, remedy):
+    """Its bitmap is never removed behind libvirt's back."""
+    disk = qcow2("disk0", chain=chain, bitmaps=(Bitmap("b"),))
+    [problem] = reverted_problems(disk, disk.filename, "t")
+    assert remedy in problem.remedy
