@@ -9,12 +9,12 @@ each batch, so that a caller can tell progress, stop, or measure.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from attrs import define, field, frozen
 
 from planner.errors import InternalError
+from planner.explore.breadth_first import BreadthFirst, SearchAccount, SearchProgress
 from planner.explore.end import End
 from planner.explore.moves import Moves, Reductions
 from planner.explore.properties import PROPERTIES, noticed
@@ -23,7 +23,6 @@ from planner.explore.symmetry import Symmetry
 
 __all__ = ["Counterexample", "SearchProgress", "SearchReport", "Search", "StoryMove", "explore"]
 
-_BATCH = 2000
 _COSTS_SPACE_ONLY = frozenset({"no-vmstate-left"})
 
 
@@ -59,38 +58,16 @@ class Counterexample:
 
 
 @frozen
-class SearchProgress:
-    """How far a search is."""
-
-    states: int
-    transitions: int
-    depth: int
-    waiting: int
-
-
-@frozen
-class SearchReport:
+class SearchReport(SearchAccount):
     """What a search knows.
 
     Attributes:
         setting: What was explored.
-        states: How many different states were met.
-        transitions: How many moves were made.
-        depth: How many moves the longest of the shortest ways has.
-        finished: Whether everything was explored.
-        stopped: Why not: ``bound`` or ``interrupted``; empty if finished.
-        ends: How many ends of each kind there are.
         violations: By property, a shortest run that violates it.
         example: A shortest run that is done.
     """
 
     setting: Setting
-    states: int
-    transitions: int
-    depth: int
-    finished: bool
-    stopped: str
-    ends: tuple[tuple[str, int], ...]
     violations: tuple[Counterexample, ...]
     example: tuple[StoryMove, ...] = ()
 
@@ -110,13 +87,7 @@ class SearchReport:
 
 
 @define
-class _Found:
-    why: str
-    place: int
-
-
-@define
-class Search:
+class Search(BreadthFirst[State, Action]):
     """A search that can be watched and stopped.
 
     Attributes:
@@ -130,61 +101,20 @@ class Search:
     bound: int = 0
     moves: Moves = field(init=False)
     _symmetry: Symmetry = field(init=False)
-    # the way to each state: where it was met first, and by which action
-    _ways: list[tuple[int, Action]] = field(init=False, factory=list)
-    _seen: set[object] = field(init=False, factory=set)
-    _frontier: list[tuple[int, State]] = field(init=False, factory=list)
-    _found: dict[str, _Found] = field(init=False, factory=dict)
-    _ends: Counter[str] = field(init=False, factory=Counter)
-    _transitions: int = field(init=False, default=0)
-    _depth: int = field(init=False, default=0)
-    _done: int = field(init=False, default=0)
-    _stopped: str = field(init=False, default="interrupted")
 
     def __attrs_post_init__(self) -> None:
         self.moves = Moves(self.setting, self.reductions)
         self._symmetry = Symmetry(self.setting, self.moves.vm)
 
-    def run(self) -> Iterator[SearchProgress]:
-        """Search; yields now and then.  To stop early, simply do not go on."""
-        start = self._canonical(self.moves.start())
-        self._ways.append((-1, Action(Act.LOOK)))  # the start: no way leads there
-        self._seen.add(self._key(start))
-        self._frontier = [(0, start)]
-        while self._frontier:
-            if self.bound and self._depth >= self.bound:
-                self._stopped = "bound"
-                return
-            yield from self._level()
-        self._stopped = ""
+    def _longest(self) -> int:
+        return self.bound
 
-    def _level(self) -> Iterator[SearchProgress]:
-        level, self._frontier = self._frontier, []
-        for count, (place, state) in enumerate(level, start=1):
-            self._expand(place, state)
-            if count % _BATCH == 0:
-                yield self._progress(len(level) - count)
-        if self._frontier:
-            self._depth += 1
-        yield self._progress(0)
+    def _begin(self) -> tuple[State, Action]:
+        return self._canonical(self.moves.start()), Action(Act.LOOK)  # no way leads to the start
 
-    def _progress(self, rest: int) -> SearchProgress:
-        waiting = len(self._frontier) + rest
-        return SearchProgress(len(self._ways), self._transitions, self._depth, waiting)
-
-    def _expand(self, place: int, state: State) -> None:
+    def _following(self, state: State) -> Iterator[tuple[Action, State]]:
         for action, after in self.moves.of(state):
-            self._transitions += 1
-            met = self._canonical(after)
-            key = self._key(met)
-            if key in self._seen:
-                continue
-            self._seen.add(key)
-            self._ways.append((place, action))
-            if met.phase >= ClientPhase.DONE:
-                self._judge(met, len(self._ways) - 1)
-            else:
-                self._frontier.append((len(self._ways) - 1, met))
+            yield action, self._canonical(after)
 
     def _canonical(self, state: State) -> State:
         if not self.reductions.symmetry or not self._symmetry.classes:
@@ -194,16 +124,12 @@ class Search:
     def _key(self, state: State) -> object:
         return hash(state) if self.reductions.hashed else state
 
-    def _judge(self, state: State, place: int) -> None:
+    def _broken(self, state: State) -> Iterator[tuple[str, str]]:
         end = End.of(self.setting, state, self.moves.layers)
-        self._ends["QEMU dead" if state.dead else ClientPhase(state.phase).name.lower()] += 1
-        if end.done and not self._done:
-            self._done = place
         for wanted in PROPERTIES:
-            if wanted.id not in self._found:
-                why = wanted.broken(end)
-                if why:
-                    self._found[wanted.id] = _Found(why, place)
+            why = "" if wanted.id in self._found else wanted.broken(end)
+            if why:
+                yield wanted.id, why
 
     # --- the account ------------------------------------------------------------------------------
 
@@ -214,14 +140,9 @@ class Search:
         )
         return SearchReport(
             setting=self.setting,
-            states=len(self._ways),
-            transitions=self._transitions,
-            depth=self._depth,
-            finished=not self._stopped,
-            stopped=self._stopped,
-            ends=tuple(sorted(self._ends.items())),
             violations=violations,
-            example=self._replayed(self._done) if self._done else (),
+            example=self._replayed(self._example) if self._example else (),
+            **self._told(),
         )
 
     def _counterexample(self, property_id: str) -> Counterexample:
@@ -233,14 +154,10 @@ class Search:
 
     def _replayed(self, place: int) -> tuple[StoryMove, ...]:
         """The way to a state, told with disks that keep their names."""
-        actions: list[Action] = []
-        while place:
-            place, action = self._ways[place]
-            actions.append(action)
         state, represented = self.moves.start(), self._canonical(self.moves.start())
         taken = []
         everything = Moves(self.setting, Reductions.none(), self.moves.layers)
-        for action in reversed(actions):
+        for action in self._steps(place):
             represented = self._canonical(
                 next(after for a, after in self.moves.of(represented) if a == action)
             )
