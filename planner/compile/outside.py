@@ -28,6 +28,7 @@ from planner.program.resolution import Choice
 
 __all__ = ["UNSAFE_FOR_BACKGROUND", "OutsideDecision", "leave_out"]
 
+_FOLDER = "vhost-user-fs"
 UNSAFE_FOR_BACKGROUND = "no `capture: background` beside it"
 
 
@@ -81,6 +82,7 @@ def leave_out(request: Request, facts: Facts) -> OutsideDecision:
                 for o in missed
                 if o.name in named and not isinstance(wishes[named[o.name]], ServedBy)
             ),
+            *(_may_keep_its_state(o) for o in found if with_state and o.type.startswith(_FOLDER)),
         ),
         problems=tuple(problems),
     )
@@ -104,6 +106,13 @@ def _choices(
             yield Choice(outside.name, f"in member {wish.member!r}", why)
         elif outside.name in named:
             yield Choice(outside.name, "exclude", f"asked for; {outside.type}: {outside.what}")
+
+
+def _may_keep_its_state(outside: Outside) -> str:
+    return (
+        f"{outside.name} ({outside.label}): QEMU asks that process for its state when it saves the "
+        "machine's; an older virtiofsd cannot give it, and then the save fails and is undone (fact 137)"
+    )
 
 
 def _missing(outside: Outside) -> str:

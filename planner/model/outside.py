@@ -39,21 +39,27 @@ _TYPES = (
     ("vhost-user-scsi", _Reach.BOTH, "another process serves the disks behind it"),
     ("vhost-user-fs", _Reach.BOTH, "another process serves a folder of the host"),
     ("vhost-user-device", _Reach.BOTH, "another process is this device"),
+    ("vhost-user-test-device", _Reach.BOTH, "another process is this device"),
     ("vhost-user-", _Reach.WRITES_MEMORY, "another process is this device"),
     ("cryptodev-vhost-user", _Reach.WRITES_MEMORY, "another process does its work"),
     (VHOST_USER_NETDEV, _Reach.WRITES_MEMORY, "another process serves this network"),
     ("vhost-scsi", _Reach.BOTH, "the host's kernel serves the disks behind it"),
     ("vhost-vdpa-device", _Reach.BOTH, "a device of the host is given to the guest"),
+    ("vfio-user-", _Reach.BOTH, "another process is this device"),
     ("vfio-", _Reach.BOTH, "a device of the host is given to the guest"),
     ("x-pci-proxy-dev", _Reach.BOTH, "another process is this device"),
     ("virtio-9p-", _Reach.STORES, "the guest writes to a folder of the host"),
     ("usb-mtp", _Reach.STORES, "the guest writes to a folder of the host"),
     ("usb-host", _Reach.STORES, "a USB device of the host is given to the guest"),
     ("usb-redir", _Reach.NAMED, "a USB device may be redirected to the guest, a disk as well"),
+    ("u2f-passthru", _Reach.NAMED, "a security key of the host is given to the guest"),
+    ("ipmi-bmc-extern", _Reach.NAMED, "another process is the machine's management controller"),
     ("ivshmem-", _Reach.STORES, "other processes share its memory, and write to it"),
 )
-_MAPPED = ("nvdimm", "virtio-pmem")
-"""Memory that outlives the VM where it is mapped from a file and shared."""
+_MAPPED = ("nvdimm", "virtio-pmem", "acpi-erst", "cxl-type3", "nvme")
+"""Devices with memory that outlives the VM, where they have some, mapped from a file and shared."""
+_VARIABLES = "uefi-vars-"
+"""The device of a firmware's variables; with a file it keeps them there (fact 136)."""
 _MEMORY = (_Reach.WRITES_MEMORY, _Reach.BOTH)
 _STORES = (_Reach.STORES, _Reach.BOTH)
 
@@ -106,6 +112,8 @@ def _all(facts: Facts) -> Iterator[Outside]:
         yield from _by_type(device, (device.id, device.path))
         if device.type.startswith(_MAPPED):
             yield from _mapped(device, objects.get(device.uses))
+        elif device.type.startswith(_VARIABLES) and device.uses:
+            yield _variables(device)
     for found in facts.objects:
         yield from _by_type(Device(found.id, found.type), (found.id,))
     for tpm in facts.tpms:
@@ -135,6 +143,15 @@ def _mapped(device: Device, memory: HostObject | None) -> Iterator[Outside]:
         what = "the guest writes to a file of the host through it"
         names = tuple(dict.fromkeys((device.id, device.path)))
         yield Outside(device.id, device.type, uses, what, names)
+
+
+def _variables(device: Device) -> Outside:
+    # QEMU writes the file anew when it has loaded a machine state.
+    what = (
+        "the firmware keeps its variables in a file; machine state holds them, disks alone do not"
+    )
+    names = tuple(dict.fromkeys((device.id, device.path)))
+    return Outside(device.id, device.type, device.uses, what, names, in_machine_state=True)
 
 
 def _tpm(tpm: Tpm, facts: Facts) -> Outside:

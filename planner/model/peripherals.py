@@ -44,17 +44,26 @@ MEMORY_BACKEND = "memory-backend-"
 """What the types of objects that hold memory start with."""
 
 BACKEND_PROPERTIES = (
+    ("acpi-erst", "memdev"),
+    ("cxl-type3", "persistent-memdev"),
+    ("cxl-type3", "memdev"),
+    ("ipmi-bmc-extern", "chardev"),
     ("ivshmem-plain", "memdev"),
     ("ivshmem-doorbell", "chardev"),
     ("nvdimm", "memdev"),
+    ("nvme", "pmrdev"),
     ("tpm-", "tpmdev"),
+    ("uefi-vars-", "jsonfile"),
     ("vfio-", "host"),
     ("vhost-scsi", "wwpn"),
     ("vhost-user-", "chardev"),
     ("virtio-9p-", "fsdev"),
     ("virtio-pmem", "memdev"),
 )
-"""What a device's type starts with, and the property that names what the device works on."""
+"""What a device's type starts with, and a property that may name what the device works on.
+
+Where a type has several, the first counts that names something.
+"""
 
 VHOST_USER_NETDEV = "netdev-vhost-user"
 """What a network backend is called here that another process serves."""
@@ -71,7 +80,7 @@ class Device:
         id: The id that the user gave it, else its QOM path.
         type: QEMU's name of its type.
         uses: What it works on, where that is not of the block layer and was asked for: the id of a
-            chardev, an fsdev, a TPM, an object; a host's PCI address.
+            chardev, an fsdev, a TPM, an object; a host's PCI address, or a file of the host.
         peer: Where its chardev's socket is connected, ``unix:PATH`` or ``HOST:PORT``; empty: it has
             none, or QEMU does not say.
     """

@@ -89,10 +89,11 @@ def _devices() -> Generator[Send, Response, tuple[Device, ...]]:
     anonymous = yield from _ask_if_known("qom-list", path=ANONYMOUS)
     found = []
     for device in devices_of(named, anonymous):
-        starts = (prop for start, prop in BACKEND_PROPERTIES if device.type.startswith(start))
-        name = next(starts, "")
-        uses = (yield from _property(device.path, name)) if name else ""
-        peer = (yield from _peer(uses)) if name == _CHARDEV and uses else ""
+        uses, peer = "", ""
+        for start, name in BACKEND_PROPERTIES:
+            if device.type.startswith(start) and not uses:
+                uses = yield from _property(device.path, name)
+                peer = (yield from _peer(uses)) if name == _CHARDEV and uses else ""
         found.append(evolve(device, uses=uses.removeprefix(f"{OBJECTS}/"), peer=peer))
     return tuple(found)
 

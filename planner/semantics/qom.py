@@ -25,7 +25,7 @@ __all__ = ["qom_get", "qom_list", "query_tpm"]
 
 Arguments = Mapping[str, object]
 _TYPE = {"name": "type", "type": "string"}
-_MEMORY_DEVICES = ("ivshmem-plain", "nvdimm", "virtio-pmem")
+_MEMORY_DEVICES = ("acpi-erst", "cxl-type3", "ivshmem-plain", "nvdimm", "nvme", "virtio-pmem")
 
 
 def qom_list(state: VmState, arguments: Arguments) -> CommandResult:

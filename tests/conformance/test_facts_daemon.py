@@ -1,4 +1,4 @@
-"""Facts 123, with what a client sees, 134 and 135: a qemu-storage-daemon and how its clients show it."""
+"""Facts 123 and 134 to 137: a storage daemon, how its clients show it, and other storage outside."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.support.images import create
 from tests.support.outside import SHARED_MEMORY, folder
 from tests.support.qemu import image_path, qemu_img_binary, run_qemu
 from tests.support.qmp import QmpError
-from tests.support.storage_daemon import storage_daemon
+from tests.support.storage_daemon import VIRTIOFSD, storage_daemon, virtiofsd
 from tests.support.topology import DiskSpec, Topology
 
 pytestmark = pytest.mark.real_qemu
@@ -83,3 +83,64 @@ def test_fact_135_the_kernel_knows_both_ends(daemon, client):
     }
     found = {each.name for each in connected_unix_sockets() if each.peer in owned}
     assert {str(daemon.vhost_path("disk1")), str(daemon.nbd_path)} <= found
+
+
+def test_fact_136_devices_that_store_in_a_file_of_their_own(tmp_path):
+    """Their properties name the memory or the file; no node does. A load writes the variables' file."""
+    memory = ("erst", 64 * 2**10), ("pmr", 2**20)
+    extra = [
+        word
+        for name, size in memory
+        for word in (
+            "-object",
+            f"memory-backend-file,id={name},size={size},mem-path={tmp_path / name},share=on",
+        )
+    ]
+    extra += ["-device", "acpi-erst,memdev=erst,id=log"]
+    extra += ["-device", "nvme,serial=a,pmrdev=pmr,id=nv"]
+    topology = Topology((DiskSpec("disk0"),), extra_args=tuple(extra))
+    with folder() as where:
+        create(qemu_img_binary(), image_path(where, topology.disks[0]), "qcow2", 2**20)
+        with run_qemu(topology, where) as vm:
+            for device, name, uses in (("log", "memdev", "erst"), ("nv", "pmrdev", "pmr")):
+                path = f"/machine/peripheral/{device}"
+                assert vm.execute("qom-get", path=path, property=name) == f"/objects/{uses}"
+            assert str(tmp_path) not in str(vm.execute("query-named-block-nodes"))
+            version = vm.version
+    if version < (10, 0):
+        return
+    file = tmp_path / "vars"
+    words = ("-device", f"uefi-vars-x64,jsonfile={file},id=vars")
+    with folder() as where:
+        topology = Topology((DiskSpec("disk0"),), extra_args=words)
+        create(qemu_img_binary(), image_path(where, topology.disks[0]), "qcow2", 2**24)
+        with run_qemu(topology, where) as vm:
+            path = "/machine/peripheral/vars"
+            assert vm.execute("qom-get", path=path, property="jsonfile") == str(file)
+            vm.execute("stop")
+            assert vm.run_job("snapshot-save", tag="a", devices=["disk0"]) is None
+            file.write_text("of later")
+            assert vm.run_job("snapshot-load", tag="a", devices=["disk0"]) is None
+            assert "variables" in file.read_text()
+
+
+@pytest.mark.skipif(not VIRTIOFSD.exists(), reason="no virtiofsd of QEMU 7.2")
+def test_fact_137_a_shared_folder_may_keep_its_state():
+    """On 7.2 the device blocks migration; on later ones the save fails when it comes to it."""
+    with folder() as where, virtiofsd(where) as socket:
+        extra = (
+            *SHARED_MEMORY,
+            *("-chardev", f"socket,id=fs,path={socket}"),
+            *("-device", "vhost-user-fs-pci,chardev=fs,tag=t"),
+        )
+        topology = Topology((DiskSpec("disk0"),), extra_args=extra)
+        create(qemu_img_binary(), image_path(where, topology.disks[0]), "qcow2", 2**24)
+        with run_qemu(topology, where) as vm:
+            blocked = vm.execute("query-migrate").get("blocked-reasons", [])
+            error = vm.run_job("snapshot-save", tag="a", devices=["disk0"])
+            if vm.version < (8, 0):
+                assert [reason for reason in blocked if "vhost-user-fs" in reason]
+            else:
+                assert blocked == []
+                words = "Operation not supported", "pre-save failed: vhost-user-fs-backend"
+                assert any(each in error for each in words)

@@ -16,12 +16,23 @@ from tests.support.images import create, qemu_img
 from tests.support.qemu import end_process, qemu_binary, qemu_img_binary
 from tests.support.qmp import QmpClient
 
-__all__ = ["DISKS", "Daemon", "check_images", "daemon_binary", "run_daemon", "storage_daemon"]
+__all__ = [
+    "DISKS",
+    "VIRTIOFSD",
+    "Daemon",
+    "check_images",
+    "daemon_binary",
+    "run_daemon",
+    "storage_daemon",
+    "virtiofsd",
+]
 
 START_DEADLINE_S = 60.0
 DISK_BYTES = 8 * 2**20
 DISKS = {"disk0": "qcow2", "disk1": "qcow2", "data": "raw"}
 """By node name, the format."""
+VIRTIOFSD = Path("/usr/lib/qemu/virtiofsd")
+"""Debian's daemon of QEMU 7.2 for a shared folder."""
 
 
 def daemon_binary() -> str:
@@ -193,3 +204,23 @@ def check_images(daemon: Daemon) -> None:
     for disk, image_format in DISKS.items():
         if image_format == "qcow2":
             qemu_img(qemu_img_binary(), "check", "-q", "-f", image_format, daemon.image(disk))
+
+
+@contextlib.contextmanager
+def virtiofsd(where: Path) -> Iterator[Path]:
+    """Run it on a new folder below this one; its socket."""
+    shared, socket = where / "shared", where / "fs.sock"
+    shared.mkdir()
+    words = [VIRTIOFSD, f"--socket-path={socket}", "-o", f"source={shared},sandbox=chroot"]
+    process = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", *words], stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not socket.exists():
+            assert process.poll() is None, "virtiofsd ended"
+            assert time.monotonic() < deadline, "virtiofsd does not listen"
+            time.sleep(0.01)
+        yield socket
+    finally:
+        end_process(process)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from attrs import evolve
 
 from planner.compile.plan import check_unchanged, compile_request
 from planner.compile.plan_text import plan_to_text, read_plan
@@ -50,6 +51,7 @@ def refusal(the_facts, machine_state="none", **wishes):
         *("vhost-user-blk-pci", "vhost-user-scsi-pci", "vhost-user-fs-pci", "vhost-scsi-pci"),
         *("vfio-pci", "vfio-pci-nohotplug", "vhost-vdpa-device-pci", "virtio-9p-pci"),
         *("virtio-9p-device", "ivshmem-plain", "ivshmem-doorbell", "usb-mtp", "usb-host"),
+        *("vhost-user-test-device-pci", "vfio-user-pci"),
     ],
 )
 def test_what_stores_something_is_refused_unless_excluded_by_name(kind):
@@ -100,7 +102,7 @@ def test_a_name_of_a_disk_and_of_a_device_is_ambiguous():
     assert ("disk-ambiguous", "disk0") in refusal(the_facts)
 
 
-@pytest.mark.parametrize("kind", ["nvdimm", "virtio-pmem-pci"])
+@pytest.mark.parametrize("kind", ["nvdimm", "virtio-pmem-pci", "acpi-erst", "cxl-type3", "nvme"])
 def test_memory_that_outlives_the_vm_counts_where_it_is_shared(kind):
     """A private mapping is memory like any other, and machine state holds it."""
     device = Device("nv0", kind, "mem")
@@ -118,6 +120,14 @@ def test_an_emulated_tpm_is_in_the_machine_state():
     for name in ("tpm0", PLACE):
         assert plan_of(vm(**TPM), **{name: "exclude"}).program.resolution.outside
         assert plan_of(vm(**TPM), WITH_STATE, **{name: "exclude"}).program.resolution.outside == ()
+
+
+def test_variables_in_a_file_are_in_the_machine_state():
+    """QEMU loads them and writes the file anew; disks alone lack them. Without a file nothing lasts."""
+    device = Device("vars", "uefi-vars-x64", "/vm/vars.json")
+    assert plan_of(vm(device), WITH_STATE).program.resolution.outside == ()
+    assert refusal(vm(device)) == [("storage-outside", "vars")]
+    assert plan_of(vm(evolve(device, uses=""))).program.resolution.outside == ()
 
 
 def test_the_host_s_own_tpm_is_in_no_machine_state():
@@ -216,3 +226,12 @@ def test_a_load_says_what_was_never_saved():
 def test_facts_of_before_know_of_nothing_outside():
     """A facts file without devices is read, and nothing is guessed."""
     assert outside_of(facts(qcow2("disk0"))) == ()
+
+
+def test_a_shared_folder_s_daemon_may_keep_its_state():
+    """Nothing shows before the save whether it can give it: the plan says so. Disks alone do not ask."""
+    the_facts = vm(Device("share", "vhost-user-fs-pci", "chr"))
+    told = plan_of(the_facts, WITH_STATE, share="exclude").program.resolution.warnings
+    assert [w for w in told if "fact 137" in w]
+    told = plan_of(the_facts, share="exclude").program.resolution.warnings
+    assert not [w for w in told if "fact 137" in w]
