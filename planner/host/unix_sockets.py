@@ -97,10 +97,11 @@ def _socket_of(message: bytes) -> UnixSocket:
     file, peer = told.get(_FILE_ATTRIBUTE, b""), told.get(_PEER_ATTRIBUTE, b"")
     shut = told.get(_SHUTDOWN_ATTRIBUTE, b"")
     name = told.get(_NAME_ATTRIBUTE, b"").rstrip(b"\0")
+    name = b"" if name.startswith(b"\0") else name  # an abstract one is no path
     return UnixSocket(
         inode,
         _INODE.unpack_from(peer)[0] if len(peer) >= _INODE.size else 0,
-        os.fsdecode(name) if name.startswith(b"/") else "",
+        os.fsdecode(name),
         _FILE.unpack_from(file)[:2] if len(file) >= _FILE.size else None,
         bool(shut and shut[0] & _NOTHING_TO_COME),
     )

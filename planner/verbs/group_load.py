@@ -178,8 +178,22 @@ async def _decide(
             order = after_keeping(order, wish.keep)
     except (Refused, BadInput) as error:
         found = error.problems or (Problem(error.code, member.tag, error.message),)
+        if held.met.facts.is_daemon:
+            found = tuple(_under_a_daemon(each, member.tag) for each in found)
         return _Decided(member, problems=tuple(of_member(member.name, each) for each in found))
     return _Decided(member, manifest, order)
+
+
+def _under_a_daemon(problem: Problem, tag: str) -> Problem:
+    if problem.code != "disk-only":
+        return problem
+    return evolve(
+        problem,
+        message="no QMP command reverts a disk under a storage daemon that runs (fact 21)",
+        remedy=f"end the QEMUs and the daemon, then `snapplan load {tag} --offline --alone --yes`; "
+        "start all as they were, QEMU with -S, and load the other members, each with --alone (`snapplan "
+        "help storage-daemon`)",
+    )
 
 
 def _check_own(manifest: Manifest, record: GroupRecord) -> None:

@@ -16,31 +16,42 @@ from tests.support.topology import DiskSpec, Topology
 
 pytestmark = pytest.mark.real_qemu
 
-SERVED = "vud0"
+SERVED, REMOTE = "vud0", "remote"
+"""The disk that the daemon serves: by vhost-user-blk its device, by NBD its node."""
 
 
-def topology_of(daemon):
+def topology_of(daemon, by=SERVED):
     """A guest that checks its own disk, and the one that the daemon serves."""
     device = f"vhost-user-blk-pci,chardev=served,id={SERVED},bootindex=1"
     chardev = f"socket,id=served,path={daemon.vhost_path('disk0')}"
     extra = (*SHARED_MEMORY, "-chardev", chardev, "-device", device)
+    if by == REMOTE:
+        node = f"driver=nbd,node-name={REMOTE},server.type=unix,server.path={daemon.nbd_path}"
+        extra = ("-blockdev", f"{node},export=disk0")
+        extra += ("-device", f"virtio-blk-pci,drive={REMOTE},bootindex=1")
     return Topology((DiskSpec("disk0"),), extra_args=extra)
 
 
+def vhost(by):
+    return ("disk0",) if by == SERVED else ()
+
+
 @contextlib.contextmanager
-def pair():
+def pair(by=SERVED):
     """A daemon and a VM; what either leaves is there when the other one has ended."""
     with folder() as at_daemon, folder() as at_vm, contextlib.ExitStack() as stack:
-        daemon = stack.enter_context(storage_daemon(at_daemon, vhost=("disk0",)))
-        topology = topology_of(daemon)
+        daemon = stack.enter_context(storage_daemon(at_daemon, vhost=vhost(by)))
+        topology = topology_of(daemon, by)
         disk = topology.disks[0]
         own = image_path(at_vm, disk)
         create(qemu_img_binary(), own, "qcow2", disk.size_bytes, boot_sector([0, 1]))
         yield daemon, stack.enter_context(run_qemu(topology, at_vm))
 
 
-def group_file(where, vm, daemon, served="{served-by: store}", state="{internal: disk0}"):
-    disks = f"{{disk0: internal, {SERVED}: {served}}}"
+def group_file(
+    where, vm, daemon, served="{served-by: store}", *, state="{internal: disk0}", by=SERVED
+):
+    disks = f"{{disk0: internal, {by}: {served}}}"
     (where / "vm.yaml").write_text(f"tag: a\nmachine-state: {state}\ndisks: {disks}\n")
     overlay = daemon.directory / "data.a.qcow2"
     disks = f"{{disk0: internal, disk1: internal, data: {{external: {overlay}}}}}"
@@ -54,12 +65,13 @@ def group_file(where, vm, daemon, served="{served-by: store}", state="{internal:
     return path
 
 
-def test_a_vm_and_its_daemon_go_back_together(tmp_path):
+@pytest.mark.parametrize("by", [SERVED, pytest.param(REMOTE, marks=pytest.mark.long)])
+def test_a_vm_and_its_daemon_go_back_together(tmp_path, by):
     """In a fresh QEMU beside a fresh daemon the guest finds memory and both disks of one instant."""
     store = ("--store", tmp_path / "store")
-    with pair() as (daemon, vm):
+    with pair(by) as (daemon, vm):
         vm.wait_guest()
-        file = group_file(tmp_path, vm.qmp_path, daemon)
+        file = group_file(tmp_path, vm.qmp_path, daemon, by=by)
         planned = snapplan("group", "plan", file, *store)
         assert "until every guest that is stopped stands" in planned.stdout, planned.stderr
         saved = snapplan("group", "apply", file, *store, "--json")
@@ -67,15 +79,19 @@ def test_a_vm_and_its_daemon_go_back_together(tmp_path):
         assert daemon.tags()["disk0"] == ["a-store"]
         assert vm.tags("disk0") == ["a"]
         vm.wait_guest(3, since=len(vm.console()))  # it writes on, and both disks are of later
+        together = snapplan("group", "load", "together", "--yes", "--json", *store)
+        assert ("disk-only", "store: a-store") in problems(together)
+        vm.wait_guest(since=len(vm.console()))
         vm.end()
         daemon.end()
         back = snapplan("load", "a-store", "--offline", "--alone", "--yes", *store)
         assert back.returncode == 0, back.stderr
         with (
-            run_daemon(daemon.directory, ("disk0",)),
+            run_daemon(daemon.directory, vhost(by)),
             run_qemu(vm.topology, vm.directory, ("-S",)) as again,
         ):
             words = ("--alone", "--yes", "--run-state-after", "running")
+            words += ("--accept-changed", REMOTE) if by == REMOTE else ()
             loaded = snapplan("load", "a", "--vm", again.qmp_path, *words, *store)
             assert loaded.returncode == 0, loaded.stderr
             again.wait_guest(3)

@@ -11,6 +11,7 @@ the pid files (`*.pid`) that they wrote there.
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import attrs
 
 from tests.support.linux_guest import guest_folder
 from tests.support.qemu import qemu_binary, qemu_img_binary
+from tests.support.storage_daemon import daemon_binary
 
 __all__ = ["Command", "commands_of", "in_a_folder", "matches", "printed"]
 
@@ -75,6 +77,7 @@ def in_a_folder() -> Iterator[Path]:
         for command, binary in (
             ("qemu-system-x86_64", qemu_binary()),
             ("qemu-img", qemu_img_binary()),
+            ("qemu-storage-daemon", shutil.which(daemon_binary())),
         ):
             (tools / command).symlink_to(os.path.realpath(str(binary)))
         try:

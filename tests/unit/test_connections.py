@@ -38,10 +38,10 @@ def listening(stack, address):
     return server
 
 
-def client(stack, *words, cwd=None, servers=()):
+def client(stack, *words, cwd=None, servers=(), then=""):
     """A process that is connected to these, and what they accepted."""
     process = subprocess.Popen(
-        [sys.executable, "-c", CLIENT, *words],
+        [sys.executable, "-c", CLIENT.replace("print(", f"{then}\nprint("), *words],
         *(-1, None, subprocess.PIPE, subprocess.PIPE),
         cwd=cwd,
     )
@@ -80,6 +80,15 @@ def test_a_socket_whose_file_is_gone_or_anothers(stack, tmp_path):
     assert ends(pid, f"unix:{path}") == [os.getpid()]
     listening(stack, str(path))
     assert ends(pid, f"unix:{path}") == []
+
+
+def test_a_relative_name_after_the_client_has_left_its_folder(stack, tmp_path, monkeypatch):
+    """As of a daemon and a QEMU that were daemonized: the name that both used still counts."""
+    monkeypatch.chdir(tmp_path)
+    server = listening(stack, "s")
+    words = "import os, sys; os.chdir('/'); sys.path = []"
+    pid = client(stack, "unix=s", cwd=tmp_path, servers=(server,), then=words)
+    assert ends(pid, "unix:s") == [os.getpid()]
 
 
 def test_who_waits_is_served_by_nobody(stack, tmp_path):
