@@ -73,6 +73,9 @@ def start_transaction(state: VmState, arguments: Mapping[str, object]) -> Comman
             return CommandResult(state, error=generic(strange))
     free = _GROUPED_TAKES if state.profile.abort_minds_grouped else _GROUPED_TAKES | {"abort"}
     refused = properties.get("completion-mode") == "grouped"
+    if refused and sum(action["type"] in _GROUPED_TAKES for action in actions) > 1:
+        text = "the simulator does not model copies that end together (completion-mode grouped)"
+        return CommandResult(state, error=generic(text))
     steps = [
         MicroStep("prepare-refused", detail=action["type"], number=number)
         if refused and action["type"] not in free

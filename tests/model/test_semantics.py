@@ -421,6 +421,12 @@ def test_what_the_model_does_not_know_it_refuses_honestly():
     backup = {"device": "disk0", "target": "/copy", "sync": "full", "bitmap": "b"}
     result = transaction(vm(), {"type": "drive-backup", "data": backup})
     assert result.error.desc.startswith("the simulator does not model")
+    copies = [
+        {"type": "drive-backup", "data": {"device": f"disk{n}", "target": f"/{n}", "sync": "full"}}
+        for n in (0, 1)
+    ]
+    grouped = {"actions": copies, "properties": {"completion-mode": "grouped"}}
+    assert execute(vm(), "transaction", grouped).error.desc.startswith("the simulator does")
     mirror = {"device": "disk0", "target": "/copy", "sync": "full"}
     assert execute(vm(), "drive-mirror", mirror).error.desc.startswith("the simulator does")
 
