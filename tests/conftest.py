@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.contract import watched
 from tests.support.forked import serving
@@ -15,6 +16,13 @@ from tests.support.forked import serving
 HERE = Path(__file__).parent
 NOT_COUNTED = ("crash", "model", "property")
 """What walks through the same lines some thousand times: a tracer doubles that, and finds no more."""
+
+
+# How long an example takes is the machine's business: on a busy one a test would fail for it.
+settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any-machine")
 
 
 @pytest.hookimpl(trylast=True)

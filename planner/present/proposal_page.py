@@ -131,9 +131,10 @@ def _qapi(design: DesignFile, tried: Trying, file: str) -> Iterator[str]:
 def _verdicts(judged: Sequence[Judged]) -> Iterator[str]:
     yield "## Verdicts"
     yield ""
-    setting = judged[0].report.setting
+    count = len(judged[0].report.setting.of_guest)
+    disks = "one disk" if count == 1 else f"{count} disks"
     yield from _prose(
-        f"Every run with {len(setting.of_guest)} disks was explored, with every order that the design "
+        f"Every run with {disks} was explored, with every order that the design "
         "leaves open, a guest that writes whenever it runs, and"
     )
     yield ""
