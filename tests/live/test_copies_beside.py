@@ -6,9 +6,10 @@ import pytest
 
 from tests.live.gate import Gate
 from tests.live.runs import SNAPPLAN, as_json
+from tests.support.fixtures import long
 from tests.support.qemu import qemu_img_binary
 
-pytestmark = [pytest.mark.real_qemu, pytest.mark.long]
+pytestmark = pytest.mark.real_qemu
 
 SECRET = "key0"
 COPIED = {"b0": ("copy.raw", "raw"), "s0": ("copy.qcow2", "qcow2")}
@@ -55,7 +56,7 @@ def request_of(place, state):
     return f"tag: a\nmachine-state: {state.format(new)}\ndisks: {{{disks}}}\n"
 
 
-@pytest.mark.parametrize("state", ["{{image: {0}/state}}", "none"], ids=["image", "none"])
+@pytest.mark.parametrize("state", [*long("{{image: {0}/state}}"), "none"], ids=["image", "none"])
 def test_copies_beside_an_overlay_and_a_luks_disk_on_iothreads(busy, state):
     """Made, verified by their digests, and what the disks held; the encrypted disk is refused a copy."""
     done = busy.run("apply", "-", text=request_of(busy, state))
@@ -71,7 +72,7 @@ def test_copies_beside_an_overlay_and_a_luks_disk_on_iothreads(busy, state):
     assert "copy-of-encrypted" in refused.stdout + refused.stderr
 
 
-@pytest.mark.parametrize("command", ["transaction", "cont"])
+@pytest.mark.parametrize("command", long("transaction", "cont"))
 def test_a_killed_run_on_iothreads_is_undone(busy, command):
     """Recovered with QEMU alive: no job, no node, no file of it is left."""
     before = busy.qmp.execute("query-named-block-nodes", {"flat": True})
