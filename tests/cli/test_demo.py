@@ -1,6 +1,7 @@
 """script/demo runs the demo that a word names, and does what it shows, with a real QEMU and without."""
 
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -112,6 +113,11 @@ def test_the_group_demo_tears_and_does_not_tear_and_ends_all(tmp_path):
 
 @pytest.mark.parametrize("word", WORDS)
 def test_a_demo_can_be_read_by_a_shell(word):
-    """No demo has a mistake that its shell would find only when it comes there."""
+    """No demo has a mistake that its shell would find only when it comes there, or lacks a file."""
+    named = re.findall(
+        r"\$PWD/((?:backends|docs|planner|script|specs|tests)/\S+?)[\"\s]",
+        (DEMOS / word).read_text(),
+    )
+    assert [file for file in named if not Path(file).exists()] == []
     read = subprocess.run(["bash", "-n", DEMOS / word], capture_output=True, check=False)
     assert (read.returncode, read.stderr) == (0, b"")
