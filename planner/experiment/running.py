@@ -30,6 +30,7 @@ __all__ = ["at_a_cluster", "in_processes", "one_by_one", "on_workers", "workers_
 _LOOK_EACH_S = 0.5
 _CONNECT_S = 10.0
 _EXTRA = "pip install 'snapplan[experiments]'"
+_ANY_PORT = "127.0.0.1:0"
 
 
 def one_by_one(cases: Sequence[Case]) -> Iterator[CaseResult]:
@@ -71,7 +72,7 @@ def in_processes(count: int) -> Iterator[Any]:
             processes=True,
             host="127.0.0.1",
             security=True,
-            dashboard_address=None,
+            dashboard_address=_ANY_PORT,  # None would be port 8787, which somebody else may have
             local_directory=folder,
             silence_logs=logging.CRITICAL,
             preload=[f"{__package__}.worker"],

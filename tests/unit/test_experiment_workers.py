@@ -44,7 +44,7 @@ def two_workers():
     options = {"processes": False, "n_workers": 2, "threads_per_worker": 1}
     from distributed import Client
 
-    with Client(dashboard_address=None, set_as_default=False, **options) as client:
+    with Client(dashboard_address="127.0.0.1:0", set_as_default=False, **options) as client:
         yield client
 
 
@@ -124,7 +124,7 @@ def test_no_scheduler_and_no_workers_are_told_at_once(monkeypatch):
         pass
     from distributed import LocalCluster
 
-    empty = LocalCluster(n_workers=0, processes=False, dashboard_address=None)
+    empty = LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0")
     with empty, pytest.raises(Refused) as refused, at_a_cluster(empty.scheduler_address):
         pass
     assert refused.value.code == "workers-missing"
@@ -173,7 +173,7 @@ def test_the_command_line_on_two_processes_and_on_a_cluster(tmp_path):
     options = {"n_workers": 2, "threads_per_worker": 1, "local_directory": str(tmp_path)}
     from distributed import LocalCluster
 
-    with LocalCluster(dashboard_address=None, **options) as cluster:
+    with LocalCluster(dashboard_address="127.0.0.1:0", **options) as cluster:
         assert verdicts("--scheduler", cluster.scheduler_address) == alone
 
 
