@@ -33,9 +33,27 @@ def pytest_collection_modifyitems(config, items):
     if os.environ.get("SNAPPLAN_LONG"):
         return
     long = [item for item in items if item.get_closest_marker("long")]
+    long += left_out_of_samples(item for item in items if not item.get_closest_marker("long"))
     if long:
         config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in set(long)]
+
+
+def left_out_of_samples(items):
+    """Of each test that is marked `sample`, the parameter sets that only campaigns run.
+
+    Those that stay are spread evenly, the first and the last among them, whatever the order of tests is.
+    """
+    by_test = {}
+    for item in items:
+        marker = item.get_closest_marker("sample")
+        if marker is not None:
+            by_test.setdefault((marker.args[0], item.path, item.originalname), []).append(item)
+    for (count, *_), found in by_test.items():
+        found.sort(key=lambda item: item.name)
+        last = len(found) - 1
+        kept = {round(last * number / max(count - 1, 1)) for number in range(count)}
+        yield from (item for place, item in enumerate(found) if place not in kept)
 
 
 def folder_of(item):

@@ -17,10 +17,6 @@ __all__ = ["Loop", "OtherLoop", "once"]
 _Result = TypeVar("_Result")
 
 
-async def _started(work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
-    return asyncio.get_running_loop().create_task(work)
-
-
 @define
 class Loop:
     """An event loop in a thread of its own."""
@@ -34,19 +30,36 @@ class Loop:
 
     def do(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Do it there, and wait for it; whatever interrupts the waiting is a wish to stop."""
-        task = asyncio.run_coroutine_threadsafe(_started(work), self._loop).result()
+        if self._loop.is_closed():
+            work.close()
+            raise RuntimeError("the loop has ended")
+        tasks: list[asyncio.Task[_Result]] = []
         ended = threading.Event()
-        self._loop.call_soon_threadsafe(task.add_done_callback, lambda _: ended.set())
-        interrupt: BaseException | None = None
+
+        def begin() -> None:
+            if not tasks:
+                tasks.append(self._loop.create_task(work))
+                tasks[0].add_done_callback(lambda _: ended.set())
+
+        def cancel() -> None:
+            tasks[0].cancel()
+
+        # Ctrl-C may strike anywhere here, and a second one where the first is answered: each line can be
+        # done again, and nothing but the end of the work leads out.
+        begun, interrupt = False, None
         while not ended.is_set():
             try:
+                if not begun:
+                    self._loop.call_soon_threadsafe(begin)
+                    begun = True
+                if interrupt is not None:
+                    self._loop.call_soon_threadsafe(cancel)
                 ended.wait()
             except BaseException as error:  # noqa: BLE001 - Ctrl-C, most of all: first it is undone
                 interrupt = error
-                self._loop.call_soon_threadsafe(task.cancel)
         if interrupt is not None:
             raise interrupt
-        return task.result()
+        return tasks[0].result()
 
     async def elsewhere(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Do it there, awaited in another loop; begun in the order of the calls."""

@@ -208,6 +208,7 @@ def test_a_program_that_is_no_qemu_stops_it_before_the_first_case(tmp_path, sour
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("source", "code"), [(DEAD, "qemu-not-started"), (LIAR, "case-too-long")])
 def test_a_qemu_that_dies_or_lies_is_a_case_that_failed(tmp_path, source, code):
     """The command says so by its exit code, and the same command tries again."""
@@ -284,6 +285,7 @@ def test_no_room_for_a_result_keeps_those_that_are_there(tmp_path):
     assert experiment(tmp_path, MATRIX, "--jobs", "1").returncode == 0
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_stopped_keeps_what_it_has(tmp_path, number):
     """Whatever ends it, and whenever: each file is whole, and the same command ends the experiment."""

@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from planner.cli.main import cli
 from planner.cli.schema_files import schema_files
 from tests.cli.test_commands import COMMANDS, SNAPPLAN, example, snapplan
 from tests.support.contract import conforms
@@ -149,7 +151,7 @@ def test_schemas_are_listed_and_printed():
     listed = json.loads(snapplan("schema", "--json").stdout)["schemas"]
     assert [each["name"] for each in listed] == sorted(schema_files())
     for each in listed:
-        printed = snapplan("schema", each["name"])
+        printed = CliRunner().invoke(cli, ["schema", each["name"]])
         assert printed.stdout == schema_files()[each["name"]].read_text()
         assert json.loads(printed.stdout)["$id"] == each["id"]
     unknown = snapplan("schema", "nothing", "--json")

@@ -274,6 +274,7 @@ def struck(fault, folder):
     return vm, run(delete(vm, folder), vm, Moments())
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_at_every_command(kind, tmp_path):
     """The guest runs on, no job is left, nothing is lost; another delete finishes it."""

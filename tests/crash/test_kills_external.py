@@ -141,6 +141,7 @@ def base_of(vm):
     return content_node(vm.state.graph, lookup(vm.state, "disk1")).layer.content
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("goes_on", [False, True], ids=["at-once", "later"])
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_a_kill_at_any_moment_is_recovered(case, goes_on, tmp_path):

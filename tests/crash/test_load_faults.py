@@ -165,6 +165,7 @@ def test_snapplan_killed_at_every_action(before, after, done):
         assert outcome.phase in (Phase.DONE, Phase.UNDONE), (number, outcome)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("before", "after"), SAMPLED)
 def test_snapplan_killed_and_a_fault_beside(before, after):
     """Killed at an action of a run that a fault at any command has met."""

@@ -162,6 +162,7 @@ def run_seed(seed):
 BATCHES = 8
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_every_seed_ends_with_every_part_or_none(batch):
     """No seed ends otherwise; the seed in the message repeats the run."""

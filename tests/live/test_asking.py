@@ -107,6 +107,7 @@ def said_no(asked, press, question):
     assert "Error" not in asked.shown
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("key", KEYS)
 def test_a_no_to_delete_leaves_the_snapshot(qemu, key):
     """However it is said: the VM was connected to, and its locks are held, while it is asked."""

@@ -82,6 +82,7 @@ def test_clones_run_side_by_side_and_the_template_stays_as_it_was(qemu):
             assert check(qemu_img_binary(), disk["file"])["corruptions"] == 0
 
 
+@pytest.mark.long
 def test_what_is_no_longer_the_template_is_refused_and_nothing_is_left(qemu):
     """Memory that somebody wrote to, a state with another byte, too long a socket, one that fails."""
     vm, manifest, later, template = saved(qemu)
@@ -139,6 +140,7 @@ def test_a_spare_is_taken_by_the_next_load_of_its_line_and_goes_with_its_templat
         assert clones.processes[0].poll() is None
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("number", [1, 2])
 def test_killed_while_its_clones_come_up(qemu, tmp_path, number):
     """Their guests have not run: to drop them ends their QEMUs, and nothing is left."""

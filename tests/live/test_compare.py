@@ -75,6 +75,7 @@ def test_each_design_is_measured_and_nothing_is_left(kind, qemu, tmp_path):
     vm.wait_guest(since=len(vm.console()))
 
 
+@pytest.mark.long
 def test_all_designs_are_measured_beside_a_raw_disk_and_nothing_is_left(qemu, tmp_path):
     """Overlays are merged, streams removed, settings put back; the guest goes on in between."""
     vm = start_mixed(qemu)

@@ -56,6 +56,7 @@ def request_of(place, state):
     return f"tag: a\nmachine-state: {state.format(new)}\ndisks: {{{disks}}}\n"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("state", [*long("{{image: {0}/state}}"), "none"], ids=["image", "none"])
 def test_copies_beside_an_overlay_and_a_luks_disk_on_iothreads(busy, state):
     """Made, verified by their digests, and what the disks held; the encrypted disk is refused a copy."""

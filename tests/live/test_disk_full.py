@@ -213,6 +213,7 @@ def saved(vm, store, text):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", [pytest.param(350, marks=pytest.mark.long), 4000])
 def test_no_room_for_the_journal_of_a_load(qemu, tmp_path, step):
     """Wherever it ends: loaded, or nothing is reverted and the guest goes on; nothing is pending."""

@@ -24,6 +24,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("capture", "how"), CASES)
 def test_a_failure_at_any_step_leaves_nothing(qemu, capture, how):
     """No new file, no new snapshot, disks on their old nodes, settings as before, guest running.

@@ -44,6 +44,7 @@ def ended(process, more_stderr="") -> Account:
     return Account(process.returncode, json.loads(out) if out else {}, more_stderr + err)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("design", "held", "number"),
     [*((*step, signal.SIGINT) for step in STEPS), (*STEPS[3], signal.SIGTERM)],
@@ -71,6 +72,7 @@ def test_interrupted_before_the_first_step(qemu, tmp_path):
     assert_nothing_left(vm)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("design", "held"), STEPS)
 def test_deadline_passes_and_qemu_comes_back(qemu, tmp_path, design, held):
     """QEMU hangs past `--deadline`, then goes on: the late step is looked up and undone."""

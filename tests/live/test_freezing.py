@@ -113,6 +113,7 @@ def at_the_transaction(vm, fake, tmp_path, act):
     return Account(process.returncode, json.loads(out), err)
 
 
+@pytest.mark.long
 def test_a_qemu_that_hangs_does_not_keep_the_guest_frozen(qemu, tmp_path):
     """After the time that was allowed the guest is thawed, and what QEMU does late is undone."""
     vm = start(qemu)

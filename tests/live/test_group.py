@@ -177,6 +177,7 @@ def test_a_member_that_dies_between_its_gates_takes_the_others_with_it(qemu, tmp
     assert_nothing_left(vms["db"])
 
 
+@pytest.mark.long
 def test_a_group_that_has_decided_is_finished(qemu, tmp_path):
     """One member's record cannot be written: `recover` writes it, and undoes nothing."""
     vms, store = started(qemu), tmp_path / "store"

@@ -121,6 +121,7 @@ def test_a_mixed_snapshot_and_its_delete(daemon, domain, where):
     domain.wait_guest(since=len(domain.console()))
 
 
+@pytest.mark.long
 def test_what_libvirt_is_about_is_not_met(daemon, domain, where, tmp_path):
     """A job that libvirt runs, and a tag that it has given; disks are named by their targets."""
     file = tmp_path / "t.yaml"

@@ -45,6 +45,7 @@ def test_a_run_with_a_stream_that_was_killed_is_undone(daemon, domain, tmp_path,
     assert not [*daemon.folder.glob("*state*"), *daemon.folder.glob(".*state*")]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_that_was_killed_is_undone(daemon, domain, tmp_path, case):
     """Nothing of it is left, the guest goes on, and libvirt sees the disks that it had before."""

@@ -49,6 +49,7 @@ def went_back(domain, upto):
     assert domain.wait_guest(beats=3)[0] <= upto + guest.HEARTBEAT_ROUNDS
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("capture", "apart"),
     [

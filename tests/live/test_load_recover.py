@@ -84,6 +84,7 @@ def recover(vm_path, store, *more):
     return done.returncode, json.loads(done.stdout), done.stderr
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_in_a_load(recorded, step, done):

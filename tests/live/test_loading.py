@@ -28,6 +28,7 @@ def went_back_to(vm):
     return first
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", [DiskKind.QCOW2, DiskKind.DRIVE, DiskKind.FILTERED])
 def test_a_snapshot_verifies_and_loads(qemu, kind):
     """Saved, verified, loaded while the guest works: it goes on from the save, and all is sound."""

@@ -111,6 +111,7 @@ GONE = [
 ]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("capture", "command", "after"), GONE)
 def test_a_socket_that_is_gone_is_not_a_qemu_that_is_gone(qemu, tmp_path, capture, command, after):
     """Nothing is touched, and the other socket of it finds the run and ends it."""

@@ -27,6 +27,7 @@ def runs_as_nobody(vm):
     return Path(f"/proc/{vm.process.pid}").stat().st_uid == NOBODY
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("capture", CAPTURES)
 def test_external_parts_are_saved_and_restored(qemu, capture):
     """The stream is ours and private, the overlay QEMU's; a QEMU of the other user goes on from both."""

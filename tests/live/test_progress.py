@@ -65,6 +65,7 @@ def test_a_snapshot_job_is_metered_while_qemu_is_silent(vm, tmp_path, monkeypatc
 CAPTURES = ["live", "stopped"] + (["background"] if qemu_version() >= (10,) else [])
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("capture", CAPTURES)
 def test_a_stream_is_told_line_by_line(vm, tmp_path, capture):
     """`apply --progress json`: several lines with growing bytes; `verify --deep` tells what it reads."""

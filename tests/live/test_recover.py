@@ -89,6 +89,7 @@ def both_die(qemu, folder, design, command, *, after):
     assert_images(vm, {"disk0": tags, "disk1": tags}, leaks_allowed=("disk0", "disk1"))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("design", "command", "after"), SAMPLE)
 def test_a_killed_run_is_recovered(qemu, tmp_path, design, command, after):
     """SIGKILL of snapplan just before QEMU reads a command, or when it has answered it."""

@@ -138,6 +138,7 @@ def assert_sound(overlay: Path):
     assert "corruptions" not in found, found
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("capture", "command", "after"), SAMPLE)
 def test_a_killed_run_is_recovered(qemu, tmp_path, capture, command, after):
     """SIGKILL of snapplan just before QEMU reads a command, or when it has answered it."""

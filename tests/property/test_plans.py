@@ -204,6 +204,7 @@ OF_EXTERNAL_PARTS = {
 """Rules of what these cases do not have; `test_external.py` shows their need."""
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "dropped",
     [rule for rule in RULES if rule.id not in OF_EXTERNAL_PARTS],
