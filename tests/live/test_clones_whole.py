@@ -32,6 +32,7 @@ def saved_inside(qemu):
     return vm, manifest, later, made(vm, manifest, line=line)
 
 
+@pytest.mark.long
 def test_a_clone_of_what_is_inside_images_is_saved_and_goes_back_to_it(qemu):
     """Its own snapshot holds its memory: the guest, which checks every page, goes on from there."""
     vm, _, later, template = saved_inside(qemu)

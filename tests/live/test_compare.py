@@ -32,6 +32,7 @@ def snapplan(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", [DiskKind.QCOW2, DiskKind.DRIVE])
 def test_each_design_is_measured_and_nothing_is_left(kind, qemu, tmp_path):
     """Pause, round trip, bytes and total are there for both; disks and guest are as before."""

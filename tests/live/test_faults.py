@@ -186,6 +186,7 @@ def test_connection_is_cut(qemu, design, command, when):
     assert_nothing_left(vm)
 
 
+@pytest.mark.long
 def test_connection_is_cut_and_another_client_is_on_the_socket(qemu):
     """Nobody can be asked: exit 22, which says so, and the guest is left as it was."""
     vm = start(qemu)

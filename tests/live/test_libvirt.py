@@ -194,6 +194,7 @@ def test_an_overlay_behind_libvirts_back_is_refused(daemon, tmp_path):
     assert [disk["name"] for disk in shown["disks"]] == ["virtio-disk0", "virtio-disk1"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("address", "exit_code", "code"),
     [

@@ -88,6 +88,7 @@ def test_all_internal_loads_in_place_and_the_image_stays_what_it_was(qemu, kind)
     assert (code, image.exists(), vm.tags("disk0")) == (0, False, [])
 
 
+@pytest.mark.long
 def test_all_external_restores_twice(qemu):
     """Refused before: machine state in QEMU's snapshot format, and every disk under an overlay."""
     vm = qemu.start(two_disks(DiskKind.RAW, guest=True))

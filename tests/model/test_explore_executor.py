@@ -119,6 +119,7 @@ def test_executor_undoes_external_parts_wherever_the_explorer_says_that_it_can(c
             assert (outcome.phase, outcome.left) == (Phase.UNDONE, ()), (number, fault)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("design", ["monolithic", "transactional"])
 def test_however_the_executor_ends_the_explorer_has_seen(design):
     """Every single fault, at every command and inside it, ends in one of the explorer's ends."""
