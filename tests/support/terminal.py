@@ -42,7 +42,7 @@ class Terminal:
     def still(self, seconds):
         """What is shown meanwhile, with nobody typing."""
         before = len(self.shown)
-        while select.select([self._terminal], [], [], seconds)[0] and self._read():
+        while self._ready(seconds) and self._read():
             pass
         return self.shown[before:]
 
@@ -73,14 +73,18 @@ class Terminal:
         return self.exit_code
 
     def _read(self):
-        ready, _, _ = select.select([self._terminal], [], [], PATIENCE_S)
-        assert ready, f"nothing more is shown: {self.shown}"
+        assert self._ready(PATIENCE_S), f"nothing more is shown: {self.shown}"
         try:
             more = os.read(self._terminal, 65536)
         except OSError:  # Linux says so when the other end is closed
             return False
         self.shown += more.decode()
         return bool(more)
+
+    def _ready(self, seconds):
+        poll = select.poll()  # `select` takes no descriptor above 1023
+        poll.register(self._terminal, select.POLLIN | select.POLLHUP)
+        return poll.poll(seconds * 1000)
 
     def _reap(self):
         self.exit_code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
