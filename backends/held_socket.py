@@ -12,9 +12,9 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
+from planner.host.tcp_sockets import connected_tcp_sockets
 from planner.host.unix_sockets import connected_unix_sockets
 
 __all__ = ["serves_somebody", "serves_somebody_over_tcp"]
@@ -54,11 +54,7 @@ def serves_somebody_over_tcp(connection: socket.socket) -> bool:
 
 
 def _accepted_at(port: int, but: int) -> Iterator[bool]:
-    """For each TCP connection to a local port, but from one, whether it was accepted (proc(5))."""
-    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
-        with suppress(OSError, ValueError, IndexError):
-            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
-                words = line.split()
-                here, there = (int(word.rpartition(":")[2], 16) for word in words[1:3])
-                if here == port and there != but and words[3] == "01":
-                    yield words[9] != "0"
+    """For each TCP connection to a local port, but from one, whether it was accepted."""
+    for each in connected_tcp_sockets():
+        if each.here_port == port and each.there_port != but:
+            yield each.inode != 0

@@ -17,12 +17,12 @@ from planner.cli.common import (
     write_file,
 )
 from planner.errors import BadInput
-from planner.host.connections import UNIX
 from planner.host.listening import listener_at
 from planner.inspect.draft import draft_of, free_tag
 from planner.model.facts import Facts
 from planner.model.facts_text import facts_to_plain
-from planner.model.served import served_at
+from planner.model.peripherals import UNIX
+from planner.model.served import served_disks
 from planner.model.tag import tag_problems
 from planner.model.text import read_text
 from planner.present.outside_view import served_lines
@@ -85,13 +85,17 @@ def command(  # noqa: PLR0913 - one parameter an option
 
 def _listeners(facts: Facts) -> dict[str, tuple[str, tuple[str, ...]]]:
     """By disk, the process of this machine that listens where QEMU is connected, and its sockets."""
-    found = {}
-    for name, address in served_at(facts).items():
-        path = address.removeprefix(UNIX)
-        listener = listener_at(path) if path != address and not name.startswith("/") else None
-        if listener is not None:
-            found[name] = f"{listener.name} {listener.pid}", listener.sockets
-    return found
+    at = {
+        name: address.removeprefix(UNIX)
+        for name, address in served_disks(facts).items()
+        if address.startswith(UNIX) and not name.startswith("/")
+    }
+    listeners = {path: listener_at(path) for path in set(at.values())}
+    return {
+        name: (f"{listener.name} {listener.pid}", listener.sockets)
+        for name, path in at.items()
+        if (listener := listeners[path]) is not None
+    }
 
 
 def _draft(facts: Facts, tag: str, address: str, store: Store) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from attrs import evolve, frozen
 
 from planner.errors import Problem
+from planner.model.peripherals import UNIX
 
 __all__ = ["Server", "Servers", "proposed", "right_member", "server_problems", "server_warnings"]
 
@@ -34,7 +35,7 @@ class Server:
     @property
     def place(self) -> str:
         """The address, for a person."""
-        return self.address.removeprefix("unix:")
+        return self.address.removeprefix(UNIX)
 
 
 Servers = Mapping[str, Server]
@@ -91,8 +92,8 @@ def proposed(problem: Problem, seen: Servers) -> Problem:
         return problem
     if server.member:
         remedy = (
-            f"write `{problem.subject}: {{served-by: {server.member}}}`: it is connected to "
-            f"{server.place}, which that member serves"
+            f"{right_member(problem.subject, seen)}: it is connected to {server.place}, which that "
+            "member serves"
         )
     else:
         remedy = (

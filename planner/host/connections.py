@@ -17,20 +17,16 @@ from pathlib import Path
 
 from attrs import frozen
 
-from planner.host.processes import program_of
+from planner.host.processes import program_of, sockets_of
+from planner.host.tcp_sockets import TcpSocket, connected_tcp_sockets
 from planner.host.unix_sockets import UnixSocket, connected_unix_sockets
+from planner.model.peripherals import UNIX
 
-__all__ = ["OtherEnd", "UNIX", "other_end", "passes_on"]
-
-UNIX = "unix:"
-"""What the address of a unix socket begins with; another address is ``HOST:PORT``."""
+__all__ = ["OtherEnd", "other_end", "passes_on"]
 
 _PROC = Path("/proc")
 _MASK = 0xFFFFFFFF
-_TCP_ESTABLISHED = "01"
-_MAPPED = "0000000000000000FFFF0000"
-"""What an IPv4 address in /proc/net/tcp6 begins with."""
-_LINK = "socket:["
+"""What sock_diag(7) tells of an inode."""
 _NONE = frozenset[int]()
 
 
@@ -115,36 +111,18 @@ def _seen_by(pid: int, path: str) -> os.stat_result | None:
     return None
 
 
-@frozen
-class _Tcp:
-    """A connection of /proc/net/tcp: both ends in its own spelling."""
-
-    here: str
-    there: str
-    inode: int
-
-
 def _served_tcp(pid: int, sockets: Collection[int], port: int) -> Iterator[int]:
     connected = list(_tcp(pid))
     mine = {
-        (row.there, row.here) for row in connected if row.inode in sockets and _port(row) == port
+        (row.there, row.here)
+        for row in connected
+        if row.inode in sockets and row.there_port == port
     }
     return (row.inode for row in connected if (row.here, row.there) in mine)
 
 
-def _port(row: _Tcp) -> int:
-    return int(row.there.rpartition(":")[2], 16)
-
-
-def _tcp(pid: int) -> Iterator[_Tcp]:
-    """The connections in the network namespace of a process."""
-    for table in ("tcp", "tcp6"):
-        with suppress(OSError, ValueError, IndexError):
-            text = (_PROC / str(pid) / "net" / table).read_text(encoding="ascii")
-            for words in (line.split() for line in text.splitlines()[1:]):
-                if words[3] == _TCP_ESTABLISHED:
-                    here, there = (word.removeprefix(_MAPPED) for word in words[1:3])
-                    yield _Tcp(here, there, int(words[9]) & _MASK)
+def _tcp(pid: int) -> Iterator[TcpSocket]:
+    return connected_tcp_sockets(str(pid))
 
 
 def _owners(inodes: Collection[int]) -> Iterator[int]:
@@ -156,14 +134,5 @@ def _owners(inodes: Collection[int]) -> Iterator[int]:
 
 
 def _sockets(pid: int) -> frozenset[int] | None:
-    """Inodes of the sockets that a process has; None: it has ended, or we may not look."""
-    found = []
-    try:
-        for descriptor in (_PROC / str(pid) / "fd").iterdir():
-            with suppress(FileNotFoundError):  # it was closed meanwhile
-                link = str(descriptor.readlink())
-                if link.startswith(_LINK):
-                    found.append(int(link[len(_LINK) :].rstrip("]")) & _MASK)
-    except OSError:
-        return None
-    return frozenset(found)
+    found = sockets_of(pid)
+    return None if found is None else frozenset(each & _MASK for each in found)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from planner.host.processes import program_of
+from planner.host.processes import program_of, sockets_of
 
 __all__ = ["ListeningQemu", "listener_at", "listening_qemus"]
 
@@ -66,23 +66,18 @@ def _processes() -> Iterator[tuple[int, str]]:
             yield int(folder.name), name
 
 
-def _listening_paths() -> dict[str, str]:
+def _listening_paths() -> dict[int, str]:
     """By inode, the paths of sockets that somebody listens at."""
     found = {}
     for line in _text(_PROC / "net/unix").splitlines()[1:]:
         words = line.split(maxsplit=7)
         if len(words) == 8 and int(words[3], 16) & _LISTENS and words[7].startswith("/"):
-            found[words[6]] = words[7]
+            found[int(words[6])] = words[7]
     return found
 
 
-def _sockets(pid: int, paths: dict[str, str]) -> tuple[str, ...]:
-    try:
-        links = [str(each.readlink()) for each in (_PROC / str(pid) / "fd").iterdir()]
-    except OSError:
-        return ()
-    inodes = (link.removeprefix("socket:[").rstrip("]") for link in links if "socket:[" in link)
-    return tuple(sorted({paths[inode] for inode in inodes if inode in paths}))
+def _sockets(pid: int, paths: dict[int, str]) -> tuple[str, ...]:
+    return tuple(sorted({paths[inode] for inode in sockets_of(pid) or () if inode in paths}))
 
 
 def _text(path: Path) -> str:

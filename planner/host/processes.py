@@ -26,12 +26,14 @@ __all__ = [
     "process_of",
     "program_of",
     "qemu_process",
+    "sockets_of",
     "writes_to",
 ]
 
 _PROC = Path("/proc")
 _BOOT_ID = _PROC / "sys/kernel/random/boot_id"
 _MACHINE_ID = Path("/etc/machine-id")
+_SOCKET = "socket:["
 _LONGEST_NAME = 15
 """What the kernel keeps of a name (TASK_COMM_LEN)."""
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC
@@ -78,6 +80,20 @@ def program_of(pid: int) -> str:
             program = (folder / "exe").readlink().name
             return program if program.startswith(name) else name
     return name
+
+
+def sockets_of(pid: int) -> frozenset[int] | None:
+    """The inodes of the sockets that a process has; None: it has ended, or we may not look."""
+    found = []
+    try:
+        for descriptor in (_PROC / str(pid) / "fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed meanwhile
+                link = str(descriptor.readlink())
+                if link.startswith(_SOCKET):
+                    found.append(int(link.removeprefix(_SOCKET).rstrip("]")))
+    except OSError:
+        return None
+    return frozenset(found)
 
 
 def process_of(pid: int) -> Process | None:

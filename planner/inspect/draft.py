@@ -237,7 +237,7 @@ def _problems(
     try:
         choose_design(AUTO, resolve(ReadRequest(Request(tag, state, wishes)), facts))
     except SnapplanError as error:
-        return error.problems or (Problem(error.code, "", error.message),)
+        return error.as_problems()
     return ()
 
 

@@ -16,7 +16,7 @@ from enum import Enum, auto
 from attrs import frozen
 
 from planner.model.facts import Facts
-from planner.model.peripherals import VHOST_USER_NETDEV, Device, HostObject, Tpm
+from planner.model.peripherals import UNIX, VHOST_USER_NETDEV, Device, HostObject, Tpm
 
 __all__ = ["Outside", "outside_of"]
 
@@ -97,7 +97,7 @@ class Outside:
     @property
     def label(self) -> str:
         """Its type, what it works on, and where that is connected."""
-        at = f"at {self.peer.removeprefix('unix:')}" if self.peer else ""
+        at = f"at {self.peer.removeprefix(UNIX)}" if self.peer else ""
         return ", ".join(word for word in (self.type, self.uses, at) if word)
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "MEMORY_BACKEND",
     "NAMED",
     "OBJECTS",
+    "UNIX",
     "VHOST_USER_NETDEV",
     "Device",
     "HostObject",
@@ -38,6 +39,8 @@ ANONYMOUS = "/machine/peripheral-anon"
 """Where it keeps those without; they are numbered as the command line has them."""
 CHARDEVS = "/chardevs"
 """Where it keeps its character devices: files, terminals, sockets to other processes."""
+UNIX = "unix:"
+"""What the address of a unix socket begins with; another address is ``HOST:PORT``."""
 OBJECTS = "/objects"
 """Where it keeps what ``-object`` made."""
 MEMORY_BACKEND = "memory-backend-"
@@ -150,7 +153,7 @@ def peer_of(reply: object) -> str:
     told = reply if isinstance(reply, dict) else {}
     path, host, port = (told.get(name) for name in ("path", "host", "port"))
     if told.get("type") == "unix" and isinstance(path, str) and told.get("abstract") is not True:
-        return f"unix:{path}"
+        return f"{UNIX}{path}"
     if told.get("type") == "inet" and isinstance(host, str) and isinstance(port, str):
         return f"{host}:{port}"
     return ""

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 
 from planner.model.facts import Disk, Facts
 from planner.model.outside import outside_of
+from planner.model.peripherals import UNIX
 from planner.model.text import json_object
 
-__all__ = ["address_of_disk", "served_at"]
+__all__ = ["address_of_disk", "served_at", "served_disks"]
 
 _UNIX_SCHEME, _TCP_SCHEME = "nbd+unix://", "nbd://"
 _OPTIONS = "json:"
@@ -25,11 +26,21 @@ def served_at(facts: Facts) -> dict[str, str]:
 
     An address is ``unix:PATH`` or ``HOST:PORT``.  What QEMU shows no address of is not there.
     """
-    found = {name: each.peer for each in outside_of(facts) for name in each.names if each.peer}
+    return {name: address for names, address in _served(facts) for name in names}
+
+
+def served_disks(facts: Facts) -> dict[str, str]:
+    """The same by each disk's first name alone."""
+    return {names[0]: address for names, address in _served(facts)}
+
+
+def _served(facts: Facts) -> Iterator[tuple[tuple[str, ...], str]]:
+    for each in outside_of(facts):
+        if each.peer:
+            yield each.names, each.peer
     for disk in facts.disks:
         if address := address_of_disk(disk):
-            found |= dict.fromkeys(disk.names, address)
-    return found
+            yield disk.names, address
 
 
 def address_of_disk(disk: Disk) -> str:
@@ -37,7 +48,7 @@ def address_of_disk(disk: Disk) -> str:
     name = disk.filename
     if name.startswith(_UNIX_SCHEME):
         # QEMU writes both parts as they are, without escapes (fact 134).
-        return f"unix:{name.rpartition(_SOCKET)[2]}" if _SOCKET in name else ""
+        return f"{UNIX}{name.rpartition(_SOCKET)[2]}" if _SOCKET in name else ""
     if name.startswith(_TCP_SCHEME):
         return name.removeprefix(_TCP_SCHEME).partition("/")[0]
     if name.startswith(_OPTIONS):
@@ -52,7 +63,7 @@ def _spelled(options: Mapping[str, object]) -> Iterator[str]:
         told = server if isinstance(server, dict) else _below(options, "server.")
         path, host, port = (told.get(key) for key in ("path", "host", "port"))
         if isinstance(path, str):
-            yield f"unix:{path}"
+            yield f"{UNIX}{path}"
         elif isinstance(host, str) and isinstance(port, str):
             yield f"{host}:{port}"
         below = options.get("file")

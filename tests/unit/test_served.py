@@ -3,6 +3,8 @@
 import pytest
 from attrs import evolve
 
+from planner.cli import inspect_command
+from planner.host.listening import ListeningQemu
 from planner.model.peripherals import Device, peer_of
 from planner.model.served import address_of_disk, served_at
 from tests.unit.build import facts, qcow2
@@ -60,3 +62,21 @@ def test_every_name_of_a_served_disk_leads_to_its_address():
         **dict.fromkeys(nbd.names, "unix:/b"),
     }
     assert {"nb", "drv"} <= set(found)
+
+
+def test_a_served_disk_is_told_once_and_who_listens_is_looked_for_once(monkeypatch):
+    """Under its first name, however many it has; two disks at one socket need one look."""
+    looked = []
+
+    def look(path):
+        looked.append(path)
+        return ListeningQemu(7, "qemu-storage-daemon", (path, "/run/qmp"))
+
+    monkeypatch.setattr(inspect_command, "listener_at", look)
+    disks = [
+        evolve(qcow2(name), filename=f"nbd+unix:///{name}?socket=/b", drive_id=f"drive-{name}")
+        for name in ("nb", "more")
+    ]
+    found = inspect_command._listeners(facts(qcow2("disk0"), *disks))
+    assert found == dict.fromkeys(("nb", "more"), ("qemu-storage-daemon 7", ("/b", "/run/qmp")))
+    assert looked == ["/b"]
