@@ -12,6 +12,7 @@ from planner.errors import BadInput, Problem
 from planner.explore.design_template import PURPOSES, design_template
 from planner.explore.design_text import read_design
 from planner.present.outputs import output
+from planner.verbs.design_files import is_path
 
 __all__ = ["command"]
 
@@ -64,7 +65,7 @@ command.add_command(page)
 
 def _named(path: str) -> str:
     """A path that `--design` takes for one."""
-    return path if path.endswith((".yaml", ".yml", ".json")) or os.sep in path else f"./{path}"
+    return path if is_path(path) else f"./{path}"
 
 
 def _plain(name: str, path: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from planner.experiment.experiment import Case, Kind
 from planner.experiment.exploring import explore
 from planner.experiment.measuring import measure
 from planner.experiment.place import machine_words
-from planner.experiment.result import CaseResult, Ran, State, came_to_nothing, problems_of
+from planner.experiment.result import CaseResult, Ran, State, came_to_nothing
 from planner.host.version import snapplan_version
 
 __all__ = ["run_case"]
@@ -57,9 +57,9 @@ def _result(case: Case, snapplan: str) -> CaseResult:
     try:
         return _WORK[case.kind](case)
     except (Refused, Violation, BadInput) as error:
-        return came_to_nothing(case, problems_of(error), State.REFUSED)
+        return came_to_nothing(case, error.as_problems(), State.REFUSED)
     except SnapplanError as error:
-        return came_to_nothing(case, problems_of(error), State.FAILED)
+        return came_to_nothing(case, error.as_problems(), State.FAILED)
     except OSError as error:
         why = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         return came_to_nothing(case, (Problem("case-failed", "", why),), State.FAILED)

@@ -17,7 +17,17 @@ from attrs import field, frozen
 
 from planner.compare.repeated import in_rounds
 
-__all__ = ["AXES", "Case", "Experiment", "Kind", "Value", "cases_of", "design_key"]
+__all__ = [
+    "AXES",
+    "Case",
+    "Experiment",
+    "Kind",
+    "Value",
+    "cases_of",
+    "design_key",
+    "plain_value",
+    "values_words",
+]
 
 Value = str | int | bool
 """One value of what is varied."""
@@ -95,8 +105,7 @@ class Case:
     @property
     def words(self) -> str:
         """What it is, in a line."""
-        said = ", ".join(f"{axis} {_word(value)}" for axis, value in self.settings.items())
-        return f"{said}, round {self.round}"
+        return f"{values_words(self.settings)}, round {self.round}"
 
 
 def design_key(settings: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
@@ -153,5 +162,11 @@ def _id(kind: Kind, settings: Mapping[str, Value], inputs: Mapping[str, str]) ->
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _word(value: Value) -> str:
+def values_words(settings: Mapping[str, Value]) -> str:
+    """A choice of values, in words."""
+    return ", ".join(f"{axis} {plain_value(value)}" for axis, value in settings.items())
+
+
+def plain_value(value: Value) -> str:
+    """A value as the file has it."""
     return str(value).lower() if isinstance(value, bool) else str(value)

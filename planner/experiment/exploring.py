@@ -7,22 +7,20 @@ import time
 from planner.compare.request_per_design import adapt
 from planner.errors import Problem, RunFailed
 from planner.experiment.experiment import Case
-from planner.experiment.machine import disk_names
 from planner.experiment.reading import FAULTS
+from planner.experiment.requested import disk_names, request_of
 from planner.experiment.result import CaseResult, Explored, State
-from planner.explore.design import IN_AN_IMAGE, NO_MACHINE_STATE, DesignFile
+from planner.explore.design import IN_AN_IMAGE, NO_MACHINE_STATE
 from planner.explore.design_text import read_design
 from planner.explore.state import ClientDeath
 from planner.model.facts import Disk, Facts, QemuVersion
 from planner.model.facts_text import read_facts
-from planner.model.request_text import ReadRequest, read_request, request_from_plain
-from planner.model.text import Document
+from planner.model.request_text import read_request
 from planner.semantics import PROFILES, capability_names, schema_of
 from planner.verbs.exploring import Strikes, Task, task_of_design, task_of_request
 
 __all__ = ["explore"]
 
-_TAG = "experiment"
 _NEWEST = "11.1"
 
 
@@ -70,26 +68,20 @@ def _task(case: Case) -> Task:
         read = read_request(inputs["request"], "request")
     else:
         facts = _facts(int(settings["disks"]))
-        read = _request(int(settings["disks"]), design)
+        state = _machine_state("" if design is None else design.capture)
+        read = request_of(int(settings["disks"]), state)
     if design is not None:
         return task_of_design(design, read, facts, strikes)
     return task_of_request(adapt(read, facts, name).read, facts, name, strikes)
 
 
-def _request(disks: int, design: DesignFile | None) -> ReadRequest:
-    """All disks internal, and the machine state where the design captures it."""
-    names = disk_names(disks)
-    capture = "" if design is None else design.capture
-    state: object = {"internal": names[0]}
+def _machine_state(capture: str) -> object:
+    """Where a design has the machine state, by its word for that; empty: inside the first disk."""
     if capture == NO_MACHINE_STATE:
-        state = "none"
-    elif capture == IN_AN_IMAGE:
-        state = {"image": "/vm/state.qcow2"}
-    elif capture:
-        state = {"external": "/vm/state", "capture": capture}
-    disks_wanted = dict.fromkeys(names, "internal")
-    plain = {"tag": _TAG, "machine-state": state, "disks": disks_wanted}
-    return request_from_plain(Document(plain))
+        return "none"
+    if capture == IN_AN_IMAGE:
+        return {"image": "/vm/state.qcow2"}
+    return {"external": "/vm/state", "capture": capture} if capture else None
 
 
 def _facts(disks: int) -> Facts:

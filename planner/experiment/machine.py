@@ -24,14 +24,17 @@ from backends.launch import TiedQemu, launch_tied
 from backends.qemu import QemuBackend
 from backends.qemu_facts.lab.images import write_private
 from backends.qemu_facts.lab.qcow2 import qcow2_image
-from backends.qemu_facts.lab.writer import boot_sectors, written_mib
+from backends.qemu_facts.lab.writer import (
+    DISK_BYTES,
+    MORE_MEMORY_MIB,
+    boot_sectors,
+    written_mib,
+)
 from planner.errors import Problem, RunFailed
+from planner.experiment.requested import disk_names
 
-__all__ = ["Machine", "Shape", "disk_names", "running_machine"]
+__all__ = ["Machine", "Shape", "running_machine"]
 
-_DISK_BYTES = 8 * 2**20
-_UNWRITTEN_MIB = 64
-"""What of its memory the guest leaves alone: BIOS and devices write there."""
 _START_S = 60.0
 _LOOK_EACH_S = 0.02
 _ON_CONTROLLER = 250
@@ -58,7 +61,7 @@ class Shape:
     @property
     def written_mib(self) -> int:
         """How much memory the guest fills."""
-        return self.memory_mib - _UNWRITTEN_MIB
+        return self.memory_mib - MORE_MEMORY_MIB
 
 
 @frozen
@@ -83,12 +86,7 @@ class Machine:
         """
         if "FAIL" in _console(self.folder):
             problem = Problem("guest-harmed", "guest", "its memory is not what it wrote")
-            raise RunFailed(problem.words, problems=(problem,), code=problem.code)
-
-
-def disk_names(count: int) -> tuple[str, ...]:
-    """The names of so many disks."""
-    return tuple(f"disk{number}" for number in range(count))
+            raise RunFailed.of(problem)
 
 
 @asynccontextmanager
@@ -121,7 +119,7 @@ def _make_images(folder: Path, shape: Shape) -> None:
     boots = boot_sectors(shape.written_mib, shape.dirty_mib_per_s)
     for name in disk_names(shape.disks):
         content = boots if name == "disk0" else b""
-        write_private(folder / f"{name}.qcow2", qcow2_image(_DISK_BYTES, content))
+        write_private(folder / f"{name}.qcow2", qcow2_image(DISK_BYTES, content))
 
 
 def _words(folder: Path, shape: Shape) -> list[str]:
@@ -159,5 +157,5 @@ async def _filled(machine: Machine, shape: Shape) -> None:
             last = machine.process.said() or said[-80:].strip() or "nothing"
             message = f"the guest {how}; the last that was said: {last}"
             problem = Problem("guest-not-started", "guest", message)
-            raise RunFailed(problem.words, problems=(problem,), code=problem.code)
+            raise RunFailed.of(problem)
         await asyncio.sleep(_LOOK_EACH_S)

@@ -8,19 +8,19 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
+from attrs import asdict
+
 from planner.compare.measuring import Measuring
 from planner.errors import Problem, Refused, RunFailed
 from planner.experiment.experiment import Case
-from planner.experiment.machine import Machine, Shape, disk_names, running_machine
+from planner.experiment.machine import Machine, Shape, running_machine
 from planner.experiment.place import file_system_of
+from planner.experiment.requested import request_of
 from planner.experiment.result import CaseResult, Measured, State
-from planner.model.request_text import ReadRequest, request_from_plain
-from planner.model.text import Document
 from planner.run.pump import ask_facts
 
 __all__ = ["measure"]
 
-_TAG = "experiment"
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -108,7 +108,7 @@ async def _with_machine(case: Case, machine: Machine, design: str) -> CaseResult
     streams.mkdir(mode=0o700)
     measuring = Measuring(
         machine.backend,
-        _request(int(case.settings["disks"])),
+        request_of(int(case.settings["disks"])),
         machine.backend.images,
         machine.backend.host,
         str(streams),
@@ -123,27 +123,8 @@ async def _with_machine(case: Case, machine: Machine, design: str) -> CaseResult
         raise
     machine.check_guest()
     figures = Measured(
+        **asdict(run, recurse=False),
         qemu_version=version,
         file_system=file_system_of(machine.folder),
-        pause_us=run.pause_us,
-        total_us=run.total_us,
-        longest_us=run.longest_us,
-        longest_command=run.longest_command,
-        silence_us=run.silence_us,
-        vm_state_bytes=run.vm_state_bytes,
-        grown_bytes=run.grown_bytes,
-        spans=run.spans,
-        stops=run.pauses,
     )
     return CaseResult(case.id, dict(case.settings), case.round, State.DONE, measured=figures)
-
-
-def _request(disks: int) -> ReadRequest:
-    """All disks internal, the machine state on the first; each design puts that where it can."""
-    names = disk_names(disks)
-    plain = {
-        "tag": _TAG,
-        "machine-state": {"internal": names[0]},
-        "disks": dict.fromkeys(names, "internal"),
-    }
-    return request_from_plain(Document(plain))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from planner.compare.repeated import Likeness
-from planner.experiment.experiment import AXES, Kind, Value
+from planner.experiment.experiment import AXES, Kind, Value, plain_value, values_words
 from planner.experiment.folder import About
 from planner.experiment.plots import (
     course_plot,
@@ -20,9 +20,7 @@ from planner.experiment.summary import Compared, OfDesign, compared, in_file_ord
 from planner.experiment.views import (
     contrast_summary,
     measured_cells,
-    plain_value,
     state_words,
-    values_words,
     verdict_words,
     why_not,
 )
@@ -173,9 +171,9 @@ def _verdicts(about: About, results: Sequence[CaseResult]) -> Markup:
 def _verdict(found: CaseResult | None) -> Markup:
     if found is None:
         return element("td", "not run yet", class_="soft")
-    if found.explored is None:
-        return element("td", verdict_words(found), class_="soft")
     words = verdict_words(found)
+    if found.explored is None:
+        return element("td", words, class_="soft")
     states = element("div", f"{found.explored.states} states", class_="soft")
     return element("td", words, states, class_="no" if found.explored.violated else "yes")
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from planner.compare.comparison import Measurement
 from planner.compare.repeated import FIGURES
 from planner.errors import Problem, Refused
+from planner.experiment.experiment import values_words
 from planner.experiment.result import CaseResult
 from planner.experiment.summary import Compared, OfDesign
 from planner.present.markup import Markup
@@ -71,27 +73,53 @@ def figures_plot(figure_class: Any, groups: Sequence[Compared], along: str, figu
         along: The axis from left to right; its values are numbers.
         figure: Which figure, by its name.
     """
-    panels = _panels(groups, along)
-    rows, columns = _grid(len(panels))
-    drawn = figure_class(figsize=(_WIDE_IN, 0.6 + 2.9 * rows), layout="constrained")
-    axes = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    ticks = sorted({int(group.settings[along]) for group in groups})
     designs = _designs(groups)
-    for number, (title, inside) in enumerate(panels):
-        panel = axes[number // columns][number % columns]
-        panel.set_title(_short(title, _TITLE), fontsize=8)
+
+    def draw(panel: Any, inside: Sequence[Compared]) -> None:
         for at, design in enumerate(designs):
             found = _places(inside, along, design)
             if found:
                 _draw_design(panel, found, figure, at)
+
+    ticks = sorted({int(group.settings[along]) for group in groups})
+    panels = [
+        (title, partial(draw, inside=inside), ticks) for title, inside in _panels(groups, along)
+    ]
+    drawn = _in_panels(figure_class, panels, 2.9, along, _NAMES[figure])
+    return _svg(drawn, f"{_NAMES[figure]} by {along}")
+
+
+def _in_panels(
+    figure_class: Any,
+    panels: Sequence[tuple[str, Callable[[Any], None], Sequence[int]]],
+    height_in: float,
+    along: str,
+    upwards: str,
+) -> Any:
+    """A figure of panels side by side, which have their scales and one legend in common.
+
+    Args:
+        figure_class: From `plotting`.
+        panels: Of each, its title, what draws it, and the values that its axis from left to right has.
+        height_in: Of a row of them, in inches.
+        along: What that axis is.
+        upwards: What the other one is.
+    """
+    rows, columns = _grid(len(panels))
+    drawn = figure_class(figsize=(_WIDE_IN, 0.6 + height_in * rows), layout="constrained")
+    axes = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for number, (title, draw, ticks) in enumerate(panels):
+        panel = axes[number // columns][number % columns]
+        panel.set_title(_short(title, _TITLE), fontsize=8)
+        draw(panel)
         _scales(panel, ticks)
     for empty in range(len(panels), rows * columns):
         axes[empty // columns][empty % columns].set_visible(False)
     drawn.supxlabel(guard(along))
-    drawn.supylabel(_NAMES[figure])
+    drawn.supylabel(upwards)
     handles, labels = axes[0][0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-    return _svg(drawn, f"{_NAMES[figure]} by {along}")
+    return drawn
 
 
 def _places(inside: Sequence[Compared], along: str, design: str) -> list[tuple[int, OfDesign]]:
@@ -220,33 +248,32 @@ _CENTRED: Mapping[str, Any] = {"ha": "center", "va": "center", "fontsize": 7}
 
 def explored_plot(figure_class: Any, results: Sequence[CaseResult], along: str) -> Markup:
     """How many states an exploration has along one axis: a panel for each set of faults."""
-    panels: dict[str, dict[str, list[tuple[int, int]]]] = {}
+    found: dict[str, dict[str, list[tuple[int, int]]]] = {}
     for each in results:
         if each.explored is None:
             continue
-        others = (pair for pair in each.settings.items() if pair[0] not in (along, "design"))
-        title = ", ".join(f"{axis} {str(value).lower()}" for axis, value in others)
-        points = panels.setdefault(title, {}).setdefault(str(each.settings["design"]), [])
+        others = {k: v for k, v in each.settings.items() if k not in {along, "design"}}
+        lines = found.setdefault(values_words(others), {})
+        points = lines.setdefault(str(each.settings["design"]), [])
         points.append((int(each.settings[along]), each.explored.states))
-    rows, columns = _grid(len(panels))
-    drawn = figure_class(figsize=(_WIDE_IN, 0.6 + 2.6 * rows), layout="constrained")
-    axes = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for number, (title, lines) in enumerate(panels.items()):
-        panel = axes[number // columns][number % columns]
-        panel.set_title(_short(title, _TITLE), fontsize=8)
-        for at, (design, points) in enumerate(lines.items()):
-            colour, marker = _COLOURS[at % len(_COLOURS)], _MARKERS[at % len(_MARKERS)]
-            places, states = zip(*sorted(points), strict=True)
-            style = {"color": colour, "marker": marker, "linewidth": 1.2, "markersize": 4}
-            panel.plot(places, states, label=_short(design), **style)
-        _scales(panel, sorted({place for points in lines.values() for place, _ in points}))
-    for empty in range(len(panels), rows * columns):
-        axes[empty // columns][empty % columns].set_visible(False)
-    drawn.supxlabel(guard(along))
-    drawn.supylabel("states")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    panels = [
+        (
+            title,
+            partial(_draw_lines, lines=lines),
+            sorted({place for points in lines.values() for place, _ in points}),
+        )
+        for title, lines in found.items()
+    ]
+    drawn = _in_panels(figure_class, panels, 2.6, along, "states")
     return _svg(drawn, "how many states an exploration has")
+
+
+def _draw_lines(panel: Any, lines: Mapping[str, Sequence[tuple[int, int]]]) -> None:
+    for at, (design, points) in enumerate(lines.items()):
+        colour, marker = _COLOURS[at % len(_COLOURS)], _MARKERS[at % len(_MARKERS)]
+        places, states = zip(*sorted(points), strict=True)
+        style = {"color": colour, "marker": marker, "linewidth": 1.2, "markersize": 4}
+        panel.plot(places, states, label=_short(design), **style)
 
 
 def _panels(groups: Sequence[Compared], along: str) -> list[tuple[str, list[Compared]]]:
@@ -257,8 +284,8 @@ def _panels(groups: Sequence[Compared], along: str) -> list[tuple[str, list[Comp
     }
     found: dict[str, list[Compared]] = {}
     for group in groups:
-        words = [f"{axis} {value}" for axis, value in group.settings.items() if axis in varied]
-        found.setdefault(", ".join(words), []).append(group)
+        shown = {axis: value for axis, value in group.settings.items() if axis in varied}
+        found.setdefault(values_words(shown), []).append(group)
     return list(found.items())
 
 

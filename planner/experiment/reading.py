@@ -28,6 +28,7 @@ from planner.explore.state import ClientDeath
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
 from planner.model.text import Document, read_text
+from planner.verbs.design_files import is_path
 
 __all__ = ["FAULTS", "Texts", "read_experiment"]
 
@@ -256,10 +257,10 @@ class _Reader:
             self._wrong(key, f"{value!r} is no name of a design")
             return
         if self.kind is Kind.MEASURE:
-            is_file = "/" in value or value.endswith(".yaml") or value in self.built_in
+            is_file = is_path(value) or value in self.built_in
             why = "is a design file, and no QEMU can run one" if is_file else "is no design"
             self._wrong(key, f"{value} {why}", f"known are: {', '.join(compiled)}")
-        elif "/" not in value and not value.endswith(".yaml") and value not in self.built_in:
+        elif not is_path(value) and value not in self.built_in:
             near = get_close_matches(value, (*compiled, *self.built_in), n=1)
             known = f"known are: {', '.join((*compiled, *self.built_in))}, or a file's path"
             self._wrong(key, f"{value} is no design", f"did you mean {near[0]}?" if near else known)
@@ -269,9 +270,10 @@ class _Reader:
         found: dict[str, str] = {}
         compiled = [design.name for design in DESIGNS]
         for name in (str(each) for each in designs if each not in compiled):
-            in_a_file = "/" in name or name.endswith(".yaml")
             try:
-                text = self.texts(self._of_folder(name)) if in_a_file else self.built_in_text(name)
+                text = (
+                    self.texts(self._of_folder(name)) if is_path(name) else self.built_in_text(name)
+                )
                 read_design(text, name)
             except BadInput as error:
                 self.problems += error.problems

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from planner.compare.comparison import Measurement
 from planner.compare.rehearsal import Span
-from planner.errors import BadInput, Problem, SnapplanError
+from planner.errors import BadInput, Problem
 from planner.experiment.experiment import Case, Value
 from planner.model.strict import strict_converter, structured, write_with_hyphens
 
@@ -21,7 +21,6 @@ __all__ = [
     "Ran",
     "State",
     "came_to_nothing",
-    "measurement_of",
     "read_result",
     "result_text",
 ]
@@ -63,25 +62,16 @@ class Ran:
 
 
 @frozen
-class Measured:
-    """Figures of a snapshot of a real VM; microseconds, as `planner.compare.comparison.Measurement`.
+class Measured(Measurement):
+    """Figures of a snapshot of a real VM.
 
     Attributes:
         qemu_version: QEMU's.
         file_system: The kind that the images were on.
     """
 
-    qemu_version: str
-    file_system: str
-    pause_us: int | None
-    total_us: int
-    longest_us: int
-    longest_command: str
-    silence_us: int
-    vm_state_bytes: int
-    grown_bytes: int
-    spans: tuple[Span, ...]
-    stops: tuple[tuple[str, int], ...]
+    qemu_version: str = field(kw_only=True)
+    file_system: str = field(kw_only=True)
 
 
 @frozen
@@ -136,8 +126,9 @@ def _number(value: object, _: object) -> float:
 _CONVERTER = strict_converter()
 _CONVERTER.register_structure_hook_func(lambda kind: kind == Value, _value)
 _CONVERTER.register_structure_hook(float, _number)
-for _kind in (Measured, Explored, CaseResult, Ran, Span, Problem):
+for _kind in (Explored, CaseResult, Ran, Span, Problem):
     write_with_hyphens(_CONVERTER, _kind)
+write_with_hyphens(_CONVERTER, Measured, called={"pauses": "stops"})
 
 
 def result_text(result: CaseResult) -> str:
@@ -169,23 +160,3 @@ def read_result(text: str, source: str) -> CaseResult:
 def came_to_nothing(case: Case, problems: Sequence[Problem], state: State) -> CaseResult:
     """The result of a case that has no figures."""
     return CaseResult(case.id, dict(case.settings), case.round, state, tuple(problems))
-
-
-def problems_of(error: SnapplanError) -> tuple[Problem, ...]:
-    """What an error says, as problems; its own words where it names none."""
-    return error.problems or (Problem(error.code, "", error.message),)
-
-
-def measurement_of(measured: Measured) -> Measurement:
-    """The same figures, as what compares designs takes them."""
-    return Measurement(
-        pause_us=measured.pause_us,
-        total_us=measured.total_us,
-        longest_us=measured.longest_us,
-        longest_command=measured.longest_command,
-        silence_us=measured.silence_us,
-        vm_state_bytes=measured.vm_state_bytes,
-        grown_bytes=measured.grown_bytes,
-        spans=measured.spans,
-        pauses=measured.stops,
-    )

@@ -12,7 +12,7 @@ from attrs import frozen
 from planner.compare.comparison import Measurement
 from planner.compare.repeated import FIGURES, Contrast, Spread, contrasts, spread, typical
 from planner.experiment.experiment import Value, design_key
-from planner.experiment.result import CaseResult, State, measurement_of
+from planner.experiment.result import CaseResult, State
 
 __all__ = ["Compared", "OfDesign", "compared", "in_file_order"]
 
@@ -89,7 +89,7 @@ def _compared(settings: Mapping[str, Value], results: Sequence[CaseResult]) -> C
 
 
 def _of_design(name: str, results: Sequence[CaseResult]) -> OfDesign:
-    runs = tuple(measurement_of(each.measured) for each in results if each.measured is not None)
+    runs = tuple(each.measured for each in results if each.measured is not None)
     spreads = (
         {key: spread([figure(run) for run in runs]) for key, figure in FIGURES.items()}
         if runs

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from planner.compare.repeated import Likeness
-from planner.experiment.experiment import AXES, Kind, Value
+from planner.experiment.experiment import AXES, Kind, plain_value, values_words
 from planner.experiment.folder import About
 from planner.experiment.result import CaseResult, Explored, Measured, Ran, State
 from planner.experiment.summary import Compared, OfDesign, compared, in_file_order
-from planner.present.compare_view import contrast_text
-from planner.present.outputs import decimal, output
+from planner.present.compare_plain import contrast_to_plain, figures_to_plain
+from planner.present.compare_view import FIGURE_WORDS, contrast_text, spread_text
+from planner.present.outputs import output
 from planner.present.tables import table
 from planner.present.visible import as_lines
 from planner.present.words import problem_to_plain
@@ -22,9 +23,7 @@ from planner.present.words import problem_to_plain
 __all__ = [
     "contrast_summary",
     "measured_cells",
-    "plain_value",
     "state_words",
-    "values_words",
     "why_not",
     "results_csv",
     "results_text",
@@ -43,7 +42,6 @@ _FIGURES = (
 )
 _VERDICT = ("violated", "finished", "states", "transitions", "depth")
 _RAN = ("host", "machine", "cpus", "load", "began", "seconds", "snapplan")
-_NAMES = {"pause-us": "pause", "total-us": "total time"}
 
 
 def results_to_plain(about: About, results: Sequence[CaseResult]) -> dict[str, object]:
@@ -85,17 +83,8 @@ def _case_to_plain(result: CaseResult) -> dict[str, object]:
 
 
 def _measured_to_plain(found: Measured) -> dict[str, object]:
-    return {
-        "qemu-version": found.qemu_version,
-        "file-system": found.file_system,
-        "pause-us": found.pause_us,
-        "total-us": found.total_us,
-        "longest-round-trip-us": found.longest_us,
-        "longest-round-trip-command": found.longest_command,
-        "longest-event-wait-us": found.silence_us,
-        "vm-state-bytes": decimal(found.vm_state_bytes),
-        "files-grown-bytes": decimal(found.grown_bytes),
-    }
+    where = {"qemu-version": found.qemu_version, "file-system": found.file_system}
+    return where | figures_to_plain(found)
 
 
 def _explored_to_plain(found: Explored) -> dict[str, object]:
@@ -132,16 +121,7 @@ def _group_to_plain(group: Compared) -> dict[str, object]:
             }
             for each in group.designs
         ],
-        "contrasts": [
-            {
-                "figure": each.figure,
-                "least": each.least,
-                "other": each.other,
-                "likeness": each.likeness.value,
-                "chance": each.chance,
-            }
-            for each in group.contrasts
-        ],
+        "contrasts": [contrast_to_plain(each) for each in group.contrasts],
     }
 
 
@@ -170,7 +150,7 @@ def _member(plain: object, name: str) -> object:
 
 def _cell(value: object) -> object:
     if isinstance(value, bool):
-        return str(value).lower()
+        return plain_value(value)
     return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
@@ -249,18 +229,18 @@ def _measured_row(about: About, group: Compared, found: OfDesign) -> tuple[str, 
     values = [str(_cell(group.settings.get(axis))) for axis in axes]
     if not found.spreads:
         return (*values, found.design, "0", why_not(found.ended_otherwise[0]), "")
-    return (*values, found.design, str(len(found.runs)), *(_lies(found, name) for name in _NAMES))
+    return (*values, found.design, str(len(found.runs)), *measured_cells(found))
 
 
 def measured_cells(found: OfDesign) -> tuple[str, ...]:
     """Pause and total time of a design, with their quartiles; empty where it was not measured."""
-    return tuple(_lies(found, name) if found.spreads else "" for name in _NAMES)
+    return tuple(spread_text(found.spreads[name]) if found.spreads else "" for name in FIGURE_WORDS)
 
 
 def contrast_summary(groups: Sequence[Compared]) -> str:
     """In how many comparisons of each figure designs differ, and in how many no difference is seen."""
     told = []
-    for figure, name in _NAMES.items():
+    for figure, name in FIGURE_WORDS.items():
         here = [each for group in groups for each in group.contrasts if each.figure == figure]
         counted = {like: sum(each.likeness is like for each in here) for like in Likeness}
         words = [f"{counted[like]} {_LIKENESS[like]}" for like in Likeness if counted[like]]
@@ -273,18 +253,3 @@ _LIKENESS = {
     Likeness.NO_DIFFERENCE_SEEN: "no difference seen",
     Likeness.TOO_FEW_RUNS: "too few runs to say",
 }
-
-
-def _lies(found: OfDesign, name: str) -> str:
-    lies = found.spreads[name]
-    return f"{lies.median / 1000:.1f} ms ({lies.lower / 1000:.1f} to {lies.upper / 1000:.1f})"
-
-
-def values_words(settings: Mapping[str, Value]) -> str:
-    """A choice of values, in words."""
-    return ", ".join(f"{axis} {plain_value(value)}" for axis, value in settings.items())
-
-
-def plain_value(value: Value) -> str:
-    """A value as the file has it."""
-    return str(_cell(value))

@@ -13,7 +13,7 @@ from planner.present.compare_view import PREDICTION_MODEL, runs_of
 from planner.present.outputs import decimal, output
 from planner.present.words import problem_to_plain
 
-__all__ = ["comparison_to_plain"]
+__all__ = ["comparison_to_plain", "contrast_to_plain", "figures_to_plain"]
 
 
 def comparison_to_plain(
@@ -27,7 +27,7 @@ def comparison_to_plain(
             "prediction-model": PREDICTION_MODEL,
             "designs": [_report_to_plain(report) for report in reports],
             "seed": seed,
-            "contrasts": [_contrast_to_plain(each) for each in contrasts(runs_of(reports))],
+            "contrasts": [contrast_to_plain(each) for each in contrasts(runs_of(reports))],
         },
     )
 
@@ -71,7 +71,7 @@ def _report_to_plain(report: DesignReport) -> dict[str, object]:
             for version in report.versions
         },
         "measured": None if report.measured is None else _measured_to_plain(report.measured),
-        "runs": [_figures_to_plain(run) for run in report.runs],
+        "runs": [figures_to_plain(run) for run in report.runs],
         "spread": {
             name: attrs.asdict(spread([figure(run) for run in report.runs]))
             for name, figure in FIGURES.items()
@@ -100,7 +100,8 @@ def _explored_to_plain(explored: Explored) -> dict[str, object]:
     }
 
 
-def _contrast_to_plain(contrast: Contrast) -> dict[str, object]:
+def contrast_to_plain(contrast: Contrast) -> dict[str, object]:
+    """Whether two designs differ in a figure, as plain values."""
     return {
         "figure": contrast.figure,
         "least": contrast.least,
@@ -110,7 +111,8 @@ def _contrast_to_plain(contrast: Contrast) -> dict[str, object]:
     }
 
 
-def _figures_to_plain(measured: Measurement) -> dict[str, object]:
+def figures_to_plain(measured: Measurement) -> dict[str, object]:
+    """What one run took, as plain values."""
     return {
         "pause-us": measured.pause_us,
         "total-us": measured.total_us,
@@ -123,7 +125,7 @@ def _figures_to_plain(measured: Measurement) -> dict[str, object]:
 
 
 def _measured_to_plain(measured: Measurement) -> dict[str, object]:
-    return _figures_to_plain(measured) | {
+    return figures_to_plain(measured) | {
         "spans": [
             {"command": span.command, "begin-us": span.begin, "end-us": span.end}
             for span in measured.spans

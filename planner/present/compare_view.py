@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from planner.compare.comparison import PROPERTIES, DesignReport, Explored, Measurement
-from planner.compare.repeated import FIGURES, Contrast, Likeness, contrasts, spread
+from planner.compare.repeated import FIGURES, Contrast, Likeness, Spread, contrasts, spread
 from planner.present.tables import table
 from planner.present.visible import as_lines
 from planner.present.words import bytes_text
@@ -15,6 +15,8 @@ __all__ = [
     "comparison_rows",
     "comparison_text",
     "contrast_text",
+    "FIGURE_WORDS",
+    "spread_text",
     "PREDICTION_MODEL",
     "runs_of",
     "models_told",
@@ -191,16 +193,21 @@ def _figure(report: DesignReport, figure: Callable[[DesignReport, Measurement], 
 def _spread_text(report: DesignReport, name: str, alone: int | None) -> str:
     if len(report.runs) < 2:
         return _ms(alone)
-    lies = spread([FIGURES[name](run) for run in report.runs])
+    return spread_text(spread([FIGURES[name](run) for run in report.runs]))
+
+
+def spread_text(lies: Spread) -> str:
+    """A figure of several runs: the median, and the quartiles in brackets."""
     return f"{_ms(lies.median)} ({lies.lower / 1000:.1f} to {lies.upper / 1000:.1f})"
 
 
-_FIGURE_WORDS = {"pause-us": "pause", "total-us": "total time"}
+FIGURE_WORDS = {"pause-us": "pause", "total-us": "total time"}
+"""What a figure is called, by its name."""
 
 
 def contrast_text(contrast: Contrast) -> str:
     """Whether two designs differ in a figure, in words."""
-    figure, least, other = _FIGURE_WORDS[contrast.figure], contrast.least, contrast.other
+    figure, least, other = FIGURE_WORDS[contrast.figure], contrast.least, contrast.other
     match contrast.likeness:
         case Likeness.DIFFER:
             return f"{figure}: shorter in {least} than in {other} (chance alone: {contrast.chance:.2%})"

@@ -9,7 +9,7 @@ from planner.explore.design import DesignFile
 from planner.explore.design_text import read_design
 from planner.host.input import read_text_file
 
-__all__ = ["built_in_designs", "find_design"]
+__all__ = ["built_in_designs", "find_design", "is_path"]
 
 _ROOM = Path(__file__).resolve().parent.parent
 _PLACES = (_ROOM / "explore" / "designs", _ROOM.parent / "specs" / "designs")
@@ -28,13 +28,18 @@ def built_in_designs() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_directory().glob("*.yaml"))}
 
 
+def is_path(name: str) -> bool:
+    """Whether a word for a design is the path of its file, and no name."""
+    return "/" in name or name.endswith((".yaml", ".yml", ".json"))
+
+
 def find_design(name: str) -> DesignFile:
     """A design by name, or by the path of its file.
 
     Raises:
         BadInput: There is none, or its file is malformed.
     """
-    if "/" in name or name.endswith((".yaml", ".yml", ".json")):
+    if is_path(name):
         return read_design(read_text_file(name), name)
     known = built_in_designs()
     if name not in known:

@@ -8,7 +8,6 @@ from attrs import evolve
 
 from planner.compare.comparison import DesignReport, Explored, compare_designs
 from planner.compare.predicting import predict_work
-from planner.compile.designs import DESIGNS
 from planner.compile.resolve import resolve
 from planner.errors import Refused
 from planner.explore.instruction import ClientKind, Instruction
@@ -21,10 +20,10 @@ from planner.model.facts import Facts
 from planner.model.request_text import ReadRequest
 from planner.program.resolution import Resolution
 from planner.verbs.design_files import find_design
+from planner.verbs.exploring import COMPILED
 
 __all__ = ["compare_and_explore"]
 
-_COMPILED = ("auto", *(design.name for design in DESIGNS))
 _STATES = 20_000
 """A comparison does not wait for a longer search; `explore` does."""
 
@@ -38,8 +37,8 @@ def compare_and_explore(
         BadInput: The request is malformed, or a design unknown.
         Refused: The request cannot be done on this VM.
     """
-    compiled = tuple(name for name in designs if name in _COMPILED)
-    files = {name: find_design(name) for name in designs if name not in _COMPILED}
+    compiled = tuple(name for name in designs if name in COMPILED)
+    files = {name: find_design(name) for name in designs if name not in COMPILED}
     resolution = resolve(read, facts) if files else None
     reports = dict(zip(compiled, compare_designs(read, facts, compiled, memory_bytes), strict=True))
     found = []

@@ -31,8 +31,9 @@ def measured(pause_ms, total_ms):
     stops = (("STOP", 1000), ("RESUME", 1000 + pause_ms * 1000))
     spans = (Span("stop", 0, 900), Span(HOSTILE, 900, total_ms * 1000, paused=True))
     return Measured(
-        *("7.2.22", "ext4", pause_ms * 1000, total_ms * 1000, 900, "stop", 5, 2**70, -4096),
-        *(spans, stops),
+        *(pause_ms * 1000, total_ms * 1000, 900, "stop", 5, 2**70, -4096, spans, stops),
+        qemu_version="7.2.22",
+        file_system="ext4",
     )
 
 
