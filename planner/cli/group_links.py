@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +29,7 @@ __all__ = [
     "facts_option",
     "file_argument",
     "name_argument",
+    "of_members",
     "recorded",
     "wishes_of",
     "with_members",
@@ -72,13 +73,28 @@ def wishes_of(group: GroupFile, source: str) -> dict[str, MemberWish]:
 def recorded(store: Store, name: str, elsewhere: tuple[str, ...]) -> dict[str, str]:
     """Where the members of a recorded group are."""
     found = {each.name: each.address for each in find_group(store, name).record.members}
-    for text in elsewhere:
-        member, equals, address = text.partition("=")
-        if not (equals and address and member in found):
-            known = ", ".join(found)
-            raise click.BadParameter(f"{text!r} is no MEMBER=ADDR; members: {known}")
-        found[member] = address
-    return found
+    return found | dict(of_members(elsewhere, tuple(found), "ADDR"))
+
+
+def of_members(
+    texts: Iterable[str], members: Collection[str], what: str
+) -> Iterator[tuple[str, str]]:
+    """Read words of the form MEMBER=…: each member, and what is given for it.
+
+    Args:
+        texts: The words.
+        members: The names of all members.
+        what: What is given, as the option's help calls it.
+
+    Raises:
+        BadParameter: One is of another form, or its member is none.
+    """
+    for text in texts:
+        member, equals, given = text.partition("=")
+        if not (equals and given and member in members):
+            known = ", ".join(members)
+            raise click.BadParameter(f"{text!r} is no MEMBER={what}; members: {known}")
+        yield member, given
 
 
 async def with_members(
@@ -102,12 +118,7 @@ async def with_members(
 def facts_of_members(group: GroupFile, recorded: tuple[str, ...]) -> dict[str, Facts]:
     """Each member's VM: from a file, or asked."""
     names = [name for name, _ in group.members]
-    files = {}
-    for text in recorded:
-        member, equals, file = text.partition("=")
-        if not (equals and file and member in names):
-            raise click.BadParameter(f"{text!r} is no MEMBER=FILE; members: {', '.join(names)}")
-        files[member] = file
+    files = dict(of_members(recorded, names, "FILE"))
     found = {}
     for name, line in group.members:
         with by_member(name):

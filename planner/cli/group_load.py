@@ -10,7 +10,7 @@ import click
 
 from planner.cli.asking import offline_of
 from planner.cli.common import json_option, print_json, run, store_option
-from planner.cli.group_links import at_option, name_argument, recorded, with_members
+from planner.cli.group_links import at_option, name_argument, of_members, recorded, with_members
 from planner.cli.manifests import secret_option
 from planner.cli.reporter import TerminalReporter, progress_option
 from planner.cli.run_options import deadline_option, run_state_option
@@ -118,11 +118,12 @@ def load_command(  # noqa: PLR0913 - one parameter an option
     if lines:
         if elsewhere or keep:
             raise click.UsageError("--vm and --keep-current are for VMs that run: no --run")
+        listens, copied = _by_member(sockets, known, "PATH"), _folders(folders, known)
         wishes = {
             member: RestoreWish(
                 line,
-                _by_member(sockets, known, "PATH").get(member, ""),
-                _folders(folders, known).get(member, ""),
+                listens.get(member, ""),
+                copied.get(member, ""),
                 after,
                 deadline_s,
                 Accepted(accept_cpu, per_member.get(member, frozenset())),
@@ -164,11 +165,7 @@ def load_command(  # noqa: PLR0913 - one parameter an option
 def _by_member(texts: Iterable[str], members: Collection[str], what: str) -> dict[str, str]:
     """What was given for each member, once for each."""
     found: dict[str, str] = {}
-    for text in texts:
-        member, equals, given = text.partition("=")
-        if not (equals and given and member in members):
-            known = ", ".join(members)
-            raise click.BadParameter(f"{text!r} is no MEMBER={what}; members: {known}")
+    for member, given in of_members(texts, members, what):
         if member in found:
             raise click.BadParameter(f"{member!r} is given twice")
         found[member] = given
@@ -183,12 +180,8 @@ def _folders(texts: Iterable[str], members: Collection[str]) -> dict[str, str]:
     return {member: os.path.realpath(folder) for member, folder in found.items()}
 
 
-def _changed(texts: tuple[str, ...], members: Iterable[str]) -> dict[str, frozenset[str]]:
+def _changed(texts: tuple[str, ...], members: Collection[str]) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
-    for text in texts:
-        member, equals, disk = text.partition("=")
-        if not (equals and disk and member in members):
-            known = ", ".join(members)
-            raise click.BadParameter(f"{text!r} is no MEMBER=DISK; members: {known}")
+    for member, disk in of_members(texts, members, "DISK"):
         found[member] = found.get(member, frozenset()) | {disk}
     return found

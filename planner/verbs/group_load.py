@@ -177,7 +177,7 @@ async def _decide(
         if wish.keep:
             order = after_keeping(order, wish.keep)
     except (Refused, BadInput) as error:
-        found = error.problems or (Problem(error.code, member.tag, error.message),)
+        found = error.as_problems(member.tag)
         if held.met.facts.is_daemon:
             found = tuple(_under_a_daemon(each, member.tag) for each in found)
         return _Decided(member, problems=tuple(of_member(member.name, each) for each in found))

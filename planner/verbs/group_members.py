@@ -72,7 +72,7 @@ class Refusals:
             raise self._raised[0]
         if not self._raised:
             return
-        problems = tuple(problem for each in self._raised for problem in _problems(each))
+        problems = tuple(problem for each in self._raised for problem in each.as_problems())
         codes = {each.code for each in self._raised}
         message = (
             f"{len(self._raised)} members of group {self.group!r} cannot be as they are asked for"
@@ -83,10 +83,6 @@ class Refusals:
             raise Refused(message, problems=problems, code=code)
         bad = next(each for each in self._raised if isinstance(each, BadInput))
         raise BadInput(message, problems=problems, code=bad.code)
-
-
-def _problems(error: SnapplanError) -> tuple[Problem, ...]:
-    return error.problems or (Problem(error.code, "", error.message),)
 
 
 def one_store(members: Mapping[str, Context]) -> Store:

@@ -120,8 +120,7 @@ async def _decide(
             found = FoundManifest(manifest, vm.manifest_path(member.tag), vm.view)
             decided[member.name] = await decide_restore(found, vm, wishes[member.name], offline)
         except (Refused, BadInput) as error:
-            found_wrong = error.problems or (Problem(error.code, member.tag, error.message),)
-            problems += [of_member(member.name, each) for each in found_wrong]
+            problems += [of_member(member.name, each) for each in error.as_problems(member.tag)]
     problems += _used_twice(decided)
     if problems:
         message = f"group {record.name!r} cannot be restored safely"
