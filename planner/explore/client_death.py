@@ -25,6 +25,7 @@ class Orphans:
         self._setting = setting
         self._vm = vm
         self._recovered = setting.client_death is ClientDeath.RECOVERED
+        self._in_stream = tuple(instruction.in_stream for instruction in setting.instructions)
 
     def client_dies(self, state: State) -> Iterator[Move]:
         """The client dies, whatever it was doing."""
@@ -50,7 +51,7 @@ class Orphans:
             return
         if not state.queue and (state.failing or self._vm.all_done(state)):
             yield Action(Act.SETTLE, state.at), _settled(state)
-        elif self._recovered and state.done & self._setting.instructions[state.at].in_stream:
+        elif self._recovered and state.done & self._in_stream[state.at]:
             yield self._recover(_settled(state))
 
     def qemu_dies(self, state: State) -> Iterator[Move]:

@@ -49,6 +49,7 @@ class ClientMoves:
             if operation.kind is Kind.DELETE_DISK_SNAPSHOT
         )
         self._kinds = tuple(instruction.kinds for instruction in setting.instructions)
+        self._in_stream = tuple(instruction.in_stream for instruction in setting.instructions)
 
     # --- sending ------------------------------------------------------------------------------------
 
@@ -118,7 +119,7 @@ class ClientMoves:
 
     def cut_inside(self, state: State) -> Iterator[Move]:
         """The connection ends while a stream is under way: QEMU goes on with it alone."""
-        if state.budget and state.done & self._setting.instructions[state.at].in_stream:
+        if state.budget and state.done & self._in_stream[state.at]:
             struck = state._replace(budget=state.budget - 1)
             yield Action(Act.CUT_INSIDE, state.at), self._failed(struck, Attempt.UNKNOWN)
 

@@ -19,7 +19,16 @@ from attrs import field, frozen
 from planner.explore.instruction import Instruction, SideEffect
 from planner.model.operations import Kind, Operation
 
-__all__ = ["Member", "Proposal", "Spelled", "Unspelled", "node_of", "proposals_of", "spell"]
+__all__ = [
+    "Member",
+    "Proposal",
+    "Spelled",
+    "Unspelled",
+    "name_of",
+    "node_of",
+    "proposals_of",
+    "spell",
+]
 
 Arguments = Mapping[str, object]
 
@@ -43,6 +52,9 @@ _JOBS: Mapping[str, Kind] = {
     "snapshot-delete": Kind.DELETE_DISK_SNAPSHOT,
 }
 """Jobs on a list of nodes, each with what it does to every node of it."""
+
+_ON_ONE_DISK = ("blockdev-snapshot-internal-sync", "blockdev-snapshot-delete-internal-sync")
+"""Commands on a disk, by its name and a tag."""
 
 _ACTIONS: Mapping[Kind, str] = {Kind.SNAPSHOT_DISK: "blockdev-snapshot-internal-sync"}
 """The actions of `transaction` for what is inside images."""
@@ -119,6 +131,11 @@ class Unspelled:
     why: str
 
 
+def name_of(design: str) -> str:
+    """A design's name as QMP and files have names; empty: nothing of it can be in one."""
+    return re.sub(r"[^a-z0-9]+", "-", design.lower()).strip("-")
+
+
 def node_of(disks: Sequence[str], disk: str) -> str:
     """The node that stands for a disk of the request."""
     return f"disk{disks.index(disk)}"
@@ -148,9 +165,7 @@ def spell(
         return Spelled("human-monitor-command", line)
     if first.detail:
         return Unspelled(name, f"`{name}` is about a snapshot that is there already")
-    if name == "blockdev-snapshot-delete-internal-sync" and len(instruction.operations) == 1:
-        return Spelled(name, {"device": words.node(first), "name": tag})
-    if name == "blockdev-snapshot-internal-sync" and len(instruction.operations) == 1:
+    if name in _ON_ONE_DISK and len(instruction.operations) == 1:
         return Spelled(name, {"device": words.node(first), "name": tag})
     if name in _JOBS and _JOBS[name] in instruction.kinds:
         return Spelled(name, words.job(name, instruction, _JOBS[name]), f"{name}-job")
@@ -177,8 +192,7 @@ def _transaction(instruction: Instruction, design: str, words: _Words) -> Spelle
     actions: list[Mapping[str, object]] = []
     proposal = None
     if others:
-        name = re.sub(r"[^a-z0-9]+", "-", design.lower()).strip("-")
-        proposal = _proposal(name, instruction, others, action=True)
+        proposal = _proposal(name_of(design), instruction, others, action=True)
         actions.append({"type": proposal.name, "data": words.of(proposal, others)})
     actions += [
         {"type": _ACTIONS[each.kind], "data": {"device": words.node(each), "name": words.tag}}

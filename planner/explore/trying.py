@@ -111,13 +111,13 @@ def trying(setting: Setting | BackSetting) -> Trying:
     ]
     for strike, name, says in _strikes(instructions):
         broken = _broken(setting, strike)
-        if strike is not None and strike.kind == StrikeKind.FAIL and broken is None:
+        if strike is not None and strike.kind is StrikeKind.FAIL and broken is None:
             why = "blkdebug has no event for it alone"
             left_out_of.append(NotTried(says, why))
             continue
         ran = _walk(setting, strike)
         if ran is not None:
-            fails = strike.at if strike is not None and strike.kind == StrikeKind.FAIL else -1
+            fails = strike.at if strike is not None and strike.kind is StrikeKind.FAIL else -1
             runs.append(Tried(name, says, ran, broken or (), fails))
     return Trying(setting, spelled, tuple(runs), tuple(left_out_of))
 
@@ -151,7 +151,7 @@ def _strikes(instructions: Sequence[Instruction]) -> Iterator[tuple[Strike | Non
 
 def _broken(setting: Setting | BackSetting, strike: Strike | None) -> tuple[Broken, ...] | None:
     """The disks that are to fail; None: there is no way to have that operation fail alone."""
-    if strike is None or strike.kind != StrikeKind.FAIL:
+    if strike is None or strike.kind is not StrikeKind.FAIL:
         return ()
     operations = setting.instructions[strike.at].operations
     operation = operations[strike.operation]

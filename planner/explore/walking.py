@@ -9,7 +9,10 @@ Rules: pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from functools import partial
+from typing import TypeVar
 
 from attrs import evolve, frozen
 
@@ -28,9 +31,11 @@ from planner.explore.story import tell
 __all__ = ["Deed", "Left", "Strike", "StrikeKind", "Walk", "walk", "walk_back"]
 
 _LONGEST = 500
+_State = TypeVar("_State", State, BackState)
+_Step = TypeVar("_Step")
 
 
-class StrikeKind:
+class StrikeKind(StrEnum):
     """What can strike a real QEMU that a test has to itself."""
 
     REFUSE = "refuse"
@@ -48,12 +53,12 @@ class Strike:
     """What strikes, and where.
 
     Attributes:
-        kind: Of `StrikeKind`.
+        kind: What it is.
         at: The number of the instruction, or of the one that is next; their count: after the last.
         operation: The number of its operation that fails.
     """
 
-    kind: str
+    kind: StrikeKind
     at: int
     operation: int = -1
 
@@ -108,20 +113,12 @@ def walk(setting: Setting, strike: Strike | None = None) -> Walk | None:
     """
     setting = evolve(setting, faults=int(strike is not None), client_death=_death(strike))
     moves = Moves(setting, Reductions(symmetry=False))
-    state, done, struck = moves.start(), [], strike is None
-    while state.phase < ClientPhase.DONE:
-        choices = list(moves.of(state))
-        taken = None
-        if strike is not None and not struck:
-            taken = next((each for each in choices if _strikes(strike, each[0], state)), None)
-            struck = taken is not None
-        if taken is None:
-            taken = next(each for each in choices if _quiet(each[0]))
-        done.append(StoryMove(taken[0], state, taken[1]))
-        state = taken[1]
-        _not_for_ever(done)
-    if not struck:
+    strikes = None if strike is None else partial(_strikes, strike)
+    taken = _follow(moves.start(), moves.of, strikes, _quiet)
+    if taken is None:
         return None
+    done = [StoryMove(*each) for each in taken]
+    state = done[-1].after
     lines = tell(setting, moves.layers, done)
     deeds = (deed for move, line in zip(done, lines, strict=True) for deed in _deeds(move, line))
     end = End.of(setting, state, moves.layers)
@@ -130,12 +127,44 @@ def walk(setting: Setting, strike: Strike | None = None) -> Walk | None:
     return Walk(tuple(deeds), Left(parts, running, (), end.done))
 
 
+def _follow(
+    state: _State,
+    of: Callable[[_State], Iterable[tuple[_Step, _State]]],
+    strikes: Callable[[_Step, _State, _State], bool] | None,
+    quiet: Callable[[_Step], bool],
+) -> list[tuple[_Step, _State, _State]] | None:
+    """The steps of one run, each with the states before and after it; None: the strike cannot come.
+
+    Args:
+        state: The first.
+        of: The steps from a state.
+        strikes: Whether a step is the strike, which is taken as soon as it can be; None: there is none.
+        quiet: Whether a step is no fault, and no work of the guest's.
+    """
+    taken: list[tuple[_Step, _State, _State]] = []
+    struck = strikes is None
+    while state.phase < ClientPhase.DONE:
+        if len(taken) > _LONGEST:
+            raise InternalError("a run of a design does not end")
+        choices = list(of(state))
+        chosen = None
+        if strikes is not None and not struck:
+            chosen = next((each for each in choices if strikes(each[0], state, each[1])), None)
+            struck = chosen is not None
+        if chosen is None:
+            chosen = next(each for each in choices if quiet(each[0]))
+        taken.append((chosen[0], state, chosen[1]))
+        state = chosen[1]
+    return taken if struck else None
+
+
 def _death(strike: Strike | None) -> ClientDeath:
-    dies = strike is not None and strike.kind == StrikeKind.CLIENT_DIES
+    dies = strike is not None and strike.kind is StrikeKind.CLIENT_DIES
     return ClientDeath.FOR_GOOD if dies else ClientDeath.NEVER
 
 
-def _strikes(strike: Strike, action: Action, state: State) -> bool:
+def _strikes(strike: Strike, action: Action, state: State, after: State) -> bool:
+    del after
     between = state.phase == ClientPhase.STEPPING and not state.sent and state.at == strike.at
     match strike.kind:
         case StrikeKind.REFUSE:
@@ -168,58 +197,41 @@ def _deeds(move: StoryMove, line: Line) -> Iterator[Deed]:
         yield Deed(what, first, line.text)
 
 
-def _not_for_ever(done: list[StoryMove]) -> None:
-    if len(done) > _LONGEST:
-        raise InternalError("a run of a design does not end")
-
-
 def walk_back(setting: BackSetting, strike: Strike | None = None) -> Walk | None:
     """The same of a design that loads or deletes."""
     setting = evolve(setting, faults=int(strike is not None), client_death=_death(strike))
     moves = BackMoves(setting)
-    state, struck = setting.start(), strike is None
-    deeds: list[Deed] = []
-    for _ in range(_LONGEST):
-        if state.phase >= ClientPhase.DONE:
-            break
-        choices = list(moves.of(state))
-        taken = None
-        if strike is not None and not struck:
-            finding = _finder(setting, strike)
-            taken = next((each for each in choices if finding(each[0], state, each[1])), None)
-            struck = taken is not None
-        if taken is None:
-            taken = next(each for each in choices if not each[0].fault)
-        deeds += _back_deeds(taken[0], state, taken[1])
-        state = taken[1]
-    if not struck:
+    strikes = None if strike is None else partial(_strikes_back, setting, strike)
+    taken = _follow(setting.start(), moves.of, strikes, lambda line: not line.fault)
+    if taken is None:
         return None
+    deeds = tuple(deed for each in taken for deed in _back_deeds(*each))
+    state = taken[-1][2]
     parts = tuple(state.held >> disk & 1 for disk in range(len(setting.disks)))
     saved = tuple(bool(state.saved >> disk & 1) for disk in range(len(setting.disks)))
     running = None if state.dead else state.running
-    return Walk(tuple(deeds), Left(parts, running, saved, state.phase == ClientPhase.DONE))
+    return Walk(deeds, Left(parts, running, saved, state.phase == ClientPhase.DONE))
 
 
-def _finder(setting: BackSetting, strike: Strike) -> Callable[[Line, BackState, BackState], bool]:
-    def finding(line: Line, before: BackState, after: BackState) -> bool:
-        here = before.at == strike.at and before.phase == ClientPhase.STEPPING
-        if not line.fault or not here:
-            return False
-        match strike.kind:
-            case StrikeKind.QEMU_DIES:
-                return after.dead and not before.sent
-            case StrikeKind.CLIENT_DIES:
-                return after.phase == ClientPhase.ORPHANED and not before.sent
-            case StrikeKind.REFUSE:
-                # a lost connection looks the same to the states: it is the line that tells
-                return not before.sent and line.source == CLIENT and line.brief.endswith("refused")
-            case _:
-                operation = setting.instructions[strike.at].operations[strike.operation]
-                failed = after.failing and not before.failing
-                brief = f"{operation.kind}: error"
-                return failed and line.target == operation.disk and line.brief == brief
-
-    return finding
+def _strikes_back(
+    setting: BackSetting, strike: Strike, line: Line, before: BackState, after: BackState
+) -> bool:
+    here = before.at == strike.at and before.phase == ClientPhase.STEPPING
+    if not line.fault or not here:
+        return False
+    match strike.kind:
+        case StrikeKind.QEMU_DIES:
+            return after.dead and not before.sent
+        case StrikeKind.CLIENT_DIES:
+            return after.phase == ClientPhase.ORPHANED and not before.sent
+        case StrikeKind.REFUSE:
+            # a lost connection looks the same to the states: it is the line that tells
+            return not before.sent and line.source == CLIENT and line.brief.endswith("refused")
+        case _:
+            operation = setting.instructions[strike.at].operations[strike.operation]
+            failed = after.failing and not before.failing
+            brief = f"{operation.kind}: error"
+            return failed and line.target == operation.disk and line.brief == brief
 
 
 def _back_deeds(line: Line, before: BackState, after: BackState) -> Iterator[Deed]:

@@ -23,15 +23,15 @@ from planner.present.visible import as_lines, visible
 __all__ = ["Judged", "page_text", "page_to_plain"]
 
 _WIDTH = 72
-_BOUNDARIES = {
-    "none": "nothing strikes",
-    "one": "one fault",
-    "two": "two faults",
-    "one-with-other-clients": "one fault, other QMP clients act too",
-    "one-with-client-death": "one fault, which may be the client's death for good",
-    "one-with-client-death-recovered": "the same, and somebody recovers",
+_SETS = {
+    "none": ("none", "nothing strikes"),
+    "one": ("one", "one fault"),
+    "two": ("two", "two faults"),
+    "one-with-other-clients": ("others", "one fault, other QMP clients act too"),
+    "one-with-client-death": ("dies", "one fault, which may be the client's death for good"),
+    "one-with-client-death-recovered": ("recovered", "the same, and somebody recovers"),
 }
-_SHORT = ("none", "one", "two", "others", "dies", "recovered")
+"""By a set of faults, as design files call it: a short word, and what it is."""
 
 
 @frozen
@@ -138,13 +138,13 @@ def _verdicts(judged: Sequence[Judged]) -> Iterator[str]:
         "leaves open, a guest that writes whenever it runs, and"
     )
     yield ""
-    for short, each in zip(_SHORT, judged, strict=True):
+    for each in judged:
         report = each.report
         searched = f"{report.states} states" + ("" if report.finished else ", not all")
-        yield f"- {short}: {_BOUNDARIES[each.faults]} ({searched})"
+        yield f"- {': '.join(_SETS[each.faults])} ({searched})"
     yield ""
     yield "```"
-    rows = [("PROPERTY", *(short.upper() for short in _SHORT))]
+    rows = [("PROPERTY", *(_SETS[each.faults][0].upper() for each in judged))]
     for wanted in properties_of(judged[0].report):
         cells = ("VIOLATED" if wanted.id in each.report.violated else "holds" for each in judged)
         rows.append((wanted.id, *cells))
@@ -161,7 +161,7 @@ def _stories(judged: Sequence[Judged]) -> Iterator[str]:
         yield "None: no property is violated in any run."
         yield ""
     for each, violation in found.values():
-        yield f"### {violation.property_id} ({_BOUNDARIES[each.faults]})"
+        yield f"### {violation.property_id} ({_SETS[each.faults][1]})"
         yield ""
         yield "```"
         yield from (str(line) for line in story_text(each.report, each.layers, violation))

@@ -5,7 +5,7 @@ Everything is read off the design: what a command does in which order, what it p
 
 from __future__ import annotations
 
-import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from planner.explore.design import AnyOrder, Body, DesignFile, InOrder, PlannedInstruction
@@ -16,7 +16,7 @@ from planner.explore.instruction import (
     VmstateIn,
     VmstateOf,
 )
-from planner.explore.spelling import Proposal
+from planner.explore.spelling import Proposal, name_of
 from planner.model.operations import Kind
 from planner.present.visible import visible
 
@@ -100,7 +100,7 @@ def promises(instruction: Instruction | PlannedInstruction, kinds: frozenset[Kin
 
 def file_name(design: DesignFile) -> str:
     """A file's name for a design, as tests of QEMU have them."""
-    return re.sub(r"[^a-z0-9]+", "-", design.name.lower()).strip("-") or "design"
+    return name_of(design.name) or "design"
 
 
 def qapi_text(design: DesignFile, proposals: Sequence[Proposal]) -> str:
@@ -195,10 +195,6 @@ def _comment(text: str, further: str = "") -> Iterator[str]:
 
 def wrapped(text: str, width: int) -> Iterator[str]:
     """Text in lines of so many characters at the most, but for longer words."""
-    line = ""
-    for word in text.split():
-        if line and len(line) + 1 + len(word) > width:
-            yield line
-            line = ""
-        line = f"{line} {word}" if line else word
-    yield line
+    words = " ".join(text.split())
+    lines = textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False)
+    return iter(lines or [""])
