@@ -34,18 +34,19 @@ _READS = "read-vmstate"
 
 def tag_loaded(at: Moment) -> str:
     """The tag whose machine state a command loads; empty: it loads none."""
-    if at.execute == "snapshot-load":
-        return at.text("tag")
-    said = hmp_snapshot(at.command)
-    return said[1] if said and said[0] == "loadvm" else ""
+    return _tag(at, "snapshot-load", "loadvm")
 
 
 def saves(at: Moment) -> str:
     """The tag under which a command saves machine state; empty: it saves none."""
-    if at.execute == "snapshot-save":
+    return _tag(at, "snapshot-save", "savevm")
+
+
+def _tag(at: Moment, job: str, human: str) -> str:
+    if at.execute == job:
         return at.text("tag")
     said = hmp_snapshot(at.command)
-    return said[1] if said and said[0] == "savevm" else ""
+    return said[1] if said and said[0] == human else ""
 
 
 def device_event(at: Moment, said: Said) -> None:

@@ -8,7 +8,7 @@ from planner.lint.captures import CapturedPart
 from planner.lint.moment import Moment, Rule
 from planner.lint.plugging import tag_loaded
 from planner.lint.program import Finding
-from planner.lint.vm import actions_of
+from planner.lint.vm import told_by
 from planner.semantics import (
     all_disks,
     content_node,
@@ -25,12 +25,7 @@ COPIES = ("blockdev-backup", "drive-backup")
 
 def _data_of(at: Moment, *kinds: str) -> Iterator[Mapping[str, object]]:
     """The arguments of these commands, be they alone or in a transaction."""
-    if at.execute in kinds:
-        yield at.arguments
-    for action in actions_of(at.command):
-        data = action.get("data")
-        if action.get("type") in kinds and isinstance(data, Mapping):
-            yield data
+    return (data for kind, data in told_by(at.command) if kind in kinds)
 
 
 def copies_begun(at: Moment, pause: int) -> Iterator[CapturedPart]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from attrs import evolve
 
@@ -15,7 +15,7 @@ from planner.compile.refusals import (
 from planner.lint.captures import CapturedPart
 from planner.lint.moment import Moment, NamedDisk, Rule
 from planner.lint.program import Command, Finding, Listing
-from planner.lint.vm import TrialVm, actions_of, names_of
+from planner.lint.vm import TrialVm, names_of, told_by
 from planner.semantics import snapshot_node
 
 __all__ = ["RULES", "left_out_of_a_stream"]
@@ -186,11 +186,8 @@ def left_out_of_a_stream(
 
 def _frozen_by(at: Moment, command: Command) -> Iterator[str]:
     """The disks that a command puts an overlay on: the image below is their part."""
-    datas = [each.get("data") for each in actions_of(command) if each.get("type") in _OVERLAYS]
-    if command.execute in _OVERLAYS:
-        datas.append(command.arguments)
-    for data in datas:
-        if isinstance(data, Mapping):
+    for kind, data in told_by(command):
+        if kind in _OVERLAYS:
             name = data.get("node") or data.get("node-name") or data.get("device")
             disk = at.target(str(name), "", by_node=False).disk
             if disk is not None:

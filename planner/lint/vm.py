@@ -23,7 +23,7 @@ _OLDEST = "7.2"
 _CLOCK_NS = 10**9
 _A_DISK = "disk0"
 _ON_A_DISK = ("blockdev-backup", "drive-backup", "block_resize")
-_BESIDE = (("blockdev-backup", "target"), ("blockdev-snapshot", "overlay"))
+_BESIDE = {"blockdev-backup": "target", "blockdev-snapshot": "overlay"}
 _HMP = (["savevm"], ["loadvm"], ["delvm"])
 
 
@@ -115,16 +115,10 @@ def _one(data: object) -> Iterator[str]:
 
 def _beside(command: Command) -> Iterator[str]:
     """The nodes that a command puts on a disk, or copies one to: no device uses them."""
-    for data in (*(action.get("data") for action in actions_of(command)), command.arguments):
-        if isinstance(data, Mapping):
-            for key in ("target", "overlay"):
-                kind = command.execute if data is command.arguments else _kind_of(command, data)
-                if isinstance(data.get(key), str) and (kind, key) in _BESIDE:
-                    yield data[key]
-
-
-def _kind_of(command: Command, data: object) -> str:
-    return next(str(a.get("type")) for a in actions_of(command) if a.get("data") is data)
+    for kind, data in told_by(command):
+        name = data.get(_BESIDE.get(kind, ""))
+        if isinstance(name, str):
+            yield name
 
 
 def hmp_snapshot(command: Command) -> tuple[str, str] | None:
@@ -141,6 +135,15 @@ def actions_of(command: Command) -> tuple[Mapping[str, object], ...]:
     if command.execute != "transaction" or not isinstance(actions, list):
         return ()
     return tuple(action for action in actions if isinstance(action, Mapping))
+
+
+def told_by(command: Command) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """A command and its arguments; before it, where it is a transaction, each of its actions."""
+    for action in actions_of(command):
+        data = action.get("data")
+        if isinstance(data, Mapping):
+            yield str(action.get("type")), data
+    yield command.execute, command.arguments
 
 
 def _imagined(listing: Listing) -> TrialVm:
@@ -179,9 +182,10 @@ def _imagined(listing: Listing) -> TrialVm:
 
 def _made_by(command: Command) -> Iterator[str]:
     """The nodes that a command makes beside what it does."""
-    for data in (*(action.get("data") for action in actions_of(command)), command.arguments):
-        if isinstance(data, Mapping) and isinstance(data.get("snapshot-node-name"), str):
-            yield data["snapshot-node-name"]
+    for _, data in told_by(command):
+        name = data.get("snapshot-node-name")
+        if isinstance(name, str):
+            yield name
 
 
 def _grown_up(state: VmState) -> VmState:
@@ -229,6 +233,6 @@ def _made(command: Command, disks: tuple[str, ...]) -> Iterator[tuple[str, str]]
     if command.execute == "snapshot-save":
         tag = str(command.arguments.get("tag", ""))
         yield from ((name, tag) for name in names_of(command))
-    for data in (*(a.get("data") for a in actions_of(command)), command.arguments):
-        if isinstance(data, Mapping) and "name" in data and "id" not in data:
+    for _, data in told_by(command):
+        if "name" in data and "id" not in data:
             yield from ((name, str(data["name"])) for name in _one(data))

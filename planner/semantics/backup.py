@@ -10,7 +10,7 @@ write fail (fact 113) is not modelled: the guest here has no write under way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from attrs import evolve
@@ -31,7 +31,9 @@ from planner.semantics.state import Backup, BlockGraph, Job, Node, VmState
 __all__ = [
     "BACKUP_STEPS",
     "begin_backup",
+    "TWO_COPIES",
     "copied",
+    "copying",
     "job_cancel",
     "query_block_jobs",
     "prepare_step",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 _CANCELLED = "Operation canceled"
+TWO_COPIES = "the simulator does not model two copies of one disk at once"
 _STAYS = "stays"
 _COPIES = {"blockdev-backup": frozenset(), "drive-backup": frozenset({"format", "mode"})}
 _KNOWN = frozenset({"job-id", "device", "target", "sync", "auto-dismiss", "on-cbw-error", "speed"})
@@ -139,19 +142,21 @@ def _conflict(name: str, target: str, device: str) -> str:
 
 def _busy(state: VmState, source: Node, target: Node) -> str:
     """A target is its job's alone; a disk that is copied twice at once is nothing that this models."""
-    works = [job.backup for job in state.jobs if job.backup and job.status != "concluded"]
+    targets = {work.target for work in copying(state)}
     for node in (source, target):
-        if any(node.name == work.target for work in works):
+        if node.name in targets:
             return f"Node '{node.name}' is busy: block device is in use by block job: backup"
-    if copied(state, source) or copied(state, target):
-        return "the simulator does not model two copies of one disk at once"
-    return ""
+    return TWO_COPIES if copied(state, source) or copied(state, target) else ""
 
 
 def copied(state: VmState, node: Node) -> bool:
     """Whether a node is of a disk that is being copied."""
-    works = (job.backup for job in state.jobs if job.backup and job.status != "concluded")
-    return any(node.name in (work.source, work.filter) for work in works)
+    return any(node.name in (work.source, work.filter) for work in copying(state))
+
+
+def copying(state: VmState) -> Iterator[Backup]:
+    """The copies of disks that are under way."""
+    return (job.backup for job in state.jobs if job.backup and job.status != "concluded")
 
 
 def withdraw(state: VmState, job_id: str) -> VmState:

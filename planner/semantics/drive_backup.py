@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from attrs import evolve
 
-from planner.semantics.backup import begin_backup, copied, prepare_step
+from planner.semantics.backup import TWO_COPIES, begin_backup, copied, prepare_step
 from planner.semantics.block import content_node, lookup
 from planner.semantics.create_image import emptied, write_locked
 from planner.semantics.nodes import add_tree, without_nodes
@@ -42,7 +42,7 @@ def begin_drive_backup(
     if source is None:
         return state, f"Cannot find device='{step.node}' nor node-name='{step.node}'", ()
     if copied(state, source):
-        return state, "the simulator does not model two copies of one disk at once", ()
+        return state, TWO_COPIES, ()
     driver = data.get("format", content_node(state.graph, source).driver)
     if driver not in _FORMATS:
         return state, f"Unknown file format '{driver}'", ()

@@ -16,6 +16,7 @@ from planner.model.peripherals import (
     CHARDEVS,
     NAMED,
     OBJECTS,
+    UNIX,
 )
 from planner.semantics.hardware import hardware_children, hardware_properties
 from planner.semantics.result import CommandResult, QmpError, generic
@@ -99,7 +100,7 @@ def _properties(machine: GuestMachine, path: str) -> dict[str, object] | None:
 
 def _address(peer: str) -> dict[str, object]:
     """A `SocketAddress`, as a chardev has it that is connected there."""
-    path = peer.removeprefix("unix:")
+    path = peer.removeprefix(UNIX)
     if path != peer:
         return {"type": "unix", "path": path}
     host, _, port = peer.rpartition(":")

@@ -13,6 +13,7 @@ from typing import cast
 
 from attrs import evolve
 
+from planner.semantics.backup import copied, copying
 from planner.semantics.block import FILTER_DRIVERS, committing, content_node, lookup
 from planner.semantics.result import CommandResult, generic
 from planner.semantics.state import Node, VmState
@@ -42,14 +43,13 @@ def block_resize(state: VmState, arguments: Mapping[str, object]) -> CommandResu
 
 def _busy(state: VmState, node: Node, device: str) -> str:
     backs = [parent for parent, role in state.graph.parents.get(node.name, ()) if role == "backing"]
-    works = [job.backup for job in state.jobs if job.backup and job.status != "concluded"]
-    copied = any(node.name in (work.source, work.target, work.filter) for work in works)
-    if not backs and not copied:
+    is_copied = copied(state, node) or any(work.target == node.name for work in copying(state))
+    if not backs and not is_copied:
         return ""
     if not state.profile.resize_says_why:
         return f"Device '{device or '(null)'}' is in use"
     why = "block device is in use by block job: backup"
-    if not copied:
+    if not is_copied:
         why = f"node is used as backing hd of '{backs[0]}'"
     return f"Node '{device or node.name}' is busy: {why}"
 
