@@ -112,6 +112,14 @@ class SnapplanError(Exception):
         """The error of one problem: its words and its code are the problem's."""
         return cls(problem.words, problems=(problem,), code=problem.code)
 
+    def as_problems(self, subject: str = "") -> tuple[Problem, ...]:
+        """Its problems; its own words where it names none.
+
+        Args:
+            subject: What its own words are about.
+        """
+        return self.problems or (Problem(self.code, subject, self.message),)
+
 
 class BadInput(SnapplanError):
     """A request, facts file, plan file or address cannot be read.  Nothing was sent to any VM."""

@@ -177,10 +177,8 @@ class Link:
 
     def disks(self) -> list[tuple[str, str]]:
         """Target and alias of each disk that the domain has now."""
-        words = self._tried(lambda: self._domain.XMLDesc(0))
-        described = ET.fromstring(words)  # noqa: S314 - libvirt writes it, whose word commands QEMU
         found = []
-        for disk in described.iterfind("./devices/disk"):
+        for disk in self._described().iterfind("./devices/disk"):
             target, alias = disk.find("target"), disk.find("alias")
             if target is not None and alias is not None:
                 found.append((target.get("dev", ""), alias.get("name", "")))
@@ -194,9 +192,8 @@ class Link:
         libvirt = self._api.libvirt
         flags = libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE
         described = str(self._tried(lambda: self._domain.XMLDesc(flags)))
-        live = ET.fromstring(self._tried(lambda: self._domain.XMLDesc(0)))  # noqa: S314 - the same
         # The processor that the guest sees; the description has the one that was asked for.
-        cpu = live.find("cpu")
+        cpu = self._described().find("cpu")
         return described, "" if cpu is None else f"<cookie>{ET.tostring(cpu, 'unicode')}</cookie>"
 
     def number_of(self, image: str) -> str:
@@ -204,12 +201,15 @@ class Link:
 
         Raises as `ask`.
         """
-        words = self._tried(lambda: self._domain.XMLDesc(0))
-        described = ET.fromstring(words)  # noqa: S314 - as above
-        for source in described.iterfind("./devices/disk/source"):
+        for source in self._described().iterfind("./devices/disk/source"):
             if image in {source.get("file"), source.get("dev")}:
                 return source.get("index", "")
         return ""
+
+    def _described(self) -> ET.Element:
+        """The domain as it is now.  Raises as `ask`."""
+        words = self._tried(lambda: self._domain.XMLDesc(0))
+        return ET.fromstring(words)  # noqa: S314 - libvirt writes it, whose word commands QEMU
 
     def is_busy(self) -> bool:
         """Whether libvirt runs a job on the domain: a save, a migration, a backup.  Raises as `ask`."""

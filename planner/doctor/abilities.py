@@ -65,8 +65,7 @@ def _ability(read: ReadRequest, facts: Facts, design: str) -> DesignAbility:
     try:
         choose_design(design, resolve(adapted.read, facts))
     except SnapplanError as error:
-        problems = error.problems or (Problem(error.code, "", error.message),)
-        return DesignAbility(design, in_order(problems))
+        return DesignAbility(design, in_order(error.as_problems()))
     return DesignAbility(design, (), _where(adapted.read.request.machine_state))
 
 

@@ -75,7 +75,7 @@ def examine_facts(store: Store, facts: Facts) -> Examination:
 def _unanswered(
     store: Store, place: str, before: tuple[Finding, ...], error: SnapplanError
 ) -> Examination:
-    problems = error.problems or (Problem(error.code, place, error.message),)
+    problems = error.as_problems(place)
     if isinstance(error, CannotConnect) and error.code == "not-qmp":
         # What it said instead may be anything, and a secret too.
         problems = tuple(Problem(p.code, p.subject, _NO_QMP, p.remedy) for p in problems)

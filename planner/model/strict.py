@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -52,7 +52,11 @@ def _exactly(kind: type) -> Callable[[object, type], object]:
 
 
 def write_with_hyphens(
-    converter: Converter, kind: type, skip: tuple[str, ...] = (), seldom: tuple[str, ...] = ()
+    converter: Converter,
+    kind: type,
+    skip: tuple[str, ...] = (),
+    seldom: tuple[str, ...] = (),
+    called: Mapping[str, str] | None = None,
 ) -> None:
     """Write attribute names with hyphens, as QMP does.
 
@@ -61,6 +65,7 @@ def write_with_hyphens(
         kind: The attrs class.
         skip: Attributes that are never written.
         seldom: Attributes that are written only where they are not as by default.
+        called: By attribute, the name that it is written under instead.
     """
     renames: dict[str, Any] = {
         attribute.name: override(rename=attribute.name.replace("_", "-"))
@@ -70,6 +75,7 @@ def write_with_hyphens(
     renames |= {
         name: override(rename=name.replace("_", "-"), omit_if_default=True) for name in seldom
     }
+    renames |= {name: override(rename=written) for name, written in (called or {}).items()}
     # Made when first needed: a hook is compiled, and most runs of snapplan need few of them.
     converter.register_unstructure_hook_factory(
         lambda wanted: wanted is kind,

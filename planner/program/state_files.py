@@ -56,26 +56,14 @@ class Settings:
 
 
 @frozen
-class Stream:
-    """Machine state in a file of its own.
+class StateFile:
+    """A file that machine state of its own gets.
 
     Attributes:
         path: Where the file is in the end.
-        capture: Which instant of the stream is the snapshot's.
-        transport: How QEMU writes it.
-        mapped: Whether each page has a fixed place in the file (`mapped-ram`).
-        settings: What the VM's migration settings are to be meanwhile.
-        give_up_after_s: After how many seconds an unfinished stream is given up.
-        libvirt: Whether libvirt's header stands before it, so that `virsh restore` takes the file.
     """
 
     path: str
-    capture: Capture
-    transport: Transport
-    mapped: bool = False
-    settings: Settings = field(factory=Settings)
-    give_up_after_s: int = 1800
-    libvirt: bool = False
 
     @property
     def temporary(self) -> str:
@@ -86,6 +74,27 @@ class Stream:
     def descriptor_set(self) -> int:
         """The number of the set that its descriptor is put into: the same for the same file."""
         return descriptor_set(self.path)
+
+
+@frozen
+class Stream(StateFile):
+    """Machine state in a file of its own.
+
+    Attributes:
+        capture: Which instant of the stream is the snapshot's.
+        transport: How QEMU writes it.
+        mapped: Whether each page has a fixed place in the file (`mapped-ram`).
+        settings: What the VM's migration settings are to be meanwhile.
+        give_up_after_s: After how many seconds an unfinished stream is given up.
+        libvirt: Whether libvirt's header stands before it, so that `virsh restore` takes the file.
+    """
+
+    capture: Capture
+    transport: Transport
+    mapped: bool = False
+    settings: Settings = field(factory=Settings)
+    give_up_after_s: int = 1800
+    libvirt: bool = False
 
     @property
     def descriptor_name(self) -> str:
@@ -103,26 +112,14 @@ class Stream:
 
 
 @frozen
-class VmstateNode:
+class VmstateNode(StateFile):
     """Machine state in a qcow2 image that holds nothing else, on a node of its own.
 
     Attributes:
-        path: Where the image is in the end.
         node: Node name while QEMU writes to it.
     """
 
-    path: str
     node: str
-
-    @property
-    def temporary(self) -> str:
-        """Where the image is until it is complete."""
-        return temporary_path(self.path)
-
-    @property
-    def descriptor_set(self) -> int:
-        """The number of the set that its descriptor is put into: the same for the same file."""
-        return descriptor_set(self.path)
 
     @property
     def filename(self) -> str:

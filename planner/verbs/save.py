@@ -26,7 +26,7 @@ from planner.run.pump import HostClock, Pump
 from planner.save.before_save import check_tag_free
 from planner.save.save_run import begin_save
 from planner.store.frozen_bases import check_bases
-from planner.store.held import met_and_locked
+from planner.store.held import Held, met_and_locked
 from planner.store.journaled import JournaledRun, check_nothing_pending
 from planner.store.makings import makings_of
 from planner.store.store import VmStore
@@ -99,11 +99,7 @@ async def save(
         check_nothing_pending(vm)
 
         async def decide() -> _Decided:
-            facts = await held.facts()
-            plan = _fitting_plan(source, facts, design)
-            _check_alone(plan)
-            check_saving(plan, facts, vm, context.backend, limits)
-            return _Decided(plan, _given_up(plan, facts), facts)
+            return await _decided(held, source, design, limits)
 
         decided = await decide_and_ask(
             decide, lambda each: _ask(each.plan, context), "existing-tag"
@@ -130,10 +126,15 @@ async def check_save(context: Context, plan: Plan, limits: Limits | None = None)
     """
     async with met_and_locked(context.backend, context.store, context.address) as held:
         check_nothing_pending(held.vm)
-        facts = await held.facts()
-        check_unchanged(plan, facts)
-        _check_alone(plan)
-        check_saving(plan, facts, held.vm, held.met.backend, limits or Limits())
+        await _decided(held, plan, AUTO, limits or Limits())
+
+
+async def _decided(held: Held, source: Plan | ReadRequest, design: str, limits: Limits) -> _Decided:
+    facts = await held.facts()
+    plan = _fitting_plan(source, facts, design)
+    _check_alone(plan)
+    check_saving(plan, facts, held.vm, held.met.backend, limits)
+    return _Decided(plan, _given_up(plan, facts), facts)
 
 
 async def _clear_makings(vm: VmStore, context: Context) -> None:

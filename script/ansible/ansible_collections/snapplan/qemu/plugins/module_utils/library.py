@@ -19,7 +19,20 @@ else:
 
 STORE = {"store": {"type": "path"}}
 REQUEST = {"request": {"type": "dict"}, "request_file": {"type": "path"}}
-RUN_STATES = ["as-before", "running", "paused"]
+RUN_STATE_AFTER = {
+    "run_state_after": {
+        "type": "str",
+        "choices": ["as-before", "running", "paused"],
+        "default": "as-before",
+    }
+}
+STATE = {
+    "state": {
+        "type": "str",
+        "choices": ["present", "absent", "loaded", "verified"],
+        "default": "present",
+    }
+}
 _ENDS = (signal.SIGTERM, signal.SIGHUP)
 _RECOVER_FIRST = ("undo-incomplete", "outcome-unknown", "recovery-pending")
 _LEFT = "Run snapplan.qemu.recover for this VM before anything is tried again."
@@ -39,6 +52,40 @@ def failures_told(module: AnsibleModule) -> Iterator[None]:
     except KeyboardInterrupt:
         error = snapplan.Interrupted("the task was ended from outside", vm_state="All is undone.")
         module.fail_json(**failure_of(error))
+
+
+class StateTask:
+    """One task that brings something into a state: a method for each state, `_present` and so on."""
+
+    def __init__(self, module: AnsibleModule, **result: object) -> None:
+        self.module, self.options = module, module.params
+        self.result: dict[str, object] = {"changed": False, **result}
+
+    def run(self) -> dict[str, object]:
+        """Do it, or in check mode plan it."""
+        state = self.options["state"]
+        if state != "verified":
+            self.refuse_pending()
+        getattr(self, f"_{state}")()
+        return self.result
+
+    def attached(self) -> Iterator[tuple[str, object]]:
+        """Every VM that it is about, with what to call it in front of a message."""
+        raise NotImplementedError
+
+    def refuse_pending(self) -> None:
+        """Refuse to go on where an earlier run has not ended."""
+        for called, vm in self.attached():
+            for each in vm.pending():
+                why = f"{called}an earlier run on this VM did not end"
+                remedy = "run snapplan.qemu.recover for this VM"
+                raise refused("recovery-pending", str(each.path), why, remedy)
+
+    def show(self, plan: str) -> None:
+        """Say what is done, or would be."""
+        self.result |= {"changed": True, "plan": plan}
+        if self.module._diff:  # noqa: SLF001 - where Ansible has it
+            self.result["diff"] = {"prepared": plan}
 
 
 def failure_of(error: Exception) -> dict[str, object]:

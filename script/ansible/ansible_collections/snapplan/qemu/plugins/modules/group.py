@@ -102,6 +102,7 @@ recover_first:
 """
 
 import contextlib
+from collections.abc import Iterator
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.snapplan.qemu.plugins.module_utils import library
@@ -115,31 +116,20 @@ MEMBER_KEYS = {"vm", "request", "request_file"}
 REMEDY = "take another name, or delete the group first (state: absent)"
 
 
-class Task:
+class Task(library.StateTask):
     """One task on one group."""
 
-    def __init__(self, module: AnsibleModule, members: dict[str, object]) -> None:
-        self.module, self.members, self.options = module, members, module.params
-        self.name = module.params["name"]
-        given = {each: _member(options) for each, options in self.options["members"].items()}
+    def __init__(
+        self, module: AnsibleModule, members: dict[str, object], given: dict[str, dict[str, object]]
+    ) -> None:
+        self.members, self.name = members, module.params["name"]
         requests = {each: library.request_of(options, "") for each, options in given.items()}
         self.requests = {each: asked for each, asked in requests.items() if asked is not None}
-        self.result: dict[str, object] = {"changed": False, "group": self.name}
+        super().__init__(module, group=self.name)
 
-    def run(self) -> dict[str, object]:
-        """Do it, or in check mode plan it."""
-        state = self.options["state"]
-        if state != "verified":
-            self._refuse_pending()
-        getattr(self, f"_{state}")()
-        return self.result
-
-    def _refuse_pending(self) -> None:
-        for member, vm in self.members.items():
-            for each in vm.pending():
-                why = f"{member}: an earlier run on this VM did not end"
-                remedy = "run snapplan.qemu.recover for this VM"
-                raise library.refused("recovery-pending", str(each.path), why, remedy)
+    def attached(self) -> Iterator[tuple[str, object]]:
+        """The members' VMs."""
+        return ((f"{member}: ", vm) for member, vm in self.members.items())
 
     def _found(self) -> object:
         try:
@@ -152,20 +142,15 @@ class Task:
     def _there(self) -> object:
         return snapplan.sync.find_group(self.members, self.name)
 
-    def _show(self, plan: str) -> None:
-        self.result |= {"changed": True, "plan": plan}
-        if self.module._diff:  # noqa: SLF001 - where Ansible has it
-            self.result["diff"] = {"prepared": plan}
-
     def _show_each(self, said: dict[str, str]) -> None:
-        self._show("".join(f"{member}: {what}\n" for member, what in said.items()))
+        self.show("".join(f"{member}: {what}\n" for member, what in said.items()))
 
     def _present(self) -> None:
         group = self._found()
         wish = {"requests": self.requests, "partial": self.options["partial"]}
         if group is None:
             plan = snapplan.sync.plan_group(self.members, self.name, **wish)
-            self._show(snapplan.plan_text(plan))
+            self.show(snapplan.plan_text(plan))
             if self.module.check_mode:
                 return
             group = snapplan.sync.save_group(
@@ -241,19 +226,11 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "members": {"type": "dict", "required": True},
-            "state": {
-                "type": "str",
-                "choices": ["present", "absent", "loaded", "verified"],
-                "default": "present",
-            },
+            **library.STATE,
             "partial": {"type": "bool", "default": False},
             "pause_budget_ms": {"type": "float"},
             "deadline_s": {"type": "float"},
-            "run_state_after": {
-                "type": "str",
-                "choices": library.RUN_STATES,
-                "default": "as-before",
-            },
+            **library.RUN_STATE_AFTER,
             **library.STORE,
         },
         supports_check_mode=True,
@@ -265,7 +242,7 @@ def main() -> None:
             each: stack.enter_context(snapplan.sync.attach(member["vm"], store=options["store"]))
             for each, member in given.items()
         }
-        result = Task(module, members).run()
+        result = Task(module, members, given).run()
     module.exit_json(**result)
 
 

@@ -211,6 +211,8 @@ recover_first:
   type: bool
 """
 
+from collections.abc import Iterator
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.snapplan.qemu.plugins.module_utils import library
 
@@ -223,38 +225,21 @@ except ImportError:  # told by `library.failures_told`
 REMEDY = "take another tag, delete it first (state: absent), or have it replaced (replace: true)"
 
 
-class Task:
+class Task(library.StateTask):
     """One task on one VM."""
 
     def __init__(self, module: AnsibleModule, vm: object) -> None:
-        self.module, self.vm, self.options = module, vm, module.params
+        self.vm = vm
         self.request = library.request_of(module.params, module.params["tag"] or "")
         self.tag = self.request.tag if self.request is not None else module.params["tag"]
-        self.result: dict[str, object] = {"changed": False, "tag": self.tag}
+        super().__init__(module, tag=self.tag)
 
-    def run(self) -> dict[str, object]:
-        """Do it, or in check mode plan it."""
-        state = self.options["state"]
-        if state != "verified":
-            self._refuse_pending()
-        getattr(self, f"_{state}")()
-        return self.result
-
-    def _refuse_pending(self) -> None:
-        pending = self.vm.pending()
-        if pending:
-            subject, remedy = str(pending[0].path), "run snapplan.qemu.recover for this VM"
-            raise library.refused(
-                "recovery-pending", subject, "an earlier run on this VM did not end", remedy
-            )
+    def attached(self) -> Iterator[tuple[str, object]]:
+        """The VM."""
+        yield "", self.vm
 
     def _found(self) -> object:
         return next((each for each in self.vm.snapshots() if each.tag == self.tag), None)
-
-    def _show(self, plan: str) -> None:
-        self.result |= {"changed": True, "plan": plan}
-        if self.module._diff:  # noqa: SLF001 - where Ansible has it
-            self.result["diff"] = {"prepared": plan}
 
     def _present(self) -> None:
         found = self._found()
@@ -266,7 +251,7 @@ class Task:
             what = evolve(self.request, existing_tag=snapplan.ExistingTag.REPLACE)
         partial = self.options["partial"]
         plan = self.vm.plan(what, design=self.options["design"], partial=partial)
-        self._show(snapplan.plan_text(plan))
+        self.show(snapplan.plan_text(plan))
         self.result["steps"] = library.steps_of(plan)
         budget = self.options["pause_budget_ms"]
         if self.module.check_mode:
@@ -301,7 +286,7 @@ class Task:
         if found is None:
             return
         wish = {"overlays": self.options["overlays"], "alone": self.options["alone"]}
-        self._show(found.check_delete(**wish))
+        self.show(found.check_delete(**wish))
         if not self.module.check_mode:
             found.delete(**wish)
 
@@ -315,7 +300,7 @@ class Task:
             "alone": self.options["alone"],
         }
         found = self.vm.snapshot(self.tag)
-        self._show(found.check_load(**wish))
+        self.show(found.check_load(**wish))
         if not self.module.check_mode:
             found.load(**wish, deadline_s=self.options["deadline_s"])
             found = self.vm.snapshot(self.tag)
@@ -340,11 +325,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "vm": {"type": "str", "required": True},
-            "state": {
-                "type": "str",
-                "choices": ["present", "absent", "loaded", "verified"],
-                "default": "present",
-            },
+            **library.STATE,
             "tag": {"type": "str"},
             **library.REQUEST,
             "design": {"type": "str", "default": "auto"},
@@ -353,11 +334,7 @@ def main() -> None:
             "pause_budget_ms": {"type": "float"},
             "deadline_s": {"type": "float"},
             "overlays": {"type": "str", "choices": ["commit", "keep"]},
-            "run_state_after": {
-                "type": "str",
-                "choices": library.RUN_STATES,
-                "default": "as-before",
-            },
+            **library.RUN_STATE_AFTER,
             "keep_current": {"type": "str"},
             "accept_changed": {"type": "list", "elements": "str", "default": []},
             "accept_cpu": {"type": "bool", "default": False},
