@@ -24,10 +24,7 @@ def all_or_nothing_onto_the_overlay_and_back(daemon):
     same((daemon.snapshots()["disk0"], daemon.exported()["data-export"]), ({}, "data"))
     qmp.execute("transaction", actions=[internal("disk0", "a"), internal("disk1", "a"), SWITCH])
     same(daemon.exported()["data-export"], "over")
-    qmp.execute("block-commit", {"job-id": "j", "device": "over", "base-node": "data"})
-    qmp.wait_event("BLOCK_JOB_READY")
-    qmp.execute("job-complete", id="j")
-    qmp.wait_event("BLOCK_JOB_COMPLETED")
+    daemon.commit("over", base="data")
     same(daemon.exported()["data-export"], "data")
 
 

@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from backends.qemu_facts.lab.experiment import close_kept
 from tests.model.target import SimulatorTarget
 from tests.support.fixtures import VERSIONS_MARKER, deselect_other_versions, qemu
 from tests.support.qemu import QemuTarget, qemu_version
@@ -50,6 +51,13 @@ def target(request):
     made = TARGETS[request.param][0]()
     yield made
     made.close()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def what_experiments_share_is_taken_away():
+    """A libvirtd's QEMUs, for one, would outlive the tests."""
+    yield
+    close_kept()
 
 
 def version_of(item):

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from tests.live.runs import as_json, request_text, snapplan
-from tests.support.outside import SHARED_MEMORY, folder
-from tests.support.storage_daemon import VIRTIOFSD, storage_daemon, virtiofsd
+from tests.support.outside import SHARED_MEMORY, VIRTIOFSD, folder, virtiofsd
+from tests.support.storage_daemon import storage_daemon
 from tests.support.topology import two_disks
 
 pytestmark = [pytest.mark.real_qemu, pytest.mark.long]

@@ -11,7 +11,7 @@ import sys
 LABORATORY = (
     *("outcome", "topology", "qmp", "vm", "guest", "images", "binaries", "arguments", "qemu"),
     *("migration", "ended", "outside", "templates", "balloon", "user", "changing", "writer"),
-    "internal_error",
+    *("internal_error", "libvirt"),
 )
 
 for _name in LABORATORY:

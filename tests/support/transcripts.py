@@ -11,7 +11,6 @@ the pid files (`*.pid`) that they wrote there.
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,9 +21,9 @@ from pathlib import Path
 
 import attrs
 
+from tests.support.binaries import daemon_binary
 from tests.support.linux_guest import guest_folder
 from tests.support.qemu import qemu_binary, qemu_img_binary
-from tests.support.storage_daemon import daemon_binary
 
 __all__ = ["Command", "commands_of", "in_a_folder", "matches", "printed"]
 
@@ -77,7 +76,7 @@ def in_a_folder() -> Iterator[Path]:
         for command, binary in (
             ("qemu-system-x86_64", qemu_binary()),
             ("qemu-img", qemu_img_binary()),
-            ("qemu-storage-daemon", shutil.which(daemon_binary())),
+            ("qemu-storage-daemon", daemon_binary()),
         ):
             (tools / command).symlink_to(os.path.realpath(str(binary)))
         try:

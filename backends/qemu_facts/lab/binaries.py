@@ -15,6 +15,7 @@ from backends.qemu_facts.lab.outcome import NotRun
 
 __all__ = [
     "QemuUnusable",
+    "daemon_binary",
     "greeting",
     "qemu_binary",
     "qemu_img_binary",
@@ -60,6 +61,19 @@ def qemu_img_if_there() -> str | None:
     beside = binary.with_name(binary.name.replace("qemu-system-x86_64", "qemu-img"))
     candidates = (os.environ.get("SNAPPLAN_QEMU_IMG"), str(beside), "qemu-img")
     return next((path for path in candidates if path and shutil.which(path)), None)
+
+
+def daemon_binary() -> str:
+    """The qemu-storage-daemon beside the QEMU under test, else the one on PATH.
+
+    Raises:
+        NotRun: There is none.
+    """
+    beside = qemu_binary().replace("qemu-system-x86_64", "qemu-storage-daemon")
+    found = shutil.which(beside) or shutil.which("qemu-storage-daemon")
+    if found is None:
+        raise NotRun("needs qemu-storage-daemon")
+    return found
 
 
 def qemu_version(binary: str | None = None) -> tuple[int, int]:

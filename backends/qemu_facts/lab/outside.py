@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from backends.qemu_facts.lab.binaries import daemon_binary
 from backends.qemu_facts.lab.images import qemu_img
 from backends.qemu_facts.lab.outcome import NotRun, holds
 from backends.qemu_facts.lab.qemu import end_process, qemu_img_binary, tied
@@ -30,12 +31,15 @@ __all__ = [
     "shared_memory",
     "vhost_user_disk",
     "vhost_user_network",
+    "virtiofsd",
 ]
 
 START_DEADLINE_S = 30.0
 _TRIES = 50
 _PLACES = {"shm": "/dev/shm", "disk": "/var/tmp"}
 DISK_BYTES = 8 * 2**20
+VIRTIOFSD = Path("/usr/lib/qemu/virtiofsd")
+"""Debian's daemon of QEMU 7.2 for a shared folder."""
 
 
 def shared_memory(backend: str = "memory-backend-memfd") -> tuple[str, ...]:
@@ -67,7 +71,7 @@ def vhost_user_disk(device_id: str = "vud0") -> Iterator[tuple[str, ...]]:
         node = f"driver=file,node-name=served,filename={image}"
         export = "type=vhost-user-blk,id=export,node-name=served,writable=on"
         address = f"addr.type=unix,addr.path={socket}"
-        daemon = ["qemu-storage-daemon", "--blockdev", node, "--export", f"{export},{address}"]
+        daemon = [daemon_binary(), "--blockdev", node, "--export", f"{export},{address}"]
         with _running(daemon, socket):
             yield (
                 *("-chardev", f"socket,id=chr-{device_id},path={socket}"),
@@ -103,6 +107,16 @@ def _serve_network(listening: socket.socket) -> None:
                     connection.recv(size, socket.MSG_WAITALL)
                 if request == 1:
                     connection.sendall(struct.pack("<3IQ", 1, 5, 8, 1 << 32 | 1 << 26))
+
+
+@contextlib.contextmanager
+def virtiofsd(where: Path) -> Iterator[Path]:
+    """Run it on a new folder below this one; its socket."""
+    shared, socket = where / "shared", where / "fs.sock"
+    shared.mkdir()
+    asked = f"--socket-path={socket}", "-o", f"source={shared},sandbox=chroot"
+    with _running([str(VIRTIOFSD), *asked], socket):
+        yield socket
 
 
 @contextlib.contextmanager
@@ -209,7 +223,7 @@ def _attached(node: dict) -> tuple[str, ...]:
 def _running(command: list[str], socket: Path) -> Iterator[None]:
     if not shutil.which(command[0]):
         raise NotRun(f"needs {command[0]}")
-    process = subprocess.Popen([*tied(), *command])
+    process = subprocess.Popen([*tied(), *command], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + START_DEADLINE_S
         while not socket.exists():

@@ -1,19 +1,29 @@
-"""A guest's first serial port as a unix socket: its link."""
+"""A guest's serial port as a unix socket: its link."""
 
 import contextlib
 import socket
 
-PORT = ("-chardev", "socket,id=com1,path=com1,server=on,wait=off", "-serial", "chardev:com1")
+
+def port(name):
+    """A port of that name at which QEMU listens."""
+    return (
+        *("-chardev", f"socket,id={name},path={name},server=on,wait=off"),
+        *("-serial", f"chardev:{name}"),
+    )
 
 
-def connected(vm):
+PORT = port("com1")
+"""The first one."""
+
+
+def connected(vm, name="com1"):
     """The other end of its link."""
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    link.connect(str(vm.directory / "com1"))
+    link.connect(str(vm.directory / name))
     return contextlib.closing(link)
 
 
 def is_cut(vm):
-    """Whether nobody is at the other end of the port's link."""
+    """Whether nobody is at the other end of the first port's link."""
     [link] = [each for each in vm.execute("query-chardev") if each["label"] == "com1"]
     return link["filename"].startswith("disconnected")

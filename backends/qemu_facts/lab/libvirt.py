@@ -1,4 +1,4 @@
-"""A libvirtd of the test's own: unprivileged, in a temporary folder, without systemd; and its domains.
+"""A libvirtd of one's own: unprivileged, in a temporary folder, without systemd; and its domains.
 
 As root it runs as `nobody`: a privileged one would use the machine's own folders. Everything ends by
 its pid: the daemon is a child of ours; QEMUs are not (libvirt detaches them), and libvirt says their
@@ -17,11 +17,13 @@ import time
 import xml.sax.saxutils
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from tests.support import guest, images
-from tests.support.qemu import START_DEADLINE_S, end_process
+from backends.qemu_facts.lab import guest, images
+from backends.qemu_facts.lab.outcome import NotRun
+from backends.qemu_facts.lab.qemu import START_DEADLINE_S, end_process
 
-__all__ = ["Domain", "Libvirtd", "elsewhere", "libvirtd"]
+__all__ = ["Domain", "Libvirtd", "elsewhere", "libvirtd", "needed"]
 
 NOBODY = 65534
 SIZE_BYTES = 8 * 2**20
@@ -30,10 +32,14 @@ _CONFIG = 'security_driver = "none"\nstdio_handler = "file"\n'
 
 
 def needed(program: str) -> str:
-    """A program of Debian's; that it is missing is an error, never a reason to skip."""
+    """A program of Debian's.
+
+    Raises:
+        NotRun: It is not here.
+    """
     found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
     if found is None:
-        raise AssertionError(f"no {program}: run script/bootstrap")
+        raise NotRun(f"needs {program}")
     return found
 
 
@@ -43,8 +49,17 @@ def elsewhere() -> list[str]:
     return [program] if program else []
 
 
+def tied_as_user() -> list[str]:
+    """What goes before a command that ends with us and runs as the daemon and its QEMUs do."""
+    user = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    return [needed("setpriv"), "--pdeathsig", "KILL", *(user if os.geteuid() == 0 else [])]
+
+
 class Libvirtd:
-    """A libvirtd; `start` and `kill` it as often as a test likes."""
+    """A libvirtd; `start` and `kill` it as often as you like."""
+
+    emulator = ""
+    """The QEMU of its domains; empty: this machine's."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -97,16 +112,15 @@ class Libvirtd:
 
     @staticmethod
     def _program() -> list[str]:
-        user = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        as_user = user if os.geteuid() == 0 else []
-        return [*elsewhere(), "setpriv", "--pdeathsig", "KILL", *as_user, needed("libvirtd")]
+        return [*elsewhere(), *tied_as_user(), needed("libvirtd")]
 
     def kill(self) -> None:
         """Kill the daemon; its QEMUs run on."""
-        self.process.kill()
-        self.process.wait()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
-    def virsh(self, *words: object, may_fail: bool = False) -> str | None:
+    def virsh(self, *words: object, may_fail: bool = False) -> Any:
         """What virsh prints; None: it failed, and may."""
         done = subprocess.run(
             [needed("virsh"), "-q", "-c", self.uri, *map(str, words)],
@@ -134,7 +148,8 @@ class Libvirtd:
             if file.stem not in ("driver", "autostarted"):
                 with contextlib.suppress(ProcessLookupError, ValueError):
                     os.kill(int(file.read_text()), 9)
-        end_process(self.process)
+        if self.process is not None:
+            end_process(self.process)
 
 
 class Domain:
@@ -162,6 +177,7 @@ class Domain:
         self.daemon.virsh("define", file)
 
     def _xml(self) -> str:
+        emulator = self.daemon.emulator or needed("qemu-system-x86_64")
         disks = "".join(
             "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
             f"<source file={xml.sax.saxutils.quoteattr(str(path))}/>"
@@ -173,7 +189,7 @@ class Domain:
             "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
             f"<name>{self.name}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>"
             "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
-            f"<devices><emulator>{needed('qemu-system-x86_64')}</emulator>{disks}"
+            f"<devices><emulator>{emulator}</emulator>{disks}"
             f"{_SCSI if self.bus == 'scsi' else ''}"
             "<controller type='usb' model='none'/><memballoon model='none'/></devices>"
             "<qemu:commandline><qemu:arg value='-debugcon'/>"
@@ -210,7 +226,7 @@ class Domain:
 
     @property
     def state(self) -> str:
-        """libvirt's view of its run state, with its reason."""
+        """Its run state as libvirt sees it, with its reason."""
         return self.daemon.virsh("domstate", self.name, "--reason")
 
     @property
@@ -223,7 +239,7 @@ class Domain:
         """Its QEMU's."""
         return int((self.daemon.pid_files / f"{self.name}.pid").read_text())
 
-    def qmp(self, command: str, **arguments: object):
+    def qmp(self, command: str, **arguments: object) -> Any:
         """QEMU's answer to a command through libvirt's monitor."""
         words = json.dumps({"execute": command, "arguments": arguments})
         said = json.loads(self.daemon.virsh("qemu-monitor-command", self.name, words))
