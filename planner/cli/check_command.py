@@ -57,10 +57,10 @@ def command(  # noqa: PLR0913 - one parameter an option
 ) -> int:
     """Lint a sequence of QMP commands: each finding with its line, its reason, and what is right.
 
-    PROGRAM is JSON lines or an array, a recorded QMP session, a qmp-shell script, an HMP session, calls
-    of virsh in a shell script, the log of libvirt, QEMU (-trace handle_qmp_command) or avocado, or a
-    plan file; - is stdin. Without --facts or --vm, what could not be checked is said. A VM is asked
-    questions only. Exit 0: nothing found; 30: findings.
+    PROGRAM is JSON lines or an array, a recorded QMP session, a qmp-shell script, an HMP session, a
+    shell script that calls virsh, socat or nc, the log of libvirt, QEMU (-trace handle_qmp_command),
+    avocado or qemu.qmp, or a plan file; - is stdin. Without --facts or --vm, what could not be checked
+    is said. A VM is asked questions only. Exit 0: nothing found; 30: findings.
     """
     _check_options(vm, facts_file, version, as_sarif=as_sarif, as_json=as_json)
     text = read_file(program)

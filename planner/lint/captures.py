@@ -70,7 +70,8 @@ def captures_between(
                 yield CapturedPart(command, node.name, *at, vmstate=vmstate, own=own)
         if node.backing and (old is None or node.backing != old.backing):
             disk = _bottom(after, node)
-            yield CapturedPart(command, node.backing, "", after.machine_version, pause, disk=disk)
+            named = _named(after, node)
+            yield CapturedPart(command, named, "", after.machine_version, pause, disk=disk)
     known_streams = set(before.streams)
     for stream in after.streams:
         if stream not in known_streams:
@@ -83,6 +84,12 @@ def captures_between(
                 is_stream=True,
                 leaves_memory_out="x-ignore-shared" in before.capabilities,
             )
+
+
+def _named(state: VmState, overlay: Node) -> str:
+    """What an overlay was put on, as a sequence calls it: a node that has no name is its disk's."""
+    device = device_of(state, overlay) if overlay.backing.startswith("#") else None
+    return overlay.backing if device is None else device.name
 
 
 def _bottom(state: VmState, node: Node) -> str:

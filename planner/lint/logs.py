@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from planner.lint.qemu_json import first_object
 
@@ -107,6 +107,10 @@ _FORMS = (
         python=True,
     ),
     _Form(
+        "the log of qemu.qmp",
+        (_mark(r"(?P<monitor>)(?:^|[\s:])-->"), _mark(r"(?P<monitor>)(?:^|[\s:])<--")),
+    ),
+    _Form(
         "the log of a Python client",
         (_mark(r"(?P<monitor>)>>>"), _mark(r"(?P<monitor>)<<<")),
         python=True,
@@ -132,14 +136,17 @@ def _read(form: _Form, marks: Sequence[re.Pattern[str]], lines: Sequence[str]) -
     messages: list[LoggedMessage] = []
     monitors: dict[str, None] = {}
     passed_over = 0
+    inside = 0
     for number, line in enumerate(lines, start=1):
         match = _marked(marks, line)
         if match is None:
-            passed_over += bool(line.strip())
+            passed_over += number > inside and bool(line.strip())
             continue
         if match.re is marks[0]:
             monitors[match["monitor"] or ""] = None
-        messages.append(_message(number, match, form, sent=match.re is marks[0]))
+        message, more = _message(lines, number, match, form)
+        inside = number + more
+        messages.append(evolve(message, sent=match.re is marks[0]))
     return LogReading(form.kind, tuple(messages), passed_over, tuple(monitors))
 
 
@@ -148,9 +155,25 @@ def _marked(marks: Sequence[re.Pattern[str]], line: str) -> re.Match[str] | None
     return next((match for match in found if match is not None), None)
 
 
-def _message(number: int, match: re.Match[str], form: _Form, *, sent: bool) -> LoggedMessage:
+def _message(
+    lines: Sequence[str], number: int, match: re.Match[str], form: _Form
+) -> tuple[LoggedMessage, int]:
+    """The message that a line announces, and in how many lines more it goes on."""
     groups = match.groupdict()
     if groups.get("hmp"):
-        return LoggedMessage(number, None, groups["hmp"])
+        return LoggedMessage(number, None, groups["hmp"]), 0
     text = groups["message"]
-    return LoggedMessage(number, first_object(text, python=form.python), text=text, sent=sent)
+    value = first_object(text, python=form.python)
+    more, whole = 0, text
+    while value is None and _goes_on(whole, lines, number + more):
+        whole += "\n" + lines[number + more]
+        more += 1
+        value = first_object(whole, python=form.python) if whole.endswith("}") else None
+    return LoggedMessage(number, value, text=text), more if value is not None else 0
+
+
+def _goes_on(text: str, lines: Sequence[str], following: int) -> bool:
+    """Whether an object is open at a text's end, and the next line can be of it."""
+    if following >= len(lines) or text.count("{") <= text.count("}"):
+        return False
+    return lines[following].startswith((" ", "\t", "}"))

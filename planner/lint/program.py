@@ -34,6 +34,7 @@ class Command:
         malformed: Why QEMU takes it for no command, in QEMU's words; empty: it is one.
         out_of_band: Whether it is an `exec-oob`.
         foreign: It is no QMP command but what another program does, which is not known here.
+        human: Whether it is a line of the human monitor that stands here as the QMP command it is.
     """
 
     line: int
@@ -45,6 +46,7 @@ class Command:
     malformed: str = ""
     foreign: bool = False
     out_of_band: bool = False
+    human: bool = False
 
 
 @frozen

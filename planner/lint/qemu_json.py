@@ -10,11 +10,12 @@ import json
 import re
 from typing import Any
 
-__all__ = ["first_object", "objects_in", "qemu_object"]
+__all__ = ["first_object", "objects_in", "objects_with_lines", "qemu_object"]
 
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
 _WORD = re.compile(r"[A-Za-z]+")
 _BLANK = re.compile(r"[\s,]*")
+_BARE_VARIABLE = re.compile(r"(?<=[:,\[\s])(\$\{\w+\}|\$\w+)(?=[\s,}\]])")
 
 
 def qemu_object(text: str) -> dict[str, Any] | None:
@@ -53,6 +54,42 @@ def objects_in(text: str) -> list[tuple[int, dict[str, Any]]] | None:
         found.append((standard.count("\n", 0, place) + 1, value))
         place = _next(standard, after)
     return found
+
+
+def objects_with_lines(text: str) -> list[tuple[int, dict[str, Any]]]:
+    """The objects that stand anywhere in a text, each with how many lines are before it.
+
+    A shell's variable in the place of a number is read as a string of its name.
+    """
+    found, place = [], 0
+    while (place := text.find("{", place)) >= 0:
+        line, after = text.count("\n", 0, place), place + 1
+        for reading in (text, _standard(text[place:], python=False), _named(text[place:])):
+            read = _decoded(reading, place if reading is text else 0)
+            if read is not None:
+                found.append((line, read[0]))
+                after = read[1] if reading is text else place + _object_end(text[place:])
+                break
+        place = after
+    return found
+
+
+def _named(text: str) -> str:
+    return _BARE_VARIABLE.sub(r'"\1"', text)
+
+
+def _object_end(text: str) -> int:
+    """Where the object that a text begins with ends, by its braces."""
+    depth = place = 0
+    while place < len(text):
+        if text[place] in "'\"":
+            place = _string_end(text, place)
+            continue
+        depth += (text[place] == "{") - (text[place] == "}")
+        place += 1
+        if depth == 0:
+            break
+    return place
 
 
 def _next(text: str, place: int) -> int:

@@ -1,8 +1,8 @@
 """A sequence of QMP commands from text: what is sent to QEMU, what was recorded, what was typed.
 
 Read are JSON lines and a JSON array, a recorded session, a qmp-shell script and its verbose output,
-a session of the human monitor (HMP), calls of virsh in a shell script, and the logs of
-`planner.lint.logs`.
+a session of the human monitor (HMP), a shell script that calls virsh or speaks to a monitor's socket,
+and the logs of `planner.lint.logs`.
 
 Rules: what cannot be read is reported, never skipped in silence.  JSON may span lines, as a pretty
 log does.  Of a recorded session, a command's own error and answer, QEMU's version and the events are
@@ -17,11 +17,13 @@ from collections.abc import Mapping
 from attrs import define, evolve, field
 
 from planner.errors import BadInput, Problem
+from planner.lint.human import hmp_as_qmp, hmp_command
 from planner.lint.logs import LogReading, read_log
 from planner.lint.program import Command, Listing, Said
 from planner.lint.qemu_json import objects_in, qemu_object
+from planner.lint.script import is_script, read_script
 from planner.lint.shell import Shell, greeting, looks_typed
-from planner.lint.typed import HMP_PROMPT, hmp_line, is_virsh, shown, virsh_words, without_prompts
+from planner.lint.typed import HMP_PROMPT, Virsh, is_virsh, shown, without_prompts
 
 __all__ = ["read_listing"]
 
@@ -87,10 +89,10 @@ class _Reader:
             self._log(log)
         elif text.lstrip().startswith("["):
             self._array(text)
-        elif any(is_virsh(line) for line in lines):
-            self._script(lines)
         elif any(shown(line).startswith(HMP_PROMPT) for line in lines):
             self._monitor(lines)
+        elif any(is_virsh(line) for line in lines) or is_script(lines):
+            self._script(lines)
         else:
             self._lines(lines)
 
@@ -154,35 +156,41 @@ class _Reader:
                 self._human(number, text[len(HMP_PROMPT) :])
 
     def _human(self, number: int, line: str) -> None:
-        command = hmp_line(line)
-        if command is not None:
-            self._add(number, *command, None)
+        command = hmp_command(line)
+        if command is None:
+            return
+        self._add(number, *command, None)
+        words = line.split()
+        if words[0] == "migrate" and "-d" not in words:
+            self._add(number, "query-migrate", {}, None)  # the monitor waits for its end
 
     def _script(self, lines: list[str]) -> None:
+        script = read_script(lines)
         domains: dict[str, None] = {}
-        number = over = 0
-        while number < len(lines):
-            first, line = number + 1, lines[number]
-            number += 1
-            if not is_virsh(line):
-                over += bool(line.strip()) and not line.lstrip().startswith("#")
-                continue
-            while number < len(lines) and _goes_on(line):
-                line = line.removesuffix("\\") + "\n" + lines[number]
-                number += 1
-            self._virsh(first, line, domains)
+        for sent in script.sent:
+            if sent.virsh is not None:
+                self._virsh(sent.line, sent.virsh, domains)
+            elif sent.value is not None:
+                self._object(sent.line, sent.value)
+            elif sent.unknown:
+                self.entries.append(Command(sent.line, sent.unknown, foreign=True))
+            elif sent.typed:
+                self._typed(sent.line, sent.typed)
+            else:
+                self._human(sent.line, sent.hmp)
+        for number, why in script.problems:
+            self.bad(number, why)
         if len(domains) > 1:
             remedy = "keep the lines of one of them"
             self.bad(0, f"it is about {len(domains)} domains: {', '.join(domains)}", remedy)
-        if over:
-            self.passed_over.append(f"{_lines(over)} of a shell script beside the calls of virsh")
+        self.passed_over += [f"line {number}: what {name} is" for number, name in script.variables]
+        if script.passed_over:
+            count = script.passed_over
+            what = "1 command of the shell script, which sends" if count == 1 else ""
+            what = what or f"{count} commands of the shell script, which send"
+            self.passed_over.append(f"{what} nothing to QEMU")
 
-    def _virsh(self, number: int, line: str, domains: dict[str, None]) -> None:
-        try:
-            call = virsh_words(line)
-        except ValueError as error:
-            self.bad(number, f"no call of virsh: {error}")
-            return
+    def _virsh(self, number: int, call: Virsh, domains: dict[str, None]) -> None:
         if call.domain:
             domains[call.domain] = None
         if call.hmp:
@@ -237,7 +245,10 @@ class _Reader:
         if command_id is not None:
             self.ids[str(command_id)] = len(self.entries)
         given = dict(arguments) if isinstance(arguments, Mapping) else {}
-        self.entries.append(Command(line, name, given, out_of_band=oob))
+        typed = str(given.get("command-line", "")) if name == "human-monitor-command" else ""
+        human = hmp_as_qmp(typed)
+        name, given = human or (name, given)
+        self.entries.append(Command(line, name, given, out_of_band=oob, human=human is not None))
 
     def _answer(self, value: Mapping[str, object]) -> None:
         at = self.ids.get(str(value.get("id"))) if "id" in value else self._first_unanswered()
@@ -245,11 +256,12 @@ class _Reader:
             return
         command = self.entries[at]
         if isinstance(command, Command):
-            error = value.get("error")
+            error, reply = value.get("error"), value.get("return")
             refused = "" if error is None else _words_of(error)
-            self.entries[at] = evolve(
-                command, answered=True, refused=refused, reply=value.get("return")
-            )
+            if command.human:  # an error is a text there, and no reply is the QMP command's
+                refused = str(reply).strip() if str(reply).startswith("Error") else refused
+                reply = None
+            self.entries[at] = evolve(command, answered=True, refused=refused, reply=reply)
 
     def _first_unanswered(self) -> int | None:
         # QEMU answers in order, so what is answered next is the first command without an answer.
@@ -296,17 +308,6 @@ def _malformed(value: Mapping[str, object]) -> str:
 
 def _lines(count: int) -> str:
     return "1 line" if count == 1 else f"{count} lines"
-
-
-def _goes_on(line: str) -> bool:
-    """Whether a call goes on in the next line: it is said so, or a quote is open."""
-    if line.endswith("\\"):
-        return True
-    try:
-        virsh_words(line)
-    except ValueError as error:
-        return "quotation" in str(error)
-    return False
 
 
 def _without_arrow(line: str) -> str:

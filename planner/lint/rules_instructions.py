@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from planner.lint.moment import Moment, Rule
 from planner.lint.program import Finding
-from planner.lint.vm import actions_of, hmp_snapshot
+from planner.lint.vm import actions_of, hmp_snapshot, told_by
 from planner.semantics import all_disks, find_snapshot
 
 __all__ = ["RULES"]
@@ -43,8 +43,8 @@ def _actions(at: Moment) -> Iterator[Finding]:
 
 
 def _by_path(at: Moment) -> Iterator[Finding]:
-    kinds = [str(action.get("type")) for action in actions_of(at.command)]
-    if "blockdev-snapshot-sync" in [at.execute, *kinds]:
+    told = (data for kind, data in told_by(at.command) if kind == "blockdev-snapshot-sync")
+    if any(data.get("mode") != "existing" for data in told):
         yield at.finding(
             "snapshot-sync-overwrites",
             "blockdev-snapshot-sync overwrites an existing file without a word, and leaves the new "

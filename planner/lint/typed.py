@@ -1,28 +1,31 @@
-"""What a person types elsewhere: lines of the human monitor, and of virsh in a shell script.
+"""What a person types at a terminal: its prompts, its echo, and the words of virsh.
 
-An HMP line stands for `human-monitor-command`, as a client would send it; two of them, ``stop`` and
-``cont``, are the QMP commands of that name.  A terminal's copy repeats each line as it grows: what
-the terminal showed in the end is what was typed.
+A terminal's copy repeats each line as it grows: what the terminal showed in the end is what was typed.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
+from collections.abc import Sequence
 
 from attrs import frozen
 
-__all__ = ["HMP_PROMPT", "Virsh", "hmp_line", "is_virsh", "shown", "virsh_words", "without_prompts"]
+__all__ = ["HMP_PROMPT", "Virsh", "is_virsh", "shown", "virsh_call", "without_prompts"]
 
 HMP_PROMPT = "(qemu)"
 _ESCAPE = re.compile(r"\x1b\[(?P<count>\d*)(?P<what>[A-Za-z])")
-_SAME = {"stop": "stop", "s": "stop", "cont": "cont", "c": "cont"}
 _VIRSH = re.compile(r"^(?:sudo\s+(?:-\S+\s+)*)?virsh\s")
-_PROMPT = re.compile(r"^\s*(?:[\w.~/:@-]+|\[[^\]]*\])?[#$]\s*(?=(?:sudo\s|virsh\s))")
+_PROMPT = re.compile(
+    r"^\s*(?:[\w.~/:@-]+|\[[^\]]*\])?[#$]\s*(?=(?:sudo|virsh|echo|printf|cat|socat|nc)\s)"
+)
 _GOES_ON = re.compile(r"^\s*>\s?")
 _WITH_VALUE = ("-c", "--connect", "-d", "--debug", "-l", "--log")
 _VALUES = ("--domain", "--cmd", "--pass-fds", "--name", "--description", "--diskspec", "--memspec")
-_DOMAIN_CALLS = {"suspend": "stop", "resume": "cont"}
+_DOMAIN_CALLS = {
+    "suspend": "stop", "resume": "cont",
+    "domfsfreeze": "guest-fsfreeze-freeze", "domfsthaw": "guest-fsfreeze-thaw",
+}  # fmt: skip
+_MESSAGES = ("qemu-monitor-command", "qemu-agent-command")
 
 
 def shown(line: str) -> str:
@@ -51,15 +54,6 @@ def shown(line: str) -> str:
             cells[cursor : cursor + 1] = [character]
             cursor += 1
     return "".join(cells)
-
-
-def hmp_line(line: str) -> tuple[str, dict[str, object]] | None:
-    """The QMP command that a line of the human monitor is, with its arguments; None: it is empty."""
-    words = line.split()
-    if not words:
-        return None
-    same = _SAME.get(words[0]) if len(words) == 1 else None
-    return (same, {}) if same else ("human-monitor-command", {"command-line": " ".join(words)})
 
 
 def without_prompts(lines: list[str]) -> list[str]:
@@ -91,7 +85,8 @@ class Virsh:
     Attributes:
         qmp: A QMP command as JSON; empty: none.
         hmp: A line for the human monitor; empty: none.
-        execute: A QMP command without arguments that libvirt sends for it; empty: none.
+        execute: A command without arguments that libvirt sends for it, to QEMU or to the guest agent;
+            empty: none.
         libvirt: What libvirt does by itself, as virsh calls it; empty: nothing of that kind.
         domain: Which domain it is about.
     """
@@ -103,14 +98,15 @@ class Virsh:
     domain: str = ""
 
 
-def virsh_words(line: str) -> Virsh:
+def virsh_call(words: Sequence[str]) -> Virsh:
     """Read a call of virsh.
 
+    Args:
+        words: What stands behind ``virsh``, as the shell parts it.
+
     Raises:
-        ValueError: Its quotes are not closed, or the monitor command is missing.
+        ValueError: The monitor command is missing.
     """
-    words = shlex.split(line.strip(), comments=True)
-    words = words[words.index("virsh") + 1 :]
     while words and words[0].startswith("-"):
         words = words[2 if words[0] in _WITH_VALUE else 1 :]
     if not words:
@@ -120,7 +116,7 @@ def virsh_words(line: str) -> Virsh:
     domain = named.get("--domain", "") or (plain.pop(0) if plain else "")
     if call in _DOMAIN_CALLS:
         return Virsh(execute=_DOMAIN_CALLS[call], domain=domain)
-    if call != "qemu-monitor-command":
+    if call not in _MESSAGES:
         return Virsh(libvirt=call, domain=domain)
     said = " ".join([*filter(None, [named.get("--cmd")]), *plain])
     if not said:

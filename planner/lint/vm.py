@@ -22,7 +22,8 @@ _IMAGINED_VERSION = "10.0"
 _OLDEST = "7.2"
 _CLOCK_NS = 10**9
 _A_DISK = "disk0"
-_ON_A_DISK = ("blockdev-backup", "drive-backup", "block_resize")
+_COPIES = ("blockdev-backup", "drive-backup", "drive-mirror")
+_ON_A_DISK = (*_COPIES, "block_resize")
 _BESIDE = {"blockdev-backup": "target", "blockdev-snapshot": "overlay"}
 _HMP = (["savevm"], ["loadvm"], ["delvm"])
 
@@ -157,7 +158,15 @@ def _imagined(listing: Listing) -> TrialVm:
     if not names and any(hmp_snapshot(command) for command in listing.commands):
         names = {_A_DISK: None}
     held = _held_before(listing, tuple(names))
-    disks = [DiskDescription(name, snapshots=tuple(held.get(name, {}).values())) for name in names]
+    drives = _drive_ids(listing)
+    disks = [
+        DiskDescription(
+            name,
+            kind="drive" if name in drives else "qcow2",
+            snapshots=tuple(held.get(name, {}).values()),
+        )
+        for name in names
+    ]
     beside = (name for command in listing.commands for name in _beside(command))
     others = dict.fromkeys(name for name in beside if name not in added | names.keys())
     disks += [DiskDescription(name, kind="unattached") for name in others]
@@ -178,6 +187,25 @@ def _imagined(listing: Listing) -> TrialVm:
         state = vm_state(_OLDEST, disks, run_state=run_state)
     numbers = tuple(int(part) for part in listing.version.split(".") if part)
     return TrialVm(_grown_up(state), None, numbers, unchecked=tuple(unchecked))
+
+
+def _drive_ids(listing: Listing) -> set[str]:
+    """The names that can only be ids of ``-drive``: where they stand, QEMU takes nothing else.
+
+    `blockdev-snapshot-sync` looks up ``device`` among these; a copy without a job id takes its disk's,
+    and only these have one.  A name that stands for a node elsewhere is a node.
+    """
+    drives: set[str] = set()
+    nodes: set[str] = set()
+    for command in listing.commands:
+        if command.execute.startswith("snapshot-"):
+            nodes.update(names_of(command))
+        for kind, data in told_by(command):
+            name = str(data.get("device", ""))
+            nodes.update(str(data[key]) for key in ("node", "node-name") if key in data)
+            if kind == "blockdev-snapshot-sync" or (kind in _COPIES and "job-id" not in data):
+                drives.add(name)
+    return drives - nodes
 
 
 def _made_by(command: Command) -> Iterator[str]:

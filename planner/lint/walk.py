@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from attrs import define, evolve, field
 
+from planner.lint.agent import Freezes, is_agents
 from planner.lint.captures import CapturedPart, captures_between, instants
 from planner.lint.moment import FIRST, Memory, Moment, Rule, bind, words_in
 from planner.lint.plugging import RULES as PLUG_RULES
@@ -50,6 +51,7 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 _NOT_MODELLED = "the simulator does not model"
 _AFTER_A_JOB = frozenset({"blockdev-del", "job-dismiss"})
+_OF_A_READY_JOB = frozenset({"block-job-complete", "job-complete"})
 
 
 def lint(listing: Listing, facts: Facts | None = None) -> LintReport:
@@ -79,6 +81,7 @@ class _SequenceWalk:
     captures: list[CapturedPart] = field(factory=list)
     pause: int = 0
     migration: tuple[Command, int] | None = None
+    freezes: Freezes = field(factory=Freezes)
 
     def __attrs_post_init__(self) -> None:
         self.state = self.stage.state
@@ -95,6 +98,7 @@ class _SequenceWalk:
         if not self.state.died:
             self._world_goes_on(Command(0, "", {}), at_end=True)
             self._check_run_state()
+            self.findings.extend(self.freezes.at_the_end(self.captures))
             self.findings.extend(at_the_end(self.memory))  # what comes after an abort is not read
         if not self.captures:  # nothing is taken in the pause, so there is none to be kept short
             self.findings = [each for each in self.findings if each.rule != "overlay-ready"]
@@ -121,6 +125,11 @@ class _SequenceWalk:
             return
         self._world_goes_on(command)
         at = self._moment(command)
+        if is_agents(command.execute):
+            self.findings.extend(self.freezes.take(at))
+            text = f"line {command.line}: what the guest agent makes of {command.execute}"
+            self.unchecked[text] = None
+            return
         if command.foreign:
             self._not_modelled(at, anything=True)
             return
@@ -263,6 +272,8 @@ class _SequenceWalk:
         self.state = guest_step(self.state)
         if command.execute in _AFTER_A_JOB:
             self._block_jobs_end()
+        elif command.execute in _OF_A_READY_JOB:
+            self._block_job_is_ready(command)
         if self._migration_moves(command) or at_end:
             source, pause = self.migration or (command, self.pause)
             before, ran = self.pause, self.state.running
@@ -277,6 +288,14 @@ class _SequenceWalk:
     def _block_jobs_end(self, op: str = "") -> None:
         """A list of commands has no waits in it: who takes a job's nodes away has waited for the job."""
         while self.state.block_work and op in ("", self.state.block_work[-1].op):
+            self.state = advance_background(self.state).state
+
+    def _block_job_is_ready(self, command: Command) -> None:
+        """Who completes a job has waited until it was ready, likewise."""
+        name = str(command.arguments.get("device", command.arguments.get("id", "")))
+        while (job := self.state.job(name)) is not None and job.status == "running":
+            if not self.state.block_work:
+                break
             self.state = advance_background(self.state).state
 
     def _stopped_by_its_end(self, migrate: Command) -> None:

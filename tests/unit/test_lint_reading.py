@@ -241,7 +241,7 @@ def test_calls_of_virsh_in_a_script_are_what_they_send():
         (6, "virsh snapshot-create-as", True),
         (9, "cont", False),
     ]
-    assert listing.passed_over == ("1 line of a shell script beside the calls of virsh",)
+    assert listing.passed_over == ("1 command of the shell script, which sends nothing to QEMU",)
 
 
 COPY = """# virsh qemu-monitor-command vm '{"execute": "object-add", \\

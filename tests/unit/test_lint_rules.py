@@ -554,6 +554,7 @@ CASES = {
         [(1, "completion-mode-grouped")],
     ),
     "stop before a load": (NEW_TCG, STANDING, [(3, "stale-code")]),
+    "never thawed": (None, '{"execute": "guest-fsfreeze-freeze"}', [(1, "frozen-capture")]),
     "savevm": (None, 'human-monitor-command command-line="savevm t"', [(1, "hmp-snapshot")]),
 }
 
