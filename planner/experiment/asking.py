@@ -1,4 +1,4 @@
-"""What the QEMUs of an experiment are, asked before the first case is run."""
+"""What the QEMUs of an experiment are, asked before the first case is run, and seen again in each."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Mapping
 
 from backends.qemu_facts.lab.binaries import QemuUnusable, greeting
-from planner.errors import BadInput, Problem
-from planner.experiment.experiment import Experiment, Kind
+from planner.errors import BadInput, Problem, Refused
+from planner.experiment.experiment import Case, Experiment
 
-__all__ = ["versions_of"]
+__all__ = ["check_version", "versions_of"]
 
 
 def versions_of(experiment: Experiment) -> Mapping[str, str]:
@@ -18,7 +18,7 @@ def versions_of(experiment: Experiment) -> Mapping[str, str]:
     Raises:
         BadInput: One is not there, or is no QEMU (``qemu-unusable``); all are named that are so.
     """
-    if experiment.kind is not Kind.MEASURE:
+    if not experiment.kind.runs_qemu:
         return {}
     found, problems = {}, []
     for name, binary in experiment.binaries.items():
@@ -41,3 +41,15 @@ def _version(binary: str) -> str:
         raise QemuUnusable(f"there is no program {binary}")
     said = greeting(binary)["qemu"]
     return f"{said['major']}.{said['minor']}.{said['micro']}"
+
+
+def check_version(case: Case, version: str) -> None:
+    """See that a case's QEMU is the one that was asked before the first case, where one was.
+
+    Raises:
+        Refused: It is not (``qemu-version-differs``).
+    """
+    wanted = case.inputs["version"]
+    if wanted and version != wanted:
+        message = f"it is {version} now, and was {wanted} when the experiment began"
+        raise Refused.of(Problem("qemu-version-differs", str(case.settings["qemu"]), message))

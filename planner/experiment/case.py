@@ -15,6 +15,7 @@ from attrs import evolve
 from planner.errors import BadInput, Problem, Refused, SnapplanError, Violation
 from planner.experiment.experiment import Case, Kind
 from planner.experiment.exploring import explore
+from planner.experiment.lockstepping import run_lockstep
 from planner.experiment.measuring import measure
 from planner.experiment.place import machine_words
 from planner.experiment.result import CaseResult, Ran, State, came_to_nothing
@@ -22,7 +23,7 @@ from planner.host.version import snapplan_version
 
 __all__ = ["run_case"]
 
-_WORK = {Kind.MEASURE: measure, Kind.EXPLORE: explore}
+_WORK = {Kind.MEASURE: measure, Kind.EXPLORE: explore, Kind.LOCKSTEP: run_lockstep}
 
 
 def run_case(case: Case, snapplan: str) -> CaseResult:

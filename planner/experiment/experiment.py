@@ -19,6 +19,7 @@ from planner.compare.repeated import in_rounds
 
 __all__ = [
     "AXES",
+    "COMMANDS",
     "Case",
     "Experiment",
     "Kind",
@@ -40,13 +41,25 @@ class Kind(StrEnum):
     """Takes one snapshot of a real VM of its own, and measures it."""
     EXPLORE = "explore"
     """Explores every run of a design (`planner.explore`)."""
+    LOCKSTEP = "lockstep"
+    """Sends the same commands to a real QEMU of its own and to the simulated one, and compares them."""
+
+    @property
+    def runs_qemu(self) -> bool:
+        """Whether a case starts a QEMU."""
+        return "qemu" in AXES[self]
 
 
 AXES: Mapping[Kind, tuple[str, ...]] = {
     Kind.MEASURE: ("qemu", "memory-mib", "dirty-mib-per-s", "disks", "design"),
     Kind.EXPLORE: ("faults", "other-clients", "client-death", "disks", "design"),
+    Kind.LOCKSTEP: ("commands", "length", "sequence-seed", "qemu"),
 }
-"""What can be varied, in the order in which results are shown; the design is what is compared."""
+"""What can be varied, in the order in which results are shown; the last is what is compared."""
+
+
+COMMANDS = ("snapshots", "copies")
+"""What the commands of a lockstep can be about: internal snapshots, overlays and commits; or copies."""
 
 
 @frozen
@@ -143,7 +156,7 @@ def cases_of(experiment: Experiment, versions: Mapping[str, str]) -> tuple[Case,
 def _inputs(
     experiment: Experiment, settings: Mapping[str, Value], versions: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    if experiment.kind is Kind.MEASURE:
+    if experiment.kind.runs_qemu:
         name = str(settings["qemu"])
         yield "binary", experiment.binaries[name]
         yield "version", versions.get(name, "")

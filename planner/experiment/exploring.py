@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from planner.compare.request_per_design import adapt
-from planner.errors import Problem, RunFailed
 from planner.experiment.experiment import Case
 from planner.experiment.reading import FAULTS
 from planner.experiment.requested import disk_names, request_of
 from planner.experiment.result import CaseResult, Explored, State
+from planner.experiment.time_limit import too_long
 from planner.explore.design import IN_AN_IMAGE, NO_MACHINE_STATE
 from planner.explore.design_text import read_design
 from planner.explore.state import ClientDeath
@@ -36,13 +36,10 @@ def explore(case: Case) -> CaseResult:
     deadline = time.monotonic() + case.time_limit_s
     for progress in search.run():
         if time.monotonic() > deadline:
-            problem = Problem(
-                "case-too-long",
-                "time-limit-s",
+            raise too_long(
                 f"after {case.time_limit_s} s it has {progress.states} states, and goes on",
                 "raise time-limit-s in the file, or take fewer disks or faults",
             )
-            raise RunFailed.of(problem)
     report = search.report()
     found = Explored(
         violated=report.violated,

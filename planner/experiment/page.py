@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from planner.compare.repeated import Likeness
 from planner.experiment.experiment import AXES, Kind, Value, plain_value, values_words
 from planner.experiment.folder import About
+from planner.experiment.lockstep_views import lockstep_elements
 from planner.experiment.plots import (
     course_plot,
     explored_plot,
@@ -51,10 +52,11 @@ def results_page(about: About, results: Sequence[CaseResult]) -> str:
             element("p", state_words(about, results)),
             *_where(ordered),
         ]
-        if about.kind is Kind.MEASURE:
-            content += _measured(figure_class, about, ordered)
+        if about.kind is Kind.LOCKSTEP:
+            content += lockstep_elements(ordered)
         else:
-            content += _explored(figure_class, about, ordered)
+            drawn = _measured if about.kind is Kind.MEASURE else _explored
+            content += drawn(figure_class, about, ordered)
         content += _failures(ordered)
         course = course_plot(figure_class, ordered)
         if course:
@@ -77,10 +79,14 @@ def _where(results: Sequence[CaseResult]) -> Iterator[Markup]:
         )
         yield element("p", words, class_="soft")
     measured = [each.measured for each in results if each.measured is not None]
+    qemus = {each.qemu_version for each in measured}
+    qemus |= {each.lockstep.qemu_version for each in results if each.lockstep is not None}
+    told = [f"QEMU {', '.join(sorted(qemus))}"] if qemus else []
     if measured:
-        qemus = ", ".join(sorted({each.qemu_version for each in measured}))
         places = ", ".join(sorted({each.file_system or "unknown" for each in measured}))
-        yield element("p", f"QEMU {qemus}; images on {places}", class_="soft")
+        told.append(f"images on {places}")
+    if told:
+        yield element("p", "; ".join(told), class_="soft")
 
 
 def _moment(seconds: float) -> str:

@@ -14,6 +14,7 @@ Nothing is run and no QEMU is asked here.  Paths in the file are relative to its
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import PurePosixPath
@@ -22,7 +23,7 @@ from attrs import define, field
 
 from planner.compile.designs import DESIGNS
 from planner.errors import BadInput, Problem
-from planner.experiment.experiment import AXES, Experiment, Kind, Value
+from planner.experiment.experiment import AXES, COMMANDS, Experiment, Kind, Value
 from planner.explore.design_text import read_design
 from planner.explore.state import ClientDeath
 from planner.model.facts_text import read_facts
@@ -43,13 +44,23 @@ _COMMON = ("experiment", "about", "kind", "repeat", "seed", "time-limit-s", "var
 _KEYS = {
     Kind.MEASURE: (*_COMMON, "accelerator"),
     Kind.EXPLORE: (*_COMMON, "request", "facts"),
+    Kind.LOCKSTEP: (*_COMMON, "accelerator"),
 }
 _REPEATS, _MOST_CASES, _LONGEST_S = 100, 20_000, 24 * 3600
-_NUMBERS = {"disks": (1, 250), "memory-mib": (128, 4096), "dirty-mib-per-s": (0, 4096)}
+_SEEDS = (0, 2**32 - 1)
+_NUMBERS = {
+    "disks": (1, 250),
+    "memory-mib": (128, 4096),
+    "dirty-mib-per-s": (0, 4096),
+    "length": (1, 1000),
+    "sequence-seed": _SEEDS,
+}
+_RANGES = ("sequence-seed",)
 _DISKS_EXPLORED = 12
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "faults": tuple(FAULTS),
     "client-death": tuple(death.value for death in ClientDeath),
+    "commands": COMMANDS,
 }
 _DEFAULTS: Mapping[str, tuple[Value, ...]] = {
     "disks": (2,),
@@ -58,6 +69,9 @@ _DEFAULTS: Mapping[str, tuple[Value, ...]] = {
     "faults": ("one",),
     "client-death": (ClientDeath.NEVER.value,),
     "other-clients": (False,),
+    "commands": (COMMANDS[0],),
+    "length": (25,),
+    "sequence-seed": (0,),
 }
 _PAGE_MIB = 16
 _NAME_CHARACTERS = 60
@@ -119,7 +133,7 @@ class _Reader:
             self._wrong("vary", "must be a mapping of what is varied")
             return None
         self._check_keys("vary: ", vary, AXES[self.kind])
-        binaries = self._binaries(vary.get("qemu")) if self.kind is Kind.MEASURE else {}
+        binaries = self._binaries(vary.get("qemu")) if self.kind.runs_qemu else {}
         axes = {axis: self._axis(axis, vary, binaries) for axis in AXES[self.kind]}
         request, facts = self._given(top, vary)
         if facts:
@@ -130,13 +144,13 @@ class _Reader:
             kind=self.kind,
             vary=axes,
             repeat=self._number(top, "repeat", 1, 1, _REPEATS),
-            seed=self._number(top, "seed", 0, 0, 2**32 - 1),
+            seed=self._number(top, "seed", 0, *_SEEDS),
             time_limit_s=self._number(top, "time-limit-s", 300, 1, _LONGEST_S),
             accelerator=self._word(top, "accelerator", ("tcg", "kvm")),
             binaries=binaries,
             request=request,
             facts=facts,
-            designs=self._design_texts(axes["design"]),
+            designs=self._design_texts(axes.get("design", ())),
         )
         self._check_size(experiment)
         return experiment
@@ -222,14 +236,25 @@ class _Reader:
         if axis not in vary and axis in _DEFAULTS:
             return _DEFAULTS[axis]
         values = vary.get(axis)
+        if axis in _RANGES and isinstance(values, dict):
+            values = self._range(key, values)
         if not isinstance(values, list) or not values:
-            self._wrong(key, "must be a list of at least one value")
+            ranged = ", or a range such as {from: 1, to: 20}" if axis in _RANGES else ""
+            self._wrong(key, f"must be a list of at least one value{ranged}")
             return ()
         checked = [value for value in values if self._check_value(axis, key, value)]
-        twice = [value for number, value in enumerate(checked) if value in checked[:number]]
+        twice = [value for value, count in Counter(checked).items() if count > 1]
         if twice:
             self._wrong(key, f"{twice[0]} stands twice")
         return tuple(checked)
+
+    def _range(self, key: str, found: Mapping[str, object]) -> list[int]:
+        """The numbers of a range; none: it is told what is wrong."""
+        self._check_keys(f"{key}: ", found, ("from", "to"))
+        first, last = found.get("from"), found.get("to")
+        if type(first) is int and type(last) is int and first <= last < first + _MOST_CASES:
+            return list(range(first, last + 1))
+        return []
 
     def _check_value(self, axis: str, key: str, value: object) -> bool:
         before = len(self.problems)

@@ -16,9 +16,12 @@ from planner.model.strict import strict_converter, structured, write_with_hyphen
 
 __all__ = [
     "CaseResult",
+    "Difference",
     "Explored",
+    "Lockstepped",
     "Measured",
     "Ran",
+    "SequenceEnd",
     "State",
     "came_to_nothing",
     "read_result",
@@ -85,6 +88,53 @@ class Explored:
     depth: int
 
 
+class SequenceEnd(StrEnum):
+    """Where a sequence of commands on two QEMUs ends."""
+
+    WHOLE = "whole"
+    """All commands were sent, and both showed the same."""
+    DIFFERS = "differs"
+    """The first command whose effects are not the same."""
+    NOT_MODELLED = "not-modelled"
+    """The simulated QEMU says that it does not model a command."""
+    QEMU_ENDED = "qemu-ended"
+    """Both QEMUs have ended, as that command has them do."""
+
+
+@frozen
+class Difference:
+    """One thing that a real QEMU and the simulated one show differently.
+
+    Attributes:
+        command: The command that it came with (JSON).
+        what: What it is: the command's outcome, its events, or a part of what the VM shows.
+        real: As the real QEMU shows it (JSON); of a list the members that differ.
+        simulated: As the simulated one shows it.
+    """
+
+    command: str
+    what: str
+    real: str
+    simulated: str
+
+
+@frozen
+class Lockstepped:
+    """What the same commands came to on a real QEMU and on the simulated one.
+
+    Attributes:
+        end: Where the sequence ended.
+        commands: How many commands both had.
+        differences: All that the last of them showed differently.
+        qemu_version: The real QEMU's.
+    """
+
+    end: SequenceEnd
+    commands: int
+    differences: tuple[Difference, ...]
+    qemu_version: str
+
+
 @frozen
 class CaseResult:
     """One case that was run.
@@ -98,6 +148,7 @@ class CaseResult:
         measured: Its figures, where it was measured.
         explored: Its verdict, where it was explored.
         ran: Where and when; None: nobody can tell.
+        lockstep: What two QEMUs showed, where they were compared.
     """
 
     case: str
@@ -108,6 +159,7 @@ class CaseResult:
     measured: Measured | None = None
     explored: Explored | None = None
     ran: Ran | None = None
+    lockstep: Lockstepped | None = None
     format_version: int = field(default=_FORMAT_VERSION)
 
 
@@ -126,7 +178,7 @@ def _number(value: object, _: object) -> float:
 _CONVERTER = strict_converter()
 _CONVERTER.register_structure_hook_func(lambda kind: kind == Value, _value)
 _CONVERTER.register_structure_hook(float, _number)
-for _kind in (Explored, CaseResult, Ran, Span, Problem):
+for _kind in (Explored, Difference, Lockstepped, CaseResult, Ran, Span, Problem):
     write_with_hyphens(_CONVERTER, _kind)
 write_with_hyphens(_CONVERTER, Measured, called={"pauses": "stops"})
 

@@ -11,6 +11,12 @@ import attrs
 from planner.compare.repeated import Likeness
 from planner.experiment.experiment import AXES, Kind, plain_value, values_words
 from planner.experiment.folder import About
+from planner.experiment.lockstep_views import (
+    LOCKSTEP_COLUMNS,
+    lockstep_columns,
+    lockstep_lines,
+    lockstep_to_plain,
+)
 from planner.experiment.result import CaseResult, Explored, Measured, Ran, State
 from planner.experiment.summary import Compared, OfDesign, compared, in_file_order
 from planner.present.compare_plain import contrast_to_plain, figures_to_plain
@@ -41,6 +47,11 @@ _FIGURES = (
     "files-grown-bytes",
 )
 _VERDICT = ("violated", "finished", "states", "transitions", "depth")
+_COLUMNS = {
+    Kind.MEASURE: _FIGURES,
+    Kind.EXPLORE: _VERDICT,
+    Kind.LOCKSTEP: LOCKSTEP_COLUMNS,
+}
 _RAN = ("host", "machine", "cpus", "load", "began", "seconds", "snapplan")
 
 
@@ -78,6 +89,7 @@ def _case_to_plain(result: CaseResult) -> dict[str, object]:
         "problems": [problem_to_plain(problem) for problem in result.problems],
         "measured": None if result.measured is None else _measured_to_plain(result.measured),
         "explored": None if result.explored is None else _explored_to_plain(result.explored),
+        "lockstep": None if result.lockstep is None else lockstep_to_plain(result.lockstep),
         "ran": None if result.ran is None else _ran_to_plain(result.ran),
     }
 
@@ -128,20 +140,28 @@ def _group_to_plain(group: Compared) -> dict[str, object]:
 def results_csv(about: About, results: Sequence[CaseResult]) -> str:
     """A line a case, in the order of the file (RFC 4180); what there is not is empty."""
     axes = AXES[about.kind]
-    columns = _FIGURES if about.kind is Kind.MEASURE else _VERDICT
+    columns = _COLUMNS[about.kind]
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["case", *axes, "round", "state", "problem", *columns, *_RAN])
     for result in in_file_order(results, about.vary):
-        plain = _case_to_plain(result)
-        figures, ran = plain["measured"] or plain["explored"] or {}, plain["ran"] or {}
+        figures, ran = _figures(result), _case_to_plain(result)["ran"]
         settings = [_cell(result.settings.get(axis)) for axis in axes]
         problem = "; ".join(each.words for each in result.problems)
         row = [result.case, *settings, result.round, result.state.value, problem]
-        row += [_cell(_member(figures, name)) for name in columns]
+        row += [_cell(figures.get(name)) for name in columns]
         row += [_cell(_member(ran, name)) for name in _RAN]
         writer.writerow([_no_formula(each) for each in row])
     return text.getvalue()
+
+
+def _figures(result: CaseResult) -> Mapping[str, object]:
+    """What the case came to, by the columns of its kind."""
+    if result.measured is not None:
+        return _measured_to_plain(result.measured)
+    if result.explored is not None:
+        return _explored_to_plain(result.explored)
+    return {} if result.lockstep is None else lockstep_columns(result.lockstep)
 
 
 def _member(plain: object, name: str) -> object:
@@ -171,6 +191,8 @@ def _lines(about: About, results: Sequence[CaseResult]) -> Iterator[str]:
     yield ""
     if about.kind is Kind.EXPLORE:
         yield table([_head(about), *(_explored_row(about, each) for each in ordered)])
+    elif about.kind is Kind.LOCKSTEP:
+        yield from lockstep_lines(ordered)
     else:
         groups = compared(ordered)
         rows = [_measured_row(about, group, each) for group in groups for each in group.designs]
@@ -184,8 +206,10 @@ def _lines(about: About, results: Sequence[CaseResult]) -> Iterator[str]:
             )
         yield contrast_summary(groups)
         yield "median, and in brackets the quartiles; rounds of chance order"
-    for each in (each for each in ordered if each.state is State.FAILED):
-        yield f"failed: {values_words(each.settings)}, round {each.round}: {why_not(each)}"
+    # A refused case stands in the tables of the kinds that have a line a case or a design.
+    told = {State.DONE, *({State.REFUSED} if about.kind is not Kind.LOCKSTEP else ())}
+    for each in (each for each in ordered if each.state not in told):
+        yield f"{each.state}: {values_words(each.settings)}, round {each.round}: {why_not(each)}"
 
 
 def state_words(about: About, results: Sequence[CaseResult]) -> str:

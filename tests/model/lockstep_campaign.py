@@ -7,7 +7,7 @@ and says how many sequences and commands it compared, and every difference with 
 import sys
 import time
 
-from tests.model import lockstep
+from planner.experiment.lockstep.comparing import Asked, run_sequence
 from tests.support.qemu import qemu_version
 
 LENGTH = 25
@@ -18,12 +18,12 @@ def main(minutes: float, first_seed: int) -> int:
     version = qemu_version()
     sequences = differing = commands = 0
     while time.monotonic() < end:
-        compared = []
-        found = lockstep.run_sequence(first_seed + sequences, LENGTH, version, compared.append)
-        sequences, commands = sequences + 1, commands + len(compared)
-        differing += bool(found)
-        for difference in found:
-            print(difference, flush=True)
+        seed = first_seed + sequences
+        found = run_sequence(Asked(seed, LENGTH))
+        sequences, commands = sequences + 1, commands + found.commands
+        differing += bool(found.differences)
+        for difference in found.differences:
+            print(f"seed {seed}: {difference}", flush=True)
     print(
         f"QEMU {version[0]}.{version[1]}, seeds from {first_seed}: {sequences} sequences, "
         f"{commands} commands, {differing} sequences with a difference",

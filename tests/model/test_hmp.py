@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.model import lockstep
+from planner.experiment.lockstep.shown import view, without_sizes
+from planner.experiment.lockstep.sides import RealSide, SimulatedSide
 from tests.support.qemu import qemu_version, start_qemu
 from tests.support.topology import DiskKind, DiskSpec, Topology
 
@@ -29,7 +30,7 @@ VOLATILE = (
 
 def without_measures(outcome):
     """Sizes, dates and clocks are another machine's; their columns are compared."""
-    kind, *words = lockstep.without_sizes(outcome)
+    kind, *words = without_sizes(outcome)
     if kind == "return" and isinstance(words[0], str):
         for pattern, word in VOLATILE:
             words[0] = pattern.sub(word, words[0])
@@ -40,34 +41,32 @@ def step_of(step):
     return step if isinstance(step, tuple) else ("human-monitor-command", {"command-line": step})
 
 
+def simulated_side(kinds):
+    return SimulatedSide("{}.{}".format(*qemu_version()), 0, kinds)
+
+
 @pytest.mark.real_qemu
-def test_what_the_human_monitor_says_of_snapshots_is_the_same(monkeypatch):
+def test_what_the_human_monitor_says_of_snapshots_is_the_same():
     """Every reply, every event, and all that can be seen of the VM afterwards."""
-    monkeypatch.setattr(lockstep, "KINDS", KINDS)
     topology = Topology(disks=tuple(DiskSpec(*each) for each in KINDS.items()), memory_mib=16)
     with start_qemu(topology) as vm:
-        major, minor = qemu_version()
-        real, simulated = lockstep.RealSide(vm), lockstep.SimulatedSide(f"{major}.{minor}", 0)
+        real, simulated = RealSide(vm), simulated_side(KINDS)
         for command, arguments in map(step_of, STEPS):
             expected, found = real.run(command, arguments), simulated.run(command, arguments)
             assert without_measures(found[0]) == without_measures(expected[0]), arguments
             assert found[1] == expected[1], arguments
-            assert lockstep.view(simulated) == lockstep.view(real), arguments
+            assert view(simulated) == view(real), arguments
 
 
 @pytest.mark.real_qemu
 @pytest.mark.parametrize("command", ["savevm t", "loadvm t", "delvm t", "info snapshots"])
-def test_a_disk_without_snapshots_stops_each_of_them(command, monkeypatch):
+def test_a_disk_without_snapshots_stops_each_of_them(command):
     """One writable raw disk, and QEMU says which; `info snapshots` goes on."""
     kinds = {**KINDS, "raw0": DiskKind.RAW}
-    monkeypatch.setattr(lockstep, "KINDS", kinds)
     topology = Topology(disks=tuple(DiskSpec(*each) for each in kinds.items()), memory_mib=16)
     with start_qemu(topology) as vm:
-        real, simulated = (
-            lockstep.RealSide(vm),
-            lockstep.SimulatedSide("{}.{}".format(*qemu_version()), 0),
-        )
+        real, simulated = RealSide(vm), simulated_side(kinds)
         arguments = {"command-line": command}
         expected = real.run("human-monitor-command", arguments)
         assert simulated.run("human-monitor-command", arguments) == expected
-        assert lockstep.view(simulated) == lockstep.view(real)
+        assert view(simulated) == view(real)

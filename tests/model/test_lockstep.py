@@ -8,8 +8,8 @@ import os
 
 import pytest
 
-from tests.model.lockstep import run_sequence
-from tests.support.qemu import qemu_version
+from planner.experiment.lockstep.comparing import Asked, run_sequence
+from planner.experiment.result import SequenceEnd
 
 SEQUENCES = int(os.environ.get("SNAPPLAN_LOCKSTEP_SEQUENCES", "24"))
 FIRST_SEED = int(os.environ.get("SNAPPLAN_LOCKSTEP_SEED", "0"))
@@ -19,5 +19,6 @@ LENGTH = int(os.environ.get("SNAPPLAN_LOCKSTEP_LENGTH", "25"))
 @pytest.mark.real_qemu
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + SEQUENCES))
 def test_simulated_and_real_qemu_show_the_same(seed):
-    differences = run_sequence(seed, LENGTH, qemu_version())
-    assert not differences, "\n".join(map(str, differences))
+    found = run_sequence(Asked(seed, LENGTH))
+    assert found.differences == ()
+    assert found.end is not SequenceEnd.DIFFERS

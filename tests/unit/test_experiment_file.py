@@ -14,6 +14,7 @@ from tests.unit.build import ROOT
 EXAMPLES = sorted((ROOT / "specs/experiments").glob("*.yaml"))
 MEASURE = {"experiment": "m", "kind": "measure", "vary": {"design": ["monolithic"]}}
 EXPLORE = {"experiment": "e", "kind": "explore", "vary": {"design": ["monolithic"]}}
+LOCKSTEP = {"experiment": "l", "kind": "lockstep", "vary": {"commands": ["snapshots"]}}
 BUILT_IN = {"proposal": (ROOT / "specs/designs/machine-snapshot.yaml").read_text()}
 TEXTS = {
     "/x/own.yaml": "design: own\ninstructions: [{name: stop, does: PauseGuest}]",
@@ -81,6 +82,25 @@ def varied(base, **more):
         (varied(EXPLORE, client_death=["no"]), "vary: client-death", "'no' is none of"),
         (varied(EXPLORE, other_clients=[1]), "vary: other-clients", "1 is neither true nor"),
         (varied(EXPLORE, disks=[13]), "vary: disks", "from 1 to 12"),
+        (varied(LOCKSTEP, disks=[1]), "vary: disks", "it is for `kind: measure`"),
+        (varied(LOCKSTEP, commands=["copy"]), "vary: commands", "'copy' is none of"),
+        (varied(LOCKSTEP, length=[0]), "vary: length", "from 1 to 1000"),
+        (varied(LOCKSTEP, length={"from": 1, "to": 2}), "vary: length", "a list of at least one"),
+        (varied(LOCKSTEP, sequence_seed=3), "vary: sequence-seed", "a range such as {from: 1"),
+        (varied(LOCKSTEP, sequence_seed={"from": 3, "to": 2}), "vary: sequence-seed", "a range"),
+        (varied(LOCKSTEP, sequence_seed={"from": 3}), "vary: sequence-seed", "a range"),
+        (varied(LOCKSTEP, sequence_seed={"from": True, "to": 2}), "vary: sequence-seed", "a range"),
+        (
+            varied(LOCKSTEP, sequence_seed={"from": 0, "till": 2}),
+            "vary: sequence-seed: till",
+            "known",
+        ),
+        (
+            varied(LOCKSTEP, sequence_seed={"from": 0, "to": 10**9}),
+            "vary: sequence-seed",
+            "a range",
+        ),
+        (varied(LOCKSTEP, sequence_seed={"from": -1, "to": 2}), "vary: sequence-seed", "-1 is no"),
         ({**EXPLORE, "repeat": 2}, "repeat", "comes to the same each time"),
         ({**EXPLORE, "facts": "two.json"}, "request", "is missing"),
         (
@@ -146,6 +166,15 @@ def test_a_case_is_known_by_all_that_decides_what_it_does():
     )
 
 
+def test_a_range_is_its_numbers():
+    """The first and the last among them; and a longer one has the cases of a shorter one."""
+    found = read(varied(LOCKSTEP, sequence_seed={"from": 3, "to": 6}))
+    assert found.vary["sequence-seed"] == (3, 4, 5, 6)
+    listed = read(varied(LOCKSTEP, sequence_seed=[3, 4]))
+    ids = {case.id for case in cases_of(listed, {})}
+    assert ids < {case.id for case in cases_of(found, {})}
+
+
 def test_each_round_has_every_case_in_an_order_of_chance():
     """What drifts meets all designs alike; the seed repeats the order."""
     plain = {
@@ -173,7 +202,7 @@ def test_the_examples_are_experiments_by_the_schema_too(path):
     assert set(plain["vary"]) <= set(AXES[plain["kind"]])
 
 
-@pytest.mark.parametrize("base", [MEASURE, EXPLORE])
+@pytest.mark.parametrize("base", [MEASURE, EXPLORE, LOCKSTEP])
 def test_the_schema_knows_the_same_keys(base):
     """Every axis and key that is read, and no other."""
     (schema,) = (

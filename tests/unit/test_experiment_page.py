@@ -1,5 +1,7 @@
 """An experiment's page: plots and tables of what was measured, and names of others are text."""
 
+import csv
+import io
 import re
 
 import pytest
@@ -12,9 +14,12 @@ from planner.experiment.folder import About
 from planner.experiment.page import results_page
 from planner.experiment.result import (
     CaseResult,
+    Difference,
     Explored,
+    Lockstepped,
     Measured,
     Ran,
+    SequenceEnd,
     State,
     read_result,
     result_text,
@@ -143,6 +148,44 @@ def test_an_exploration_has_its_verdicts_and_one_that_is_not_finished_says_so():
     conforms("experiment", plain)
     assert plain["finished"] is False
     assert "design-cannot" in str(plain["cases"])
+
+
+def lockstep(seed, qemu, end, *differences, **more):
+    values = {"commands": "snapshots", "length": 25, "sequence-seed": seed, "qemu": qemu}
+    found = Lockstepped(end, 10 * seed, differences, "7.2.22")
+    result = CaseResult(f"{qemu}-{seed}-1", values, 1, State.DONE, lockstep=found, ran=RAN)
+    return evolve(result, **more)
+
+
+def test_sequences_are_counted_and_each_difference_is_told():
+    """By QEMU; what it said, HTML or a formula, is text, and a case that was refused is told too."""
+    unlike = Difference('{"execute": "stop"}', "outcome", f'"{HOSTILE}"', '"=1+1"')
+    why = (Problem("qemu-version-differs", "b", "it is another one"),)
+    results = (
+        lockstep(1, "a", SequenceEnd.WHOLE),
+        lockstep(2, "a", SequenceEnd.DIFFERS, unlike),
+        lockstep(3, "a", SequenceEnd.QEMU_ENDED),
+        lockstep(1, "b", SequenceEnd.NOT_MODELLED),
+        lockstep(2, "b", SequenceEnd.WHOLE, state=State.REFUSED, lockstep=None, problems=why),
+    )
+    assert [read_result(result_text(each), "file") for each in results] == list(results)
+    head = about(Kind.LOCKSTEP, results)
+    conforms("experiment", results_to_plain(head, results))
+    said = results_text(head, results).splitlines()
+    rows = [line.split() for line in said if line.startswith("snapshots")]
+    assert rows == [
+        ["snapshots", "25", "a", "3", "60", "1", "0", "1"],
+        ["snapshots", "25", "b", "1", "10", "0", "1", "0"],
+    ]
+    assert any("sequence-seed 2, qemu a" in line and "stop" in line for line in said)
+    assert any(line.startswith("refused: ") and "it is another one" in line for line in said)
+    rows = list(csv.DictReader(io.StringIO(results_csv(head, results))))
+    assert [row["end"] for row in rows] == ["whole", "not-modelled", "differs", "", "qemu-ended"]
+    assert rows[2]["real"] == f'"{HOSTILE}"'
+    text = results_page(head, results)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "refused: commands snapshots" in text
 
 
 def test_one_case_alone_and_none_at_all_have_a_page():

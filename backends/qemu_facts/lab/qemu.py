@@ -33,6 +33,7 @@ from backends.qemu_facts.lab.topology import Topology
 from backends.qemu_facts.lab.vm import Vm
 
 __all__ = [
+    "DidNotStart",
     "QemuTarget",
     "QemuVm",
     "backing_path",
@@ -156,12 +157,15 @@ class QemuVm(Vm):
 
 
 @contextlib.contextmanager
-def start_qemu(topology: Topology) -> Iterator[QemuVm]:
-    """Start a QEMU as the topology says; it and its files are gone when the context is left."""
+def start_qemu(topology: Topology, binary: str | None = None) -> Iterator[QemuVm]:
+    """Start a QEMU as the topology says; it and its files are gone when the context is left.
+
+    `binary` is its program; None: the one under test.
+    """
     directory = Path(tempfile.mkdtemp(prefix="sp-"))  # short: a unix socket's path ends at 107
     try:
         create_images(directory, topology)
-        with run_qemu(topology, directory) as vm:
+        with run_qemu(topology, directory, binary=binary) as vm:
             yield vm
     finally:
         shutil.rmtree(directory)
@@ -169,7 +173,10 @@ def start_qemu(topology: Topology) -> Iterator[QemuVm]:
 
 @contextlib.contextmanager
 def run_qemu(
-    topology: Topology, directory: Path, more_args: tuple[str, ...] = ()
+    topology: Topology,
+    directory: Path,
+    more_args: tuple[str, ...] = (),
+    binary: str | None = None,
 ) -> Iterator[QemuVm]:
     """Run QEMU on the images that lie in a directory: again, after another one has ended."""
     for left_over in ("qmp", "tool", "console"):
@@ -177,12 +184,13 @@ def run_qemu(
     arguments = [*command_line(directory, topology), *more_args]
     with (directory / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
-            [*tied(), qemu_binary(), *arguments],
+            [*tied(), _from_anywhere(binary or qemu_binary()), *arguments],
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=stderr,
             stderr=stderr,
             umask=topology.umask,
+            start_new_session=True,  # Ctrl-C is ours alone: who ends QEMU is who started it
             restore_signals=False,  # SIGXFSZ stays ignored: a file that may not grow is an error
         )
     try:
@@ -191,6 +199,11 @@ def run_qemu(
             yield QemuVm(topology, directory, qmp, directory / "tool", process)
     finally:
         end_process(process)
+
+
+def _from_anywhere(program: str) -> str:
+    """A program's path where it does not follow from the folder that it is started in."""
+    return str(Path(program).absolute()) if "/" in program else program
 
 
 def tied() -> list[str]:
