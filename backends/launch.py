@@ -1,12 +1,15 @@
 """Starts a QEMU that outlives snapplan: from a list of words, in a session of its own, no shell.
 
-What it says goes to a file without a name, so that it can be told where QEMU does not come up.
+What it says goes to a file without a name, so that it can be told where QEMU does not come up.  The
+words may name a script, or say ``-daemonize``: then QEMU is another process than the one that was
+started here, known by the socket at which it listens.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -14,11 +17,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO
 
-from attrs import define
+from attrs import define, field
 
 from backends.qemu import QemuBackend, connect
 from backends.tied import tied
 from planner.errors import CannotConnect, Problem, Refused, RunFailed
+from planner.host.ending import await_end, end_process
+from planner.host.processes import Process, process_of
 
 __all__ = ["Launched", "launch", "launch_tied"]
 
@@ -33,11 +38,16 @@ class Launched:
 
     process: subprocess.Popen[bytes]
     output: IO[bytes]
+    _began: Process | None = field(init=False)
+    _listener: Process | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self._began = process_of(self.process.pid)
 
     @property
     def pid(self) -> int:
-        """Its process id."""
-        return self.process.pid
+        """Its process id; of a script or ``-daemonize`` QEMU's own, once it is connected."""
+        return self.process.pid if self._listener is None else self._listener.pid
 
     def said(self) -> str:
         """The last of what it wrote to its outputs."""
@@ -54,18 +64,33 @@ class Launched:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
-                return await connect(socket)
+                backend = await connect(socket)
             except CannotConnect as error:
                 code = self.process.poll()
                 if code or time.monotonic() > deadline:
                     how = f"ended with {code}" if code else f"does not listen: {error.message}"
                     raise _not_started(f"QEMU {how}: {self.said() or 'it said nothing'}") from error
+            else:
+                self._listener = self._started_with_it(backend.peer_pid)
+                return backend
             await asyncio.sleep(_LOOK_EACH_S)
 
+    def _started_with_it(self, pid: int | None) -> Process | None:
+        """Who listens, where that is another process than ours, and no older one."""
+        if pid is None or pid == self.process.pid or self._began is None:
+            return None
+        process = process_of(pid)
+        if process is None or process.started_ticks < self._began.started_ticks:
+            return None
+        return process
+
     def end(self) -> None:
-        """End it, whatever it does."""
+        """End it, whatever it does, and the script that started it."""
+        if self._listener is not None:
+            end_process(self._listener)
         if self.process.poll() is None:
-            self.process.terminate()
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGTERM)  # its session is its own
         try:
             self.process.wait(_END_S)
         except subprocess.TimeoutExpired:
@@ -75,6 +100,9 @@ class Launched:
 
     def wait(self, timeout_s: float) -> None:
         """Wait until it has ended by itself, so long at most."""
+        if self._listener is not None:
+            await_end(self._listener, timeout_s)
+            return
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout_s)
 

@@ -82,7 +82,7 @@ class PlannedInstruction:
     Attributes:
         name: What it is called.
         does: What it does.
-        each_alone: Whether it is sent once for each operation.
+        each_alone: Whether it is sent once for each disk.
         needs_machine_state: Whether it cannot do without.
         atomic, stops_guest, on_failure, existing_tag, vmstate_in, vmstate_of, waits_for_tracking,
             copy_of, completion, by_tag, monitor_answers, leaves_active, effect: As in `Instruction`;
@@ -130,7 +130,7 @@ class DesignFile:
         verdict: By set of faults, the ids of the properties that do not hold.
         finding: What the verdict means.
         capture: The one way in which it captures machine state beside the disks, `IN_AN_IMAGE` for an
-            image of its own, `NO_MACHINE_STATE` for none; empty: it captures none there.
+            image of its own, `NO_MACHINE_STATE` for none; empty: as the request asks.
         client: How its client treats a failure.
     """
 

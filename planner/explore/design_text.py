@@ -179,8 +179,9 @@ class _Reader:
         name = self._words(top, "name", where, needed=bool(top)) if top else ""
         flags = {key: self._flag(top, key, where) for key in FLAGS}
         effect = self._choice(top, "effect", SideEffect.NONE, where)
-        alone = effect is not SideEffect.NONE
-        body = AnyOrder(()) if alone else self._body(top.get("does"), where)
+        alone = top.get("effect", SideEffect.NONE.value) != SideEffect.NONE.value
+        whole = isinstance(value, dict) and not alone
+        body = self._body(top.get("does"), where) if whole else AnyOrder(())
         completion = self._choice(top, "completion-mode", Completion.INDIVIDUAL, where)
         if completion is Completion.GROUPED and not _only_copies(body):
             message = "QEMU takes grouped with backups only (facts 27 and 155)"
@@ -220,8 +221,10 @@ class _Reader:
         kind = type(default)
         if value in [choice.value for choice in kind]:
             return kind(str(value))
-        words = ", ".join(choice.value for choice in kind)
-        self._wrong(f"{where}: {key}", f"must be one of: {words}")
+        words = [choice.value for choice in kind]
+        self._wrong(
+            f"{where}: {key}", f"must be one of: {', '.join(words)}", _near(str(value), words)
+        )
         return default
 
     def _body(self, value: object, where: str) -> Body:

@@ -242,8 +242,10 @@ def _instructions(
     if not binding.operations:
         return
     if planned.each_alone:
-        for operation in binding.operations:
-            yield _instruction(planned, (operation,), (0,))
+        for numbers in binding.by_disk():
+            operations_of_one = tuple(binding.operations[number] for number in numbers)
+            before = tuple(binding.before_among(number, numbers) for number in numbers)
+            yield _instruction(planned, operations_of_one, before)
     else:
         yield _instruction(planned, tuple(binding.operations), tuple(binding.before))
 
@@ -284,6 +286,18 @@ class _Binding:
         self._vmstate = vmstate
         self.operations: list[Operation] = []
         self.before: list[int] = []
+
+    def by_disk(self) -> list[list[int]]:
+        """The numbers of the operations, those on one disk together; of no disk each alone."""
+        found: dict[str, list[int]] = {}
+        for number, operation in enumerate(self.operations):
+            found.setdefault(operation.disk or str(number), []).append(number)
+        return list(found.values())
+
+    def before_among(self, number: int, numbers: Sequence[int]) -> int:
+        """Which of some operations come before one of them, counted among them."""
+        mask = self.before[number]
+        return sum(1 << place for place, other in enumerate(numbers) if mask >> other & 1)
 
     def bind(self, body: Body, before: int) -> int:
         """Take in a body that comes after some operations; the mask of its own."""

@@ -1,9 +1,11 @@
 """What QEMU does to external parts: overlays, the stream of machine state, and the nodes it leaves.
 
-Three things about streams are QEMU's, and no design can do anything about them.  When a stopped or
+Four things about streams are QEMU's, and no design can do anything about them.  When a stopped or
 live stream is complete, the nodes are inactive until `cont` (fact 29).  A live one stops the guest and
 waits, the nodes still active (fact 30).  A background one saves the instant at which write tracking
 comes on, whenever that is; of a guest that was resumed before, it silently is a later one (fact 40).
+And a stopped or live one fails when it should end while a disk is copied: the nodes of a job cannot go
+inactive (fact 114).
 
 Rules: pure; a function gives a new state, or None where QEMU says no.  A frozen image never changes
 but by an undo that merges its overlay into it.
@@ -117,6 +119,8 @@ class OutsideVm:
         outside = state.outside._replace(stream=StreamPlace.COMPLETE, streamed=state.version)
         if self._leaves_active:
             return state._replace(captured=True, outside=outside)
+        if state.copy.jobs & ~state.copy.broken:
+            return None  # fact 114
         outside = outside._replace(inactive=True)
         return state._replace(running=False, captured=True, outside=outside)
 
@@ -151,7 +155,7 @@ class OutsideVm:
             return self.track(state)
         if self._background:
             return state._replace(outside=state.outside._replace(stream=StreamPlace.COMPLETE))
-        return self._end(state)
+        return self._end(state) or self.broken(state)
 
     def may_go_inactive(self, state: State) -> bool:
         """Whether the nodes can go inactive between a look at them and what is sent then."""

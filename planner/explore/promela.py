@@ -184,7 +184,8 @@ class _Writer:
             can = f"part[{disk}]" + (f" && {can}" if can else "")
         if can:
             yield f"  :: atomic {{ {guard} && ({can}) -> {doing} done = done | {bit} }}"
-            yield f"  :: atomic {{ {guard} && !({can}) -> {self._fails(instruction)} }}"
+            spoilt = self._outside.refused(operation.kind)
+            yield f"  :: atomic {{ {guard} && !({can}) -> {spoilt}{self._fails(instruction)} }}"
         else:
             yield f"  :: atomic {{ {guard} -> {doing} done = done | {bit} }}"
         if operation.kind in _CAN_FAIL:

@@ -68,6 +68,10 @@ class PromelaCopies:
         can = " && ".join([f"job[{disk}] == COPYING", *sound])
         return f"copied[{disk}] || ({can})" if self._grouped else can
 
+    def copying(self) -> str:
+        """Whether a job is under way."""
+        return f"({' || '.join(f'job[{d}] == COPYING' for d in self.disks) or _DISKLESS})"
+
     def doing(self, kind: Kind, disk: int) -> str:
         """What an operation on a copy does."""
         now = f"copy_content[{disk}] = content[{disk}]; copy_until[{disk}] = 0; captured = true;"

@@ -108,7 +108,7 @@ class PromelaOutside:
             case Kind.BEGIN_STREAM_VMSTATE:
                 return "UNDER_WAY" if self._started_apart else "(!UNDER_WAY && !inactive)"
             case Kind.END_STREAM_VMSTATE:
-                return "UNDER_WAY"
+                return f"(UNDER_WAY && !{self._held_active()})"
             case kind:
                 return self.copies.can(kind, disk)
 
@@ -137,6 +137,17 @@ class PromelaOutside:
                 return f"{_START} {_TRACK}" if tracked else _START
             case _:
                 return self._ended()
+
+    def _held_active(self) -> str:
+        """Whether a job keeps the nodes active that a stream's end wants inactive (fact 114)."""
+        active = self._background or self._leaves_active
+        return "false" if active else self.copies.copying()
+
+    def refused(self, kind: Kind) -> str:
+        """What is left of a stream that fails when it should end."""
+        if kind is not Kind.END_STREAM_VMSTATE:
+            return ""
+        return f"if :: UNDER_WAY -> {self._broken()} :: else -> skip fi; "
 
     def _ended(self) -> str:
         if self._background:
@@ -174,7 +185,9 @@ class PromelaOutside:
         elif self._live:
             yield f"  :: atomic {{ {undoing} && stream == BEGUN -> stream = HELD; running = false }}"
         else:
-            yield f"  :: atomic {{ {undoing} && stream == BEGUN -> {self._ended()} }}"
+            going = f"{undoing} && stream == BEGUN"
+            yield f"  :: atomic {{ {going} && !{self._held_active()} -> {self._ended()} }}"
+            yield f"  :: atomic {{ {going} && {self._held_active()} -> {self._broken()} }}"
 
     def may_go_on(self) -> str:
         """Whether a stream that nobody waits for still comes to something."""

@@ -46,7 +46,7 @@ def operate_outside(setting: Setting, move: StoryMove, kind: Kind, disk: int) ->
     """QEMU does an operation on an external part, or refuses it."""
     name = setting.disks[disk] if disk >= 0 else IMAGES
     if move.after.failing:
-        return _refused(kind, name)
+        return _refused(kind, name, move.before)
     if kind is Kind.ADD_VMSTATE_NODE:
         return Line(QEMU, name, f"QEMU has the node {name} for machine state alone", "add node")
     if kind is Kind.ADD_OVERLAY:
@@ -58,10 +58,13 @@ def operate_outside(setting: Setting, move: StoryMove, kind: Kind, disk: int) ->
         return Line(QEMU, name, text, "switch to overlay")
     if kind is Kind.BEGIN_STREAM_VMSTATE:
         return _begun(setting, move.after)
-    return _ended(setting, move.after)
+    return _ended(move.after)
 
 
-def _refused(kind: Kind, name: str) -> Line:
+def _refused(kind: Kind, name: str, before: State) -> Line:
+    if kind is Kind.END_STREAM_VMSTATE and StreamPlace(before.outside.stream).under_way:
+        text = "a disk is copied, and the nodes of a job cannot go inactive: the stream fails (fact 114)"
+        return Line(QEMU, IMAGES, text, "stream fails")
     words = {
         Kind.ADD_OVERLAY: f"QEMU has no node for the overlay of {name}: it fails",
         Kind.SWITCH_TO_OVERLAY: f"QEMU knows no overlay for {name} yet: it fails",
@@ -82,9 +85,9 @@ def _begun(setting: Setting, state: State) -> Line:
     return Line(QEMU, IMAGES, text, "stream begins")
 
 
-def _ended(setting: Setting, state: State) -> Line:
+def _ended(state: State) -> Line:
     text = f"the stream is complete, with the machine state of instant {state.outside.streamed}"
-    if setting.capture != Capture.BACKGROUND:
+    if state.outside.inactive:
         text += "; the nodes are inactive now (fact 29)"
     return Line(QEMU, IMAGES, text, "stream complete")
 

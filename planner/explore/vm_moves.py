@@ -196,6 +196,8 @@ class VmMoves:
         action = Action(Act.OPERATE, state.at, number)
         if kind in _ELSEWHERE:
             done = self._elsewhere(after, instruction, kind, disk)
+            if done is None and kind is Kind.END_STREAM_VMSTATE:
+                state = self.outside.broken(state)  # also the one that should end (fact 114)
             return action, self._fail(state) if done is None else done
         if kind in _INTERNAL and state.outside.inactive:
             return action, self._fail(state)  # "does not support internal snapshots" (fact 29)

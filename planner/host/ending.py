@@ -15,7 +15,7 @@ from pathlib import Path
 
 from planner.host.processes import Process, lives, process_of
 
-__all__ = ["end_listener", "end_process", "remove_socket_folder", "socket_folder"]
+__all__ = ["await_end", "end_listener", "end_process", "remove_socket_folder", "socket_folder"]
 
 _ASKED_S = 10.0
 _KILLED_S = 10.0
@@ -37,6 +37,18 @@ def end_process(process: Process) -> bool:
         if lives(process) is not True:  # looked at now: from here on the handle means just it
             return lives(process) is False
         return _end(handle, signal.SIGTERM, _ASKED_S) or _end(handle, signal.SIGKILL, _KILLED_S)
+    finally:
+        os.close(handle)
+
+
+def await_end(process: Process, within_s: float) -> bool:
+    """Wait until a process has ended by itself, so long at most; whether it has, or was gone."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except OSError:
+        return lives(process) is False
+    try:
+        return lives(process) is False or _ends(handle, within_s)
     finally:
         os.close(handle)
 
@@ -75,6 +87,10 @@ def _end(handle: int, number: signal.Signals, within_s: float) -> bool:
         return True
     except OSError:
         return False
+    return _ends(handle, within_s)
+
+
+def _ends(handle: int, within_s: float) -> bool:
     poller = select.poll()
     poller.register(handle, select.POLLIN)
     return bool(poller.poll(within_s * 1000))

@@ -54,7 +54,10 @@ def started_problems(plan: RestorePlan, facts: Facts) -> Iterator[Problem]:
     wanted = "inmigrate" if plan.stream else "prelaunch"
     if facts.run_state != wanted:
         words = f"it is {facts.run_state!r} and should be {wanted!r}"
-        remedy = f"let the command line have {' '.join(plan.arguments)}, and nothing against it"
+        remedy = (
+            f"let the command line have {' '.join(plan.arguments)}, and nothing against it; "
+            'a start script has to pass on what it is given ("$@")'
+        )
         yield Problem("run-state-unexpected", "vm", words, remedy)
     by_name = {disk.name: disk for disk in facts.disks}
     for disk in plan.disks:

@@ -188,8 +188,8 @@ def _tested(tried: Trying, file: str) -> Iterator[str]:
     yield ""
     for run in tried.runs:
         yield f"- test_{run.name}"
-    for each in tried.left_out:
-        lines = list(_prose(f"- not tried: {each.what}: {each.why}"))
+    for what in dict.fromkeys(f"{each.what}: {each.why}" for each in tried.left_out):
+        lines = list(_prose(f"- not tried: {what}"))
         yield lines[0]
         yield from (f"  {line}" for line in lines[1:])
     yield ""

@@ -151,8 +151,10 @@ async def start_waiting(
     plan = waiting.plan
     await _make_overlays(waiting, host)
     waiting.started = await launch(plan.words, plan.socket)
-    started(waiting.started.pid)
+    started(pid := waiting.started.pid)
     waiting.backend = await waiting.started.connect(plan.socket, _START_S)
+    if waiting.started.pid != pid:  # a script's, or with -daemonize
+        started(waiting.started.pid)
     await _guarded(waiting, _make_sure(plan, waiting.backend))
     if look is not None:
         await _guarded(waiting, look(waiting.backend))

@@ -81,6 +81,10 @@ def test_a_new_design_is_one_and_says_what_it_is_for(purpose):
 
 
 MALFORMED = {
+    "- {name: keep, effect: keepstream}": (
+        "instruction keep: effect",
+        "did you mean keep-stream?",
+    ),
     "- {name: stop, does: PauseGeust}": ("instruction stop: does", "did you mean PauseGuest?"),
     "- {name: save, does: {inorder: [PauseGuest]}}": (
         "instruction save: does",
@@ -112,5 +116,6 @@ def test_an_error_names_the_instruction_and_what_was_meant(line):
     with pytest.raises(BadInput) as error:
         read_design(f"design: mine\ninstructions:\n  {line}\n")
     told = {problem.subject: problem.message + problem.remedy for problem in error.value.problems}
+    assert list(told) == [where]
     assert what in told[where]
     assert not VALID.is_valid(yaml.safe_load(f"design: mine\ninstructions:\n  {line}\n"))
