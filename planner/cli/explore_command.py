@@ -22,17 +22,17 @@ from planner.errors import Problem, SnapplanError, Violation
 from planner.explore.back_properties import BACK_PROPERTY_IDS
 from planner.explore.back_search import BackSearch
 from planner.explore.layers import Layers
+from planner.explore.limits import LIMIT_OPTIONS, InPause, Limits
 from planner.explore.properties import PROPERTY_IDS
 from planner.explore.search import Search
 from planner.explore.state import ClientDeath
+from planner.present.trace_pictures import trace_mermaid, trace_svg
 from planner.present.trace_view import (
     Beside,
     Explored,
     Found,
     report_text,
     report_to_plain,
-    trace_mermaid,
-    trace_svg,
     verdict_line,
 )
 from planner.present.words import error_text
@@ -77,6 +77,19 @@ _INTERRUPTED = 130
     help="Let the client die, which counts as a fault: nobody comes after it, or recover does.",
 )
 @click.option(
+    "--pause-at-most",
+    type=click.Choice([each.value for each in InPause]),
+    default=InPause.ALL.value,
+    show_default=True,
+    help="Ask that no more of the memory is written while the guest stands still: no byte (tracking: "
+    "it may be write-protected), what a live migration has left, or all, which asks nothing.",
+)
+@click.option(
+    "--monitor-answers",
+    is_flag=True,
+    help="Ask that QEMU's monitor answers while machine state is written.",
+)
+@click.option(
     "--bound", type=click.IntRange(min=1), metavar="N", help="Follow no run beyond N moves."
 )
 @click.option(
@@ -113,6 +126,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     faults: str,
     other_clients: bool,
     client_death: str,
+    pause_at_most: str,
+    monitor_answers: bool,
     bound: int | None,
     wanted: str | None,
     form: str,
@@ -133,7 +148,9 @@ def command(  # noqa: PLR0913 - one parameter an option
         )
     if watch and (as_json or export is not None or request == "-"):
         raise click.UsageError("--watch prints for a person, and reads its files again and again")
-    strikes = Strikes(_FAULTS[faults], other_clients, ClientDeath(client_death))
+    limits = Limits(InPause(pause_at_most), monitor_answers)
+    _must_be_asked(wanted, limits)
+    strikes = Strikes(_FAULTS[faults], other_clients, ClientDeath(client_death), limits)
     wish = _Wish(bound or 0, wanted, form, export, reduced=not no_reduction, as_json=as_json)
 
     def once() -> int | None:
@@ -145,6 +162,11 @@ def command(  # noqa: PLR0913 - one parameter an option
     with contextlib.suppress(KeyboardInterrupt):
         again_when_changed(files, lambda: _told(once))
     return _INTERRUPTED
+
+
+def _must_be_asked(wanted: str | None, limits: Limits) -> None:
+    if wanted in LIMIT_OPTIONS and wanted not in limits.asked:
+        raise click.UsageError(f"{wanted} is judged only where {LIMIT_OPTIONS[wanted]} asks for it")
 
 
 @frozen

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from planner.explore.pause_work import InPause, PauseWork
+from planner.explore.limits import InPause
+from planner.explore.pause_work import PauseWork
 from planner.model.operations import Kind
 from planner.model.request import Capture
 from planner.program.program import Program

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from attrs import field, frozen
@@ -18,12 +18,14 @@ from attrs import field, frozen
 from planner.compare.repeated import in_rounds
 
 __all__ = [
+    "ASKED",
     "AXES",
     "COMMANDS",
     "Case",
     "Experiment",
     "Kind",
     "Value",
+    "axes_of",
     "cases_of",
     "design_key",
     "plain_value",
@@ -52,7 +54,10 @@ class Kind(StrEnum):
 
 AXES: Mapping[Kind, tuple[str, ...]] = {
     Kind.MEASURE: ("qemu", "memory-mib", "dirty-mib-per-s", "disks", "design"),
-    Kind.EXPLORE: ("faults", "other-clients", "client-death", "disks", "design"),
+    Kind.EXPLORE: (
+        *("faults", "other-clients", "client-death", "pause-at-most", "monitor-answers"),
+        *("disks", "design"),
+    ),
     Kind.LOCKSTEP: ("commands", "length", "sequence-seed", "qemu"),
 }
 """What can be varied, in the order in which results are shown; the last is what is compared."""
@@ -60,6 +65,15 @@ AXES: Mapping[Kind, tuple[str, ...]] = {
 
 COMMANDS = ("snapshots", "copies")
 """What the commands of a lockstep can be about: internal snapshots, overlays and commits; or copies."""
+
+ASKED = ("pause-at-most", "monitor-answers")
+"""Axes that an experiment has only where its file names them."""
+
+
+def axes_of(kind: Kind, named: Iterable[str]) -> tuple[str, ...]:
+    """The axes that an experiment has whose file, or whose results, name these."""
+    of_file = {*named}
+    return tuple(axis for axis in AXES[kind] if axis not in ASKED or axis in of_file)
 
 
 @frozen
@@ -133,7 +147,7 @@ def cases_of(experiment: Experiment, versions: Mapping[str, str]) -> tuple[Case,
         experiment: The experiment.
         versions: What each QEMU says that it is, by its name in the file; empty: nobody asked.
     """
-    axes = AXES[experiment.kind]
+    axes = axes_of(experiment.kind, experiment.vary)
     known: dict[str, tuple[dict[str, Value], dict[str, str]]] = {}
     for chosen in itertools.product(*(experiment.vary[axis] for axis in axes)):
         settings = dict(zip(axes, chosen, strict=True))

@@ -12,6 +12,7 @@ from planner.experiment.result import CaseResult, Explored, State
 from planner.experiment.time_limit import too_long
 from planner.explore.design import IN_AN_IMAGE, NO_MACHINE_STATE
 from planner.explore.design_text import read_design
+from planner.explore.limits import InPause, Limits
 from planner.explore.state import ClientDeath
 from planner.model.facts import Disk, Facts, QemuVersion
 from planner.model.facts_text import read_facts
@@ -57,6 +58,10 @@ def _task(case: Case) -> Task:
         faults=FAULTS[str(settings["faults"])],
         other_clients=bool(settings["other-clients"]),
         client_death=ClientDeath(str(settings["client-death"])),
+        limits=Limits(
+            InPause(str(settings.get("pause-at-most", InPause.ALL.value))),
+            bool(settings.get("monitor-answers", False)),
+        ),
     )
     name, text = str(settings["design"]), inputs.get("design-text")
     design = None if text is None else read_design(text, name)

@@ -20,7 +20,7 @@ from attrs import asdict, frozen
 from filelock import FileLock, Timeout
 
 from planner.errors import BadInput, Problem, Refused
-from planner.experiment.experiment import AXES, Case, Experiment, Kind, Value
+from planner.experiment.experiment import Case, Experiment, Kind, Value, axes_of
 from planner.experiment.result import CaseResult, State, read_result, result_text
 from planner.host.files import make_folder, write_whole
 from planner.host.input import read_text_file
@@ -137,7 +137,7 @@ class Folder:
             head = json.loads(read_text_file(path))
             if head.pop("format-version") == _FORMAT_VERSION:
                 kind, vary = Kind(head["kind"]), head["vary"]
-                values = {axis: tuple(vary[axis]) for axis in AXES[kind]}
+                values = {axis: tuple(vary[axis]) for axis in axes_of(kind, vary)}
                 return About(**{**head, "kind": kind, "vary": values})
             why = "it is of another version of snapplan"
         except (ValueError, TypeError, LookupError, AttributeError) as error:

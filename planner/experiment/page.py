@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from planner.compare.repeated import Likeness
-from planner.experiment.experiment import AXES, Kind, Value, plain_value, values_words
+from planner.experiment.experiment import Kind, Value, axes_of, plain_value, values_words
 from planner.experiment.folder import About
 from planner.experiment.lockstep_views import lockstep_elements
 from planner.experiment.plots import (
@@ -134,7 +134,7 @@ def _typical(groups: Sequence[Compared]) -> Iterator[tuple[str, OfDesign]]:
 
 
 def _table(about: About, groups: Sequence[Compared]) -> Markup:
-    axes = [axis for axis in AXES[about.kind] if axis != "design"]
+    axes = [axis for axis in axes_of(about.kind, about.vary) if axis != "design"]
     head = [*axes, "design", "runs", "pause", "total", "compared with the least"]
     rows = []
     for group in groups:
@@ -161,7 +161,7 @@ def _explored(
 
 def _verdicts(about: About, results: Sequence[CaseResult]) -> Markup:
     """A row for each choice of the other values, a column a design."""
-    axes = [axis for axis in AXES[about.kind] if axis != "design"]
+    axes = [axis for axis in axes_of(about.kind, about.vary) if axis != "design"]
     designs = [str(design) for design in about.vary["design"]]
     rows: dict[tuple[Value, ...], dict[str, CaseResult]] = {}
     for each in results:

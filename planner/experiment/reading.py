@@ -23,8 +23,9 @@ from attrs import define, field
 
 from planner.compile.designs import DESIGNS
 from planner.errors import BadInput, Problem
-from planner.experiment.experiment import AXES, COMMANDS, Experiment, Kind, Value
+from planner.experiment.experiment import AXES, COMMANDS, Experiment, Kind, Value, axes_of
 from planner.explore.design_text import read_design
+from planner.explore.limits import InPause
 from planner.explore.state import ClientDeath
 from planner.model.facts_text import read_facts
 from planner.model.request_text import read_request
@@ -61,6 +62,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "faults": tuple(FAULTS),
     "client-death": tuple(death.value for death in ClientDeath),
     "commands": COMMANDS,
+    "pause-at-most": tuple(each.value for each in InPause),
 }
 _DEFAULTS: Mapping[str, tuple[Value, ...]] = {
     "disks": (2,),
@@ -73,6 +75,7 @@ _DEFAULTS: Mapping[str, tuple[Value, ...]] = {
     "length": (25,),
     "sequence-seed": (0,),
 }
+_FLAGS = ("other-clients", "monitor-answers")
 _PAGE_MIB = 16
 _NAME_CHARACTERS = 60
 
@@ -134,7 +137,7 @@ class _Reader:
             return None
         self._check_keys("vary: ", vary, AXES[self.kind])
         binaries = self._binaries(vary.get("qemu")) if self.kind.runs_qemu else {}
-        axes = {axis: self._axis(axis, vary, binaries) for axis in AXES[self.kind]}
+        axes = {axis: self._axis(axis, vary, binaries) for axis in axes_of(self.kind, vary)}
         request, facts = self._given(top, vary)
         if facts:
             axes["disks"] = (len(read_facts(facts, str(top["facts"])).disks),)
@@ -270,7 +273,7 @@ class _Reader:
                 self._wrong(key, f"{value} is no multiple of {_PAGE_MIB}")
         elif axis in _WORDS and value not in _WORDS[axis]:
             self._wrong(key, f"{value!r} is none of: {', '.join(_WORDS[axis])}")
-        elif axis == "other-clients" and not isinstance(value, bool):
+        elif axis in _FLAGS and not isinstance(value, bool):
             self._wrong(key, f"{value!r} is neither true nor false")
         return len(self.problems) == before
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from planner.compare.repeated import Likeness
-from planner.experiment.experiment import AXES, Kind, plain_value, values_words
+from planner.experiment.experiment import Kind, axes_of, plain_value, values_words
 from planner.experiment.folder import About
 from planner.experiment.lockstep_views import (
     LOCKSTEP_COLUMNS,
@@ -65,7 +65,7 @@ def results_to_plain(about: About, results: Sequence[CaseResult]) -> dict[str, o
             "experiment": about.name,
             "about": about.about,
             "kind": about.kind.value,
-            "vary": {axis: list(about.vary[axis]) for axis in AXES[about.kind]},
+            "vary": {axis: list(about.vary[axis]) for axis in axes_of(about.kind, about.vary)},
             "repeat": about.repeat,
             "seed": about.seed,
             "cases-in-all": about.cases,
@@ -139,7 +139,7 @@ def _group_to_plain(group: Compared) -> dict[str, object]:
 
 def results_csv(about: About, results: Sequence[CaseResult]) -> str:
     """A line a case, in the order of the file (RFC 4180); what there is not is empty."""
-    axes = AXES[about.kind]
+    axes = axes_of(about.kind, about.vary)
     columns = _COLUMNS[about.kind]
     text = io.StringIO()
     writer = csv.writer(text)
@@ -223,13 +223,13 @@ def state_words(about: About, results: Sequence[CaseResult]) -> str:
 
 
 def _head(about: About) -> tuple[str, ...]:
-    axes = [axis.upper() for axis in AXES[about.kind]]
+    axes = [axis.upper() for axis in axes_of(about.kind, about.vary)]
     figures = ("RUNS", "PAUSE", "TOTAL") if about.kind is Kind.MEASURE else ("STATES", "VERDICT")
     return (*axes, *figures)
 
 
 def _explored_row(about: About, result: CaseResult) -> tuple[str, ...]:
-    values = [str(_cell(result.settings.get(axis))) for axis in AXES[about.kind]]
+    values = [str(_cell(result.settings.get(axis))) for axis in axes_of(about.kind, about.vary)]
     states = "-" if result.explored is None else str(result.explored.states)
     return (*values, states, verdict_words(result))
 
@@ -249,7 +249,7 @@ def why_not(result: CaseResult) -> str:
 
 
 def _measured_row(about: About, group: Compared, found: OfDesign) -> tuple[str, ...]:
-    axes = [axis for axis in AXES[about.kind] if axis != "design"]
+    axes = [axis for axis in axes_of(about.kind, about.vary) if axis != "design"]
     values = [str(_cell(group.settings.get(axis))) for axis in axes]
     if not found.spreads:
         return (*values, found.design, "0", why_not(found.ended_otherwise[0]), "")

@@ -16,6 +16,7 @@ from attrs import frozen
 from planner.explore.client_death import Orphans
 from planner.explore.client_moves import ClientMoves
 from planner.explore.layers import Layers
+from planner.explore.standing import with_limits
 from planner.explore.state import Attempt, ClientPhase, Setting, State
 from planner.explore.vm_moves import Move, VmMoves
 
@@ -154,9 +155,14 @@ class Moves:
     def _operations(self, state: State) -> Iterator[Move]:
         enabled = self.vm.enabled(state)
         for number in self._enough(state, enabled):
-            yield self.vm.operate(state, number)
+            yield self._operated(state, number)
         if state.budget:
             yield from self.vm.failures(state)
+
+    def _operated(self, state: State, number: int) -> Move:
+        action, after = self.vm.operate(state, number)
+        kind = self.setting.instructions[state.at].operations[number].kind
+        return action, with_limits(self.setting, state, after, kind)
 
     def _enough(self, state: State, enabled: list[int]) -> list[int]:
         """The operations to explore: those of one disk where they commute with all others."""

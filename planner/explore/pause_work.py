@@ -1,27 +1,25 @@
 """What a design does while the guest stands still, and when QEMU's monitor is silent, in one run.
 
 No time is in it, only the work: whether all of the memory is written in the pause, how many disks are
-captured there, how many commands are sent.  `planner.compare.predicting` makes milliseconds of it.
-
-Theory: QEMU writes machine state in its main loop, so its monitor answers nothing meanwhile (fact 2),
-unless an instruction asserts that it does (`monitor-answers`).
+captured there, how many commands are sent.  `planner.compare.predicting` makes milliseconds of it, and
+`planner.explore.limits` asks for less of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 from attrs import frozen
 
 from planner.explore.acts import Act
 from planner.explore.instruction import SideEffect
+from planner.explore.limits import InPause
 from planner.explore.search import StoryMove
+from planner.explore.standing import is_silent, memory_in_pause
 from planner.explore.state import Setting
 from planner.model.operations import Kind
-from planner.model.request import Capture
 
-__all__ = ["InPause", "PauseWork", "pause_work"]
+__all__ = ["PauseWork", "pause_work"]
 
 _DISK = (Kind.SNAPSHOT_DISK, Kind.SWITCH_TO_OVERLAY, Kind.BEGIN_COPY)
 _ON_THE_HOST = (
@@ -30,23 +28,12 @@ _ON_THE_HOST = (
 )
 
 
-class InPause(StrEnum):
-    """What of the memory is written while the guest stands still."""
-
-    NOTHING = "nothing"
-    ALL = "all"
-    REST = "rest"
-    """What a live migration has left at its downtime limit."""
-    TRACKING = "tracking"
-    """Nothing, but it is write-protected."""
-
-
 @frozen
 class PauseWork:
     """The work.
 
     Attributes:
-        memory: What of the memory is written.
+        memory: What of the memory is written, at most.
         disks: How many disks are captured one after another.
         in_transaction: How many in a transaction.
         commands: How many commands begin while the guest stands.
@@ -80,23 +67,14 @@ def pause_work(setting: Setting, moves: Sequence[StoryMove]) -> PauseWork:
             continue
         instruction = setting.instructions[move.action.first]
         kind = instruction.operations[move.action.second].kind
-        if kind is Kind.WRITE_VMSTATE and not instruction.monitor_answers:
+        if is_silent(instruction, kind):
             silent.append(instruction.name)
         if stands and kind in _DISK:
             drained += instruction.atomic
             disks += not instruction.atomic
-        found = _memory(setting, kind, stands=stands)
-        memory = found if found is not InPause.NOTHING else memory
+        memory = max(memory, memory_in_pause(setting, move.before, kind), key=_rank)
     return PauseWork(memory, disks, drained, commands, tuple(dict.fromkeys(silent)))
 
 
-def _memory(setting: Setting, kind: Kind, *, stands: bool) -> InPause:
-    if kind is Kind.WRITE_VMSTATE and stands:
-        return InPause.ALL
-    if kind is Kind.BEGIN_STREAM_VMSTATE and setting.capture == Capture.BACKGROUND:
-        return InPause.TRACKING
-    if kind is Kind.END_STREAM_VMSTATE and setting.capture == Capture.STOPPED:
-        return InPause.ALL
-    if kind is Kind.END_STREAM_VMSTATE and setting.capture == Capture.LIVE:
-        return InPause.REST
-    return InPause.NOTHING
+def _rank(memory: InPause) -> int:
+    return memory.rank

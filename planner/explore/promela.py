@@ -19,6 +19,7 @@ from planner.explore.freezing import FREEZING_KINDS
 from planner.explore.instruction import Instruction, OnFailure, VmstateIn, VmstateOf
 from planner.explore.outside import EXTERNAL_KINDS
 from planner.explore.promela_head import HEAD
+from planner.explore.promela_limits import PromelaLimits
 from planner.explore.promela_orphans import THAW_IN_UNDO, PromelaOrphans
 from planner.explore.promela_outside import DECLARED, PromelaOutside
 from planner.explore.promela_properties import any_of, verdict, word_for
@@ -60,7 +61,8 @@ def promela(setting: Setting) -> str:
         faults=setting.faults,
         runs_before=word_for(setting.runs_before),
     )
-    return "\n".join([head + DECLARED, *writer.process(), ""])
+    declared = DECLARED + writer.limits.declared()
+    return "\n".join([head + declared, *writer.process(), ""])
 
 
 def _check(setting: Setting) -> None:
@@ -81,6 +83,7 @@ class _Writer:
         self._disks = range(len(setting.disks))
         self._outside = PromelaOutside(setting)
         self._orphans = PromelaOrphans(setting, self._outside)
+        self.limits = PromelaLimits(setting)
 
     def process(self) -> Iterator[str]:
         yield "active proctype a_run() {"
@@ -101,7 +104,7 @@ class _Writer:
         yield from self._orphans.moves()
         yield "  :: atomic { phase >= DONE -> break }"
         yield "  od;"
-        yield from verdict(self._setting, self._outside)
+        yield from verdict(self._setting, self._outside, self._setting.limits.asked)
         yield "}"
 
     # --- the VM ---
@@ -178,7 +181,8 @@ class _Writer:
             f"(done & {before}) == {before}{self._outside.waits(instruction.operations[number])}"
         )
         disk = self._number.get(operation.disk, -1)
-        doing = self._doing(instruction, operation.kind, disk) + self._unfrozen(operation.kind)
+        doing = self.limits.noted(instruction, operation.kind)
+        doing += self._doing(instruction, operation.kind, disk) + self._unfrozen(operation.kind)
         can = self._outside.can(operation)
         if operation.kind is Kind.WRITE_VMSTATE and self._in_snapshot(instruction):
             can = f"part[{disk}]" + (f" && {can}" if can else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from planner.explore.promela_outside import PromelaOutside
 from planner.explore.state import Setting
@@ -23,7 +23,7 @@ SPIN_PROPERTIES = (
     "thawed",
     "loadable",
 )
-"""The properties that the Promela model asserts, each as ``!(bad_PROPERTY)``."""
+"""The properties that the Promela model always asserts, each as ``!(bad_PROPERTY)``."""
 
 
 _OF_THE_GUEST = (
@@ -43,8 +43,8 @@ def any_of(terms: list[str], empty: str) -> str:
     return " || ".join(terms) if terms else empty
 
 
-def verdict(setting: Setting, outside: PromelaOutside) -> Iterator[str]:
-    """The end of every run: one property is chosen, and asserted."""
+def verdict(setting: Setting, outside: PromelaOutside, limits: Sequence[str]) -> Iterator[str]:
+    """The end of every run: one property is chosen, and asserted, of `limits` too."""
     disks = range(len(setting.disks))
     there = [f"part[{disk}]" for disk in outside.internal]
     there += [f"over[{disk}]" for disk in outside.external]
@@ -93,7 +93,7 @@ def verdict(setting: Setting, outside: PromelaOutside) -> Iterator[str]:
     yield f"    bad_loadable = phase == DONE && ({broken})"
     yield "  };"
     yield "  if"
-    for word in SPIN_PROPERTIES:
+    for word in (*SPIN_PROPERTIES, *limits):
         yield f"  :: assert(!(bad_{word.replace('-', '_')}))"
     yield "  fi"
 

@@ -17,11 +17,17 @@ from attrs import frozen
 
 from planner.explore.end import End
 from planner.explore.layers import TAG, is_own, own_parts
-from planner.explore.state import KILLED, StreamPlace
+from planner.explore.standing import monitor_answers, pause_within
+from planner.explore.state import KILLED, Setting, StreamPlace
 from planner.explore.vm_moves import bits
 from planner.semantics import qcow2
 
-__all__ = ["PROPERTIES", "PROPERTY_IDS", "Property", "noticed"]
+__all__ = [
+    "PROPERTY_IDS",
+    "Property",
+    "noticed",
+    "properties_asked",
+]
 
 
 def _one_instant(end: End) -> str:
@@ -245,7 +251,7 @@ class Property:
     broken: Callable[[End], str]
 
 
-PROPERTIES: tuple[Property, ...] = (
+_ALWAYS: tuple[Property, ...] = (
     Property("one-instant", "all parts are of one instant", _one_instant),
     Property("complete", "every part is there, once; an unstruck run succeeds", _complete),
     Property(
@@ -284,7 +290,24 @@ PROPERTIES: tuple[Property, ...] = (
     Property("loadable", "a load of the result reproduces the saved instant", _loadable),
 )
 
-PROPERTY_IDS = tuple(found.id for found in PROPERTIES)
+_IF_ASKED: tuple[Property, ...] = (
+    Property(
+        "pause-within",
+        "no more of the memory is written while the guest stands still than was asked for",
+        pause_within,
+    ),
+    Property(
+        "monitor-answers", "QEMU's monitor answers while machine state is written", monitor_answers
+    ),
+)
+
+PROPERTY_IDS = tuple(found.id for found in (*_ALWAYS, *_IF_ASKED))
+
+
+def properties_asked(setting: Setting) -> tuple[Property, ...]:
+    """What is asked of a design: what always is, and the limits that somebody wants."""
+    asked = setting.limits.asked
+    return (*_ALWAYS, *(found for found in _IF_ASKED if found.id in asked))
 
 
 def noticed(end: End) -> str:

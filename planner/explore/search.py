@@ -17,7 +17,7 @@ from planner.errors import InternalError
 from planner.explore.breadth_first import BreadthFirst, SearchAccount, SearchProgress
 from planner.explore.end import End
 from planner.explore.moves import Moves, Reductions
-from planner.explore.properties import PROPERTIES, noticed
+from planner.explore.properties import Property, noticed, properties_asked
 from planner.explore.state import Act, Action, ClientPhase, Setting, State
 from planner.explore.symmetry import Symmetry
 
@@ -101,10 +101,12 @@ class Search(BreadthFirst[State, Action]):
     bound: int = 0
     moves: Moves = field(init=False)
     _symmetry: Symmetry = field(init=False)
+    _properties: tuple[Property, ...] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.moves = Moves(self.setting, self.reductions)
         self._symmetry = Symmetry(self.setting, self.moves.vm)
+        self._properties = properties_asked(self.setting)
 
     def _longest(self) -> int:
         return self.bound
@@ -126,7 +128,7 @@ class Search(BreadthFirst[State, Action]):
 
     def _broken(self, state: State) -> Iterator[tuple[str, str]]:
         end = End.of(self.setting, state, self.moves.layers)
-        for wanted in PROPERTIES:
+        for wanted in self._properties:
             why = "" if wanted.id in self._found else wanted.broken(end)
             if why:
                 yield wanted.id, why
@@ -136,7 +138,9 @@ class Search(BreadthFirst[State, Action]):
     def report(self) -> SearchReport:
         """What is known now."""
         violations = tuple(
-            self._counterexample(wanted.id) for wanted in PROPERTIES if wanted.id in self._found
+            self._counterexample(wanted.id)
+            for wanted in self._properties
+            if wanted.id in self._found
         )
         return SearchReport(
             setting=self.setting,
@@ -149,7 +153,7 @@ class Search(BreadthFirst[State, Action]):
         found = self._found[property_id]
         moves = self._replayed(found.place)
         end = End.of(self.setting, moves[-1].after, self.moves.layers)
-        wanted = next(p for p in PROPERTIES if p.id == property_id)
+        wanted = next(p for p in self._properties if p.id == property_id)
         return Counterexample(property_id, wanted.broken(end), moves, noticed(end))
 
     def _replayed(self, place: int) -> tuple[StoryMove, ...]:

@@ -9,6 +9,7 @@ from planner.explore.copies import COPY_KINDS
 from planner.explore.freezing import FREEZING_KINDS
 from planner.explore.instruction import ClientKind, Instruction, instruction_of_step
 from planner.explore.layers import TAG
+from planner.explore.limits import NO_LIMITS, Limits
 from planner.explore.outside import EXTERNAL_KINDS
 from planner.explore.state import UNDO_STEPS, ClientDeath, Setting
 from planner.model.facts import Disk, Facts
@@ -59,6 +60,7 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
     other_clients: bool = False,
     client_death: ClientDeath = ClientDeath.NEVER,
     client: ClientKind = ClientKind.CAREFUL,
+    limits: Limits = NO_LIMITS,
 ) -> Setting:
     """What is explored for a resolved request.
 
@@ -71,6 +73,7 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
         other_clients: Whether other QMP clients act too.
         client_death: Whether the client may die, and what comes then.
         client: How the client treats a failure.
+        limits: What is asked of the pause.
 
     Raises:
         Refused: The request needs what this model does not know.
@@ -106,6 +109,7 @@ def setting_of(  # noqa: PLR0913 - what an exploration is about
         other_clients=other_clients,
         overlays=((1 << len(over)) - 1) << len(inside),
         client_death=client_death,
+        limits=limits,
         undo=_UNDO[client],
         capture="" if resolution.stream is None else resolution.stream.capture,
         own=len(names) - 1 if own else -1,

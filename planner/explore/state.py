@@ -21,6 +21,7 @@ from planner.explore.acts import (
     StreamPlace,
 )
 from planner.explore.instruction import Instruction
+from planner.explore.limits import NO_LIMITS, Limits, LimitsBroken
 from planner.model.operations import Kind
 from planner.semantics import Qcow2Image
 
@@ -126,6 +127,7 @@ class State(NamedTuple):
         copy: Copies of disks.
         frozen: Whether the guest's file systems are frozen: it writes to no disk.
         unfrozen: Whether something was captured while they were not.
+        broken: What breaks the limits that are asked.
     """
 
     layers: tuple[int, ...]
@@ -156,6 +158,7 @@ class State(NamedTuple):
     copy: CopyState = CopyState()
     frozen: bool = False
     unfrozen: bool = False
+    broken: LimitsBroken = LimitsBroken()
 
 
 @frozen
@@ -181,6 +184,7 @@ class Setting:
         copies: Mask of the disks whose part is a copy.
         spares_guest: Whether a copy that cannot be written fails alone (fact 113).
         client_death: Whether the client may die, and what comes then.
+        limits: What is asked of the pause.
     """
 
     design: str
@@ -201,6 +205,7 @@ class Setting:
     copies: int = 0
     spares_guest: bool = True
     client_death: ClientDeath = ClientDeath.NEVER
+    limits: Limits = NO_LIMITS
 
     @property
     def whole(self) -> int:

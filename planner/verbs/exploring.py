@@ -7,13 +7,14 @@ from attrs import evolve, frozen
 from planner.compile.designs import DESIGNS
 from planner.compile.plan import compile_request
 from planner.compile.resolve import resolve
-from planner.errors import Problem
+from planner.errors import Problem, Refused
 from planner.explore.acts import ClientDeath
 from planner.explore.back import BackSetting, Purpose, back_setting, purpose_of
 from planner.explore.back_search import BackSearch
 from planner.explore.design import DesignFile
 from planner.explore.instruction import ClientKind, Instruction
 from planner.explore.laying import lay
+from planner.explore.limits import LIMIT_OPTIONS, NO_LIMITS, Limits
 from planner.explore.moves import Reductions
 from planner.explore.rules_say import rules_say
 from planner.explore.search import Search
@@ -33,17 +34,19 @@ COMPILED = ("auto", *(design.name for design in DESIGNS))
 
 @frozen
 class Strikes:
-    """What may go wrong in an exploration.
+    """What may go wrong in an exploration, and what is asked all the same.
 
     Attributes:
         faults: How many faults may strike.
         other_clients: Whether other QMP clients act too.
         client_death: Whether the client may die, and what comes then.
+        limits: What is asked of the pause, besides what always must hold.
     """
 
     faults: int
     other_clients: bool
     client_death: ClientDeath
+    limits: Limits = NO_LIMITS
 
 
 @frozen
@@ -115,6 +118,7 @@ def task_of_design(design: DesignFile, read: ReadRequest, facts: Facts, strikes:
         Refused: The design cannot do it.
     """
     if purpose_of(design) is not Purpose.SAVE:
+        _nothing_asked(design, strikes.limits)
         resolution = resolve(_saved(read), facts)
         return Task(
             back_setting(
@@ -132,6 +136,20 @@ def task_of_design(design: DesignFile, read: ReadRequest, facts: Facts, strikes:
         resolution, laid.instructions, design.name, facts, strikes, client=design.client
     )
     return Task(setting, resolution, laid.left_out)
+
+
+def _nothing_asked(design: DesignFile, limits: Limits) -> None:
+    problems = tuple(
+        Problem(
+            "explore-cannot",
+            design.name,
+            f"{LIMIT_OPTIONS[asked]} is about a save, and this design saves nothing",
+            f"leave out {LIMIT_OPTIONS[asked]}",
+        )
+        for asked in limits.asked
+    )
+    if problems:
+        raise Refused("this cannot be explored", problems=problems, code="explore-cannot")
 
 
 def _saved(read: ReadRequest) -> ReadRequest:
@@ -159,4 +177,5 @@ def _setting(  # noqa: PLR0913 - what an exploration is about
         other_clients=strikes.other_clients,
         client_death=strikes.client_death,
         client=client,
+        limits=strikes.limits,
     )

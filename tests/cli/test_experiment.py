@@ -81,7 +81,7 @@ experiment: same
 kind: explore
 request: {folder / "one-disk.yaml"}
 facts: {folder / "one-disk.facts.json"}
-vary: {{design: [transactional, include-vmstate], client-death: [for-good]}}
+vary: {{design: [transactional, include-vmstate], client-death: [for-good], pause-at-most: [rest]}}
 """
     done = experiment(tmp_path, text, "--jobs", "1", "--json")
     assert done.returncode == 0, done.stderr
@@ -89,11 +89,13 @@ vary: {{design: [transactional, include-vmstate], client-death: [for-good]}}
         alone = run_snapplan(
             *("explore", folder / "one-disk.yaml", "--facts", folder / "one-disk.facts.json"),
             *("--design", case["settings"]["design"], "--client-death", "for-good", "--json"),
+            *("--pause-at-most", "rest"),
         )
         told = json.loads(alone.stdout)
         broken = [each["id"] for each in told["properties"] if each["verdict"] == "violated"]
         assert case["explored"]["states"] == told["states"]
         assert case["explored"]["violated"] == broken
+        assert "pause-within" in broken
         assert case["settings"]["disks"] == 1
 
 

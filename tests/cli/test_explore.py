@@ -74,6 +74,26 @@ def test_one_property_can_be_asked_for():
     assert "snapshot-save" in held.stdout
 
 
+def test_limits_are_judged_where_they_are_asked():
+    """As any other property: in the report, in JSON, with exit code 30; a question amiss is refused."""
+    asked = ("--design", "transactional", "--faults", "none", "--pause-at-most", "tracking")
+    done = explore(*asked, "--monitor-answers", "--json")
+    assert done.returncode == 30
+    told = json.loads(done.stdout)
+    assert (told["pause-at-most"], told["monitor-answers"]) == ("tracking", True)
+    verdicts = {found["id"]: found["verdict"] for found in told["properties"]}
+    assert verdicts["pause-within"] == verdicts["monitor-answers"] == "violated"
+    told = explore(*asked).stdout
+    assert "asked for      in the pause the memory is write-protected at most" in told
+    assert "monitor-answers" not in told
+    unasked = explore("--counterexample", "pause-within")
+    assert unasked.returncode == 2
+    assert "only where --pause-at-most asks for it" in unasked.stderr
+    back = explore("--design", "load-today", "--pause-at-most", "rest")
+    assert back.returncode == 10
+    assert "this design saves nothing" in back.stderr
+
+
 def test_bound_is_told():
     """A bounded search says how far it came, and calls nothing proved."""
     done = explore("--design", "monolithic", "--bound", "3")

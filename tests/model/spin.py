@@ -24,7 +24,7 @@ _STATES = re.compile(r"(\d+(?:\.\d+e\+\d+)?) states, stored")
 def asked_of_spin(setting, directory, timeout_s=600):
     """The properties that SPIN finds violated in a setting, and how many states it stored."""
     violated, states = model_in_spin(promela(setting), directory, timeout_s)
-    assert violated <= set(SPIN_PROPERTIES)
+    assert violated <= known(setting)
     return violated, states
 
 
@@ -59,4 +59,9 @@ def _run(command, directory, timeout_s):
 def spin_and_explorer(setting, report, directory):
     """SPIN's verdict and the explorer's, on what both know."""
     violated, states = asked_of_spin(setting, directory)
-    return violated, set(report.violated) & set(SPIN_PROPERTIES), states
+    return violated, set(report.violated) & known(setting), states
+
+
+def known(setting):
+    """The properties that the model asserts."""
+    return {*SPIN_PROPERTIES, *setting.limits.asked}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from planner.explore.limits import InPause, Limits
 from planner.explore.pause_work import pause_work
 from planner.verbs.design_files import find_design
 from tests.model.exploring import BACK_DESIGNS, DESIGNS, explored
@@ -77,17 +78,31 @@ def test_every_design_is_in_a_table():
     assert {design for design, _ in rows()} == {*DESIGNS, *BACK_DESIGNS}
 
 
-def pauses():
-    """Of the table of pauses, each design with its cells."""
-    block = re.search(r"^\| the pause of .*\n\|.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)[1]
+def table_of(head):
+    """Of a table that begins so, each design with its cells."""
+    block = re.search(rf"^\| {head} .*\n\|.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)[1]
     lines = [[c.strip() for c in line.strip("|\n").split("|")] for line in block.splitlines()]
     return [(line[0], tuple(line[1:])) for line in lines]
 
 
-@pytest.mark.parametrize(("design", "cells"), pauses())
+@pytest.mark.parametrize(("design", "cells"), table_of("the pause of"))
 def test_what_is_done_in_the_pause_is_what_the_page_says(design, cells):
     """Memory, disks, commands, and during what the monitor is silent."""
     report = explored(design)
     work = pause_work(report.setting, report.example)
     counted = (str(work.disks + work.in_transaction), str(work.commands))
     assert cells == (work.memory.value, *counted, ", ".join(work.silent) or "no")
+
+
+LIMITS = [
+    *(Limits(each) for each in InPause if each is not InPause.ALL),
+    Limits(monitor_answers=True),
+]
+"""What the columns of the table of limits ask for."""
+
+
+@pytest.mark.parametrize(("design", "cells"), table_of("asked of"))
+def test_what_is_judged_of_the_pause_is_what_the_page_says(design, cells):
+    """Each limit by itself, nothing striking."""
+    for limits, cell in zip(LIMITS, cells, strict=True):
+        assert explored(design, limits=limits).violated == (limits.asked * (cell == "violated"))

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from planner.errors import BadInput, Problem
-from planner.experiment.experiment import AXES, cases_of
+from planner.experiment.experiment import ASKED, AXES, cases_of
 from planner.experiment.reading import read_experiment
 from tests.support.contract import validator
 from tests.unit.build import ROOT
@@ -80,6 +80,8 @@ def varied(base, **more):
         (varied(EXPLORE, design=["broken.yaml"]), "instruction stop: does", "did you mean"),
         (varied(EXPLORE, faults=["three"]), "vary: faults", "'three' is none of: none, one, two"),
         (varied(EXPLORE, client_death=["no"]), "vary: client-death", "'no' is none of"),
+        (varied(EXPLORE, pause_at_most=["x"]), "vary: pause-at-most", "'x' is none of: nothing"),
+        (varied(EXPLORE, monitor_answers=["no"]), "vary: monitor-answers", "neither true nor"),
         (varied(EXPLORE, other_clients=[1]), "vary: other-clients", "1 is neither true nor"),
         (varied(EXPLORE, disks=[13]), "vary: disks", "from 1 to 12"),
         (varied(LOCKSTEP, disks=[1]), "vary: disks", "it is for `kind: measure`"),
@@ -210,7 +212,9 @@ def test_the_schema_knows_the_same_keys(base):
         for each in validator("experiment-file").schema["oneOf"]
         if each["properties"]["kind"]["const"] == base["kind"]
     )
-    assert set(schema["properties"]["vary"]["properties"]) == set(AXES[read(base).kind])
+    kind = read(base).kind
+    assert set(schema["properties"]["vary"]["properties"]) == set(AXES[kind])
+    assert set(read(base).vary) == {*AXES[kind]} - {*ASKED}
     known = problems({**base, "unknown-key": 1})["unknown-key"]
     assert known.split("known are: ")[1].rstrip(")").split(", ") == [
         *("experiment", "about", "kind", "repeat", "seed", "time-limit-s", "vary"),

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from planner.compare.rehearsal import Span
 from planner.errors import Problem
-from planner.experiment.experiment import AXES, Kind
+from planner.experiment.experiment import Kind, axes_of
 from planner.experiment.folder import About
 from planner.experiment.page import results_page
 from planner.experiment.result import (
@@ -57,7 +57,7 @@ def measurements(designs, disks=(1, 200), rounds=6, **settings):
 
 
 def about(kind, results, **more):
-    axes = AXES[kind]
+    axes = axes_of(kind, results[0].settings)
     vary = {axis: tuple(dict.fromkeys(each.settings[axis] for each in results)) for axis in axes}
     fields = {"name": "n", "about": "a", "kind": kind, "vary": vary, "repeat": 6, "seed": 1}
     return About(**{**fields, "cases": len(results), **more})
