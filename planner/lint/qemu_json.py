@@ -14,6 +14,9 @@ __all__ = ["first_object", "objects_in", "objects_with_lines", "qemu_object"]
 
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
 _WORD = re.compile(r"[A-Za-z]+")
+_LONGEST = 2**14
+"""Characters of an object that is not quite JSON."""
+_OBJECT = re.compile(r"\{\s*[\"']")
 _BLANK = re.compile(r"[\s,]*")
 _BARE_VARIABLE = re.compile(r"(?<=[:,\[\s])(\$\{\w+\}|\$\w+)(?=[\s,}\]])")
 
@@ -61,15 +64,21 @@ def objects_with_lines(text: str) -> list[tuple[int, dict[str, Any]]]:
 
     A shell's variable in the place of a number is read as a string of its name.
     """
-    found, place = [], 0
-    while (place := text.find("{", place)) >= 0:
-        line, after = text.count("\n", 0, place), place + 1
-        for reading in (text, _standard(text[place:], python=False), _named(text[place:])):
-            read = _decoded(reading, place if reading is text else 0)
+    found, place, counted, line = [], 0, 0, 0
+    while (match := _OBJECT.search(text, place)) is not None:
+        place = match.start()
+        line += text.count("\n", counted, place)
+        counted, after = place, place + 1
+        read = _decoded(text, place)
+        if read is not None:
+            found.append((line, read[0]))
+            after = read[1]
+        else:
+            rest = text[place : place + _LONGEST]
+            read = _decoded(_standard(rest, python=False), 0) or _decoded(_named(rest), 0)
             if read is not None:
                 found.append((line, read[0]))
-                after = read[1] if reading is text else place + _object_end(text[place:])
-                break
+                after = place + _object_end(rest)
         place = after
     return found
 

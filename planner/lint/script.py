@@ -24,6 +24,7 @@ __all__ = ["Sent", "is_script", "read_script"]
 
 _CONNECTORS = ("socat", "nc", "ncat", "netcat", "telnet")
 _TYPERS = ("qmp-shell", "qmp-shell-wrap")
+_GO_ON = ("|", "|&", "&&")
 _SPEAKERS = ("echo", "printf")
 _SOCKET = re.compile(
     r"(?:\|\s*(?:sudo\s+)?(?:\S*/)?|^\s*(?:sudo\s+)?)"
@@ -121,15 +122,15 @@ class _Script:
 
     def command(self) -> None:
         """Read one line of the script, with the lines that it goes on in."""
-        first = self.at + 1
-        text = self.lines[self.at]
-        self.at += 1
-        words = _words(text, first)
-        while _is_open(words) and self.at < len(self.lines):
-            text += "\n" + self.lines[self.at]
+        first, end = self.at + 1, _Ending()
+        while self.at < len(self.lines):
+            end.read(self.lines[self.at])
             self.at += 1
-            words = _words(text, first)
-        if words is None:
+            if not end.is_open:
+                break
+        try:
+            words = _words("\n".join(self.lines[first - 1 : self.at]), first)
+        except ValueError:
             self.problems.append((first, "a quote is opened here and never closed"))
             return
         for pipeline in _parted(words, (";", "&&", "||", "&", ";;", "(", ")")):
@@ -218,11 +219,6 @@ class _Script:
         self.sent.append(Sent(line, virsh=call))
 
 
-def _is_open(words: list[_Word] | None) -> bool:
-    """Whether a command goes on in the next line."""
-    return words is None or (bool(words) and words[-1].text in ("|", "|&", "&&", "||"))
-
-
 def _message(line: int, value: dict[str, object]) -> Sent:
     arguments = value.get("arguments")
     if isinstance(arguments, str) and _VARIABLE.fullmatch(arguments):
@@ -230,24 +226,50 @@ def _message(line: int, value: dict[str, object]) -> Sent:
     return Sent(line, value)
 
 
-def _words(text: str, first: int) -> list[_Word] | None:
-    """The words of a command and its operators; None: it goes on in the next line."""
-    if text.endswith("\\") and not text.endswith("\\\\"):
-        return None
+@define
+class _Ending:
+    """Whether a command goes on behind the lines that were read.
+
+    Attributes:
+        quote: The quote that is open; empty: none.
+        is_open: Whether the next line belongs to it: a quote is open, or a backslash or an operator is
+            at the end.
+    """
+
+    quote: str = ""
+    is_open: bool = False
+
+    def read(self, line: str) -> None:
+        place = 0
+        while place < len(line):
+            character = line[place]
+            if character == "\\" and self.quote != "'":
+                place += 1
+            elif self.quote:
+                self.quote = "" if character == self.quote else self.quote
+            elif character in "'\"":
+                self.quote = character
+            elif character == "#" and (place == 0 or line[place - 1].isspace()):
+                break  # a comment
+            place += 1
+        escaped = place > len(line)
+        self.is_open = bool(self.quote) or escaped or line[:place].rstrip().endswith(_GO_ON)
+
+
+def _words(text: str, first: int) -> list[_Word]:
+    """The words of a command and its operators.
+
+    Raises:
+        ValueError: A quote is never closed, or nothing stands behind a backslash.
+    """
     lexer = shlex.shlex(text.replace("\\\n", " \n"), posix=True, punctuation_chars=";|&()<>")
     lexer.whitespace_split = True
-    found = []
-    try:
-        while (token := lexer.get_token()) is not None:
-            found.append(_Word(token, first + text.count("\n", 0, _place(text, token))))
-    except ValueError:
-        return None
+    found, cursor = [], 0
+    for token in iter(lexer.get_token, None):
+        begin = text.find(token.split("\n", maxsplit=1)[0][:20], cursor)
+        cursor = max(begin, cursor)
+        found.append(_Word(token, first + text.count("\n", 0, cursor)))
     return found
-
-
-def _place(text: str, token: str) -> int:
-    """Where a word begins in what it was read from, as near as its first characters tell."""
-    return max(text.find(token.split("\n", maxsplit=1)[0][:20]), 0)
 
 
 def _parted(words: list[_Word], operators: tuple[str, ...]) -> Iterator[list[_Word]]:

@@ -67,3 +67,39 @@ def test_a_long_recording_is_linted_in_reasonable_time(count):
         for n in range(count)
     )
     assert lint(read_listing(text)).findings == ()
+
+
+PIECES = [
+    "'",
+    '"',
+    "\\",
+    "|",
+    "<<E\n",
+    "E\n",
+    "#",
+    "$x",
+    ";",
+    " ",
+    "\n",
+    "socat - a",
+    "echo ",
+    "savevm t",
+]
+MESSAGES = [
+    '{"execute":"stop"}',
+    "{'execute':'cont'}",
+    '{"execute":',
+    "virsh resume d",
+    "(qemu) stop",
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(pieces=st.lists(st.sampled_from([*PIECES, *MESSAGES]), max_size=12))
+def test_any_shell_script_is_read_or_refused(pieces):
+    """Quotes that stay open, here-documents without an end, a backslash at the end."""
+    try:
+        commands, code = read_listing("#!/bin/sh\n" + "".join(pieces)).commands, ""
+    except BadInput as error:
+        commands, code = (), error.code
+    assert bool(commands) == (code != "program-unreadable")
