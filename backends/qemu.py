@@ -31,6 +31,9 @@ _BUSY_REMEDY = (
     "give snapplan one of its own (`-qmp unix:PATH,server=on,wait=off` once more); or a tool that has "
     "the connection lends it (`snapplan.attach(client)`), or is a backend itself (`--backend NAME`)"
 )
+_LOOK = "`snapplan doctor` lists the QEMUs of this machine with their sockets"
+_FOR_PEOPLE = "monitor - type 'help'"
+_QMP_TOO = "give QEMU a QMP socket beside it (`-qmp unix:PATH,server=on,wait=off`)"
 _EVENTS_LIMIT_BYTES = 16 * 1024 * 1024
 
 Address = str | tuple[str, int]
@@ -201,7 +204,7 @@ class QemuBackend(ClientBackend):
         except PermissionError as error:
             raise self._denied(error) from error
         except OSError as error:
-            raise self._cannot("nobody-listens", f"{error.strerror}", "") from error
+            raise self._cannot("nobody-listens", f"{error.strerror}", _LOOK) from error
         if not stat.S_ISSOCK(mode):
             raise self._cannot("no-socket", "it is no socket", "give QEMU's -qmp unix:PATH")
 
@@ -209,11 +212,14 @@ class QemuBackend(ClientBackend):
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, ConnectionRefusedError | FileNotFoundError):
-                return self._cannot("nobody-listens", "connection refused", "is QEMU running?")
+                remedy = f"is QEMU running? {_LOOK}"
+                return self._cannot("nobody-listens", "connection refused", remedy)
             if isinstance(cause, PermissionError):
                 return self._denied(cause)
             cause = cause.__cause__ or getattr(cause, "exc", None)
-        return self._cannot("not-qmp", f"{error}", "is it QEMU's QMP socket?")
+        if _FOR_PEOPLE in f"{error}":
+            return self._cannot("not-qmp", "QEMU's monitor for people answers there", _QMP_TOO)
+        return self._cannot("not-qmp", f"{error}", f"is it QEMU's QMP socket? {_LOOK}")
 
     def _denied(self, error: PermissionError) -> CannotConnect:
         remedy = "run snapplan as a user that may use the socket"

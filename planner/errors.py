@@ -107,6 +107,11 @@ class SnapplanError(Exception):
         self.code = code or self.default_code
         self.vm_state = vm_state or self.default_vm_state
 
+    def __str__(self) -> str:
+        """The message, and each problem in a line of its own: an error that nobody catches says all."""
+        told = [each for each in self.problems if each.words != self.message or each.remedy]
+        return "\n".join((self.message, *(f"  - {problem}" for problem in told)))
+
     @classmethod
     def of(cls, problem: Problem) -> Self:
         """The error of one problem: its words and its code are the problem's."""

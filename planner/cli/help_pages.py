@@ -21,6 +21,7 @@ _FOLDERS = (
     "specs/decisions",
 )
 _GENERATED = re.compile(r"^```\{eval-rst\}\n.*?^```\n", re.MULTILINE | re.DOTALL)
+_MODULE = re.compile(r"automodule:: ([\w.]+)")
 _SCHEMA = re.compile(r"^```\{schema\} ([\w-]+)\n```$", re.MULTILINE)
 _FACT = r"^{number}\. .*?(?=^\d+\. |^#|\Z)"
 
@@ -44,7 +45,13 @@ def page_text(page: Path) -> str:
     """A page to be read in a terminal: what only the site can show is named in one line."""
     text = page.read_text(encoding="utf-8")
     text = _SCHEMA.sub(r"    (every key: snapplan schema \1)", text)
-    return _GENERATED.sub("    (on the site; in the terminal: snapplan COMMAND --help)\n", text)
+    return _GENERATED.sub(_told_elsewhere, text)
+
+
+def _told_elsewhere(generated: re.Match[str]) -> str:
+    module = _MODULE.search(generated[0])
+    where = f"python3 -m pydoc {module[1]}" if module else "snapplan COMMAND --help"
+    return f"    (on the site; in the terminal: {where})\n"
 
 
 def fact_text(number: str) -> str:

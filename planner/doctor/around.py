@@ -15,12 +15,15 @@ from planner.errors import BadInput, Problem
 from planner.host.listening import listening_qemus
 from planner.host.rights import Rights, free_bytes, rights_of, system_words, user_words
 from planner.host.version import snapplan_version
-from planner.model.facts import Disk
+from planner.model.facts import Disk, Facts
+from planner.parts.part import Seen
+from planner.parts.part_image import images_of_vm
 from planner.recover.recovery import Pending, pending_runs
 from planner.store.finding import known_backends
-from planner.store.store import Store
+from planner.store.store import Store, VmStore
 
 __all__ = [
+    "frozen_findings",
     "image_findings",
     "machine_findings",
     "qemu_findings",
@@ -197,6 +200,22 @@ def image_findings(disks: Iterable[Disk]) -> Iterator[Finding]:
         if folder.path not in told:
             yield from _room(Area.DISKS, folder.path)
         told.add(folder.path)
+
+
+def frozen_findings(vm: VmStore, facts: Facts) -> Iterator[Finding]:
+    """Disks whose guest writes to an image that one of the VM's snapshots needs as it was."""
+    try:
+        manifests = vm.manifests().found
+    except BadInput:
+        return  # `run_findings` says so
+    seen = Seen(images_of_vm(facts, {}), {})
+    told = set()
+    for manifest in manifests:
+        for part in manifest.parts:
+            for problem in part.problems(manifest.tag, seen):
+                if problem.code == "part-overwritten" and problem not in told:
+                    told.add(problem)
+                    yield wrong(Area.DISKS, problem)
 
 
 def _note(code: str, subject: str, message: str) -> Finding:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from planner.doctor.abilities import design_abilities, disk_abilities
 from planner.doctor.around import (
+    frozen_findings,
     image_findings,
     machine_findings,
     qemu_findings,
@@ -99,6 +100,7 @@ def _met(store: Store, met: Met, before: tuple[Finding, ...]) -> Examination:
     there = os.path.lexists if here else (lambda _path: False)
     findings = [*before, *_who(met), *vm_findings(facts)]
     findings += image_findings(facts.disks) if here else ()
+    findings += frozen_findings(met.vm, facts)
     findings += run_findings(store, _journals_of(store, met))
     designs = design_abilities(facts, there, str(Path.cwd()) if here else "")
     return Examination(tuple(findings), disk_abilities(facts), designs)

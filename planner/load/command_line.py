@@ -27,6 +27,7 @@ __all__ = ["OwnNames", "accepting_names", "fill_template", "names_from"]
 _Place = Callable[[re.Match[str]], str]
 _FORMAT = re.compile(r"""(^|[,."])(format|driver)("\s*:|=)""")
 _PLACE = re.compile(r"\{(?:(disk|format):([^{}]+)|(qmp|clone|uuid|mac))\}")
+_QCOW2 = "qcow2"
 _LOCAL = 0x02
 _GROUP = 0x01
 
@@ -83,7 +84,8 @@ def fill_template(
 
     Raises:
         BadInput: It cannot be split, names an unknown disk, leaves one or the socket out, or has QEMU
-            guess an image's format (``template-probes``).
+            guess a format from what the guest wrote (``template-probes``).  A qcow2 image's cannot be
+            guessed wrong, since its first bytes are not the guest's.
     """
     try:
         words = shlex.split(template) if isinstance(template, str) else list(template)
@@ -111,7 +113,8 @@ def fill_template(
         missing.append("{qmp}")
     if missing:
         raise _bad("template-incomplete", f"it lacks {', '.join(missing)}")
-    probed = [name for name in sorted(disks) if _probes(name, words)]
+    guest_s = (name for name, (_, image_format) in sorted(disks.items()) if image_format != _QCOW2)
+    probed = [name for name in guest_s if _probes(name, words)]
     if probed:
         named = ", ".join(f"{{disk:{name}}}" for name in probed)
         why = f"it says no format for {named}, and QEMU would guess one from what the guest wrote"

@@ -18,6 +18,7 @@ from planner.errors import (
     UndoIncomplete,
 )
 from planner.host.process_io import copy_meter
+from planner.host.processes import open_files
 from planner.inspect.before_writing import unwritable
 from planner.inspect.offline import OfflineImages, header_problems
 from planner.load.fresh_qemu import (
@@ -193,12 +194,20 @@ class Disks:
             for disk in self.reverted
         ]
         if len(left) == 1:
-            state = "No QEMU runs; no new file is left, and no disk was reverted."
+            state = f"{self._who_runs()}; no new file is left, and no disk was reverted."
             kind = Interrupted if cause.code == "interrupted" else RunFailed
             return kind(words, problems=(cause,), code=cause.code, vm_state=state)
         state = (
-            "No QEMU runs; do not start one on these disks before another restore has succeeded."
+            f"{self._who_runs()}; start none on these disks before another restore has succeeded."
         )
         return UndoIncomplete(
             words, problems=tuple(left), code=cause.code, vm_state=state, left=tuple(left[1:])
         )
+
+    def _who_runs(self) -> str:
+        """Whether a QEMU is known to have the disks open: one that could not be ended, or another."""
+        users = open_files(disk.file for disk in self.plan.disks).users
+        if not users:
+            return "No QEMU runs"
+        pids = ", ".join(map(str, sorted(users)))
+        return f"Process {pids} still has these disks open, and is to be ended first"

@@ -101,7 +101,9 @@ class FrozenImage(DiskPart):
                 "part-overwritten",
                 self.disk,
                 f"the guest writes to {self.file}, which was frozen under {self.overlay_file}",
-                "its overlay was merged back or left out: the snapshot of this disk is gone",
+                f"left out by mistake: end the VM now, and start QEMU on {self.overlay_file}; then "
+                "`snapplan verify` says what is left of the snapshot; merged back: the snapshot of this "
+                "disk is gone",
             )
             return
         restored = overlay is None and base is not None  # it lies under another overlay by now

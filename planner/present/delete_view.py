@@ -35,6 +35,11 @@ def delete_text(order: DeletePlan) -> str:
     lines += [f"  {m.disk}: {m.overlay_file} merged into {m.base_file}" for m in order.merges]
     lines += [f"  {disk}: its overlay stays" for disk in order.kept]
     lines += [f"  {disk}: it was gone already" for disk in order.gone]
+    if order.merges:
+        lines.append("From now on the VM is to be started on the image again:")
+    for merged in order.merges:
+        lines.append(f"  {merged.disk}: {merged.base_file} (format={merged.base_format})")
+        lines.append(f"    in place of {merged.overlay_file}")
     return as_lines(lines)
 
 

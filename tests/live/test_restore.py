@@ -1,11 +1,21 @@
 """Snapshots with external parts go back in a fresh QEMU, and their guest goes on from the instant."""
 
 import json
+import shlex
 
 import pytest
 
+from planner.host.processes import open_files, program_of
 from tests.live.faults import assert_guest_unharmed
-from tests.live.restores import request_of, restored, save_external, store, template
+from tests.live.restores import (
+    Adopted,
+    disk_name,
+    request_of,
+    restored,
+    save_external,
+    store,
+    template,
+)
 from tests.live.runs import snapplan
 from tests.support.guest import heartbeats
 from tests.support.images import qemu_img
@@ -166,3 +176,38 @@ def test_a_qemu_that_is_another_vm_is_ended(qemu):
     codes = {problem["code"] for problem in error["problems"]}
     assert (done.returncode, "machine-differs" in codes) == (20, True), done.stdout
     assert sorted(folder.glob("*.qcow2")) == there
+
+
+@pytest.mark.long
+def test_a_script_that_starts_a_daemon_is_told_of_and_ended_with_its_qemu(qemu):
+    """One that drops the arguments that it is given starts a guest: it is ended all the same."""
+    vm = qemu.start(Topology(disks=(DiskSpec("disk0"),), guest=True))
+    folder = vm.directory
+    state = {"external": str(folder / "state"), "capture": "stopped"}
+    manifest, _, _ = save_and_end(vm, {"disk0": folder / "o0.qcow2"}, state)
+    there = sorted(folder.glob("*.qcow2"))
+    script = folder / "start.sh"
+    words = template(vm, manifest)
+    name = disk_name(vm.topology.disks[0])
+    line = words.replace(f"{{disk:{name}}}", "'$1'").replace(f"{{format:{name}}}", "qcow2")
+    line = line.replace("{qmp}", "'$2'").replace("'$1'", "'\"$1\"'").replace("'$2'", "'\"$2\"'")
+    where = ("--qmp", folder / "tool", *store(vm))
+    for passed in ("", '"${@:3}"'):
+        (folder / "console").unlink(missing_ok=True)
+        script.write_text(f"#!/bin/bash\n{line} -daemonize {passed}\n")
+        script.chmod(0o700)
+        run = shlex.join((str(script), f"{{disk:{name}}}", "{qmp}"))
+        done = snapplan("load", manifest, "--run", run, *where)
+        said = json.loads(done.stdout)
+        if not passed:
+            error = said["error"]
+            assert (done.returncode, error["code"]) == (20, "load-refused"), done.stdout
+            assert [each["code"] for each in error["problems"]].count("run-state-unexpected") == 1
+            assert error["vm-state"].startswith("No QEMU runs; no new file is left")
+            assert sorted(folder.glob("*.qcow2")) == there
+            assert open_files(map(str, there)).users == {}
+    assert done.returncode == 0, done.stdout
+    process = Adopted.of(said["pid"])
+    assert "qemu" in program_of(process.pid)
+    process.kill()
+    process.wait()

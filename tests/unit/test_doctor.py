@@ -10,6 +10,7 @@ from attrs import evolve
 from backends.qemu import connect
 from planner.doctor import around
 from planner.doctor.abilities import design_abilities
+from planner.doctor.around import frozen_findings
 from planner.doctor.examining import examine, examine_around, examine_facts
 from planner.doctor.finding import Area, Standing
 from planner.doctor.redacting import without_secrets
@@ -18,9 +19,11 @@ from planner.host.rights import Rights
 from planner.model.outside import outside_of
 from planner.model.peripherals import Device
 from planner.present.doctor_view import examination_text, examination_to_plain
-from planner.store.store import Store
+from planner.store.store import Store, VmStore
 from tests.support.contract import conforms
 from tests.unit.build import facts, qcow2, raw
+from tests.unit.snapshots import manifest, vm
+from tests.unit.test_part_checks import frozen_part, frozen_vm
 
 SECRETS = {
     "https://bob:hunter2@host/disk.qcow2": "https://host/disk.qcow2",
@@ -165,6 +168,17 @@ def test_each_design_says_what_it_can():
     mixed = design_abilities(facts(qcow2("a"), raw("b")), lambda _p: False, "")
     able = {each.design: not each.problems for each in mixed}
     assert (able["monolithic"], able["transactional"]) == (False, True)
+
+
+def test_a_guest_that_writes_to_a_frozen_image_is_wrong(tmp_path):
+    """QEMU was started on the old image: the snapshot is being spoiled. On the overlay all is well."""
+    store = VmStore(tmp_path)
+    now = facts(qcow2("disk1"))
+    store.write(manifest(vm(), parts=(frozen_part(),)))
+    (found,) = frozen_findings(store, now)
+    assert (found.code, found.standing) == ("part-overwritten", Standing.WRONG)
+    assert "start QEMU on /vm/o.qcow2" in found.remedy
+    assert list(frozen_findings(store, frozen_vm())) == []
 
 
 def test_a_vm_without_disks_is_examined_too():

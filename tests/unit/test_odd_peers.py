@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 import tracemalloc
 
 import pytest
@@ -109,6 +110,33 @@ def test_an_odd_greeting_is_no_qmp(tmp_path, name):
     with pytest.raises(CannotConnect) as caught:
         served(tmp_path / "qmp", talk, lambda: qemu.connect(str(tmp_path / "qmp")))
     assert caught.value.code == "not-qmp"
+
+
+def test_the_monitor_for_people_is_told_by_its_name(tmp_path):
+    """`-monitor` in place of `-qmp` is the likeliest mistake: the remedy is a QMP socket."""
+
+    async def talk(reader, writer):
+        writer.write(b"QEMU 7.2.22 monitor - type 'help' for more information\r\n(qemu) ")
+        await reader.read()
+
+    with pytest.raises(CannotConnect) as caught:
+        served(tmp_path / "qmp", talk, lambda: qemu.connect(str(tmp_path / "qmp")))
+    (problem,) = caught.value.problems
+    assert problem.code == "not-qmp"
+    assert "monitor for people" in problem.message
+    assert "-qmp unix:" in problem.remedy
+
+
+def test_where_nobody_listens_the_way_to_the_sockets_is_told(tmp_path):
+    """No such file, or a socket whose QEMU has ended; whoever catches nothing reads it all the same."""
+    stale = tmp_path / "stale"
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as left:
+        left.bind(str(stale))
+    for path in (tmp_path / "none", stale):
+        with pytest.raises(CannotConnect) as caught:
+            asyncio.run(qemu.connect(str(path)))
+        assert caught.value.code == "nobody-listens"
+        assert "snapplan doctor" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ODD)

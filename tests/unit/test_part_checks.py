@@ -14,6 +14,7 @@ from planner.model.request import RunStateAfter
 from planner.parts.disk_part import BackingImage
 from planner.parts.overlay import FrozenImage
 from planner.parts.part_image import images_of_vm
+from planner.present.delete_view import delete_text
 from tests.unit.build import held, qcow2
 from tests.unit.snapshots import TAG, codes, images, manifest, snapshot_on, vm, with_disk
 
@@ -231,6 +232,19 @@ def test_an_overlay_is_verified_by_its_chain():
     assert ("chain-differs", "disk1") in verify(elsewhere, recorded)
     merged = vm(snapshot_on("disk0"), qcow2("disk1"))
     assert ("part-overwritten", "disk1") in verify(merged, recorded)
+
+
+def test_a_merge_says_what_qemu_is_started_on_from_then_on():
+    """The overlay is gone, and a command line that names it starts nothing."""
+    recorded = manifest(vm(snapshot_on("disk0")))
+    recorded = evolve(recorded, parts=(*recorded.parts, frozen_part()))
+    now = frozen_vm()
+    merged, kept = (
+        delete_text(plan_delete(recorded, now, images(now), (), each))
+        for each in (Overlays.COMMIT, Overlays.KEEP)
+    )
+    assert "disk1: /vm/disk1.qcow2 (format=qcow2)\n    in place of /vm/o.qcow2" in merged
+    assert "From now on" not in kept
 
 
 def test_nothing_that_another_manifest_needs_is_deleted():

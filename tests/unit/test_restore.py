@@ -230,5 +230,11 @@ def test_a_template_says_each_format(word):
 def test_a_template_that_cannot_be_right(template, code):
     """Nothing is started by a command line that leaves out a disk or the socket."""
     with pytest.raises(BadInput) as bad:
-        fill_template(template, DISKS, "/run/q")
+        fill_template(template, {"disk0": ("/a", "raw")}, "/run/q")
     assert bad.value.code == code
+
+
+def test_a_script_need_not_be_told_that_an_image_is_qcow2():
+    """Its first bytes are not the guest's, so that QEMU guesses right, whatever the guest wrote."""
+    filled = fill_template("/vm/start.sh {disk:disk0} {qmp}", DISKS, "/run/q")
+    assert filled == ("/vm/start.sh", "/a b/x,y.qcow2", "/run/q")
