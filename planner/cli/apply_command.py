@@ -18,7 +18,7 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.plan_command import check_design, design_option
-from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.reporter import TerminalReporter, Then, progress_option
 from planner.cli.run_options import deadline_option
 from planner.compile.plan import Plan
 from planner.compile.plan_text import is_plan, read_plan
@@ -92,7 +92,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     text = read_file(source)
     check_design(design)
     read, limits = _read(text, source), Limits(deadline_s, pause_budget_ms)
-    with TerminalReporter(progress, undoes=True) as reporter:
+    with TerminalReporter(progress, then=Then.UNDONE) as reporter:
 
         async def work(backend: Backend) -> tuple[Saved, Joined | None]:
             context = context_of(backend, store, vm, reporter, yes=yes)

@@ -16,6 +16,7 @@ import click
 from attrs import frozen
 
 from backends.guest_agent import GuestAgent
+from planner.cli import waiting_line
 from planner.cli.reporter import TerminalReporter
 from planner.cli.stopping import StoppedBySignals
 from planner.errors import BadInput, Problem
@@ -48,7 +49,9 @@ def ask_person(question: str, reporter: TerminalReporter | None = None) -> None:
         click.Abort: The answer is no.
     """
     with nullcontext() if reporter is None else reporter.quiet(), _interrupt_means_no():
-        if not _is_yes(visible(question)):
+        with waiting_line.held():
+            answered = _is_yes(visible(question))
+        if not answered:
             raise click.Abort(_SAID_NO)
 
 

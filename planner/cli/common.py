@@ -8,11 +8,13 @@ import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from planner.cli import waiting_line
 from planner.cli.stopping import cancelled_once
 from planner.errors import CannotConnect, InternalError, SnapplanError
 from planner.host.input import read_text_file, text_of
@@ -164,7 +166,10 @@ def print_json(value: object) -> None:
 
 def read_file(path: str) -> str:
     """Read a text file, or stdin for ``-``; see `planner.host.input`."""
-    return text_of(sys.stdin.buffer, path) if path == "-" else read_text_file(path)
+    if path != "-":
+        return read_text_file(path)
+    with waiting_line.held() if sys.stdin.isatty() else nullcontext():  # somebody types it
+        return text_of(sys.stdin.buffer, path)
 
 
 def write_file(path: str, text: str) -> bool:

@@ -22,7 +22,7 @@ from planner.cli.common import (
     vm_option,
     write_file,
 )
-from planner.cli.reporter import TerminalReporter
+from planner.cli.reporter import TerminalReporter, Then
 from planner.compare.comparison import DesignReport, design_names
 from planner.model.facts import Facts
 from planner.model.request_text import read_request
@@ -142,7 +142,7 @@ def _reports(
     wish: CompareWish, vm: str | None, facts_file: str | None, store: Store, *, simulate: bool
 ) -> tuple[DesignReport, ...]:
     facts: Facts | None = None
-    with TerminalReporter(undoes=True) as reporter:
+    with TerminalReporter(then=Then.UNDONE) as reporter:
         if vm is not None and facts_file is None:
 
             async def work(backend: Backend) -> tuple[DesignReport, ...]:

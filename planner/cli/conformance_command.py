@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from backends.qemu_facts.report_text import (
     fact_line,
     report_text,
 )
+from planner.cli import waiting_line
 from planner.cli.common import json_option, print_json, read_file, write_file
 from planner.errors import BadInput, CannotConnect, Problem, Violation
 from planner.present.outputs import output
@@ -94,17 +96,29 @@ def command(  # noqa: PLR0913 - one parameter an option
     if read_from is not None:
         report = _stored(read_from)
     else:
-        runner = Runner(chosen(qemu, qemu_img, accel), limit_s=time_limit, jobs=jobs, tell=_tell)
-        report = runner.report(_known(wanted))
+        tried = _known(wanted) or tuple(facts())
+        tell = _telling(len(set(tried)))
+        runner = Runner(chosen(qemu, qemu_img, accel), limit_s=time_limit, jobs=jobs, tell=tell)
+        report = runner.report(tried)
     if report_file is not None and write_file(report_file, json.dumps(report, indent=2) + "\n"):
         return _exit_code(report, before)
     _print(report, before, as_json=as_json)
     return _exit_code(report, before)
 
 
-def _tell(record: _Report) -> None:
-    if sys.stderr.isatty():
-        click.echo(fact_line(record), err=True)
+def _telling(count: int) -> Callable[[_Report], None]:
+    """Tell each fact's line as it comes, and how many have come, on a terminal."""
+    done = 0
+
+    def tell(record: _Report) -> None:
+        nonlocal done
+        done += 1
+        if sys.stderr.isatty():
+            click.echo(fact_line(record), err=True)
+        waiting_line.say(f"{done} of {count} facts have been tried")
+
+    waiting_line.say(f"0 of {count} facts have been tried")
+    return tell
 
 
 def _known(wanted: tuple[int, ...]) -> tuple[int, ...]:

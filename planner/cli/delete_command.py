@@ -21,7 +21,7 @@ from planner.cli.manifests import (
     offline_option,
     secret_option,
 )
-from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.reporter import TerminalReporter, Then, progress_option
 from planner.delete.delete_checks import (
     Overlays,
 )
@@ -88,7 +88,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         _forget(source, store, name, yes=yes, as_json=as_json)
         return
     choice = Overlays(overlays) if overlays else None
-    with TerminalReporter(progress) as reporter:
+    with TerminalReporter(progress, then=Then.STAYS) as reporter:
 
         async def work(backend: Backend) -> Deleted:
             context = context_of(backend, store, vm or "", reporter, yes=yes)

@@ -15,7 +15,7 @@ from planner.cli.common import (
     store_option,
     vm_option,
 )
-from planner.cli.reporter import TerminalReporter
+from planner.cli.reporter import TerminalReporter, Then
 from planner.present.gc_view import orphans_text, orphans_to_plain
 from planner.store.store import Store
 from planner.verbs.collect import Collected, collect, look_for_garbage
@@ -47,7 +47,7 @@ def command(*, vm: str | None, yes: bool, store: Store, as_json: bool) -> None:
 
 
 def _do(verb: _Verb, vm: str | None, store: Store) -> Collected:
-    with TerminalReporter() as reporter:
+    with TerminalReporter(then=Then.STAYS) as reporter:
 
         async def work() -> Collected:
             if not vm:

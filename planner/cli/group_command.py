@@ -20,7 +20,7 @@ from planner.cli.group_links import (
     with_members,
 )
 from planner.cli.group_load import load_command
-from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.reporter import TerminalReporter, Then, progress_option
 from planner.cli.run_options import deadline_option
 from planner.cli.stopping import StoppedBySignals
 from planner.errors import CannotConnect
@@ -115,7 +115,7 @@ def _apply(
     group = read_group(read_file(source), source)
     wishes = wishes_of(group, source)
     limits = Limits(deadline_s, group.pause_budget_ms or None)
-    with TerminalReporter(progress, undoes=True) as reporter:
+    with TerminalReporter(progress, then=Then.UNDONE) as reporter:
 
         async def work(members: Mapping[str, Context]) -> GroupSaved:
             return await save_group(
@@ -158,7 +158,7 @@ def _recover(*, name: str, store: Store, progress: str, as_json: bool) -> None:
     Every member is finished where the group had decided that its snapshot is made, else every one is
     undone. `snapplan recover --vm ADDR` does the same for one member, by the same record.
     """
-    with TerminalReporter(progress) as reporter:
+    with TerminalReporter(progress, then=Then.STAYS) as reporter:
 
         async def one(member: GroupMember) -> list[Recovered]:
             try:

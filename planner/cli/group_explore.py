@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 
 from planner.cli.common import json_option, print_json, read_file
 from planner.cli.group_links import facts_of_members, facts_option, file_argument, wishes_of
+from planner.cli.progress_line import ProgressLine
 from planner.errors import Problem, Violation
 from planner.explore.group import PROPERTIES, GroupExploration, GroupReport, GroupSearch
 from planner.model.group_text import read_group
@@ -96,12 +96,15 @@ def explore_command(  # noqa: PLR0913 - one parameter an option
 
 def _search(search: GroupSearch) -> bool:
     """Search, with progress on a terminal; False where the user stopped it."""
+    line = ProgressLine("exploring")
+    line.start()
     try:
-        with Console(stderr=True).status("exploring") as status:
-            for states, waiting in search.run():
-                status.update(f"{states} states, {waiting} waiting")
+        for states, waiting in search.run():
+            line.update(f"{states} states, {waiting} waiting")
     except KeyboardInterrupt:
         return False
+    finally:
+        line.stop()
     return True
 
 

@@ -7,7 +7,7 @@ import click
 from planner.cli.asking import Asking, context_of
 from planner.cli.common import connected, json_option, print_json, run, store_option
 from planner.cli.group_links import at_option, name_argument, recorded
-from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.reporter import TerminalReporter, Then, progress_option
 from planner.delete.delete_checks import Overlays
 from planner.errors import Violation
 from planner.group.record import GroupMember
@@ -95,7 +95,7 @@ def delete_command(  # noqa: PLR0913 - one parameter an option
     """
     addresses = recorded(store, name, elsewhere)
     choice = Overlays(overlays) if overlays else None
-    with TerminalReporter(progress) as reporter:
+    with TerminalReporter(progress, then=Then.STAYS) as reporter:
 
         def on_vm(backend: Backend, member: GroupMember) -> Context:
             return context_of(backend, store, addresses[member.name], reporter, yes=True)

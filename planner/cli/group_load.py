@@ -12,7 +12,7 @@ from planner.cli.asking import offline_of
 from planner.cli.common import json_option, print_json, run, store_option
 from planner.cli.group_links import at_option, name_argument, of_members, recorded, with_members
 from planner.cli.manifests import secret_option
-from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.reporter import TerminalReporter, Then, progress_option
 from planner.cli.run_options import deadline_option, run_state_option
 from planner.cli.stopping import StoppedBySignals
 from planner.group.saved import GroupLoaded
@@ -131,7 +131,7 @@ def load_command(  # noqa: PLR0913 - one parameter an option
             )
             for member, line in _by_member(lines, known, "LINE").items()
         }
-        with TerminalReporter(progress, undoes=True) as reporter:
+        with TerminalReporter(progress, then=Then.UNDONE) as reporter:
             from planner.verbs.group_restore import restore_group  # noqa: PLC0415 - seldom needed
 
             gone = offline_of(store, reporter, yes=yes, secrets=secrets)
@@ -141,7 +141,7 @@ def load_command(  # noqa: PLR0913 - one parameter an option
         if sockets or folders or secrets.files:
             raise click.UsageError("--qmp, --copy-to and --secret need --run")
         wish = LoadWish(after, deadline_s, keep, accepted)
-        with TerminalReporter(progress) as reporter:
+        with TerminalReporter(progress, then=Then.WHOLE_OR_NOT) as reporter:
 
             async def work(members: Mapping[str, Context]) -> GroupLoaded:
                 return await load_group(

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from planner.cli import waiting_line
 from planner.cli.help_pages import (
     error_code_text,
     fact_text,
@@ -42,7 +43,8 @@ def command(context: click.Context, *, topic: tuple[str, ...]) -> None:
         return
     text = _text_of(context, topic)
     if sys.stdout.isatty():
-        click.echo_via_pager(text)
+        with waiting_line.held():
+            click.echo_via_pager(text)
     else:
         click.echo(text, nl=False)
 

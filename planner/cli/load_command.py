@@ -23,7 +23,7 @@ from planner.cli.manifests import (
     offline_option,
     secret_option,
 )
-from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.reporter import TerminalReporter, Then, progress_option
 from planner.cli.run_options import deadline_option, run_state_option
 from planner.model.image_key import Secrets
 from planner.model.request import RunStateAfter
@@ -172,7 +172,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     folder = os.path.realpath(copies) if copies else ""
     after = RunStateAfter(run_state_after)
     accepted = Accepted(accept_cpu, frozenset(changed))
-    with TerminalReporter(progress) as reporter:
+    with TerminalReporter(progress, then=Then.WHOLE_OR_NOT if vm else Then.REMOVED) as reporter:
         if vm:
             wish = LoadWish(after, deadline_s, keep, accepted, reset, alone)
 

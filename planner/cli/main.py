@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import click
 
-from planner.cli import streams
+from planner.cli import streams, waiting_line
 from planner.cli.guarded import use_utf8
 from planner.cli.startup import interrupt_held_back
 from planner.present.tables import wrapped_at
@@ -79,6 +79,7 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
+        waiting_line.say(f"snapplan {cmd_name} is at work")
         with interrupt_held_back():
             module = importlib.import_module(f"{__package__}.{cmd_name}_command")
         command: click.Command = module.command
@@ -126,7 +127,11 @@ def main() -> None:
 
 def _run() -> int:
     streams.open_streams()
-    return _told(_exit_code())
+    waiting_line.begin("snapplan is at work")
+    try:
+        return _told(_exit_code())
+    finally:
+        waiting_line.end()
 
 
 def _told(code: int) -> int:

@@ -17,6 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from planner.cli import waiting_line
 from planner.cli.guarded import unguarded
 
 __all__ = ["ProgressLine", "amount_words"]
@@ -41,6 +42,7 @@ class ProgressLine:
         self._total: int | None = None
         self._began_s = self._counted_s = time.monotonic()
         self._first = 0
+        self._held = False
         self._live = Live(
             get_renderable=self._drawn,
             console=self.console,
@@ -50,11 +52,17 @@ class ProgressLine:
 
     def start(self) -> None:
         """Show it."""
+        if not self._held:
+            waiting_line.hold()
+        self._held = True
         self._live.start(refresh=True)
 
     def stop(self) -> None:
         """Wipe it; it can be shown again."""
         self._live.stop()
+        if self._held:
+            waiting_line.release()
+        self._held = False
 
     def update(self, words: str, done: int | None = None, total: int | None = None) -> None:
         """Say what goes on, and how many bytes of how many are done; None: nobody tells."""

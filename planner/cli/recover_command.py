@@ -16,7 +16,7 @@ from planner.cli.common import (
     vm_option,
 )
 from planner.cli.manifests import secret_option
-from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.reporter import TerminalReporter, Then, progress_option
 from planner.errors import CannotConnect
 from planner.model.image_key import Secrets
 from planner.present.recovery_view import (
@@ -72,7 +72,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     elif gives_up:
         _forget(vm, store, yes=yes, as_json=as_json)
     else:
-        with TerminalReporter(progress) as reporter:
+        with TerminalReporter(progress, then=Then.STAYS) as reporter:
             recovered = run(_recover(vm, store, reporter, secrets))
         _tell(recovered, as_json=as_json)
 

@@ -15,12 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import click
 from attrs import evolve
 
+from planner.cli import waiting_line
 from planner.present.progress_view import progress_to_plain
 from planner.present.visible import visible
 from planner.run.phases import Phase
@@ -29,10 +31,21 @@ from planner.run.progress import Amount, Course, Progress, ProgressKind
 if TYPE_CHECKING:
     from planner.cli.progress_line import ProgressLine
 
-__all__ = ["TerminalReporter", "progress_option"]
+__all__ = ["TerminalReporter", "Then", "progress_option"]
 
 _Words = Callable[[], None]
 _UNEXPECTED = (Phase.INSPECTING, Phase.UNDOING, Phase.RESTORING)
+
+
+class Then(StrEnum):
+    """What comes after the step in hand, where a command is told to stop."""
+
+    UNSAID = ""
+    UNDONE = "then all that was done is undone"
+    WHOLE_OR_NOT = "then the VM is as it was, or the snapshot is loaded whole"
+    REMOVED = "then what was started is ended, and what was made is removed"
+    STAYS = "then it stops; what is done stays done, and the same command goes on from there"
+
 
 progress_option = click.option(
     "--progress",
@@ -49,12 +62,12 @@ class TerminalReporter:
 
     Args:
         form: As `progress_option` has it.  Notes are told in every form.
-        undoes: Whether what is stopped is undone.
+        then: What comes of a wish to stop.
     """
 
-    def __init__(self, form: str = "text", *, undoes: bool = False) -> None:
+    def __init__(self, form: str = "text", *, then: Then = Then.UNSAID) -> None:
         self._form = form
-        self._undoes = undoes
+        self._then = then
         self._stopping = False
         self._step = ""
         self._course = Course()
@@ -65,6 +78,8 @@ class TerminalReporter:
 
     def __enter__(self) -> Self:
         self._thread.start()
+        if self._form != "text":
+            waiting_line.hold()  # what is asked for has no other lines between its own
         if sys.stderr.isatty() and self._form == "text":
             from planner.cli.progress_line import ProgressLine  # noqa: PLC0415 - it takes its time
 
@@ -82,6 +97,8 @@ class TerminalReporter:
             self._words.put(self._status.stop)
         self._words.put(None)
         self._thread.join()
+        if self._form != "text":
+            waiting_line.release()
 
     def _write(self) -> None:
         # A pipe without a reader is no wish to stop (`planner.cli.stopping`).
@@ -118,8 +135,8 @@ class TerminalReporter:
             return
         self._stopping = True
         first = f"{self._step} is ended first" if self._step else "nothing has been done yet"
-        then = ", then all that was done is undone" if self._undoes and self._step else ""
-        self.note(f"stopping: {first}{then}")
+        then = self._then if self._step else Then.UNSAID
+        self.note(f"stopping: {', '.join(filter(None, (first, then)))}")
 
     def _show(self, progress: Progress) -> None:
         if self._form == "json":

@@ -6,7 +6,7 @@ import click
 
 from planner.cli.asking import offline_of
 from planner.cli.common import json_option, print_json, run, store_option
-from planner.cli.reporter import TerminalReporter
+from planner.cli.reporter import TerminalReporter, Then
 from planner.present.restores_view import (
     dropped_text,
     promoted_text,
@@ -50,7 +50,7 @@ def command(*, action: str, restore: str, yes: bool, store: Store, as_json: bool
         said = restores_to_plain((promoted.known,), promoted=promoted)
         text = promoted_text(promoted)
     elif action == "drop":
-        with TerminalReporter() as reporter:
+        with TerminalReporter(then=Then.STAYS) as reporter:
             dropped = run(drop_restore(offline_of(store, reporter, yes=yes), restore))
         said = restores_to_plain((), removed=dropped.there)
         text = dropped_text(dropped)

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from backends.simulator import load_faults, serve
+from planner.cli import waiting_line
 from planner.cli.common import read_file, run
 from planner.errors import BadInput, Problem
 from planner.model.facts_text import read_facts
@@ -87,7 +88,8 @@ def command(  # noqa: PLR0913 - one parameter an option
             modelled_only=modelled_only,
             log=log,
         )
-        run(_serve(service))
+        with waiting_line.held():
+            run(_serve(service))
 
 
 @contextlib.contextmanager

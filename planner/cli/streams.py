@@ -15,6 +15,7 @@ import select
 import sys
 from typing import Any, TextIO
 
+from planner.cli import waiting_line
 from planner.cli.guarded import Guarded
 
 __all__ = ["lost_output", "open_streams"]
@@ -26,9 +27,16 @@ class _Lossy(io.FileIO):
     """A descriptor; what it refuses to take counts as written, once and for all."""
 
     error: OSError | None = None
+    at_terminal = False
 
     def write(self, data: Any) -> int:
         """Write, or lose it; how much of it needs no second try."""
+        if not self.at_terminal:
+            return self._written(data)
+        with waiting_line.free_for(data):
+            return self._written(data)
+
+    def _written(self, data: Any) -> int:
         while self.error is None:
             try:
                 written: int | None = super().write(data)
@@ -71,7 +79,8 @@ def _taken(stream: TextIO | None, descriptor: int) -> TextIO:
             stream.flush()
     raw = _opened[descriptor] = _Lossy(descriptor, "w", closefd=False)
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    by_line = raw.isatty() or descriptor == _STDERR
+    raw.at_terminal = raw.isatty()
+    by_line = raw.at_terminal or descriptor == _STDERR
     return Guarded(io.BufferedWriter(raw), encoding, line_buffering=by_line)
 
 

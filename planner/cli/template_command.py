@@ -9,7 +9,7 @@ import click
 from planner.cli.asking import offline_of
 from planner.cli.common import json_option, print_json, run, store_option
 from planner.cli.manifests import manifest_argument, name_option
-from planner.cli.reporter import TerminalReporter, progress_option
+from planner.cli.reporter import TerminalReporter, Then, progress_option
 from planner.cli.run_options import deadline_option
 from planner.parts.accepting import Accepted
 from planner.present.template_view import template_text, template_to_plain
@@ -88,7 +88,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     """
     if drop == bool(line):
         raise click.UsageError("give one of --run LINE and --drop")
-    with TerminalReporter(progress) as reporter:
+    with TerminalReporter(progress, then=Then.STAYS if drop else Then.REMOVED) as reporter:
         offline = offline_of(store, reporter, yes=True, vm_name=name)
         if drop:
             manifest = run(drop_template(offline, source))

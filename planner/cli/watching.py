@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from planner.cli import waiting_line
+
 __all__ = ["again_when_changed"]
 
 _EVERY_S = 0.2
@@ -20,8 +22,9 @@ def again_when_changed(paths: Sequence[str], work: Callable[[], None]) -> None:
     while True:
         seen = [_look(path) for path in paths]
         work()
-        while [_look(path) for path in paths] == seen:
-            time.sleep(_EVERY_S)
+        with waiting_line.held():
+            while [_look(path) for path in paths] == seen:
+                time.sleep(_EVERY_S)
 
 
 def _look(path: str) -> tuple[int, ...]:

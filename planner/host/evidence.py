@@ -37,7 +37,7 @@ __all__ = [
 
 _AT_ONCE_BYTES = 1024 * 1024
 _ZEROS = bytes(_AT_ONCE_BYTES)
-_TOLD_EACH = 64  # blocks
+_TOLD_EACH = 16  # blocks
 
 OnRead = Callable[[int, int], None]
 """Told how many bytes are read, and how many there are in all."""

@@ -8,9 +8,9 @@ from attrs import evolve, frozen
 
 from planner.errors import Problem, Refused
 from planner.group.membership import check_alone
-from planner.host.evidence import look_at_files
 from planner.host.left_out import look_at_left_out
 from planner.host.process_io import meter_of
+from planner.host.reading import read_files
 from planner.inspect.verifying import ask_images, with_images_beside
 from planner.load.ended_guest import Wanted
 from planner.load.load_checks import LoadPlan, plan_load
@@ -33,6 +33,7 @@ from planner.store.meeting import Met
 from planner.store.store import VmStore
 from planner.verbs.context import Context
 from planner.verbs.find import find_on_vm
+from planner.verbs.reading import on_read
 
 if TYPE_CHECKING:
     from planner.verbs.way_back import WayBack
@@ -147,7 +148,7 @@ async def decide_load(
     if backend.images is not None:
         images = await with_images_beside(manifest, images, backend.images)
     left_out = look_at_left_out(manifest, local=local)
-    saved = look_at_files(manifest) if local else {}
+    saved = await read_files(manifest, on_read(context.reporter)) if local else {}
     wanted = Wanted(wish.run_state_after, wish.reset)
     return plan_load(manifest, facts, images, wanted, left_out, wish.accepted, saved)
 

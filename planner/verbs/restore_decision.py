@@ -7,9 +7,10 @@ from pathlib import Path
 from attrs import frozen
 
 from planner.errors import BadInput, Problem, Refused
-from planner.host.evidence import look_at_files, stream_sizes
+from planner.host.evidence import stream_sizes
 from planner.host.files import stamps
 from planner.host.left_out import look_at_left_out
+from planner.host.reading import read_files
 from planner.load.command_line import accepting_names, fill_template, names_from
 from planner.load.fresh_qemu import RestorePlan, plan_restore
 from planner.load.restoring import look_at_parts, names_taken
@@ -22,6 +23,7 @@ from planner.store.restores import numbers_taken
 from planner.store.store import VmStore
 from planner.verbs.context import Offline
 from planner.verbs.find import FoundManifest
+from planner.verbs.reading import on_read
 
 __all__ = ["RestoreDecision", "RestoreWish", "decide_restore"]
 
@@ -88,7 +90,7 @@ async def decide_restore(
     if unreadable:
         message = f"snapshot {manifest.tag!r} cannot be restored safely"
         raise Refused(message, problems=unreadable, code="load-refused")
-    saved = look_at_files(manifest)
+    saved = await read_files(manifest, on_read(offline.reporter))
     plan = plan_restore(
         *(manifest, images, stream_sizes(manifest), () if vm is None else vm.manifests().found),
         copies=wish.copies,

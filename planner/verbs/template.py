@@ -24,10 +24,11 @@ from planner.errors import (
     in_order,
 )
 from planner.host.ending import socket_folder
-from planner.host.evidence import look_at_files, stream_sizes
+from planner.host.evidence import stream_sizes
 from planner.host.input import read_text_file
 from planner.host.left_out import look_at_left_out
 from planner.host.processes import process_of
+from planner.host.reading import read_files
 from planner.load.command_line import accepting_names, fill_template
 from planner.load.fresh_qemu import restore_problems
 from planner.load.restored_vm import RESTORE_TIMEOUT_S
@@ -57,6 +58,7 @@ from planner.template.removing import check_unused, clear_makings, drop_files
 from planner.template.unfit import unfit_devices
 from planner.verbs.context import Offline
 from planner.verbs.find import FoundManifest, find_in_store, read_again, store_of
+from planner.verbs.reading import on_read
 from planner.verbs.stopped import stopped_by_cancelling
 
 __all__ = ["TemplateWish", "drop_template", "make_template"]
@@ -180,7 +182,7 @@ async def _decide(
             *(manifest, images, stream_sizes(manifest)),
             files=look_at_left_out(manifest),
             accepted=wish.accepted,
-            saved=look_at_files(manifest),
+            saved=await read_files(manifest, on_read(offline.reporter)),
         ),
         *encrypted_problems(manifest),
         *memory_problems(manifest, line),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from planner.errors import Problem, Refused, in_order
-from planner.host.evidence import OnRead, look_at_files, stream_sizes
+from planner.host.evidence import stream_sizes
 from planner.host.left_out import look_at_left_out
+from planner.host.reading import read_files
 from planner.inspect.offline import check_images
 from planner.inspect.offline import verify_offline as verify_files
 from planner.inspect.verifying import ask_images, verify_images, with_images_beside
@@ -14,12 +15,10 @@ from planner.parts.needing_vm import unreached_problems
 from planner.parts.part_image import ImagesByDisk, images_of_vm
 from planner.present.verdict_view import Verdict
 from planner.recover.pending_images import check_images_free
-from planner.run.ports import Reporter
-from planner.run.progress import VERIFYING, Amount
-from planner.run.reporting import telling
 from planner.store.meeting import meet
 from planner.verbs.context import Context, Offline
 from planner.verbs.find import find_in_store, find_on_vm, store_of
+from planner.verbs.reading import on_read
 
 __all__ = ["verify", "verify_offline"]
 
@@ -42,8 +41,11 @@ async def verify(context: Context, source: str, *, deep: bool = False) -> Verdic
     below = await ask_images(context.backend)
     local = context.backend.images is not None
     sizes = stream_sizes(manifest) if local else None
-    tell = _on_read(context.reporter)
-    files = look_at_files(manifest, deep=deep, tell=tell, template=True) if local else {}
+    files = (
+        await read_files(manifest, on_read(context.reporter), deep=deep, template=True)
+        if local
+        else {}
+    )
     images: ImagesByDisk = images_of_vm(facts, below)
     if context.backend.images is not None:
         images = await with_images_beside(manifest, images, context.backend.images)
@@ -80,7 +82,7 @@ async def verify_offline(offline: Offline, source: str, *, deep: bool = False) -
     manifest = found.manifest
     images = offline.unlocked(manifest).images
     check_images_free(offline.store, manifest, store_of(found, offline.store))
-    files = look_at_files(manifest, deep=deep, tell=_on_read(offline.reporter), template=True)
+    files = await read_files(manifest, on_read(offline.reporter), deep=deep, template=True)
     findings = await verify_files(manifest, images, stream_sizes(manifest), files)
     _refuse_used(findings)
     if deep:
@@ -98,12 +100,6 @@ async def verify_offline(offline: Offline, source: str, *, deep: bool = False) -
     unchecked = ("the machine and its devices: no VM was asked", *notes, *manifest.unproved)
     left_out = in_order(left_out_problems(manifest, look_at_left_out(manifest)))
     return Verdict(manifest, findings, unchecked, left_out)
-
-
-def _on_read(reporter: Reporter | None) -> OnRead:
-    """Tells how much of the contents is read."""
-    teller = telling(reporter)
-    return lambda done, total: teller.amount(Amount(VERIFYING, done, total))
 
 
 def _refuse_used(findings: tuple[Problem, ...]) -> None:

@@ -4,6 +4,7 @@ import os
 import pty
 import select
 import signal
+import time
 
 from tests.support.forked import OF_COVERAGE
 
@@ -14,11 +15,18 @@ CTRL_C = b"\x03"
 
 
 class Terminal:
-    """Starts a command at a pseudo-terminal; a context manager, after which it has ended."""
+    """Starts a command at a pseudo-terminal; a context manager, after which it has ended.
+
+    Attributes:
+        shown: What it has shown so far.
+        moments: When (`time.monotonic`) it has shown what: a pair a read, after one for the start.
+        exit_code: Of the command; None: it has not ended.
+    """
 
     def __init__(self, *arguments, **environment):
         words = [str(word) for word in arguments]
         self.shown = ""
+        self.moments = [(time.monotonic(), "")]
         self.exit_code = None
         self._pid, self._terminal = pty.fork()
         if self._pid == 0:
@@ -78,7 +86,9 @@ class Terminal:
             more = os.read(self._terminal, 65536)
         except OSError:  # Linux says so when the other end is closed
             return False
-        self.shown += more.decode()
+        text = more.decode(errors="replace")
+        self.shown += text
+        self.moments.append((time.monotonic(), text))
         return bool(more)
 
     def _ready(self, seconds):

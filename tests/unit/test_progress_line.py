@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from planner.cli.progress_line import ProgressLine, amount_words
-from planner.cli.reporter import TerminalReporter
+from planner.cli.reporter import TerminalReporter, Then
 
 MIB = 2**20
 
@@ -47,16 +47,16 @@ def test_a_bar_is_drawn_where_all_is_known():
 
 
 @pytest.mark.parametrize(
-    ("undoes", "stepped", "words"),
+    ("then", "stepped", "words"),
     [
-        (True, True, "step 2 of 4, stop, is ended first, then all that was done is undone"),
-        (False, True, "step 2 of 4, stop, is ended first"),
-        (True, False, "nothing has been done yet"),
+        *((then, True, f"step 2 of 4, stop, is ended first, {then}") for then in Then if then),
+        (Then.UNSAID, True, "step 2 of 4, stop, is ended first"),
+        (Then.UNDONE, False, "nothing has been done yet"),
     ],
 )
-def test_a_wish_to_stop_is_answered_at_once_and_once(capsys, undoes, stepped, words):
-    """With the step in hand, and what is undone where that is so."""
-    with TerminalReporter(undoes=undoes) as reporter:
+def test_a_wish_to_stop_is_answered_at_once_and_once(capsys, then, stepped, words):
+    """With the step in hand, and what comes of what was done."""
+    with TerminalReporter(then=then) as reporter:
         if stepped:
             reporter.step(2, 4, "stop")
         reporter.stopping()
