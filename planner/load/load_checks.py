@@ -96,6 +96,7 @@ class LoadPlan:
         stopped: Whether the guest was paused already, for this load.
         way_back: Tag of the snapshot of what was there before the load; empty: none.
         outside: What the snapshot never held, and the load leaves as it is: name and type.
+        served: Which of that another member of the group has saved: name and member.
         settings: What the VM's migration settings are to be meanwhile.
         minds_errors: Whether this QEMU would revert the disks and then fail as long as it remembers that
             a migration failed (fact 65).
@@ -115,6 +116,7 @@ class LoadPlan:
     stopped: bool = False
     way_back: str = ""
     outside: tuple[tuple[str, str], ...] = ()
+    served: tuple[tuple[str, str], ...] = ()
     settings: Settings = field(factory=Settings)
     minds_errors: bool = False
     forgets_error: bool = False
@@ -263,6 +265,7 @@ def plan_load(  # noqa: PLR0913, PLR0917 - what it depends on
         run_state_before=before,
         run_state_after=after,
         outside=manifest.outside,
+        served=manifest.served,
         settings=settings_for(facts),
         minds_errors=minds,
         forgets_error=minds and bool(facts.migration_error),

@@ -72,6 +72,7 @@ class Manifest:
         excluded: Writable disks that are no part.
         memory_bytes: The guest's memory; 0: not known.
         outside: What is outside of QEMU's block layer and was left out by name: (name, type).
+        served: Which of that another member of the group has saved: (name, member).
         hardware: The machine that its machine state fits; None: nobody wrote it down.
         added: The devices that the user had added; with ``hardware`` only.
         left_out: What the disks and drives that are no part were; empty: none, or nobody looked.
@@ -101,6 +102,7 @@ class Manifest:
     excluded: tuple[str, ...] = ()
     memory_bytes: int = 0
     outside: tuple[tuple[str, str], ...] = ()
+    served: tuple[tuple[str, str], ...] = ()
     hardware: Hardware | None = None
     added: tuple[Device, ...] = ()
     left_out: tuple[LeftOut, ...] = ()

@@ -68,7 +68,7 @@ def _converter() -> Converter:
     for each in (TemplateFile, TemplateMemory, TemplateDisk, Template):
         write_with_hyphens(converter, each)
     rarely = (
-        *("hardware", "added", "left_out", "needs_vm", "unproved"),
+        *("served", "hardware", "added", "left_out", "needs_vm", "unproved"),
         *("description", "ancestors", "group", "template", "request_digest"),
     )
     write_with_hyphens(converter, Manifest, seldom=rarely)

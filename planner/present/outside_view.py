@@ -80,9 +80,20 @@ def draft_outside(facts: Facts, *, machine_state: bool) -> list[tuple[str, str]]
 _Devices = Iterable[tuple[str, str]]
 
 
-def left_out_lines(outside: _Devices) -> list[str]:
-    """What a load leaves as it is, since the snapshot never held it; nothing: it held everything."""
-    return [f"Not in this snapshot, and left as it is: {n} ({t})." for n, t in outside]
+def left_out_lines(outside: _Devices, served: _Devices = ()) -> list[str]:
+    """What a load leaves as it is, since the snapshot never held it; nothing: it held everything.
+
+    Args:
+        outside: Name and type.
+        served: Of what another member of its group has saved: name, and that member.
+    """
+    members = dict(served)
+    return [
+        f"In the snapshot of member {members[name]!r}, not in this one: {name} ({kind})."
+        if name in members
+        else f"Not in this snapshot, and left as it is: {name} ({kind})."
+        for name, kind in outside
+    ]
 
 
 def left_out_to_plain(outside: _Devices) -> list[dict[str, str]]:

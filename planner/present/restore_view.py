@@ -43,7 +43,7 @@ def restore_text(plan: RestorePlan, *, ready: bool) -> str:
         ]
     if not ready:
         lines.append("`snapplan load --offline` does 1; `--run LINE` does all of it.")
-    lines += left_out_lines(plan.manifest.outside)
+    lines += left_out_lines(plan.manifest.outside, plan.manifest.served)
     return as_lines(lines)
 
 
@@ -176,7 +176,11 @@ def restored_text(restored: Restored) -> str:
     )
     disks = table([("DISK", "HOW", "FILE"), *rows], "  ")
     return as_lines(
-        [f"{head} at {restored.socket}.", disks, *left_out_lines(plan.manifest.outside)]
+        [
+            f"{head} at {restored.socket}.",
+            disks,
+            *left_out_lines(plan.manifest.outside, plan.manifest.served),
+        ]
     )
 
 

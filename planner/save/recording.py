@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 from planner.compile.plan import Plan
 from planner.compile.plan_text import plan_to_plain
 from planner.model.ancestor import Ancestor
 from planner.model.facts import Facts
 from planner.model.group_run import GroupRun
+from planner.model.outside import outside_of
+from planner.model.request import ServedBy
 from planner.model.request_digest import request_digest
 from planner.parts.disk_part import DiskPart
 from planner.parts.left_out_checks import left_out_of
@@ -70,6 +73,7 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
         ended_ns=ended_ns,
         excluded=program.resolution.excluded,
         outside=program.resolution.outside,
+        served=tuple(_served(plan, facts)),
         left_out=tuple(left_out_of(program.resolution.excluded, facts)),
         needs_vm=tuple(
             (part.disk, problem.code)
@@ -82,3 +86,10 @@ def manifest_of(  # noqa: PLR0913 - what a manifest says
         group=group,
         request_digest=request_digest(plan.request),
     )
+
+
+def _served(plan: Plan, facts: Facts) -> Iterator[tuple[str, str]]:
+    """What is outside of the block layer and another member's part: name, and that member's."""
+    asked = {name: wish.member for name, wish in plan.request.disks if isinstance(wish, ServedBy)}
+    for outside in outside_of(facts):
+        yield from ((outside.name, asked[name]) for name in outside.names if name in asked)

@@ -94,6 +94,9 @@ def test_a_vm_and_its_daemon_go_back_together(tmp_path, by):
             words += ("--accept-changed", REMOTE) if by == REMOTE else ()
             loaded = snapplan("load", "a", "--vm", again.qmp_path, *words, *store)
             assert loaded.returncode == 0, loaded.stderr
+            assert "Not in this snapshot" not in loaded.stdout
+            said = "In the snapshot of member 'store', not in this one: vud0 (vhost-user-blk-pci)."
+            assert (said in loaded.stdout) is (by == SERVED)
             again.wait_guest(3)
 
 

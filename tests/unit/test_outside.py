@@ -15,9 +15,14 @@ from planner.model.peripherals import Device, HostObject, Tpm
 from planner.model.request_text import read_request
 from planner.parts.internal import InternalSnapshot
 from planner.parts.manifest import Manifest
+from planner.parts.manifest_text import manifest_to_plain, read_manifest
 from planner.present.outside_view import left_out_lines
 from planner.present.plan_view import plan_text
 from planner.present.vm_view import draft_request, inspect_text, inspection_to_plain
+from planner.program.program import canonical_json
+from planner.run.outcome import Outcome
+from planner.run.phases import Phase
+from planner.save.recording import manifest_of
 from tests.unit.build import codes, facts, qcow2, request
 
 DISK = Device("vud0", "vhost-user-blk-pci", "chr0")
@@ -220,7 +225,19 @@ def test_the_way_back_of_a_load_leaves_out_what_the_load_leaves_alone():
 def test_a_load_says_what_was_never_saved():
     """It is left as it is."""
     (line,) = left_out_lines((("vud0", "vhost-user-blk-pci"),))
-    assert "vud0 (vhost-user-blk-pci)" in line
+    assert line == "Not in this snapshot, and left as it is: vud0 (vhost-user-blk-pci)."
+
+
+def test_a_load_says_which_member_has_saved_what_it_leaves():
+    """It is not lost: the record of the save knows who serves it."""
+    the_facts = vm(DISK)
+    plan = plan_of(the_facts, WITH_STATE, vud0={"served-by": "store"})
+    done = Outcome(Phase.DONE, "running")
+    made = manifest_of(plan, the_facts, done, address="", started_ns=1, ended_ns=2)
+    again = read_manifest(canonical_json(manifest_to_plain(made)))
+    assert again.served == (("vud0", "store"),)
+    (line,) = left_out_lines(again.outside, again.served)
+    assert line == "In the snapshot of member 'store', not in this one: vud0 (vhost-user-blk-pci)."
 
 
 def test_facts_of_before_know_of_nothing_outside():
