@@ -21,6 +21,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from planner.errors import BadInput, Problem
+from planner.host.input import read_text_file
 from planner.model.text import read_text
 from planner.semantics import MicroStep
 from planner.semantics.commands import STEPS
@@ -166,11 +167,7 @@ def load_faults(path: Path) -> tuple[FaultRule, ...]:
     Raises:
         BadInput: It cannot be read, or is not a list of rules that make sense; all problems at once.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot read the fault rules in {path}: {error}") from error
-    return parse_faults(read_text(text, str(path)).value)
+    return parse_faults(read_text(read_text_file(str(path)), str(path)).value)
 
 
 def parse_faults(data: object) -> tuple[FaultRule, ...]:

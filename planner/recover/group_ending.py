@@ -8,6 +8,7 @@ from pathlib import Path
 from planner.errors import SnapplanError
 from planner.group.record import GroupRecord
 from planner.group.records import GroupStore
+from planner.host.input import read_bytes
 from planner.model.group_run import GroupRun
 from planner.recover.recovery import Pending
 from planner.run.journal import read_journal
@@ -51,7 +52,7 @@ def pending_members(groups: GroupStore, record: GroupRecord) -> tuple[str, ...]:
 
 def _may_be_of(path: Path, group: GroupRun) -> bool:
     try:
-        return read_journal(path.read_bytes(), str(path)).header.group == group
+        return read_journal(read_bytes(path), str(path)).header.group == group
     except FileNotFoundError:
         return False
     except (OSError, SnapplanError):

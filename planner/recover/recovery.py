@@ -20,6 +20,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from planner.errors import BadInput, Problem, SnapplanError
+from planner.host.input import read_bytes
 from planner.model.facts import Facts
 from planner.recover.replay import Replayed, replay
 from planner.run.actions import (
@@ -101,7 +102,7 @@ def pending_run(vm: VmStore, path: Path) -> Pending | None:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise unreadable(path, error) from error
 

@@ -35,6 +35,7 @@ from filelock import FileLock, Timeout
 
 from planner.errors import BadInput, Problem, Refused
 from planner.host.files import make_folder, remove_file, write_whole
+from planner.host.input import read_bytes
 from planner.parts.manifest import Manifest
 from planner.parts.manifest_text import manifest_to_plain, read_manifest
 from planner.parts.recognizing import Moved, moved_names, plain_name, with_files
@@ -157,7 +158,7 @@ class VmStore:
             held |= {file for part in parts if part.disk for file in part.files}
             for path in self.journal_files():
                 with suppress(BadInput, OSError):
-                    header = read_journal(path.read_bytes(), str(path)).header
+                    header = read_journal(read_bytes(path), str(path)).header
                     held |= set(header.baseline.filenames.values())
         return held - {""}
 

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from planner.errors import BadInput, Problem
+from planner.host.input import open_file
 
 __all__ = ["file_name", "read_stored", "unreadable", "unwritable"]
 
@@ -35,7 +36,8 @@ def read_stored(path: Path, code: str) -> str:
         BadInput: It cannot be read (``store-unreadable``), or is no UTF-8 text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        with open_file(path) as file:
+            return file.read().decode()
     except OSError as error:
         raise unreadable(path, error) from error
     except UnicodeDecodeError as error:

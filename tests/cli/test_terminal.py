@@ -105,15 +105,18 @@ def test_ctrl_c_outside_of_a_run_is_told_as_json_too(tmp_path):
     """Stopped while it waits for its input: exit 130, an error object, and no traceback."""
     fifo = tmp_path / "request"
     os.mkfifo(fifo)
+    shell_s = os.open(fifo, os.O_PATH)
     with (
         subprocess.Popen(
-            [SNAPPLAN, "plan", fifo, "--facts", FACTS, "--json"],
+            [SNAPPLAN, "plan", f"/dev/fd/{shell_s}", "--facts", FACTS, "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            pass_fds=(shell_s,),
             text=True,
         ) as process,
         fifo.open("w"),
     ):  # returns once snapplan has it open
+        os.close(shell_s)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 130
