@@ -173,6 +173,8 @@ class Pump:
                 self._machine.interrupt()
             self._budget.note(events, asyncio.get_running_loop().time())
             action = self._machine.tell(response, events)
+        if self._recorder is not None:
+            self._recorder.flush()
         self._watch.enter(action.phase)
         return action
 
