@@ -16,7 +16,7 @@ from enum import Enum, auto
 from attrs import frozen
 
 from planner.model.facts import Facts
-from planner.model.peripherals import UNIX, VHOST_USER_NETDEV, Device, HostObject, Tpm
+from planner.model.peripherals import NETDEV, UNIX, Device, HostObject, Tpm
 
 __all__ = ["Outside", "outside_of"]
 
@@ -42,7 +42,9 @@ _TYPES = (
     ("vhost-user-test-device", _Reach.BOTH, "another process is this device"),
     ("vhost-user-", _Reach.WRITES_MEMORY, "another process is this device"),
     ("cryptodev-vhost-user", _Reach.WRITES_MEMORY, "another process does its work"),
-    (VHOST_USER_NETDEV, _Reach.WRITES_MEMORY, "another process serves this network"),
+    (f"{NETDEV}vhost-user", _Reach.WRITES_MEMORY, "another process serves this network"),
+    (f"{NETDEV}vhost-vdpa", _Reach.WRITES_MEMORY, "a network card of the host serves it"),
+    ("pvrdma", _Reach.WRITES_MEMORY, "a network card of the host works for it"),
     ("vhost-scsi", _Reach.BOTH, "the host's kernel serves the disks behind it"),
     ("vhost-vdpa-device", _Reach.BOTH, "a device of the host is given to the guest"),
     ("vfio-user-", _Reach.BOTH, "another process is this device"),

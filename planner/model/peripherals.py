@@ -22,7 +22,7 @@ __all__ = [
     "NAMED",
     "OBJECTS",
     "UNIX",
-    "VHOST_USER_NETDEV",
+    "NETDEV",
     "Device",
     "HostObject",
     "Tpm",
@@ -68,10 +68,10 @@ BACKEND_PROPERTIES = (
 Where a type has several, the first counts that names something.
 """
 
-VHOST_USER_NETDEV = "netdev-vhost-user"
-"""What a network backend is called here that another process serves."""
+NETDEV = "netdev-"
+"""What a network backend is called here, before QEMU's name of its type."""
 
-_NETDEV = re.compile(r"^[ \\]*(\S+): index=\d+,type=vhost-user\b", re.MULTILINE)
+_NETDEV = re.compile(r"^[ \\]*(\S+): index=\d+,type=(vhost-user|vhost-vdpa),", re.MULTILINE)
 _CHILD = "child<"
 
 
@@ -160,9 +160,13 @@ def peer_of(reply: object) -> str:
 
 
 def netdevs_of(reply: object) -> tuple[HostObject, ...]:
-    """The network backends of vhost-user in what HMP's `info network` says; None: it says nothing."""
+    """The network backends that write to the guest's memory themselves: of vhost-user and vhost-vdpa.
+
+    Args:
+        reply: What HMP's `info network` says; None: it says nothing.
+    """
     text = reply if isinstance(reply, str) else ""
-    return tuple(HostObject(name, VHOST_USER_NETDEV) for name in _NETDEV.findall(text))
+    return tuple(HostObject(name, f"{NETDEV}{kind}") for name, kind in _NETDEV.findall(text))
 
 
 def tpms_of(reply: object) -> tuple[Tpm, ...]:

@@ -16,8 +16,8 @@ from planner.model.peripherals import (
     CHARDEVS,
     MEMORY_BACKEND,
     NAMED,
+    NETDEV,
     OBJECTS,
-    VHOST_USER_NETDEV,
     Device,
     HostObject,
     children_of,
@@ -38,7 +38,7 @@ _TPM = "tpm-"
 _HMP_NETWORK = "info network"
 _PRIVATE_MEMORY = "memory-backend-ram"
 _FILE_MEMORY = "memory-backend-file"
-_WORKS_ON_MEMORY = ("cryptodev-vhost-user", VHOST_USER_NETDEV)
+_WORKS_ON_MEMORY = ("cryptodev-vhost-user", NETDEV)
 """Objects, other than memory, that let another process write to the guest's memory."""
 _NETWORK_CARD = "virtio-net-"
 
@@ -117,9 +117,8 @@ def _objects(
             found.append(HostObject(name, kind, shared, file))
         elif kind.startswith(_WORKS_ON_MEMORY):
             found.append(HostObject(name, kind))
-    cards = any(device.type.startswith(_NETWORK_CARD) for device in devices)
-    if cards and any(memory.shared for memory in found):
-        # No QMP command lists network backends; those that share the guest's memory need it shared.
+    if any(device.type.startswith(_NETWORK_CARD) for device in devices):
+        # No QMP command lists network backends, of which some write to the guest's memory themselves.
         text = yield from _ask_if_known("human-monitor-command", **{"command-line": _HMP_NETWORK})
         found += netdevs_of(text)
     return tuple(sorted(found))

@@ -22,6 +22,7 @@ _UNFIT = (
     ("ivshmem-", "other processes share its memory"),
     ("vfio-", "a device of the host writes to the guest's memory"),
     ("vhost-vdpa-", "a device of the host writes to the guest's memory"),
+    ("pvrdma", "a device of the host writes to the guest's memory"),
     ("virtio-mem", "it gives memory back by taking it out of its file, which the clones share"),
     ("virtio-pmem", "its memory is a file of its own, which the clones would share"),
     ("nvdimm", "its memory is a file of its own, which the clones would share"),

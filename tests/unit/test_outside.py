@@ -141,7 +141,7 @@ def test_the_host_s_own_tpm_is_in_no_machine_state():
     assert refusal(vm(**passed), WITH_STATE) == [("storage-outside", "tpm0")]
 
 
-@pytest.mark.parametrize("kind", ["vhost-user-blk-pci", "vhost-user-rng-pci", "vfio-pci"])
+@pytest.mark.parametrize("kind", ["vhost-user-blk-pci", "vhost-user-rng-pci", "vfio-pci", "pvrdma"])
 def test_background_beside_what_writes_memory_is_refused(kind):
     """Excluded or not: the memory that is saved is written unseen."""
     the_facts = vm(Device("x0", kind), version="10.0")

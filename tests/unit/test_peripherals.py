@@ -80,10 +80,15 @@ INFO_NETWORK = (
     " \\ hn0: index=0,type=vhost-user,vhost-user0 to c0\r\n"
     "net1: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:12:34:57\r\n"
     " \\ n1: index=0,type=user,net=10.0.2.0,restrict=off\r\n"
+    "net2: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:12:34:58\r\n"
+    " \\ v0: index=0,type=vhost-vdpa,vhost-vdpa\r\n"
 )
 
 
 def test_a_network_that_another_process_serves():
     """No QMP command lists it; what 7.2, 10.0 and 11.1 tell a person is read instead."""
-    assert netdevs_of(INFO_NETWORK) == (HostObject("hn0", "netdev-vhost-user"),)
+    assert netdevs_of(INFO_NETWORK) == (
+        HostObject("hn0", "netdev-vhost-user"),
+        HostObject("v0", "netdev-vhost-vdpa"),
+    )
     assert netdevs_of(None) == netdevs_of(["x"]) == netdevs_of("") == ()
