@@ -5,7 +5,7 @@ from pathlib import Path
 
 from backends.qemu_facts.lab.by_hand import run_by_hand
 from backends.qemu_facts.lab.experiment import experiment
-from backends.qemu_facts.lab.outcome import found, holds
+from backends.qemu_facts.lab.outcome import found, holds, same
 from backends.qemu_facts.steps.images import (
     opened,
     place,  # noqa: F401 - a resource
@@ -22,6 +22,22 @@ def relative_names_and_the_files_that_are_open(place):
     place.start("-drive", "if=none,id=A,file=./a.qcow2,format=qcow2")
     found("./a.qcow2", shown(place).values())
     holds(any(os.path.samestat(found, path.stat()) for found in opened(place).values()))
+
+
+@experiment()
+def by_a_name_that_leads_nowhere_it_is_not_opened_again(place):
+    """As after `-daemonize`: what makes the nodes inactive opens the image again, and fails."""
+    (place.path / "before").mkdir()
+    place.image("before/a.qcow2")
+    place.start("-drive", "if=virtio,file=before/a.qcow2,format=qcow2")
+    (place.path / "before").rename(place.path / "after")
+    events = [{"capability": "events", "state": True}]
+    place.qmp.execute("migrate-set-capabilities", capabilities=events)
+    mark = place.qmp.mark()
+    place.qmp.execute("migrate", uri="exec:cat > /dev/null")
+    ended = ("completed", "failed")
+    event = place.qmp.wait_event("MIGRATION", lambda data: data["status"] in ended, since=mark)
+    same(event["data"]["status"], "failed")
 
 
 @experiment()

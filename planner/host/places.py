@@ -23,7 +23,15 @@ from planner.model.image_place import UNPLACED, ImagePlace, Reach
 from planner.parts.manifest import Manifest
 from planner.parts.recognizing import recognized, with_files
 
-__all__ = ["OpenByProcess", "absolute_name", "open_by", "place_of", "recognizer", "with_places"]
+__all__ = [
+    "OpenByProcess",
+    "absolute_name",
+    "leads_to_it",
+    "open_by",
+    "place_of",
+    "recognizer",
+    "with_places",
+]
 
 _PROC = Path("/proc")
 _GONE = " (deleted)"
@@ -123,6 +131,12 @@ def absolute_name(name: str, opened: OpenByProcess) -> str:
         if opened.has(place_of(here, born=False))
     }
     return min(found) if len({place_of(file, born=False) for file in found}) == 1 else name
+
+
+def leads_to_it(name: str, opened: OpenByProcess) -> bool:
+    """Whether a relative name, looked up in a process's working folder, is a file that it has open."""
+    here = os.path.normpath(Path(opened.folder) / name)
+    return any(opened.has(place_of(file, born=False)) for file in (here, opened.without_root(here)))
 
 
 def with_places(facts: Facts, pid: int | None) -> Facts:

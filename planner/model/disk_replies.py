@@ -19,6 +19,7 @@ from planner.model.image_file import FILTERS, file_of_image, with_below
 from planner.model.image_key import key_secret_of
 from planner.model.node_names import (
     AUTOMATIC_NODE_PREFIX,
+    LOST_KEY,
     OVERLAY_NODE_PREFIX,
     TARGET_KEY,
     chain_of,
@@ -156,6 +157,7 @@ class _Disks:
             backing=backing,
             below=tuple(sorted(part for part in below if not is_made_up(part))),
             filename=self._file(info.text("filename", ""), stat),
+            lost_name=node.text(LOST_KEY, ""),
             key_secret=key_secret_of(info.text("filename", "")),
             virtual_size_bytes=info.number("virtual-size", 0),
             data_file="data-file" in specific.value,

@@ -137,6 +137,8 @@ class Disk:
         backing: The backing chain below the image, from the top down.
         below: Names of nodes below the image that are no backing files (protocol nodes).
         filename: The image's file.
+        lost_name: The relative name that it was opened by, where QEMU is in another folder since and
+            cannot open it by that again (fact 71); empty: it can, or nobody could look.
         virtual_size_bytes: Size of the disk that the guest sees.
         data_file: Whether the qcow2 image keeps its data in a file of its own (fact 10).
         encrypted: Whether QEMU says that the image is encrypted.
@@ -178,6 +180,7 @@ class Disk:
     drives_below: tuple[str, ...] = ()
     place: ImagePlace = UNPLACED
     header_names: str = ""
+    lost_name: str = ""
     key_secret: str = ""
     io_error: str = ""
     chain: Chain = Chain.QEMU

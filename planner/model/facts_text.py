@@ -46,7 +46,10 @@ def _converter() -> Converter:
         write_with_hyphens(converter, kind)
     write_with_hyphens(converter, Device, seldom=("peer",))
     write_with_hyphens(converter, ChainNode, seldom=("key_secret",))
-    rarely = ("drives_below", "place", "header_names", "key_secret", "io_error", "chain", "target")
+    rarely = (
+        *("drives_below", "place", "header_names", "lost_name", "key_secret", "io_error"),
+        *("chain", "target"),
+    )
     write_with_hyphens(converter, Disk, seldom=rarely)
     register_hardware(converter)
     write_with_hyphens(

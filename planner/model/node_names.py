@@ -12,6 +12,7 @@ __all__ = [
     "SHOWN_LIBVIRT_PREFIX",
     "LIBVIRT_JOB",
     "TAGS_KEY",
+    "LOST_KEY",
     "TARGET_KEY",
     "Chain",
     "chain_of",
@@ -36,6 +37,9 @@ class Chain(StrEnum):
     LIBVIRT = "libvirt"
     """libvirt, and the VM was reached through it: it is told of each overlay."""
 
+
+LOST_KEY = "snapplan-lost-name"
+"""In an answer about a node, the relative name by which QEMU would not find its file again (fact 71)."""
 
 TARGET_KEY = "libvirt-target"
 """In an entry of `query-block` through libvirt: what it calls the disk (``vda``)."""

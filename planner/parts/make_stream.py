@@ -162,6 +162,8 @@ def _capture_problems(capture: Capture, facts: Facts) -> Iterator[Problem]:
         )
     if capture is Capture.BACKGROUND:
         yield from tracking_problems(facts)
+    else:
+        yield from (_lost(disk) for disk in facts.disks if disk.lost_name and not disk.read_only)
     for name in _wanted_capabilities(capture):
         if name not in facts.capabilities:
             yield Problem(
@@ -170,6 +172,18 @@ def _capture_problems(capture: Capture, facts: Facts) -> Iterator[Problem]:
                 f"this QEMU has no migration capability {name!r}",
                 "use another capture",
             )
+
+
+def _lost(disk: Disk) -> Problem:
+    return Problem(
+        "image-not-found-again",
+        disk.name,
+        f"QEMU was started with the relative path {disk.lost_name!r} and is in another folder since "
+        "(-daemonize), so it cannot open the image again, and the migration fails when it makes the "
+        "nodes inactive (fact 71)",
+        "start QEMU with the whole path of each image; or put the machine state into an image, which "
+        "needs no migration: `machine-state: {image: FILE}`",
+    )
 
 
 def stream_of(state: ExternalMachineState, facts: Facts) -> Stream:
