@@ -99,10 +99,15 @@ def _lay_out_pages(root: Path, to: Path) -> None:
 
 
 def _make_manual(root: Path, to: Path) -> None:
-    """Have the manual pages made, by a Python of its own that imports the checkout's commands."""
-    found = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH", ""))))
+    """Have the manual pages made, by a Python of its own that imports the checkout's commands.
+
+    They are found by the folder that it runs in (``-m``): where pip builds in isolation with a Python in
+    which the checkout is installed as editable, it takes the checkout out of `PYTHONPATH`'s folders.
+    """
+    places = (str(root / "docs/_extensions"), str(root), os.environ.get("PYTHONPATH", ""))
+    found = os.pathsep.join(filter(None, places))
     subprocess.run(
-        [sys.executable, str(root / "docs/_extensions/manual_pages.py"), str(to)],
+        [sys.executable, "-m", "manual_pages", str(to)],
         check=True,
         cwd=root,
         env={**os.environ, "PYTHONPATH": found, "PYTHONDONTWRITEBYTECODE": "1"},

@@ -1,6 +1,6 @@
 """Writes the manual pages: snapplan(1), one for each command, and snapplan-request(5).
 
-    python docs/_extensions/manual_pages.py FOLDER
+    python -m manual_pages FOLDER    (in the checkout, with docs/_extensions in PYTHONPATH)
 
 Commands and options are click's own, the keys of a request those of its schema, so nothing of it is
 written twice.  The hook that builds a wheel calls it (`script/installed_names.py`).

@@ -22,8 +22,15 @@ HOSTILE = 'raise ImportError("a folder of the tool was imported in place of snap
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel of this checkout, built as pip builds it, without a network."""
+    """The wheel of this checkout, built as pip builds it, without a network.
+
+    Where pip isolates a build, it takes the folders of editable installations out of ``sys.path``.
+    """
     out = tmp_path_factory.mktemp("wheel")
+    isolating = tmp_path_factory.mktemp("isolating")
+    (isolating / "sitecustomize.py").write_text(
+        f"import sys\nsys.path[:] = [each for each in sys.path if each != {str(Path.cwd())!r}]\n"
+    )
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
     command = [
         *pip,
@@ -34,7 +41,7 @@ def wheel(tmp_path_factory):
         str(out),
         ".",
     ]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(isolating)})
     return next(out.glob("*.whl"))
 
 
