@@ -29,6 +29,7 @@ class Reductions:
 
     Attributes:
         symmetry: Take alike disks for one.
+        forgetting: Forget what nothing asks for any more.
         partial_order: Take one order of what commutes.
         hashed: Remember a state by its 64-bit hash, not whole: two different states are taken for
             one with a chance of about n² / 2⁶⁵ among n states.
@@ -36,6 +37,7 @@ class Reductions:
     """
 
     symmetry: bool = True
+    forgetting: bool = True
     partial_order: bool = True
     hashed: bool = True
     eager_guest: bool = True
@@ -43,7 +45,9 @@ class Reductions:
     @classmethod
     def none(cls) -> Reductions:
         """The search that leaves nothing out."""
-        return cls(symmetry=False, partial_order=False, hashed=False, eager_guest=False)
+        return cls(
+            symmetry=False, forgetting=False, partial_order=False, hashed=False, eager_guest=False
+        )
 
 
 class Moves:

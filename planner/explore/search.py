@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from planner.errors import InternalError
 from planner.explore.breadth_first import BreadthFirst, SearchAccount, SearchProgress
 from planner.explore.end import End
+from planner.explore.forgetting import Forgetting
 from planner.explore.moves import Moves, Reductions
 from planner.explore.properties import Property, noticed, properties_asked
 from planner.explore.state import Act, Action, ClientPhase, Setting, State
@@ -101,11 +102,13 @@ class Search(BreadthFirst[State, Action]):
     bound: int = 0
     moves: Moves = field(init=False)
     _symmetry: Symmetry = field(init=False)
+    _forgetting: Forgetting = field(init=False)
     _properties: tuple[Property, ...] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.moves = Moves(self.setting, self.reductions)
         self._symmetry = Symmetry(self.setting, self.moves.vm)
+        self._forgetting = Forgetting(self.setting)
         self._properties = properties_asked(self.setting)
 
     def _longest(self) -> int:
@@ -119,9 +122,13 @@ class Search(BreadthFirst[State, Action]):
             yield action, self._canonical(after)
 
     def _canonical(self, state: State) -> State:
-        if not self.reductions.symmetry or not self._symmetry.classes:
+        state = self._forgotten(state)
+        if not self.reductions.symmetry or not self._symmetry.finds_any:
             return state
         return self._symmetry.canonical(state)
+
+    def _forgotten(self, state: State) -> State:
+        return self._forgetting.forgotten(state) if self.reductions.forgetting else state
 
     def _key(self, state: State) -> object:
         return hash(state) if self.reductions.hashed else state
@@ -173,8 +180,9 @@ class Search(BreadthFirst[State, Action]):
     def _same_step(self, everything: Moves, state: State, wanted: State) -> StoryMove:
         for moves in (self.moves, everything):
             for action, after in moves.of(state):
-                if self._canonical(after) == wanted:
-                    return StoryMove(action, state, after)
+                kept = self._forgotten(after)
+                if self._canonical(kept) == wanted:
+                    return StoryMove(action, state, kept)
         raise InternalError("the way to a counterexample cannot be told")
 
 

@@ -3,7 +3,7 @@
 Two disks are alike if exchanging them changes nothing: the same image before the run, neither holds
 the machine state, and every instruction treats both alike, in what it does and in what order.  So in
 a list of disks that a command works off in order, no two are alike; in a transaction without a
-promised order, all that hold no machine state are.
+promised order, all that hold no machine state are.  Of copies see `planner.explore.copy_symmetry`.
 
 Theory: exchanges of alike disks are automorphisms of the whole transition system, so a violation is
 reachable from a state exactly if it is from the representative, in as many moves.
@@ -11,9 +11,9 @@ reachable from a state exactly if it is from the representative, in as many move
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from planner.explore.state import ExternalState, React, Setting, State
+from planner.explore.copy_symmetry import copies_alike, exchanged_contents
+from planner.explore.exchanges import Classes, by_disk, classes_of, exchanged, placed, targets
+from planner.explore.state import CopyState, ExternalState, React, Setting, State
 from planner.explore.vm_moves import VmMoves
 
 __all__ = ["Symmetry"]
@@ -32,22 +32,18 @@ class Symmetry:
             tuple(self._operations(at, disk) for disk in range(len(setting.disks)))
             for at in range(len(setting.instructions))
         )
-        self.classes = self._find_classes()
+        self.classes = classes_of(range(len(setting.disks)), self._alike)
+        self._copies = copies_alike(setting, self._alike_in)
+
+    @property
+    def finds_any(self) -> bool:
+        """Whether any disks are alike."""
+        return bool(self.classes or self._copies)
 
     def _operations(self, at: int, disk: int) -> tuple[int, ...]:
         operations = self._setting.instructions[at].operations
         mine = [n for n, where in enumerate(self._disk_of[at]) if where == disk]
         return tuple(sorted(mine, key=lambda n: (operations[n].kind, operations[n].detail)))
-
-    def _find_classes(self) -> tuple[tuple[int, ...], ...]:
-        classes: list[list[int]] = []
-        for disk in range(len(self._setting.disks)):
-            home = next((c for c in classes if self._alike(c[0], disk)), None)
-            if home is None:
-                classes.append([disk])
-            else:
-                home.append(disk)
-        return tuple(tuple(found) for found in classes if len(found) > 1)
 
     def _alike(self, one: int, other: int) -> bool:
         setting = self._setting
@@ -57,7 +53,7 @@ class Symmetry:
             if of_kind >> one & 1 != of_kind >> other & 1:
                 return False
         if setting.copies >> one & 1:
-            return False  # each copy's file is made, and waited for, by commands of its own
+            return False  # each has commands of its own, in order: see `copies_alike`
         given_up = [{i for d, i in setting.replaced if d == disk} for disk in (one, other)]
         if given_up[0] != given_up[1]:
             return False
@@ -75,24 +71,31 @@ class Symmetry:
             return False
         exchange = {**dict(zip(mine, theirs, strict=True)), **dict(zip(theirs, mine, strict=True))}
         return all(
-            _exchanged(mask, exchange) == instruction.before[exchange.get(number, number)]
+            exchanged(mask, exchange) == instruction.before[exchange.get(number, number)]
             for number, mask in enumerate(instruction.before)
         )
 
     def canonical(self, state: State) -> State:
         """The representative of the states that differ from this one by an exchange."""
-        target: dict[int, int] = {}
-        queued = _by_disk((self._queued_disk(state, e), n) for n, e in enumerate(state.queue))
-        skipped = _by_disk(state.skipped)
-        for members in self.classes:
-            keys = sorted(
-                ((*self._key(state, disk), skipped.get(disk, ()), queued.get(disk, ())), disk)
-                for disk in members
-            )
-            target.update({disk: place for (_, disk), place in zip(keys, members, strict=True)})
-        if all(disk == place for disk, place in target.items()):
+        state = self._of_classes(state, self.classes)
+        for at, copies in self._copies.items():
+            if state.sent and state.at == at:
+                state = self._of_classes(state, copies)
+            else:
+                state = exchanged_contents(state, copies)
+        return state
+
+    def _of_classes(self, state: State, classes: Classes) -> State:
+        if not classes:
             return state
-        return self._moved(state, target)
+        queued = by_disk((self._queued_disk(state, e), n) for n, e in enumerate(state.queue))
+        skipped = by_disk(state.skipped)
+
+        def key(disk: int) -> _Key:
+            return (*self._key(state, disk), skipped.get(disk, ()), queued.get(disk, ()))
+
+        target = targets(classes, key)
+        return self._moved(state, target) if target else state
 
     def _key(self, state: State, disk: int) -> _Key:
         done: tuple[int, ...] = ()
@@ -106,6 +109,7 @@ class Symmetry:
             state.left >> disk & 1,
             state.foreign >> disk & 1,
             *self._outside_key(state, disk),
+            *_copy_key(state.copy, disk),
         )
 
     def _outside_key(self, state: State, disk: int) -> tuple[int, ...]:
@@ -121,16 +125,14 @@ class Symmetry:
         return number if kind == React.CLEAN else self._disk_of[state.at][number]
 
     def _moved(self, state: State, target: dict[int, int]) -> State:
-        layers = list(state.layers)
-        for disk, place in target.items():
-            layers[place] = state.layers[disk]
         moved = state._replace(
-            layers=tuple(layers),
-            clean=_exchanged(state.clean, target),
-            left=_exchanged(state.left, target),
-            foreign=_exchanged(state.foreign, target),
+            layers=placed(state.layers, target),
+            clean=exchanged(state.clean, target),
+            left=exchanged(state.left, target),
+            foreign=exchanged(state.foreign, target),
             skipped=tuple(sorted((target.get(d, d), v) for d, v in state.skipped)),
             outside=_outside_exchanged(state.outside, target),
+            copy=_copy_exchanged(state.copy, target),
         )
         if not state.sent:
             return moved
@@ -145,36 +147,30 @@ class Symmetry:
             (kind, target.get(n, n) if kind == React.CLEAN else numbers.get(n, n))
             for kind, n in state.queue
         )
-        return moved._replace(done=_exchanged(state.done, numbers), queue=queue)
-
-
-def _by_disk(pairs: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
-    """What goes with each disk, in its order."""
-    found: dict[int, tuple[int, ...]] = {}
-    for disk, what in pairs:
-        found[disk] = (*found.get(disk, ()), what)
-    return found
+        return moved._replace(done=exchanged(state.done, numbers), queue=queue)
 
 
 def _outside_exchanged(outside: ExternalState, target: dict[int, int]) -> ExternalState:
     if not outside.frozen:
         return outside
-    frozen = list(outside.frozen)
-    for disk, place in target.items():
-        frozen[place] = outside.frozen[disk]
     return outside._replace(
-        frozen=tuple(frozen),
-        added=_exchanged(outside.added, target),
-        files=_exchanged(outside.files, target),
+        frozen=placed(outside.frozen, target),
+        added=exchanged(outside.added, target),
+        files=exchanged(outside.files, target),
     )
 
 
-def _exchanged(mask: int, target: dict[int, int]) -> int:
-    moved = 0
-    number = 0
-    while mask:
-        if mask & 1:
-            moved |= 1 << target.get(number, number)
-        mask >>= 1
-        number += 1
-    return moved
+def _copy_key(copy: CopyState, disk: int) -> tuple[int, ...]:
+    if not copy.of:
+        return ()
+    return copy.of[disk], copy.jobs >> disk & 1, copy.broken >> disk & 1
+
+
+def _copy_exchanged(copy: CopyState, target: dict[int, int]) -> CopyState:
+    if not copy.of:
+        return copy
+    return copy._replace(
+        of=placed(copy.of, target),
+        jobs=exchanged(copy.jobs, target),
+        broken=exchanged(copy.broken, target),
+    )
