@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from attrs import evolve, frozen
 
 from planner.compile.designs import DESIGNS
-from planner.compile.lowering import background, external, live, monolithic, vmstate_node
+from planner.compile.lowering import background, external, live, vmstate_node
 from planner.model.facts import Disk, Facts
 from planner.model.request import (
     Capture,
@@ -45,7 +45,7 @@ _CAPTURES = {
 _INTERNAL = {design.name for design in DESIGNS} - {*_CAPTURES, vmstate_node.NAME}
 """What writes machine state into a disk's image."""
 _INTERNAL_PART = MakeInternal()
-_NO_COPIES = {monolithic.NAME, external.NAME, live.NAME}
+_NO_COPIES = {design.name for design in DESIGNS if not design.makes_copies}
 """What makes no copies of disks."""
 
 

@@ -19,8 +19,9 @@ from planner.compile.lowering import (
     vmstate_node,
 )
 from planner.errors import BadInput, Problem, Refused
+from planner.model.request import RunStateAfter
 from planner.program.program import Step
-from planner.program.resolution import Resolution
+from planner.program.resolution import DiskCopy, Resolution
 
 __all__ = ["AUTO", "DESIGNS", "Design", "choose_design"]
 
@@ -41,6 +42,26 @@ class Design:
     problems: Callable[[Resolution], Iterator[Problem]]
     instructions: Callable[[Resolution], Iterator[Step]]
 
+    @property
+    def makes_copies(self) -> bool:
+        """Whether it can copy a disk, as its own `problems` say of a request for one copy alone."""
+        return _COPIED not in {problem.subject for problem in self.problems(_ONE_COPY)}
+
+
+_COPIED = "disk"
+_ONE_COPY = Resolution(
+    tag="tag",
+    vmstate="",
+    stream=None,
+    internal=(),
+    overlays=(),
+    excluded=(),
+    replaced=(),
+    run_state_before=RunStateAfter.RUNNING,
+    run_state_after=RunStateAfter.RUNNING,
+    copies=(DiskCopy(_COPIED, _COPIED, "/copy", "target", "/disk", 1, "job"),),
+)
+"""A request for the copy of one disk, and nothing else."""
 
 DESIGNS: tuple[Design, ...] = tuple(
     Design(module.NAME, module.problems, module.instructions)
