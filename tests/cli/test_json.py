@@ -4,11 +4,13 @@ That it keeps to its schema is seen to by the watch over all tests (`tests/suppo
 stand the ways to get something else.
 """
 
+import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ def error(done):
     return json.loads(done.stdout)["error"]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_usage_error_is_json_too(command):
     """An option that is not there: exit code 2, on stdout as data, on stderr in words."""
@@ -70,19 +73,28 @@ def test_a_model_for_spin_is_no_json():
     assert (done.returncode, error(done)["code"]) == (2, "usage")
 
 
-def test_ctrl_c_before_a_run_is_json(tmp_path):
+def test_ctrl_c_before_a_run_is_json():
     """A command that waits for its input is stopped: exit code 130, as data too."""
-    fifo = tmp_path / "request"
-    os.mkfifo(fifo)
-    command = [SNAPPLAN, "plan", fifo, "--facts", FACTS, "--json"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    # The opening returns when the other end is open, too: it waits.
-    with subprocess.Popen(command, **pipes) as stopped, fifo.open("w"):
+    command = [SNAPPLAN, "plan", "-", "--facts", FACTS, "--json"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as stopped:
+        stopped.stdin.write(b"t")
+        stopped.stdin.flush()
+        while unread(stopped.stdin):  # when it has read that, it waits for more
+            assert stopped.poll() is None
+            time.sleep(0.01)
         stopped.send_signal(signal.SIGINT)
-        printed, _ = stopped.communicate(timeout=30)
+        stopped.wait(30)
+        printed = stopped.stdout.read()
     assert stopped.returncode == 130
     said = json.loads(printed)["error"]
     assert (said["code"], said["undone"], said["left"]) == ("interrupted", [], [])
+
+
+def unread(pipe):
+    """How many bytes of a pipe nobody has read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 INTERRUPTED_AT = """

@@ -35,7 +35,7 @@ from tests.crash.killing import IDENTITY, Killed, Moments, Planned, process
 from tests.crash.test_kills_external import noted
 from tests.crash.test_random_faults import TAG
 
-KILLS = int(os.environ.get("SNAPPLAN_KILLS", "300"))
+KILLS = int(os.environ.get("SNAPPLAN_KILLS", "160"))
 OVERLAYS = ("/images/new1.qcow2", "/images/new2.qcow2")
 STREAM = "/images/new.state"
 CASES = [

@@ -21,7 +21,7 @@ from tests.crash.killed_external import apply, die, recover, vm_of
 from tests.crash.killing import IDENTITY, Killed, Moments, Planned, process
 from tests.crash.test_random_faults import OLD, OLD_STATE, TAG
 
-KILLS = int(os.environ.get("SNAPPLAN_KILLS", "300"))
+KILLS = int(os.environ.get("SNAPPLAN_KILLS", "160"))
 DISKS = "disks: {disk0: internal, disk1: {external: /images/new.qcow2}}\n"
 STREAM, OVERLAY = "/images/new.state", "/images/new.qcow2"
 CASES = [
@@ -174,6 +174,7 @@ class noted:  # noqa: N801 - reads as a statement
             error.add_note(f"killed: {self.words}")
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_qemu_dies_with_it(case, tmp_path):
     """Both die: what the guest wrote is in the image below, and nothing else is left."""

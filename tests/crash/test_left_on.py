@@ -71,6 +71,7 @@ def test_a_load_is_done_whatever_is_left_on(version):
     assert version == "7.2" or run.vm.state.migration.error == ""
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("kind", FAULTS)
 def test_each_fault_at_each_command_of_such_a_load(kind):
     """The load ends well, and the settings with it."""
@@ -95,6 +96,7 @@ def disks():
     ]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("design", DESIGNS)
 def test_each_fault_at_each_command_of_a_save(design, kind):

@@ -71,6 +71,7 @@ def test_images_that_two_devices_have_exchanged_are_found(place):
     assert place.tags("a.qcow2") == place.tags("b.qcow2") == ["a"]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "kind", ["link", "hard-link", "folder-link", "dots", "slashes", "relative"]
 )

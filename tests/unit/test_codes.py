@@ -1,6 +1,7 @@
 """Every code that a user can meet is documented, and every documented code can be met."""
 
 import ast
+import functools
 import re
 
 import pytest
@@ -38,11 +39,13 @@ def codes_in(tree):
             yield constant(node.value)
 
 
+@functools.cache
 def codes_of(path):
     found = {code for code in codes_in(ast.parse(path.read_text())) if code}
     return {code for code in found if CODE.fullmatch(code)}
 
 
+@functools.cache
 def documented():
     """The words in backquotes in the first column of a table, or in exit 30's sentence."""
     found = set()
