@@ -49,8 +49,9 @@ def room_notes(files: Iterable[str], before: Mapping[str, int]) -> Iterator[str]
             if size > 0
         )
         yield (
-            f"the file system of {names[0]} is full{more}; make room there: other files, snapshots that "
-            "nobody needs (`snapplan list`, `snapplan delete`, `snapplan gc`), or a larger file system"
+            f"the file system of {Path(names[0]).parent} is full{more}; make room there: other files, "
+            "snapshots that nobody needs (`snapplan list`, `snapplan delete`, `snapplan gc`), or a "
+            "larger file system"
         )
 
 

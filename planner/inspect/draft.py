@@ -159,7 +159,8 @@ def _first_choice(disk: Disk, tag: str, places: _Places) -> DraftedDisk:
     if refused is None:
         return DraftedDisk(disk.name, Internal())
     if not can_be_written(disk):
-        return DraftedDisk(disk.name, Exclude(), refused.message)
+        why = "read-only: the guest cannot change it" if disk.read_only else refused.message
+        return DraftedDisk(disk.name, Exclude(), why)
     return _next_choice(DraftedDisk(disk.name, Internal()), disk, tag, places, refused.message)
 
 

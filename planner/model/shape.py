@@ -42,6 +42,8 @@ class Reading:
 
     def wrong(self, where: Where, value: object, expected: str) -> Any:
         """Report a value of a wrong type; `UNREAD`."""
+        if value is None:
+            return self.report("value-wrong", where, f"it is empty, and should be {expected}")
         shown = repr(value)
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         return self.report("value-wrong", where, f"{shown} is not {expected}")

@@ -140,7 +140,7 @@ def test_a_file_system_that_is_full_is_named():
     text = request_text("a", ["drive0"], "drive0")
     with tempfile.TemporaryDirectory() as folder:  # a socket's path has to be short
         message = applied_where_full(folder, FULL, text)
-        assert f"the file system of {folder}/full/d.qcow2 is full" in message, message
+        assert f"the file system of {folder}/full is full" in message, message
         assert "larger than before" in message
         assert "snapplan gc" in message
 

@@ -14,6 +14,7 @@ from planner.inspect.draft import draft_of, free_tag
 from planner.inspect.verifying import verify_by_facts
 from planner.model.facts import ChainNode, SnapshotInfo
 from planner.model.image import Image
+from planner.model.request import Exclude
 from planner.model.request_text import read_request
 from planner.parts.holdings import holdings
 from planner.parts.internal import InternalSnapshot
@@ -407,6 +408,14 @@ def test_a_draft_has_a_tag_and_paths_that_are_free():
     drafted = draft_of(vm, "t-3", lambda path: path.endswith("vars0.t-3.qcow2"))
     (overlay,) = (each.wish.path for each in drafted.disks if each.name == "vars0")
     assert overlay.endswith("vars0.t-3-2.qcow2")
+
+
+def test_a_draft_says_of_a_read_only_disk_that_nothing_is_lost():
+    """Firmware: its format is not why it is left out, since another raw disk gets an overlay."""
+    vm = facts(raw("code0", read_only=True), raw("vars0"))
+    code, variables = draft_of(vm, "t").disks
+    assert (code.wish, code.why) == (Exclude(), "read-only: the guest cannot change it")
+    assert variables.wish.path == "/vm/vars0.t.qcow2"
 
 
 def test_a_draft_of_a_disk_without_a_folder_goes_where_its_reader_is():

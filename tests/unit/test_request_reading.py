@@ -188,6 +188,12 @@ def test_problems_name_the_line():
     assert "(line 4)" in wrong.message
 
 
+def test_a_key_without_a_value_is_empty():
+    """As YAML reads `tag:`, and not a word of Python's."""
+    (empty,) = read_request("tag:\nmachine-state: none\ndisks: {a: internal}\n").problems
+    assert empty.message == "it is empty, and should be text (quote it) (line 1)"
+
+
 def test_a_key_that_stands_twice_in_json_is_reported_too():
     """Python's reader would keep the last without a word."""
     assert found('{"tag": "t", "tag": "u", "machine-state": "none", "disks": {}}') == [
