@@ -200,6 +200,8 @@ def _explored(task: Task, wish: _Wish) -> int | None:
     elapsed_s = time.monotonic() - began
     report = search.report()
     found = _chosen(report, wish.wanted)
+    if wish.wanted and found is None and finished:
+        click.echo(f"snapplan: no run violates {wish.wanted}", err=True)
     layers = search.moves.layers if isinstance(search, Search) else None
     beside = Beside(task.rules(), task.left_out, elapsed_s)
     if wish.as_json:

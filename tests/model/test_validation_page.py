@@ -8,8 +8,9 @@ import pytest
 
 from planner.explore.limits import InPause, Limits
 from planner.explore.pause_work import pause_work
+from planner.present.trace_view import properties_of
 from planner.verbs.design_files import find_design
-from tests.model.exploring import BACK_DESIGNS, DESIGNS, explored
+from tests.model.exploring import BACK_DESIGNS, DESIGNS, explored, explored_back
 from tests.support.forked import run_snapplan
 
 PAGE = Path("specs/design-validation.md").read_text(encoding="utf-8")
@@ -83,6 +84,24 @@ def table_of(head):
     block = re.search(rf"^\| {head} .*\n\|.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)[1]
     lines = [[c.strip() for c in line.strip("|\n").split("|")] for line in block.splitlines()]
     return [(line[0], tuple(line[1:])) for line in lines]
+
+
+def test_what_each_design_sends_is_what_its_file_says():
+    """Each is in the table, once, with its summary and the QEMU that has it."""
+    told = {
+        name: (find_design(name).summary, find_design(name).exists or "no") for name, _ in rows()
+    }
+    assert dict(table_of("a design")) == told
+
+
+def test_what_each_property_means_is_what_the_explorer_says():
+    """Those of saving first; of going back and of deleting what they have besides."""
+    wanted = {}
+    reports = (explored("monolithic"), *map(explored_back, ("load-today", "delete-today")))
+    for report in reports:
+        for found in properties_of(report):
+            wanted.setdefault(found.id, (found.means,))
+    assert dict(table_of("a property")) == wanted
 
 
 @pytest.mark.parametrize(("design", "cells"), table_of("the pause of"))
