@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import field, frozen
 
-from planner.explore.instruction import Instruction, SideEffect
+from planner.explore.instruction import Completion, CopyOf, Instruction, SideEffect
+from planner.explore.spelling_copies import OnHost, added, backup, copy_number, host_step
 from planner.model.operations import Kind, Operation
 
 __all__ = [
@@ -56,8 +57,11 @@ _JOBS: Mapping[str, Kind] = {
 _ON_ONE_DISK = ("blockdev-snapshot-internal-sync", "blockdev-snapshot-delete-internal-sync")
 """Commands on a disk, by its name and a tag."""
 
-_ACTIONS: Mapping[Kind, str] = {Kind.SNAPSHOT_DISK: "blockdev-snapshot-internal-sync"}
-"""The actions of `transaction` for what is inside images."""
+_ACTIONS: Mapping[Kind, str] = {
+    Kind.SNAPSHOT_DISK: "blockdev-snapshot-internal-sync",
+    Kind.BEGIN_COPY: "blockdev-backup",
+}
+"""The actions of `transaction` that QEMU has."""
 
 _ELSEWHERE = frozenset(
     {
@@ -143,7 +147,7 @@ def node_of(disks: Sequence[str], disk: str) -> str:
 
 def spell(
     instruction: Instruction, design: str, disks: Sequence[str], vmstate: int, tag: str
-) -> Spelled | Unspelled:
+) -> Spelled | OnHost | Unspelled:
     """Spell one instruction, laid over a request.
 
     Args:
@@ -154,7 +158,11 @@ def spell(
         tag: The snapshot's name.
     """
     name = instruction.name
-    if instruction.effect is not SideEffect.NONE or instruction.kinds & _ELSEWHERE:
+    copying = _copying(instruction, disks)
+    if copying is not None:
+        return copying
+    begins = {Kind.BEGIN_COPY} if name == "transaction" and _of_begin(instruction) else set()
+    if instruction.effect is not SideEffect.NONE or instruction.kinds & (_ELSEWHERE - begins):
         return Unspelled(name, f"`{name}` needs files beside the images")
     words = _Words(disks, vmstate, tag)
     first = instruction.operations[0]
@@ -176,7 +184,7 @@ def spell(
     return Spelled(name, arguments, f"{name}-job" if proposal.job else "", (), proposal)
 
 
-def proposals_of(spelled: Sequence[Spelled | Unspelled]) -> tuple[Proposal, ...]:
+def proposals_of(spelled: Sequence[Spelled | OnHost | Unspelled]) -> tuple[Proposal, ...]:
     """What is proposed, each once, in order."""
     found = (each.proposal for each in spelled if isinstance(each, Spelled))
     by_name: dict[str, Proposal] = {}
@@ -184,6 +192,20 @@ def proposals_of(spelled: Sequence[Spelled | Unspelled]) -> tuple[Proposal, ...]
         if proposal is not None:
             by_name.setdefault(proposal.name, proposal)
     return tuple(by_name.values())
+
+
+def _of_begin(instruction: Instruction) -> bool:
+    return instruction.copy_of is CopyOf.BEGIN
+
+
+def _copying(instruction: Instruction, disks: Sequence[str]) -> Spelled | OnHost | None:
+    """What is done about the file, the node or the job of one copy; None: nothing."""
+    name, number = instruction.name, copy_number(tuple(disks), instruction)
+    if name == "blockdev-add" and instruction.kinds == {Kind.ADD_TARGET} and number >= 0:
+        return Spelled(name, added(number))
+    if name == "blockdev-del" and instruction.effect is SideEffect.REMOVE_TARGET:
+        return Spelled(name, {"node-name": f"copy{number}"})
+    return host_step(tuple(disks), instruction)
 
 
 def _transaction(instruction: Instruction, design: str, words: _Words) -> Spelled:
@@ -194,12 +216,12 @@ def _transaction(instruction: Instruction, design: str, words: _Words) -> Spelle
     if others:
         proposal = _proposal(name_of(design), instruction, others, action=True)
         actions.append({"type": proposal.name, "data": words.of(proposal, others)})
-    actions += [
-        {"type": _ACTIONS[each.kind], "data": {"device": words.node(each), "name": words.tag}}
-        for each in known
-    ]
+    actions += [{"type": _ACTIONS[each.kind], "data": words.data(each)} for each in known]
     types = tuple(dict.fromkeys(str(each["type"]) for each in actions))
-    return Spelled("transaction", {"actions": actions}, "", types, proposal)
+    arguments: dict[str, object] = {"actions": actions}
+    if instruction.completion is Completion.GROUPED:
+        arguments["properties"] = {"completion-mode": "grouped"}
+    return Spelled("transaction", arguments, "", types, proposal)
 
 
 def _proposal(
@@ -232,6 +254,12 @@ class _Words:
 
     def node(self, operation: Operation) -> str:
         return node_of(self.disks, operation.disk)
+
+    def data(self, operation: Operation) -> Arguments:
+        """The data of an action of `transaction`."""
+        if operation.kind is Kind.BEGIN_COPY:
+            return backup(self.disks.index(operation.disk))
+        return {"device": self.node(operation), "name": self.tag}
 
     def nodes(self, operations: Sequence[Operation], kinds: frozenset[Kind]) -> list[str]:
         found = (self.node(each) for each in operations if each.kind in kinds and each.disk)

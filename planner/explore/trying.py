@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import frozen
 
 from planner.explore.back import BackSetting
-from planner.explore.instruction import Instruction
+from planner.explore.instruction import Instruction, SideEffect
 from planner.explore.spelling import Spelled, Unspelled, spell
+from planner.explore.spelling_copies import OnHost
 from planner.explore.state import Setting
 from planner.explore.walking import Strike, StrikeKind, Walk, walk, walk_back
 from planner.model.operations import Kind, Operation
@@ -31,7 +32,11 @@ _EVENTS: Mapping[Kind, str] = {
 }
 """By operation, the event of blkdebug after which the next request fails, so that the operation does."""
 
-_FALLIBLE = (*_EVENTS, Kind.REVERT_DISK)
+_FALLIBLE = (*_EVENTS, Kind.REVERT_DISK, Kind.BEGIN_COPY, Kind.END_COPY)
+
+
+_FILES = (SideEffect.CREATE_COPY, SideEffect.KEEP_COPY)
+"""What no QEMU sees."""
 
 
 @frozen
@@ -88,7 +93,7 @@ class Trying:
     """
 
     setting: Setting | BackSetting
-    spelled: tuple[Spelled | Unspelled, ...]
+    spelled: tuple[Spelled | OnHost | Unspelled, ...]
     runs: tuple[Tried, ...]
     left_out: tuple[NotTried, ...]
 
@@ -131,6 +136,8 @@ def _strikes(instructions: Sequence[Instruction]) -> Iterator[tuple[Strike | Non
     for at, instruction in enumerate(instructions):
         called = f"{at + 1}_{_slug(instruction.name)}"
         says = f"QEMU refuses `{instruction.name}` (command {at + 1})"
+        if instruction.effect in _FILES:
+            says = f"`{instruction.name}` fails (step {at + 1})"
         yield Strike(StrikeKind.REFUSE, at), f"refused_{called}", says
         for number, operation in enumerate(instruction.operations):
             if operation.kind in _FALLIBLE:

@@ -27,6 +27,7 @@ from planner.explore.moves import Moves, Reductions
 from planner.explore.search import StoryMove
 from planner.explore.state import Setting, State
 from planner.explore.story import tell
+from planner.explore.vm_moves import bits
 
 __all__ = ["Deed", "Left", "Strike", "StrikeKind", "Walk", "walk", "walk_back"]
 
@@ -68,8 +69,8 @@ class Deed:
     """What the client does, or what is done to QEMU; what QEMU does by itself is no deed.
 
     Attributes:
-        what: ``send``, ``refuse``, ``fail``, ``delete``, ``repair``, ``cont``, ``stop``, ``kill``; or
-            ``say``.
+        what: ``send``, ``refuse``, ``fail``, ``delete``, ``repair``, ``cont``, ``stop``, ``kill``,
+            ``cancel-copy``, ``close-copy``, ``remove-copy``; or ``say``.
         number: Of the instruction, or of the disk.
         says: The line of the story.
     """
@@ -88,12 +89,14 @@ class Left:
         running: Whether the guest runs; None: QEMU is gone.
         saved: By disk, whether it reads as the snapshot; empty: the design goes back to none.
         done: Whether the client says that all is done.
+        copies: Of each disk that is copied: its number, whether the copy's node and its file are there.
     """
 
     parts: tuple[int, ...]
     running: bool | None
     saved: tuple[bool, ...]
     done: bool
+    copies: tuple[tuple[int, bool, bool], ...] = ()
 
 
 @frozen
@@ -124,7 +127,11 @@ def walk(setting: Setting, strike: Strike | None = None) -> Walk | None:
     end = End.of(setting, state, moves.layers)
     parts = tuple(len(own_parts(image)) for image in end.images)
     running = None if state.dead else state.running
-    return Walk(tuple(deeds), Left(parts, running, (), end.done))
+    copies = tuple(
+        (disk, bool(state.copy.targets >> disk & 1), bool(state.outside.files >> disk & 1))
+        for disk in bits(setting.copies)
+    )
+    return Walk(tuple(deeds), Left(parts, running, (), end.done, copies))
 
 
 def _follow(
@@ -193,6 +200,14 @@ def _deeds(move: StoryMove, line: Line) -> Iterator[Deed]:
     }.get(act, "say")
     if act == Act.RESTORE and move.before.running != move.after.running:
         what = "cont" if move.after.running else "stop"
+    if act == Act.CANCEL_COPY:
+        for disk in bits(move.before.copy.jobs & ~move.after.copy.jobs):
+            yield Deed("cancel-copy", disk, line.text)
+        return
+    if act == Act.CLOSE_COPY:
+        what = "close-copy"
+    if act == Act.REMOVE_FILE and first < len(move.before.layers):
+        what = "remove-copy"
     if what != "say" or act in (Act.CLIENT_DIES, Act.LOOK):
         yield Deed(what, first, line.text)
 

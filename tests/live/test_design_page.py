@@ -15,21 +15,21 @@ import pytest
 
 from planner.present.proposal_iotest import iotest_text
 from planner.verbs.design_files import find_design
-from tests.model.test_design_page import EXAMPLE, tried
+from tests.model.test_design_page import COPYING, EXAMPLE, design_of, tried
 from tests.support.binaries import qemu_binary
 from tests.support.forked import run_snapplan
 
 pytestmark = pytest.mark.real_qemu
 
 SHIM = Path(__file__).parents[1] / "support/iotests_shim"
-EXISTING = ["monolithic", "transactional", "savevm", "load-today", "delete-today"]
+EXISTING = ["monolithic", "transactional", "savevm", "load-today", "delete-today", *COPYING]
 """Designs that QEMU has."""
 
 
 def run(folder, design, *tests, text=None, path=SHIM, more=None):
     """Run the test of a design; gives the status and what it said."""
     file = folder / "made.py"
-    file.write_text(text or iotest_text(find_design(design), tried(design)))
+    file.write_text(text or iotest_text(find_design(design_of(design)), tried(design)))
     sockets = folder / "s"
     sockets.mkdir(exist_ok=True)
     environment = {
@@ -51,9 +51,10 @@ def run(folder, design, *tests, text=None, path=SHIM, more=None):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_the_happy_path_of_a_design_that_qemu_has(tmp_path):
-    """Each disk holds its part, of one instant, the machine state is in one, and it loads."""
-    status, said = run(tmp_path, "transactional", "nothing_strikes")
+@pytest.mark.parametrize("design", ["transactional", "copies-grouped"])
+def test_the_happy_path_of_a_design_that_qemu_has(tmp_path, design):
+    """Each disk has its part, of one instant; machine state loads, a copy reads as its disk."""
+    status, said = run(tmp_path, design, "nothing_strikes")
     assert status == 0, said
     assert "Ran 1 test" in said
 

@@ -30,9 +30,24 @@ INSIDE = [
 """Designs that need nothing beside the images for a request of internal parts."""
 
 
-def tried(design):
-    request = read_request(Path(f"{EXAMPLE}.yaml").read_text())
-    facts = read_facts(Path(f"{EXAMPLE}.facts.json").read_text())
+COPYING = {
+    "copies-grouped": "mixed-copies",
+    "transactional-and-copies": "mixed-copy",
+}
+"""What is tried with a request for copies, by a name for it."""
+
+
+def design_of(name):
+    return name.removesuffix("-and-copies")
+
+
+def tried(name):
+    folder, design = EXAMPLE.parent / "explore", design_of(name)
+    request, facts = f"{EXAMPLE}.yaml", f"{EXAMPLE}.facts.json"
+    if name in COPYING:
+        request, facts = folder / f"{COPYING[name]}.yaml", folder / "mixed.facts.json"
+    request = read_request(Path(request).read_text())
+    facts = read_facts(Path(facts).read_text())
     return trying(task_of_design(find_design(design), request, facts, NOTHING).setting)
 
 
@@ -41,11 +56,11 @@ def run_of(design, name):
     return run
 
 
-@pytest.mark.parametrize("name", INSIDE)
+@pytest.mark.parametrize("name", [*INSIDE, *COPYING])
 def test_every_design_becomes_a_test(name):
     """Every command is refused once, and QEMU and the client die before each and after the last."""
     found = tried(name)
-    text = iotest_text(find_design(name), found)
+    text = iotest_text(find_design(design_of(name)), found)
     compile(text, name, "exec")
     tests = re.findall(r"def test_(\w+)", text)
     assert tests == [run.name for run in found.runs]
