@@ -75,6 +75,21 @@ def test_every_link_leads_somewhere(pages):
     assert sum(len(parser.links) for parser in pages.values()) > 1000
 
 
+def test_every_page_is_in_the_index(site):
+    """Each `docs/*.md`, by its heading or by a pattern; the README need not name it then."""
+    shown = Links()
+    shown.feed((site / "docs/index.html").read_text())
+    reached = {link.partition("#")[0] for link in shown.links}
+    written = {f"{path.stem}.html" for path in (ROOT / "docs").glob("*.md")} - {"index.html"}
+    assert written - reached == set()
+
+
+def test_every_how_to_is_in_the_readme():
+    """Whoever reads that alone finds each of them; the reference and the rest are one link away."""
+    named = set(re.findall(r"\]\(docs/([\w-]+)\.md\)", (ROOT / "README.md").read_text()))
+    assert {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"} - named == set()
+
+
 def test_it_is_read_without_a_network(pages):
     """No style, script or picture comes from elsewhere."""
     loaded = [link for parser in pages.values() for link in parser.loaded]

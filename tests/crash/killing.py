@@ -88,11 +88,13 @@ class KilledVm(FaultyVm):
 def process(vm, moments, *, power_loss=False):
     """A process of snapplan: all that it writes and sends passes the moments.
 
-    With a power loss only what was synced is in the journal afterwards.
+    With a power loss only what was synced is in the journal afterwards.  Its journals are closed when it
+    has ended, as the kernel would close them: a killed run does not get to it.
     """
     synced = {}
     vm.moments = moments
     with ExitStack() as patches:
+        patches.enter_context(_journals_closed())
         for owner, name, made in _counted(moments, synced):
             patches.enter_context(mock.patch.object(owner, name, made))
         patches.enter_context(mock.patch("os.fsync"))
@@ -104,6 +106,22 @@ def process(vm, moments, *, power_loss=False):
             raise
         finally:
             vm.events.clear()
+
+
+@contextmanager
+def _journals_closed():
+    opened, opening = [], JournalFile.__init__
+
+    def begin(self, *arguments):
+        opening(self, *arguments)
+        opened.append(self)
+
+    with mock.patch.object(JournalFile, "__init__", begin):
+        try:
+            yield
+        finally:
+            for journal in opened:
+                journal.close()
 
 
 def _lose(synced):

@@ -9,6 +9,8 @@ import itertools
 import os
 import random
 import shutil
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +85,22 @@ def run_recovery(vm, folder, moments, another=None):
             return asyncio.run(recover(vm, folder, another=another))
     except Killed:
         return None
+
+
+def test_a_killed_run_keeps_nothing_open(tmp_path):
+    """As the kernel closes what a process had open: runs by the thousand would hold a file each."""
+    planned, before = planned_for(CASES[0]), open_files()
+    assert run_and_kill(planned.vm(), planned, tmp_path, Moments(20)) is None
+    assert list(tmp_path.rglob("*.journal"))
+    assert open_files() - before == set()
+
+
+def open_files():
+    found = set()
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the folder's own, while it is read
+            found.add(f"{each.name} {each.readlink()}")
+    return found
 
 
 def moments_of(planned, folder):

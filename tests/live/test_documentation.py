@@ -21,11 +21,18 @@ PAGES = sorted(
     if commands_of(path.read_text())
 )
 NEEDS_TEN = ("background.md",)
+ALWAYS = ("on-your-vm.md",)
+"""Pages that each run of the tests tries; campaigns try all."""
 
 
 @pytest.mark.real_qemu
-@pytest.mark.long
-@pytest.mark.parametrize("page", PAGES, ids=str)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[] if page.name in ALWAYS else pytest.mark.long, id=str(page))
+        for page in PAGES
+    ],
+)
 def test_the_console_blocks_of_a_page_are_true(page):
     """One after the other, in a new folder, as somebody does who reads the page from its head."""
     if page.name in NEEDS_TEN and qemu_version() < (10, 0):

@@ -20,8 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+import pytest
 
 from tests.support.binaries import daemon_binary
+from tests.support.forked import run_snapplan
 from tests.support.linux_guest import guest_folder
 from tests.support.qemu import qemu_binary, qemu_img_binary
 
@@ -31,6 +33,8 @@ _BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ (.*\n(?:> .*\n)*)", re.MULTILINE)
 _ROOT = Path(__file__).parents[2]
 _FIRMWARE = "/usr/share/OVMF/"  # not installed for the tests: the Linux guest's is the same
+_PLAIN = re.compile(r"snapplan ([\w ./-]+)")
+"""A command that needs no shell; it can be a fork of a snapplan that is loaded."""
 _ENDS_S = 10
 _LIMIT_S = 300
 
@@ -89,6 +93,13 @@ def in_a_folder() -> Iterator[Path]:
 
 def printed(command: Command, folder: Path, store: Path | None = None) -> str:
     """What a command prints in a folder; the store is in it, if no other is given."""
+    if plain := _PLAIN.fullmatch(command.line):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("PATH", _path(folder))
+            patch.setenv("SNAPPLAN_STORE", str(store or folder / "store"))
+            done = run_snapplan(*plain[1].split())
+        return f"{done.stdout}{done.stderr}"
     done = subprocess.run(
         ["bash", "-c", _here(command.line)],
         stdout=subprocess.PIPE,

@@ -55,8 +55,8 @@ def test_a_folder_is_told_as_ever(tmp_path):
     [
         '"$0" plan <(cat $1) --facts <(cat $2)',
         'cat $1 | "$0" plan /dev/stdin --facts $2',
-        '"$0" plan /dev/stdin --facts $2 <$1',
-        'cat $1 | "$0" plan - --facts $2',
+        pytest.param('"$0" plan /dev/stdin --facts $2 <$1', marks=pytest.mark.long),
+        pytest.param('cat $1 | "$0" plan - --facts $2', marks=pytest.mark.long),
     ],
 )
 def test_what_a_shell_has_opened_is_read(line):
