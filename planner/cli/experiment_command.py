@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +120,17 @@ def _results(
     if not cases:
         yield iter(())
     elif scheduler is not None:
-        with at_a_cluster(scheduler) as client:
-            yield on_workers(client, cases, reporter.note)
+        with (
+            at_a_cluster(scheduler) as client,
+            closing(on_workers(client, cases, reporter.note)) as results,
+        ):
+            yield results
     elif (count := min(_jobs(jobs, experiment, reporter), len(cases))) > 1:
-        with in_processes(count) as client:
-            yield on_workers(client, cases, reporter.note)
+        with (
+            in_processes(count) as client,
+            closing(on_workers(client, cases, reporter.note)) as results,
+        ):
+            yield results
     else:
         yield one_by_one(cases)
 

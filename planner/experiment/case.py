@@ -13,6 +13,7 @@ import time
 from attrs import evolve
 
 from planner.errors import BadInput, Problem, Refused, SnapplanError, Violation
+from planner.experiment.crashing import crash
 from planner.experiment.experiment import Case, Kind
 from planner.experiment.exploring import explore
 from planner.experiment.lockstepping import run_lockstep
@@ -23,7 +24,12 @@ from planner.host.version import snapplan_version
 
 __all__ = ["run_case"]
 
-_WORK = {Kind.MEASURE: measure, Kind.EXPLORE: explore, Kind.LOCKSTEP: run_lockstep}
+_WORK = {
+    Kind.MEASURE: measure,
+    Kind.EXPLORE: explore,
+    Kind.LOCKSTEP: run_lockstep,
+    Kind.CRASH: crash,
+}
 
 
 def run_case(case: Case, snapplan: str) -> CaseResult:

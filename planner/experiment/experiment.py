@@ -22,6 +22,7 @@ __all__ = [
     "AXES",
     "COMMANDS",
     "Case",
+    "Dies",
     "Experiment",
     "Kind",
     "Value",
@@ -45,6 +46,8 @@ class Kind(StrEnum):
     """Explores every run of a design (`planner.explore`)."""
     LOCKSTEP = "lockstep"
     """Sends the same commands to a real QEMU of its own and to the simulated one, and compares them."""
+    CRASH = "crash"
+    """Kills the client of a save on a real VM of its own, recovers, and looks what is there."""
 
     @property
     def runs_qemu(self) -> bool:
@@ -59,8 +62,16 @@ AXES: Mapping[Kind, tuple[str, ...]] = {
         *("disks", "design"),
     ),
     Kind.LOCKSTEP: ("commands", "length", "sequence-seed", "qemu"),
+    Kind.CRASH: ("qemu", "dies", "disks", "point", "design"),
 }
 """What can be varied, in the order in which results are shown; the last is what is compared."""
+
+
+class Dies(StrEnum):
+    """Who is killed in a crash case."""
+
+    CLIENT = "client"
+    BOTH = "client-and-qemu"
 
 
 COMMANDS = ("snapshots", "copies")

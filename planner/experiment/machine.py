@@ -14,11 +14,12 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from backends.launch import TiedQemu, launch_tied
 from backends.qemu import QemuBackend
@@ -38,6 +39,11 @@ __all__ = ["Machine", "Shape", "running_machine"]
 _START_S = 60.0
 _LOOK_EACH_S = 0.02
 _ON_CONTROLLER = 250
+_FAILED = "FAIL"
+_BEATS = 3
+"""Lines of which the first may have been begun before, and the last one may not be whole."""
+
+_Result = TypeVar("_Result")
 
 
 @frozen
@@ -72,11 +78,59 @@ class Machine:
         backend: Connected to it.
         folder: Where its images are.
         process: Its QEMU.
+        helpers: Processes of ours that work with it; they end with it.
     """
 
     backend: QemuBackend
     folder: Path
     process: TiedQemu
+    helpers: list[asyncio.subprocess.Process] = field(factory=list)
+
+    @property
+    def socket(self) -> str:
+        """Where it is."""
+        return _socket(self.folder)
+
+    def end(self) -> None:
+        """End it and its helpers at once."""
+        for helper in self.helpers:
+            if helper.returncode is None:
+                helper.kill()
+        self.process.end()
+
+    async def quit(self) -> None:
+        """Have QEMU end in good order, so that its images can be examined.
+
+        Raises:
+            ConnectionLost, NoReply: It did not answer.
+        """
+        await self.backend.execute("quit", {}, _START_S)
+        await self.backend.close()
+        await asyncio.to_thread(self.process.wait, _START_S)
+
+    async def until_stopped(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Await work with it; a wish to stop ends it, since nothing of this VM needs to be undone."""
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.end()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+
+    async def guest_goes_on(self) -> bool:
+        """Wait until its guest has rewritten more memory; whether it found there what it wrote.
+
+        Raises:
+            RunFailed: It does not go on (``guest-not-started``).
+        """
+        offset = len(_console(self.folder))
+
+        def said_more(said: str) -> bool:
+            return _FAILED in said or said[offset:].count("\n") >= _BEATS
+
+        await _awaited(self, said_more)
+        return _FAILED not in _console(self.folder)
 
     def check_guest(self) -> None:
         """See that the guest's memory is what it wrote.
@@ -84,7 +138,7 @@ class Machine:
         Raises:
             RunFailed: It is not (``guest-harmed``).
         """
-        if "FAIL" in _console(self.folder):
+        if _FAILED in _console(self.folder):
             problem = Problem("guest-harmed", "guest", "its memory is not what it wrote")
             raise RunFailed.of(problem)
 
@@ -100,16 +154,16 @@ async def running_machine(shape: Shape) -> AsyncIterator[Machine]:
     with tempfile.TemporaryDirectory(prefix="sp-") as name:  # short: a socket's path is
         folder = Path(name)
         _make_images(folder, shape)
-        socket = str(folder / "qmp")
+        socket = _socket(folder)
         process = await launch_tied(_words(folder, shape), socket)
         try:
             backend = await process.connect(socket, _START_S)
+            machine = Machine(backend, folder, process)
             try:
-                machine = Machine(backend, folder, process)
-                await _filled(machine, shape)
+                await _awaited(machine, lambda said: written_mib(said) >= shape.written_mib)
                 yield machine
             finally:
-                process.end()  # first: what still waits for an answer learns that there is none
+                machine.end()  # first: what still waits for an answer learns that there is none
                 await backend.close()
         finally:
             process.end()
@@ -125,7 +179,7 @@ def _make_images(folder: Path, shape: Shape) -> None:
 def _words(folder: Path, shape: Shape) -> list[str]:
     words = [shape.binary, "-machine", f"pc,accel={shape.accelerator}"]
     words += ["-m", str(shape.memory_mib), "-nodefaults", "-no-user-config", "-display", "none"]
-    words += ["-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"]
+    words += ["-qmp", f"unix:{_socket(folder)},server=on,wait=off"]
     words += ["-debugcon", f"file:{folder / 'console'}"]
     if shape.disks > 1:
         words += ["-device", json.dumps({"driver": "virtio-scsi-pci", "id": "scsi0"})]
@@ -148,9 +202,14 @@ def _console(folder: Path) -> str:
     return (folder / "console").read_text(encoding="ascii", errors="replace")
 
 
-async def _filled(machine: Machine, shape: Shape) -> None:
+def _socket(folder: Path) -> str:
+    return str(folder / "qmp")
+
+
+async def _awaited(machine: Machine, ready: Callable[[str], bool]) -> None:
+    """Wait until what the guest has said is enough."""
     deadline = time.monotonic() + _START_S
-    while written_mib(said := _console(machine.folder)) < shape.written_mib:
+    while not ready(said := _console(machine.folder)):
         late = time.monotonic() > deadline
         if late or machine.process.process.poll() is not None:
             how = "has ended" if not late else f"is not ready after {_START_S:.0f} s"

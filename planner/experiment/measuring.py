@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from attrs import asdict
 
 from planner.compare.measuring import Measuring
@@ -57,14 +55,7 @@ async def _with_machine(case: Case, machine: Machine, design: str) -> CaseResult
         machine.backend.host,
         str(streams),
     )
-    # A wish to stop ends QEMU: nothing of this VM needs to be undone.
-    task = asyncio.ensure_future(measuring.measure(facts, (design,)))
-    try:
-        (run,) = (await asyncio.shield(task))[design]
-    except asyncio.CancelledError:
-        machine.process.end()
-        await asyncio.gather(task, return_exceptions=True)
-        raise
+    (run,) = (await machine.until_stopped(measuring.measure(facts, (design,))))[design]
     machine.check_guest()
     figures = Measured(
         **asdict(run, recurse=False),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from planner.compare.repeated import Likeness
+from planner.experiment.crash_views import crash_elements
 from planner.experiment.experiment import Kind, Value, axes_of, plain_value, values_words
 from planner.experiment.folder import About
 from planner.experiment.lockstep_views import lockstep_elements
@@ -54,6 +55,8 @@ def results_page(about: About, results: Sequence[CaseResult]) -> str:
         ]
         if about.kind is Kind.LOCKSTEP:
             content += lockstep_elements(ordered)
+        elif about.kind is Kind.CRASH:
+            content += crash_elements(ordered, [str(design) for design in about.vary["design"]])
         else:
             drawn = _measured if about.kind is Kind.MEASURE else _explored
             content += drawn(figure_class, about, ordered)
@@ -81,6 +84,7 @@ def _where(results: Sequence[CaseResult]) -> Iterator[Markup]:
     measured = [each.measured for each in results if each.measured is not None]
     qemus = {each.qemu_version for each in measured}
     qemus |= {each.lockstep.qemu_version for each in results if each.lockstep is not None}
+    qemus |= {each.crash.qemu_version for each in results if each.crash is not None}
     told = [f"QEMU {', '.join(sorted(qemus))}"] if qemus else []
     if measured:
         places = ", ".join(sorted({each.file_system or "unknown" for each in measured}))

@@ -23,7 +23,15 @@ from attrs import define, field
 
 from planner.compile.designs import DESIGNS
 from planner.errors import BadInput, Problem
-from planner.experiment.experiment import AXES, COMMANDS, Experiment, Kind, Value, axes_of
+from planner.experiment.experiment import (
+    AXES,
+    COMMANDS,
+    Dies,
+    Experiment,
+    Kind,
+    Value,
+    axes_of,
+)
 from planner.explore.design_text import read_design
 from planner.explore.limits import InPause
 from planner.explore.state import ClientDeath
@@ -46,6 +54,7 @@ _KEYS = {
     Kind.MEASURE: (*_COMMON, "accelerator"),
     Kind.EXPLORE: (*_COMMON, "request", "facts"),
     Kind.LOCKSTEP: (*_COMMON, "accelerator"),
+    Kind.CRASH: (*_COMMON, "accelerator"),
 }
 _REPEATS, _MOST_CASES, _LONGEST_S = 100, 20_000, 24 * 3600
 _SEEDS = (0, 2**32 - 1)
@@ -55,14 +64,16 @@ _NUMBERS = {
     "dirty-mib-per-s": (0, 4096),
     "length": (1, 1000),
     "sequence-seed": _SEEDS,
+    "point": (1, 1000),
 }
-_RANGES = ("sequence-seed",)
+_RANGES = ("sequence-seed", "point")
 _DISKS_EXPLORED = 12
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "faults": tuple(FAULTS),
     "client-death": tuple(death.value for death in ClientDeath),
     "commands": COMMANDS,
     "pause-at-most": tuple(each.value for each in InPause),
+    "dies": tuple(Dies),
 }
 _DEFAULTS: Mapping[str, tuple[Value, ...]] = {
     "disks": (2,),
@@ -74,6 +85,7 @@ _DEFAULTS: Mapping[str, tuple[Value, ...]] = {
     "commands": (COMMANDS[0],),
     "length": (25,),
     "sequence-seed": (0,),
+    "dies": (Dies.CLIENT.value,),
 }
 _FLAGS = ("other-clients", "monitor-answers")
 _PAGE_MIB = 16
@@ -284,7 +296,7 @@ class _Reader:
         if not isinstance(value, str):
             self._wrong(key, f"{value!r} is no name of a design")
             return
-        if self.kind is Kind.MEASURE:
+        if self.kind.runs_qemu:
             is_file = is_path(value) or value in self.built_in
             why = "is a design file, and no QEMU can run one" if is_file else "is no design"
             self._wrong(key, f"{value} {why}", f"known are: {', '.join(compiled)}")

@@ -16,6 +16,7 @@ from planner.model.strict import strict_converter, structured, write_with_hyphen
 
 __all__ = [
     "CaseResult",
+    "Crashed",
     "Difference",
     "Explored",
     "Lockstepped",
@@ -136,6 +137,31 @@ class Lockstepped:
 
 
 @frozen
+class Crashed:
+    """What recovery made of a save whose client was killed.
+
+    Attributes:
+        killed: Where that was: ``before COMMAND`` or ``after COMMAND``; empty: the save ended before.
+        end: How the save has ended: ``done``, ``undone``, ``incomplete``, ``unknown``, or ``nothing``:
+            it had not begun.
+        left: What is there of it and should not be, in words.
+        findings: What is wrong with the guest, with a snapshot that should be whole, or with an image.
+        qemu_version: QEMU's.
+    """
+
+    killed: str
+    end: str
+    left: tuple[str, ...]
+    findings: tuple[str, ...]
+    qemu_version: str
+
+    @property
+    def whole(self) -> bool:
+        """Whether the guest and all snapshots that should be there are whole."""
+        return not self.findings
+
+
+@frozen
 class CaseResult:
     """One case that was run.
 
@@ -149,6 +175,7 @@ class CaseResult:
         explored: Its verdict, where it was explored.
         ran: Where and when; None: nobody can tell.
         lockstep: What two QEMUs showed, where they were compared.
+        crash: What recovery came to, where a client was killed.
     """
 
     case: str
@@ -160,6 +187,7 @@ class CaseResult:
     explored: Explored | None = None
     ran: Ran | None = None
     lockstep: Lockstepped | None = None
+    crash: Crashed | None = None
     format_version: int = field(default=_FORMAT_VERSION)
 
 
@@ -178,7 +206,7 @@ def _number(value: object, _: object) -> float:
 _CONVERTER = strict_converter()
 _CONVERTER.register_structure_hook_func(lambda kind: kind == Value, _value)
 _CONVERTER.register_structure_hook(float, _number)
-for _kind in (Explored, Difference, Lockstepped, CaseResult, Ran, Span, Problem):
+for _kind in (Explored, Difference, Lockstepped, Crashed, CaseResult, Ran, Span, Problem):
     write_with_hyphens(_CONVERTER, _kind)
 write_with_hyphens(_CONVERTER, Measured, called={"pauses": "stops"})
 

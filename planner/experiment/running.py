@@ -13,10 +13,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from planner.errors import CannotConnect, Problem, Refused
@@ -29,6 +32,7 @@ __all__ = ["at_a_cluster", "in_processes", "one_by_one", "on_workers", "workers_
 
 _LOOK_EACH_S = 0.5
 _CONNECT_S = 10.0
+_REMOVALS = 10
 _EXTRA = "pip install 'snapplan[experiments]'"
 _ANY_PORT = "127.0.0.1:0"
 
@@ -61,11 +65,14 @@ def _dask() -> Any:
 def in_processes(count: int) -> Iterator[Any]:
     """A `distributed.Client` of so many processes of this machine; they end with it.
 
+    A worker that is stopped in the middle of a case cannot take its VM's files away: so all that they
+    have in $TMPDIR is in a folder there, which goes with them.
+
     Raises:
         Refused: Dask is not installed.
     """
     dask = _dask()
-    with tempfile.TemporaryDirectory(prefix="sp-dask-") as folder:
+    with _folder() as folder, _dask_config({"temporary-directory": folder}):
         cluster = dask.LocalCluster(
             n_workers=count,
             threads_per_worker=1,
@@ -74,11 +81,33 @@ def in_processes(count: int) -> Iterator[Any]:
             security=True,
             dashboard_address=_ANY_PORT,  # None would be port 8787, which somebody else may have
             local_directory=folder,
+            env={"TMPDIR": folder},
             silence_logs=logging.CRITICAL,
             preload=[f"{__package__}.worker"],
         )
         with cluster, dask.Client(cluster) as client:
             yield client
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    """A folder for the workers, with a short name: sockets are in it."""
+    name = tempfile.mkdtemp(prefix="sp-")
+    try:
+        yield name
+    finally:
+        # The kernel ends what a worker has started: that may still make a file while we remove them.
+        for _ in range(_REMOVALS):
+            shutil.rmtree(name, ignore_errors=True)
+            if not Path(name).exists():
+                break
+            time.sleep(_LOOK_EACH_S)
+
+
+def _dask_config(values: Mapping[str, object]) -> Any:
+    import dask  # noqa: PLC0415 - as above
+
+    return dask.config.set(values)
 
 
 @contextmanager
@@ -108,8 +137,8 @@ def at_a_cluster(scheduler: str) -> Iterator[Any]:
 
 def on_workers(
     client: Any, cases: Sequence[Case], tell: Callable[[str], None]
-) -> Iterator[CaseResult]:
-    """Run cases on workers; results come as they are there.
+) -> Generator[CaseResult, None, None]:
+    """Run cases on workers; results come as they are there.  Close it before the client.
 
     Args:
         client: A `distributed.Client`.

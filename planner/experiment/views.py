@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from planner.compare.repeated import Likeness
+from planner.experiment.crash_views import CRASH_COLUMNS, crash_lines, crash_to_plain
 from planner.experiment.experiment import Kind, axes_of, plain_value, values_words
 from planner.experiment.folder import About
 from planner.experiment.lockstep_views import (
@@ -51,6 +52,7 @@ _COLUMNS = {
     Kind.MEASURE: _FIGURES,
     Kind.EXPLORE: _VERDICT,
     Kind.LOCKSTEP: LOCKSTEP_COLUMNS,
+    Kind.CRASH: CRASH_COLUMNS,
 }
 _RAN = ("host", "machine", "cpus", "load", "began", "seconds", "snapplan")
 
@@ -90,6 +92,7 @@ def _case_to_plain(result: CaseResult) -> dict[str, object]:
         "measured": None if result.measured is None else _measured_to_plain(result.measured),
         "explored": None if result.explored is None else _explored_to_plain(result.explored),
         "lockstep": None if result.lockstep is None else lockstep_to_plain(result.lockstep),
+        "crash": None if result.crash is None else crash_to_plain(result.crash),
         "ran": None if result.ran is None else _ran_to_plain(result.ran),
     }
 
@@ -161,7 +164,9 @@ def _figures(result: CaseResult) -> Mapping[str, object]:
         return _measured_to_plain(result.measured)
     if result.explored is not None:
         return _explored_to_plain(result.explored)
-    return {} if result.lockstep is None else lockstep_columns(result.lockstep)
+    if result.lockstep is not None:
+        return lockstep_columns(result.lockstep)
+    return {} if result.crash is None else crash_to_plain(result.crash)
 
 
 def _member(plain: object, name: str) -> object:
@@ -193,6 +198,8 @@ def _lines(about: About, results: Sequence[CaseResult]) -> Iterator[str]:
         yield table([_head(about), *(_explored_row(about, each) for each in ordered)])
     elif about.kind is Kind.LOCKSTEP:
         yield from lockstep_lines(ordered)
+    elif about.kind is Kind.CRASH:
+        yield from crash_lines(ordered)
     else:
         groups = compared(ordered)
         rows = [_measured_row(about, group, each) for group in groups for each in group.designs]
@@ -206,8 +213,8 @@ def _lines(about: About, results: Sequence[CaseResult]) -> Iterator[str]:
             )
         yield contrast_summary(groups)
         yield "median, and in brackets the quartiles; rounds of chance order"
-    # A refused case stands in the tables of the kinds that have a line a case or a design.
-    told = {State.DONE, *({State.REFUSED} if about.kind is not Kind.LOCKSTEP else ())}
+    in_a_table = about.kind in (Kind.MEASURE, Kind.EXPLORE)
+    told = {State.DONE, *({State.REFUSED} if in_a_table else ())}
     for each in (each for each in ordered if each.state not in told):
         yield f"{each.state}: {values_words(each.settings)}, round {each.round}: {why_not(each)}"
 

@@ -1,12 +1,14 @@
 """Tests on a real QEMU with a real guest; `qemu` starts them."""
 
+import tempfile
+
 import pytest
 
 from tests.live.own_lines import folder
 from tests.support.fixtures import VERSIONS_MARKER, deselect_other_versions, qemu
 from tests.support.qemu import qemu_version
 
-__all__ = ["place", "qemu"]
+__all__ = ["place", "qemu", "scratch"]
 
 
 @pytest.fixture
@@ -14,6 +16,16 @@ def place():
     """A folder with images, a store and a QEMU on a command line of the test's own."""
     with folder() as made:
         yield made
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """Where VMs have their files, so that a test sees what is left of them."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
 
 
 def pytest_configure(config):

@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.live.scratch import none_left, qemus
 from tests.support.forked import SNAPPLAN, run_snapplan
 from tests.support.qemu import qemu_binary, qemu_version
 
@@ -23,27 +23,6 @@ def written(tmp_path, *, repeat=1, **vary):
     plain = {"experiment": "live", "kind": "measure", "repeat": repeat, "vary": axes}
     file.write_text(json.dumps(plain))
     return file
-
-
-@pytest.fixture
-def scratch(tmp_path, monkeypatch):
-    """Where VMs have their files, so that a test sees what is left of them."""
-    folder = tmp_path / "t"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    return folder
-
-
-def qemus(folder):
-    """The processes whose command lines name a folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if str(folder).encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
 
 
 def cases(tmp_path):
@@ -116,10 +95,7 @@ def test_whatever_stops_it_no_qemu_is_left(tmp_path, scratch, number):
         in_its_snapshot(scratch)
         run.send_signal(number)
         _, said = run.communicate(timeout=60)
-    deadline = time.monotonic() + 20
-    while qemus(scratch) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert qemus(scratch) == []
+    assert none_left(scratch)
     assert cases(tmp_path) == []
     if number != signal.SIGKILL:
         assert run.returncode == 130, said

@@ -16,6 +16,7 @@ from planner.experiment.reading import read_experiment
 from planner.experiment.result import SequenceEnd, State
 from planner.experiment.running import in_processes, on_workers, one_by_one
 from planner.host.version import snapplan_version
+from tests.live.scratch import none_left
 from tests.support.impostors import DEAD, LIAR, impostor
 from tests.support.qemu import qemu_binary, qemu_version
 from tests.unit.test_experiment_workers import by_case, two_workers
@@ -46,13 +47,20 @@ def test_two_workers_come_to_what_one_after_the_other_does():
 
 
 @pytest.mark.long
-def test_two_processes_come_to_what_one_does():
-    """Commands of both kinds; nothing that a QEMU and its model show differs."""
+def test_two_processes_come_to_what_one_does_though_one_of_them_dies(scratch):
+    """Commands of both kinds; the QEMU of a worker that is killed ends with it."""
     wanted = cases(commands=["snapshots", "copies"], sequence_seed={"from": 0, "to": 9})
     with in_processes(2) as client:
-        found = by_case(on_workers(client, wanted, print))
+        first, *_ = client.run(os.getpid).values()
+        results = on_workers(client, wanted, print)
+        found = [next(results)]
+        os.kill(first, signal.SIGKILL)
+        found += results
+        assert none_left(scratch)
+    found = by_case(found)
     assert found == by_case(one_by_one(wanted))
     assert [each for each in found.values() if each.lockstep.differences] == []
+    assert list(scratch.iterdir()) == []
 
 
 def test_the_first_difference_is_told_with_its_command(monkeypatch):

@@ -15,6 +15,7 @@ EXAMPLES = sorted((ROOT / "specs/experiments").glob("*.yaml"))
 MEASURE = {"experiment": "m", "kind": "measure", "vary": {"design": ["monolithic"]}}
 EXPLORE = {"experiment": "e", "kind": "explore", "vary": {"design": ["monolithic"]}}
 LOCKSTEP = {"experiment": "l", "kind": "lockstep", "vary": {"commands": ["snapshots"]}}
+CRASH = {"experiment": "c", "kind": "crash", "vary": {"design": ["live"], "point": [1]}}
 BUILT_IN = {"proposal": (ROOT / "specs/designs/machine-snapshot.yaml").read_text()}
 TEXTS = {
     "/x/own.yaml": "design: own\ninstructions: [{name: stop, does: PauseGuest}]",
@@ -85,6 +86,11 @@ def varied(base, **more):
         (varied(EXPLORE, other_clients=[1]), "vary: other-clients", "1 is neither true nor"),
         (varied(EXPLORE, disks=[13]), "vary: disks", "from 1 to 12"),
         (varied(LOCKSTEP, disks=[1]), "vary: disks", "it is for `kind: measure`"),
+        (varied(CRASH, point=[0]), "vary: point", "from 1 to 1000"),
+        (varied(CRASH, point=5), "vary: point", "a range such as {from: 1"),
+        (varied(CRASH, dies=["qemu"]), "vary: dies", "'qemu' is none of"),
+        (varied(CRASH, design=["proposal"]), "vary: design", "no QEMU can run one"),
+        ({**CRASH, "vary": {"design": ["live"]}}, "vary: point", "a list of at least one value"),
         (varied(LOCKSTEP, commands=["copy"]), "vary: commands", "'copy' is none of"),
         (varied(LOCKSTEP, length=[0]), "vary: length", "from 1 to 1000"),
         (varied(LOCKSTEP, length={"from": 1, "to": 2}), "vary: length", "a list of at least one"),
@@ -204,7 +210,7 @@ def test_the_examples_are_experiments_by_the_schema_too(path):
     assert set(plain["vary"]) <= set(AXES[plain["kind"]])
 
 
-@pytest.mark.parametrize("base", [MEASURE, EXPLORE, LOCKSTEP])
+@pytest.mark.parametrize("base", [MEASURE, EXPLORE, LOCKSTEP, CRASH])
 def test_the_schema_knows_the_same_keys(base):
     """Every axis and key that is read, and no other."""
     (schema,) = (

@@ -14,6 +14,7 @@ from planner.experiment.folder import About
 from planner.experiment.page import results_page
 from planner.experiment.result import (
     CaseResult,
+    Crashed,
     Difference,
     Explored,
     Lockstepped,
@@ -186,6 +187,44 @@ def test_sequences_are_counted_and_each_difference_is_told():
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert "refused: commands snapshots" in text
+
+
+def crash(point, design, killed, end, *, left=(), findings=(), **more):
+    values = {"qemu": "q", "dies": "client", "disks": 2, "point": point, "design": design}
+    found = Crashed(killed, end, left, findings, "7.2.22")
+    result = CaseResult(f"{design}-{point}-1", values, 1, State.DONE, crash=found, ran=RAN)
+    return evolve(result, **more)
+
+
+def test_what_recovery_came_to_is_told_by_point_and_design():
+    """What is left, and what is not whole, stands out; a case that was refused is told too."""
+    why = (Problem("design-cannot", "live", "it cannot"),)
+    results = (
+        crash(1, "a", "before stop", "undone"),
+        crash(2, "a", "after stop", "done", findings=(HOSTILE,)),
+        crash(9, "a", "", "done"),
+        crash(1, "b", "before stop", "incomplete", left=("disk0: a part",)),
+        crash(2, "b", "", "done", state=State.REFUSED, crash=None, problems=why),
+    )
+    assert [read_result(result_text(each), "file") for each in results] == list(results)
+    head = about(Kind.CRASH, results)
+    plain = results_to_plain(head, results)
+    conforms("experiment", plain)
+    assert [each["crash"]["whole"] for each in plain["cases"] if each["crash"]] == [
+        *(True, True, False, True)
+    ]
+    said = results_text(head, results)
+    for words in ("undone", "done, not whole", "not reached", "incomplete, something is left"):
+        assert words in said
+    assert "left: qemu q, dies client, disks 2, point 1, design b, round 1: disk0: a part" in said
+    assert "refused: " in said
+    rows = list(csv.DictReader(io.StringIO(results_csv(head, results))))
+    assert [row["whole"] for row in rows] == ["true", "true", "false", "", "true"]
+    text = results_page(head, results)
+    assert "<script" not in text
+    assert text.count('class="no"') == 2
+    assert text.count('class="yes"') == 2
+    assert text.count("not run yet") == 1
 
 
 def test_one_case_alone_and_none_at_all_have_a_page():
