@@ -75,7 +75,11 @@ class Tour:
             print(f"    between {around[0]!r} and {around[1]!r}", flush=True)
 
     def _interrupt(self, name: str, terminal: Terminal) -> None:
-        terminal.until("step ")
+        try:
+            terminal.until("step ")
+        except AssertionError:  # it told of no step
+            print(f"{name:30} ended before: {terminal.shown[-200:]!r}", flush=True)
+            return
         shown, pressed = len(terminal.shown), time.monotonic()
         code = terminal.interrupt()
         answered = [at for at, text in terminal.moments if at > pressed and _answers(text)]
@@ -97,16 +101,16 @@ def states_of(folder: Path) -> dict[str, tuple[str, str]]:
     """By name, what a request says of the machine state, and of the disks."""
     captures = ["live", "stopped", *(["background"] if qemu_version() >= (10,) else [])]
     overlays = ", ".join(f"disk{n}: {{external: {folder}/o{n}.qcow2}}" for n in (0, 1))
-    stream = f"{{external: {folder}/stream, capture: %s, max-bandwidth: {2**32}}}"
+    stream = f"{{external: {folder}/%s.stream, capture: %s, max-bandwidth: {2**32}}}"
     return {
         "internal": ("{internal: disk0}", REST_INTERNAL),
         "image": (f"{{image: {folder}/state.qcow2}}", REST_INTERNAL),
-        **{name: (stream % name, REST_INTERNAL) for name in captures},
+        **{name: (stream % (name, name), REST_INTERNAL) for name in captures},
         "copies": (
             "{internal: disk0}",
             f"disks: {{disk0: internal, disk1: {{copy: {folder}/copy.qcow2}}}}\n",
         ),
-        "external": (stream % "stopped", f"disks: {{{overlays}}}\n"),
+        "external": (stream % ("external", "stopped"), f"disks: {{{overlays}}}\n"),
     }
 
 
@@ -130,6 +134,8 @@ def saves(tour: Tour, mib: int) -> None:
                 tour.run("load internal", "load", name, *where, "--yes")
             if name != "external":
                 tour.run(f"delete {name}", "delete", name, *where, "--yes")
+                if tour.ctrl_c:
+                    tour.run("delete", "delete", name, *where, "--yes", prepares=True)
         if not tour.ctrl_c:
             _around(tour, vm, where)
         if tour.wants("measure"):
