@@ -96,7 +96,9 @@ def without_pauses(command: str, arguments: Arguments, events: Sequence[Event]) 
 
 def _jobs_begun(command: str, arguments: Arguments) -> list[Any]:
     """The jobs of a transaction's copies."""
-    actions = arguments.get("actions", []) if command == "transaction" else []
+    actions = arguments.get("actions") if command == "transaction" else None
+    if not isinstance(actions, list):  # commands that QEMU has to refuse are drawn, too
+        return []
     return [action["data"].get("job-id") for action in actions if isinstance(action, dict)]
 
 
