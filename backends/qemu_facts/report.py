@@ -130,6 +130,7 @@ class Runner:
         pool = ThreadPoolExecutor(max_workers=self.jobs)
         try:
             with tempfile.TemporaryDirectory(prefix="sp-") as folder:
+                _let_in(folder)
                 try:
                     started = [pool.submit(self._run, n, scripts, folder) for n in known]
                     for each in as_completed(started):
@@ -147,7 +148,11 @@ class Runner:
             about_time = "about time alone, which benchmarks measure"
             return _not_run(number, about_time if number in _ABOUT_TIME else "has no script")
         with tempfile.TemporaryDirectory(prefix="sp-", dir=folder) as own:
-            return self._ran(number, own)
+            _let_in(own)
+            try:
+                return self._ran(number, own)
+            finally:
+                _end_detached(own)
 
     def _ran(self, number: int, folder: str) -> _Record:
         script = _START.format(str(_ROOT), f"{PACKAGE}.fact_{number:03}")
@@ -197,6 +202,20 @@ def _end(process: subprocess.Popen[str]) -> None:
     """End a fact's process and all that it started: they are a session of their own."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _let_in(folder: str) -> None:
+    """Let others reach what they own in a folder, and see nothing: libvirt runs as another user."""
+    Path(folder).chmod(0o711)
+
+
+def _end_detached(folder: str) -> None:
+    """End the QEMUs that libvirt took out of the session, if a fact's process did not come to it."""
+    for file in Path(folder).glob("*/run/libvirt/qemu/run/*.pid"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(file.read_text())
+            if os.fsencode(folder) in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
 
 
 _VERDICTS = (SAME, CHANGED, FIXED, NOT_RUN)

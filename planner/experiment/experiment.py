@@ -74,8 +74,9 @@ class Dies(StrEnum):
     BOTH = "client-and-qemu"
 
 
-COMMANDS = ("snapshots", "copies")
-"""What the commands of a lockstep can be about: internal snapshots, overlays and commits; or copies."""
+COMMANDS = ("snapshots", "copies", "images")
+"""What the commands of a lockstep can be about: internal snapshots, overlays and commits; copies;
+or what makes and resizes images."""
 
 ASKED = ("pause-at-most", "monitor-answers")
 """Axes that an experiment has only where its file names them."""

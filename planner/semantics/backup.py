@@ -10,15 +10,15 @@ write fail (fact 113) is not modelled: the guest here has no write under way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 from attrs import evolve
 
-from planner.semantics.block import content_node, device_of, lookup
+from planner.semantics.block import content_node, copying, device_of, lookup
 from planner.semantics.block_commit_job import block_job_info, verb, with_devices_on
 from planner.semantics.job_commands import job_id_problem, job_verb, status_event
-from planner.semantics.nodes import automatic_name, without_nodes
+from planner.semantics.nodes import COPIES, automatic_name, without_nodes
 from planner.semantics.result import (
     CommandResult,
     InjectedFailure,
@@ -33,7 +33,6 @@ __all__ = [
     "begin_backup",
     "TWO_COPIES",
     "copied",
-    "copying",
     "job_cancel",
     "query_block_jobs",
     "prepare_step",
@@ -143,20 +142,18 @@ def _conflict(name: str, target: str, device: str) -> str:
 def _busy(state: VmState, source: Node, target: Node) -> str:
     """A target is its job's alone; a disk that is copied twice at once is nothing that this models."""
     targets = {work.target for work in copying(state)}
+    parents = state.graph.parents.get(source.name, ())
+    if any(role == "backing" for _, role in parents):
+        return "the simulator does not model a copy of a backing image"
     for node in (source, target):
         if node.name in targets:
-            return f"Node '{node.name}' is busy: block device is in use by block job: backup"
+            return f"Node '{node.name}' is busy: {COPIES}"
     return TWO_COPIES if copied(state, source) or copied(state, target) else ""
 
 
 def copied(state: VmState, node: Node) -> bool:
     """Whether a node is of a disk that is being copied."""
     return any(node.name in (work.source, work.filter) for work in copying(state))
-
-
-def copying(state: VmState) -> Iterator[Backup]:
-    """The copies of disks that are under way."""
-    return (job.backup for job in state.jobs if job.backup and job.status != "concluded")
 
 
 def withdraw(state: VmState, job_id: str) -> VmState:

@@ -8,29 +8,36 @@ here: `lookup` for the transaction commands, `find_node` for the jobs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import evolve
 
 from planner.semantics import qcow2
 from planner.semantics.qcow2 import Qcow2Image
-from planner.semantics.state import BlockBackend, BlockGraph, Job, Node, VmState
+from planner.semantics.state import Backup, BlockBackend, BlockGraph, Job, Node, VmState
 
 __all__ = [
     "FILTER_DRIVERS",
     "PROTOCOL_DRIVERS",
     "can_snapshot",
     "committing",
+    "copying",
     "content_node",
     "device_of",
     "device_or_node_name",
     "find_node",
     "find_snapshot",
     "is_root",
+    "is_used",
+    "keeps_size",
     "lookup",
+    "passes_on",
     "set_active",
     "snapshot_node",
     "snapshots_listable",
     "writable_device_nodes",
     "with_layer",
+    "write_locked",
 ]
 
 FILTER_DRIVERS = frozenset(
@@ -54,10 +61,14 @@ def lookup(state: VmState, name: str) -> Node | None:
 
 def is_root(state: VmState, node: Node) -> bool:
     """Whether no other node and no block job is above it ("Need a root block node")."""
-    works = [job.backup for job in state.jobs if job.backup and job.status != "concluded"]
-    if any(node.name == work.target for work in works):
+    if any(node.name in (work.filter, work.target) for work in copying(state)):
         return False
     return node.name not in state.graph.parents and committing(state, node) is None
+
+
+def copying(state: VmState) -> Iterator[Backup]:
+    """The copies of disks that are under way."""
+    return (job.backup for job in state.jobs if job.backup and job.status != "concluded")
 
 
 def committing(state: VmState, node: Node) -> Job | None:
@@ -85,10 +96,10 @@ def snapshot_node(graph: BlockGraph, node: Node) -> Node | None:
 def can_snapshot(state: VmState, node: Node) -> bool:
     """Whether QEMU takes the node for able to hold snapshots.
 
-    False for raw, read-only, backing and inactive nodes alike (fact 6); true for an image with a
-    data file, which then fails (fact 10).
+    False for raw, read-only, backing and inactive nodes alike (fact 6), and for the filter of a copy,
+    which has two nodes below it; true for an image with a data file, which then fails (fact 10).
     """
-    if node.read_only or not node.active:
+    if node.read_only or not node.active or node.driver == "copy-before-write":
         return False
     if node.driver == "qcow2":
         return True
@@ -105,6 +116,39 @@ def snapshots_listable(graph: BlockGraph, node: Node) -> Node | None:
 def with_layer(state: VmState, node: Node, layer: Qcow2Image) -> VmState:
     """The state with another layer in that node."""
     return state.with_nodes(evolve(node, layer=layer))
+
+
+def passes_on(node: Node) -> bool:
+    """Whether a node asks nothing of what is below it that is not asked of it: filters, and raw."""
+    return node.driver in FILTER_DRIVERS | {"raw"}
+
+
+def is_used(state: VmState, node: Node) -> bool:
+    """Whether a device, a block job or an image that is open keeps others from writing to a node."""
+    if device_of(state, node) is not None or committing(state, node) is not None:
+        return True
+    if any(node.name == work.target for work in copying(state)):
+        return True
+    parents = (state.graph.node(name) for name, _ in state.graph.parents.get(node.name, ()))
+    return any(not passes_on(parent) or is_used(state, parent) for parent in parents)
+
+
+def keeps_size(state: VmState, node: Node) -> bool:
+    """Whether an image, an overlay or a copy's filter above a node keeps others from resizing it."""
+    parents = (state.graph.node(name) for name, _ in state.graph.parents.get(node.name, ()))
+    return any(
+        parent.driver == "copy-before-write" or not passes_on(parent) or keeps_size(state, parent)
+        for parent in parents
+    )
+
+
+def write_locked(state: VmState, filename: str) -> bool:
+    """Whether a file is open for somebody who keeps others from writing to it.
+
+    A node of it that nobody uses locks nothing.
+    """
+    files = (node for node in state.graph.nodes if node.driver == "file")
+    return any(node.filename == filename and is_used(state, node) for node in files)
 
 
 def content_node(graph: BlockGraph, node: Node) -> Node:

@@ -14,7 +14,14 @@ from typing import Any, cast
 
 from attrs import evolve
 
-from planner.semantics.block import device_of
+from planner.semantics.block import (
+    content_node,
+    device_of,
+    is_used,
+    keeps_size,
+    lookup,
+    write_locked,
+)
 from planner.semantics.job_commands import job_id_problem, status_event
 from planner.semantics.result import (
     CommandResult,
@@ -23,10 +30,11 @@ from planner.semantics.result import (
     StepEffect,
     generic,
 )
-from planner.semantics.state import Job, MadeFile, VmState
+from planner.semantics.state import Job, MadeFile, Node, VmState
 
-__all__ = ["CREATE_STEPS", "blockdev_create", "emptied", "write_locked"]
+__all__ = ["CREATE_STEPS", "blockdev_create", "emptied"]
 
+_SECTOR = 512
 _LOCKED = 'Failed to get "write" lock'
 
 
@@ -56,24 +64,30 @@ def _create(state: VmState, step: MicroStep, failure: InjectedFailure | None) ->
     options = json.loads(step.detail)
     job = cast("Job", state.job(step.job))
     of_file = options["driver"] == "file"
-    problem = _file_problem(state, options) if of_file else _node_problem(state, options["file"])
+    problem = (_file_problem if of_file else _image_problem)(state, options)
     problem = problem or (failure.text if failure else "")
     if not problem:
-        path = options["filename"] if of_file else state.graph.node(options["file"]).filename
-        made = MadeFile(path, "" if of_file else "qcow2", options["size"])
-        state = emptied(state, made)
+        state = _made(state, options)
     ended = state.with_job(evolve(job, status="concluded", error=problem))
     statuses = ("aborting", "concluded") if problem else ("waiting", "pending", "concluded")
     return StepEffect(ended, tuple(status_event(job.id, status) for status in statuses))
 
 
+def _made(state: VmState, options: Mapping[str, Any]) -> VmState:
+    """What is in a file afterwards; an image inside of another one is that one's content."""
+    if options["driver"] == "file":
+        return emptied(state, MadeFile(options["filename"], "", options["size"]))
+    node = cast("Node", lookup(state, options["file"]))
+    below = content_node(state.graph, node)
+    if below.driver == "qcow2":
+        return state
+    return emptied(state, MadeFile(below.filename, "qcow2", options["size"]))
+
+
 def _file_problem(state: VmState, options: Mapping[str, Any]) -> str:
-    return _LOCKED if write_locked(state, options["filename"]) else ""
-
-
-def write_locked(state: VmState, filename: str) -> bool:
-    """Whether a node has a file open, and keeps others from writing to it."""
-    return any(node.driver == "file" and node.filename == filename for node in state.graph.nodes)
+    if write_locked(state, options["filename"]):
+        return _LOCKED
+    return "Could not resize file: Invalid argument" if options["size"] < 0 else ""
 
 
 def emptied(state: VmState, made: MadeFile) -> VmState:
@@ -83,18 +97,28 @@ def emptied(state: VmState, made: MadeFile) -> VmState:
     return evolve(state, images=kept, made=(*others, made))
 
 
-def _node_problem(state: VmState, name: str) -> str:
-    node = state.graph.get(name)
+def _image_problem(state: VmState, options: Mapping[str, Any]) -> str:
+    name = options["file"]
+    node = lookup(state, name)
     if node is None:
         return f"Cannot find device='{name}' nor node-name='{name}'"
+    if options["size"] % _SECTOR:
+        return f"Image size must be a multiple of {_SECTOR} bytes"
+    return _permission_problem(state, node)
+
+
+def _permission_problem(state: VmState, node: Node) -> str:
+    name = node.name
+    if not is_used(state, node):
+        locked = node.driver == "file" and write_locked(state, node.filename)
+        return _LOCKED if locked else ""
     device = device_of(state, node)
     parents = state.graph.parents.get(name, ())
-    if device is None and not parents:
-        return ""
     if device is not None:
         wanted, user, role = "write", f"block device '{device.name or device.qdev}'", "root"
     else:
-        wanted, user, role = "write, resize", f"node '{parents[0][0]}'", parents[0][1]
+        wanted = "write, resize" if keeps_size(state, node) else "write"
+        user, role = f"node '{parents[0][0]}'", parents[0][1]
     return (
         f"Permission conflict on node '{name}': permissions '{wanted}' are both required by an unnamed "
         f"block device (uses node '{name}' as 'root' child) and unshared by {user} (uses node '{name}' "

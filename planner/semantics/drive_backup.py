@@ -16,8 +16,8 @@ from typing import Any, cast
 from attrs import evolve
 
 from planner.semantics.backup import TWO_COPIES, begin_backup, copied, prepare_step
-from planner.semantics.block import content_node, lookup
-from planner.semantics.create_image import emptied, write_locked
+from planner.semantics.block import FILTER_DRIVERS, lookup, write_locked
+from planner.semantics.create_image import emptied
 from planner.semantics.nodes import add_tree, without_nodes
 from planner.semantics.result import MicroStep, QmpEvent
 from planner.semantics.state import Backup, MadeFile, VmState
@@ -43,7 +43,9 @@ def begin_drive_backup(
         return state, f"Cannot find device='{step.node}' nor node-name='{step.node}'", ()
     if copied(state, source):
         return state, TWO_COPIES, ()
-    driver = data.get("format", content_node(state.graph, source).driver)
+    driver = data.get("format", source.driver)
+    if "format" not in data and driver in FILTER_DRIVERS:
+        return state, f"Format driver '{driver}' does not support image creation", ()
     if driver not in _FORMATS:
         return state, f"Unknown file format '{driver}'", ()
     if write_locked(state, data["target"]):

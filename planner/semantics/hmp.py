@@ -65,8 +65,12 @@ def human_monitor_command(state: VmState, arguments: Mapping[str, object]) -> Co
 
 
 def all_disks(state: VmState) -> tuple[Node, ...]:
-    """What these commands work on: every disk's root node, and nodes that nobody uses, if writable."""
-    found = {device.node: state.graph.get(device.node) for device in state.devices}
+    """What these commands work on: every disk's root node, and nodes that nobody uses, if writable.
+
+    In QEMU's order: a ``-drive`` is there before any device is made.
+    """
+    devices = sorted(state.devices, key=lambda device: not device.name)
+    found = {device.node: state.graph.get(device.node) for device in devices}
     for node in state.graph.nodes:
         if node.owned and node.name not in state.graph.parents:
             found.setdefault(node.name, node)

@@ -12,13 +12,21 @@ from typing import Any, cast
 
 from attrs import evolve
 
-from planner.semantics.block import FILTER_DRIVERS, committing, device_of
+from planner.semantics.block import (
+    FILTER_DRIVERS,
+    committing,
+    copying,
+    device_of,
+    is_used,
+    write_locked,
+)
 from planner.semantics.descriptors import set_problem
 from planner.semantics.result import CommandResult, generic
 from planner.semantics.state import BlockGraph, MadeFile, Node, VmState
 
 __all__ = [
     "COMMITS",
+    "COPIES",
     "add_tree",
     "automatic_name",
     "blockdev_add",
@@ -33,6 +41,8 @@ _NODE_NAME_LIMIT = 31
 _FORMATS = frozenset({"qcow2", "raw"})
 COMMITS = "block device is in use by block job: commit"
 """Why a node is busy that a merge works on, in QEMU's words."""
+COPIES = "block device is in use by block job: backup"
+"""The same of a copy."""
 DEFAULT_OVERLAY_BYTES = 8 * 2**20
 
 
@@ -59,7 +69,8 @@ def blockdev_add(state: VmState, arguments: Mapping[str, object]) -> CommandResu
 def _add_problem(state: VmState, options: Mapping[str, Any]) -> str:
     if "node-name" not in options:
         return "'node-name' must be specified for the root node"
-    return tree_problem(state, options) or _locks_problem(state, options)
+    alone = options["driver"] == "file"  # a file that no node uses is not locked
+    return tree_problem(state, options) or ("" if alone else _locks_problem(state, options))
 
 
 def tree_problem(state: VmState, options: Mapping[str, Any], under: str = "") -> str:
@@ -75,8 +86,8 @@ def tree_problem(state: VmState, options: Mapping[str, Any], under: str = "") ->
     return (
         _unmodelled(options, under)
         or _no_set(state, options)
-        or _no_image(state, options)
         or name_problem(state, options.get("node-name"))
+        or _no_image(state, options)
     )
 
 
@@ -140,15 +151,20 @@ def _locks_problem(state: VmState, options: Mapping[str, Any]) -> str:
     """Files are locked last, when permissions are asked for: every name was checked by then."""
     child = options.get("file")
     below = _locks_problem(state, child) if isinstance(child, dict) else ""
+    if isinstance(child, str):
+        node = state.graph.node(child)
+        below = "" if is_used(state, node) else _lock_of(state, node.filename)
     return below or _lock_problem(state, options)
 
 
 def _lock_problem(state: VmState, options: Mapping[str, Any]) -> str:
     if options["driver"] != "file" or options.get("read-only"):
         return ""
-    holders = (node for node in state.graph.nodes if node.filename == options["filename"])
-    taken = any(node.driver == "file" and not node.read_only for node in holders)
-    return 'Failed to get "write" lock' if taken else ""
+    return _lock_of(state, options["filename"])
+
+
+def _lock_of(state: VmState, filename: str) -> str:
+    return 'Failed to get "write" lock' if write_locked(state, filename) else ""
 
 
 def add_tree(state: VmState, options: Mapping[str, Any], *, owned: bool) -> tuple[VmState, Node]:
@@ -220,7 +236,7 @@ def _del_problem(state: VmState, node: Node) -> str:
     if committing(state, node):
         return _in_commit(state, node)
     if node.name in _copied(state):
-        return f"Node '{node.name}' is busy: block device is in use by block job: backup"
+        return f"Node '{node.name}' is busy: {COPIES}"
     if backs:
         return f"Node '{node.name}' is busy: node is used as backing hd of '{backs[0]}'"
     device = device_of(state, node)
@@ -228,15 +244,14 @@ def _del_problem(state: VmState, node: Node) -> str:
         return f"Node {node.name} is in use"
     if not node.owned:
         return f"Node {node.name} is not owned by the monitor"
-    if device is not None or parents:
+    if device is not None:
         return f"Node {node.name} is in use"
-    return ""
+    return f"Block device {node.name} is in use" if parents else ""
 
 
 def _copied(state: VmState) -> set[str]:
     """The nodes that jobs which copy a disk keep for themselves."""
-    works = [job.backup for job in state.jobs if job.backup and job.status != "concluded"]
-    return {name for work in works for name in (work.source, work.target)}
+    return {name for work in copying(state) for name in (work.source, work.target)}
 
 
 def _in_commit(state: VmState, node: Node) -> str:

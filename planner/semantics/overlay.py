@@ -16,11 +16,12 @@ from attrs import evolve
 from planner.semantics.block import (
     FILTER_DRIVERS,
     committing,
+    copying,
     device_of,
     device_or_node_name,
     set_active,
 )
-from planner.semantics.nodes import COMMITS
+from planner.semantics.nodes import COMMITS, COPIES
 from planner.semantics.result import CommandResult, generic
 from planner.semantics.state import Node, VmState
 
@@ -66,6 +67,8 @@ def on_busy_node(state: VmState, node: Node) -> str:
     shown = device_or_node_name(state, node)
     if committing(state, node):
         return f"Node '{shown}' is busy: {COMMITS}"
+    if any(node.name in (work.filter, work.target) for work in copying(state)):
+        return f"Node '{shown}' is busy: {COPIES}"
     if backs:
         return f"Node '{shown}' is busy: node is used as backing hd of '{backs[0]}'"
     return ""

@@ -13,8 +13,16 @@ from typing import cast
 
 from attrs import evolve
 
-from planner.semantics.backup import copied, copying
-from planner.semantics.block import FILTER_DRIVERS, committing, content_node, lookup
+from planner.semantics.block import (
+    FILTER_DRIVERS,
+    committing,
+    content_node,
+    copying,
+    device_or_node_name,
+    keeps_size,
+    lookup,
+)
+from planner.semantics.nodes import COMMITS, COPIES
 from planner.semantics.result import CommandResult, generic
 from planner.semantics.state import Node, VmState
 
@@ -35,44 +43,74 @@ def block_resize(state: VmState, arguments: Mapping[str, object]) -> CommandResu
     elif size < 0:
         problem = "Parameter 'size' expects a >0 size"
     else:
-        problem = _busy(state, node, device) or _unmodelled(state, node, size)
+        problem = _busy(state, node, device) or _image_problem(state, node, size)
     if problem or node is None:
         return CommandResult(state, error=generic(problem))
-    return CommandResult(with_size(state, node, size), {})
+    sectors = -(-size // _SECTOR)  # of a raw image the last one may not be whole
+    return CommandResult(with_size(state, node, sectors * _SECTOR), {})
 
 
 def _busy(state: VmState, node: Node, device: str) -> str:
     backs = [parent for parent, role in state.graph.parents.get(node.name, ()) if role == "backing"]
-    is_copied = copied(state, node) or any(work.target == node.name for work in copying(state))
-    if not backs and not is_copied:
-        return ""
+    if committing(state, node):
+        why = COMMITS
+    elif any(node.name in (work.filter, work.target) for work in copying(state)):
+        why = COPIES
+    elif backs:
+        why = f"node is used as backing hd of '{backs[0]}'"
+    else:
+        return _conflict(state, node) if keeps_size(state, node) else ""
     if not state.profile.resize_says_why:
         return f"Device '{device or '(null)'}' is in use"
-    why = "block device is in use by block job: backup"
-    if not is_copied:
-        why = f"node is used as backing hd of '{backs[0]}'"
-    return f"Node '{device or node.name}' is busy: {why}"
+    return f"Node '{device_or_node_name(state, node)}' is busy: {why}"
 
 
-def _unmodelled(state: VmState, node: Node, size: int) -> str:
+def _conflict(state: VmState, node: Node) -> str:
+    parent, role = state.graph.parents[node.name][0]
+    name = node.name
+    return (
+        f"Permission conflict on node '{name}': permissions 'resize' are both required by an unnamed "
+        f"block device (uses node '{name}' as 'root' child) and unshared by node '{parent}' (uses node "
+        f"'{name}' as '{role}' child)."
+    )
+
+
+def _image_problem(state: VmState, node: Node, size: int) -> str:
     image = content_node(state.graph, node)
-    if image.read_only or size % _SECTOR or committing(state, node) is not None:
-        return "the simulator does not model block_resize of such a node, or to such a size"
+    if image.read_only:
+        return "Image is read-only"
+    if image.driver == "qcow2" and size % _SECTOR:
+        return f"The new size must be a multiple of {_SECTOR}"
+    if image.driver not in ("qcow2", "raw"):
+        return "the simulator does not model block_resize of such a node"
     return ""
 
 
 def with_size(state: VmState, node: Node, size: int) -> VmState:
-    """The state in which a disk is that large: the image, the filters over it, the file of a raw one."""
+    """The state in which a disk is that large: the image, a raw one's file, filters from the node down.
+
+    A filter above goes on to show the size of before, or follows (fact 141).
+    """
     image = content_node(state.graph, node)
     names = {image.name, image.file if image.driver == "raw" else ""}
-    above = [image.name]
-    while above:
-        parents = state.graph.parents.get(above.pop(), ())
-        filters = [name for name, role in parents if _filters(state, name, role)]
-        names.update(filters)
-        above.extend(filters)
+    while node.name != image.name:
+        names.add(node.name)
+        node = state.graph.node(node.file)
+    if state.profile.filters_follow:
+        names |= _filters_over(state, image)
     changed = (state.graph.get(name) for name in names)
     return state.with_nodes(*(evolve(each, size_bytes=size) for each in changed if each))
+
+
+def _filters_over(state: VmState, node: Node) -> set[str]:
+    found: set[str] = set()
+    waiting = [node.name]
+    while waiting:
+        parents = state.graph.parents.get(waiting.pop(), ())
+        above = {name for name, role in parents if _filters(state, name, role)}
+        waiting += above - found
+        found |= above
+    return found
 
 
 def _filters(state: VmState, name: str, role: str) -> bool:

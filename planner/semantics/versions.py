@@ -66,6 +66,7 @@ class Profile:
         failing_status: A migration shows `failing` before `failed`.
         json_error_position: JSON parse errors begin with line and column.
         resize_says_why: A disk that cannot be resized is named with what uses it.
+        filters_follow: A filter shows the size that the image under it was given.
         grouped_text: How a transaction refuses `grouped`.
         abort_minds_grouped: Whether the action `abort` is refused with `grouped` as others are.
         downtime_text: How a too long downtime is refused.
@@ -91,6 +92,7 @@ class Profile:
     failing_status: bool = False
     json_error_position: bool = False
     resize_says_why: bool = True
+    filters_follow: bool = False
     grouped_text: str = "transaction"
     abort_minds_grouped: bool = True
     downtime_text: str = (
@@ -144,6 +146,7 @@ PROFILES: dict[str, Profile] = {
         quirks=_ALWAYS | _SINCE_10,
         has_children=True,
         fd_uri_takes_files=False,
+        filters_follow=True,
         failing_status=True,
         json_error_position=True,
         downtime_text="Option downtime-limit expects an integer in the range of 0 to (2000 * 1000) ms",

@@ -21,15 +21,18 @@ from backends.qemu_facts.lab.qmp import QmpClosed, QmpTimeout
 from backends.qemu_facts.lab.topology import DiskSpec, Topology
 from planner.errors import Problem, RunFailed
 from planner.experiment.experiment import COMMANDS
-from planner.experiment.lockstep.drawing import KINDS, OVERLAYS, Command, Sequence
+from planner.experiment.lockstep.drawing import KINDS, Command, Sequence
 from planner.experiment.lockstep.drawing_copies import CopySequence
+from planner.experiment.lockstep.drawing_images import ImageSequence
 from planner.experiment.lockstep.shown import named, only_what_differs, view, without_sizes
 from planner.experiment.lockstep.sides import DEAD, RealSide, SimulatedSide
 from planner.experiment.result import Difference, Lockstepped, SequenceEnd
 
 __all__ = ["Asked", "run_sequence"]
 
-_DRAWS: dict[str, type[Sequence]] = dict(zip(COMMANDS, (Sequence, CopySequence), strict=True))
+_DRAWS: dict[str, type[Sequence]] = dict(
+    zip(COMMANDS, (Sequence, CopySequence, ImageSequence), strict=True)
+)
 
 _TOPOLOGY = Topology(
     disks=tuple(DiskSpec(name, kind) for name, kind in KINDS.items()), memory_mib=16
@@ -77,7 +80,7 @@ def run_sequence(asked: Asked, *, until: float = float("inf")) -> Lockstepped:
     """
     try:
         with start_qemu(replace(_TOPOLOGY, accelerator=asked.accelerator), asked.binary) as vm:
-            for name in OVERLAYS:
+            for name in _DRAWS[asked.commands].FILES:
                 images.create(None, vm.directory / f"{name}.qcow2", "qcow2", _OVERLAY_BYTES)
             return _compared(vm, asked, until)
     except DidNotStart as error:

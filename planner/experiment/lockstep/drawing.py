@@ -63,7 +63,10 @@ class Sequence:
 
     Attributes:
         random: What is drawn from; who drives the sequence may draw from it, too.
+        FILES: The images beside the disks that are there before.
     """
+
+    FILES: tuple[str, ...] = OVERLAYS
 
     def __init__(self, seed: int, version: tuple[int, int]) -> None:
         self.random = random.Random(seed)  # noqa: S311 - to be replayed; no secret

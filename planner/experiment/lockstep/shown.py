@@ -17,6 +17,8 @@ from planner.experiment.lockstep.drawing import Arguments
 __all__ = [
     "Event",
     "Shows",
+    "copies_begun",
+    "job_of",
     "named",
     "only_what_differs",
     "view",
@@ -43,7 +45,7 @@ def view(side: Shows) -> dict[str, Any]:
     """All that a client can see of a VM and that must be the same."""
     return {
         "status": side.query("query-status"),
-        "jobs": [_without_progress(job) for job in side.query("query-jobs")],
+        "jobs": named([_without_progress(job) for job in side.query("query-jobs")]),
         "block-jobs": [_without_progress(job) for job in side.query("query-block-jobs")],
         "blocks": [
             (b["device"], b.get("qdev"), named(b["inserted"]["node-name"]), b["inserted"]["ro"])
@@ -78,28 +80,42 @@ def _node_view(node: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def without_pauses(command: str, arguments: Arguments, events: Sequence[Event]) -> list[Event]:
     """A commit's events without its pauses: whatever drains its nodes lets it stand by and go on."""
-    begun = [arguments.get("job-id")] if command == "block-commit" else []
-    begun += _jobs_begun(command, arguments)
+    copies = [job_of(data) for data in copies_begun(command, arguments)]
+    begun = [arguments.get("job-id"), *copies]
     kept: list[Event] = []
     for name, data in events:
         status = data.get("status") if name == "JOB_STATUS_CHANGE" else None
         pauses = status in ("standby", "paused") or (
-            status in ("ready", "running")
-            and data["id"] not in begun
-            and not command.startswith("snapshot-")  # nothing pauses such a job
+            status in ("ready", "running") and data["id"] not in begun
         )
         shown = name, {key: data[key] for key in data if key not in ("len", "offset")}
         if not pauses and not (status and shown in kept):
             kept.append(shown)
-    return kept
+    # Copies that one transaction begins run beside each other.
+    return sorted(kept, key=_job_told) if len(copies) > 1 else kept
 
 
-def _jobs_begun(command: str, arguments: Arguments) -> list[Any]:
-    """The jobs of a transaction's copies."""
-    actions = arguments.get("actions") if command == "transaction" else None
+def _job_told(event: Event) -> str:
+    _, data = event
+    return str(data.get("id", data.get("device", "")))
+
+
+def copies_begun(command: str, arguments: Arguments) -> list[Any]:
+    """The arguments of each copy of a disk that a command begins."""
+    if command == "drive-backup":
+        return [arguments]
+    actions = arguments.get("actions") if command == "transaction" else []
     if not isinstance(actions, list):  # commands that QEMU has to refuse are drawn, too
         return []
-    return [action["data"].get("job-id") for action in actions if isinstance(action, dict)]
+    listed = [each for each in actions if isinstance(each, dict)]
+    return [
+        each["data"] for each in listed if each.get("type") in ("blockdev-backup", "drive-backup")
+    ]
+
+
+def job_of(data: Arguments) -> Any:
+    """What a copy's job is called: as its -drive, unless it has a name."""
+    return data.get("job-id", data.get("device"))
 
 
 def _without_progress(job: Mapping[str, Any]) -> Mapping[str, Any]:

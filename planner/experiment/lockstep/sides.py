@@ -8,6 +8,7 @@ holds up, is waited for: only then both are at rest, and can be compared.
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -23,7 +24,7 @@ from backends.qemu_facts.lab.topology import DiskKind
 from backends.simulator import SimulatedVm
 from planner.errors import Problem, RunFailed
 from planner.experiment.lockstep.drawing import DRIVE_NODE, KINDS, Arguments
-from planner.experiment.lockstep.shown import Event, without_pauses
+from planner.experiment.lockstep.shown import Event, copies_begun, job_of, without_pauses
 from planner.semantics import DiskDescription, vm_state
 
 __all__ = ["DEAD", "Answer", "RealSide", "SimulatedSide", "in_directory"]
@@ -46,6 +47,8 @@ _ENDS_WITH = {
     "job-finalize": _CONCLUDED,
     "job-cancel": _CONCLUDED,
     "transaction": _CONCLUDED,
+    "blockdev-create": _CONCLUDED,
+    "drive-backup": _CONCLUDED,
 }
 _BY_SOMEBODY = (0, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 """How a QEMU ends that was told to end: no command of ours tells it to."""
@@ -151,7 +154,7 @@ class RealSide:
         return self._plain(self.vm.execute(command, arguments, timeout_s=self._patience_s))
 
     def _plain(self, value: Any) -> Any:
-        text = json.dumps(value).replace(self.drive_node, DRIVE_NODE)
+        text = _with_drive(value, self.drive_node)
         return json.loads(text.replace(str(self.vm.directory), "/images"))
 
 
@@ -194,7 +197,12 @@ class SimulatedSide:
         return self._plain(self.vm.execute(command, arguments))
 
     def _plain(self, value: Any) -> Any:
-        return json.loads(json.dumps(value).replace(self._drive_node, DRIVE_NODE))
+        return json.loads(_with_drive(value, self._drive_node))
+
+
+def _with_drive(value: Any, node: str) -> str:
+    """As JSON, with one name for the -drive's node; the number of another may begin with its number."""
+    return re.sub(rf"{node}(?!\d)", DRIVE_NODE, json.dumps(value))
 
 
 def _named(arguments: Arguments, drive_node: str) -> Arguments:
@@ -204,7 +212,7 @@ def _named(arguments: Arguments, drive_node: str) -> Arguments:
 
 def _jobs_that_end(command: str, arguments: Arguments) -> list[object]:
     """The jobs that this command has come to an end, or begins and nothing holds up."""
-    if command == "transaction":
-        begun = [action["data"] for action in arguments["actions"]]
-        return [data["job-id"] for data in begun if "job-id" in data and not data.get("speed")]
+    if command in ("transaction", "drive-backup"):
+        begun = copies_begun(command, arguments)
+        return [job_of(data) for data in begun if not data.get("speed")]
     return [arguments.get("job-id", arguments.get("id"))] if command in _ENDS_WITH else []
