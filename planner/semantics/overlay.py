@@ -16,6 +16,7 @@ from attrs import evolve
 from planner.semantics.block import (
     FILTER_DRIVERS,
     committing,
+    content_node,
     copying,
     device_of,
     device_or_node_name,
@@ -131,14 +132,16 @@ def remove_overlay(state: VmState, overlay_name: str, node_name: str) -> VmState
 def set_read_only(state: VmState, name: str, *, read_only: bool) -> VmState:
     """Make a node read-only or writable, down to its protocol node.
 
-    Read-only once an overlay is committed on it; writable when a `block-commit` writes to it.
+    Read-only once an overlay is committed on it; writable when a `block-commit` writes to it.  A filter
+    shows the size of what is under it then, but on 7.2.
     """
     used = {device.node for device in state.devices}
     nodes: list[Node] = []
     waiting = [name]
     while waiting:
         node = state.graph.node(waiting.pop())
-        nodes.append(evolve(node, read_only=read_only))
+        seen = content_node(state.graph, node) if state.profile.filters_refresh else node
+        nodes.append(evolve(node, read_only=read_only, size_bytes=seen.size_bytes))
         below = (child for child in (node.file, node.data_file) if child)
         waiting += [child for child in below if not (read_only and child in used)]
     return state.with_nodes(*nodes)

@@ -67,6 +67,7 @@ class Profile:
         json_error_position: JSON parse errors begin with line and column.
         resize_says_why: A disk that cannot be resized is named with what uses it.
         filters_follow: A filter shows the size that the image under it was given.
+        filters_refresh: It does once an overlay was put on it.
         grouped_text: How a transaction refuses `grouped`.
         abort_minds_grouped: Whether the action `abort` is refused with `grouped` as others are.
         downtime_text: How a too long downtime is refused.
@@ -93,6 +94,7 @@ class Profile:
     json_error_position: bool = False
     resize_says_why: bool = True
     filters_follow: bool = False
+    filters_refresh: bool = True
     grouped_text: str = "transaction"
     abort_minds_grouped: bool = True
     downtime_text: str = (
@@ -126,6 +128,7 @@ PROFILES: dict[str, Profile] = {
         checks_uri_first=False,
         device_status=False,
         resize_says_why=False,
+        filters_refresh=False,
         grouped_text="Transaction",
         abort_minds_grouped=False,
         inactivate_text="",
