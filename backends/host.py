@@ -27,7 +27,7 @@ from backends.digest import Digester, cache_keeps_bytes
 from backends.disk_copies import DISK_COPIES, DiskCopies
 from backends.drops import DROPS, Drops
 from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
-from backends.images import run_qemu_img
+from backends.images import header_of_open, run_qemu_img
 from backends.left_overlays import KeptSinceStart, nobody_knows
 from backends.made import MADE, do_made
 from backends.merges import MERGES, Merges
@@ -68,6 +68,7 @@ class QemuHost:
     - ``look-before-write`` (path): refuses an image that cannot be written to, or that a QEMU has open.
     - ``is-there`` (path): whether something of that name is ``there``; where it is not, whether it is
       ``gone`` (`planner.host.absence`).
+    - ``look-at-open`` (path): what a qcow2 image's header says, as ``info``; a QEMU may have it open.
     - ``flush-images`` (paths): writes back what the kernel holds of these images; best effort.
     - ``flush-while-streaming`` (paths, temporary): the same again and again, and of the open stream,
       once that is large (`backends.flush`), until it is named or removed.
@@ -128,8 +129,8 @@ class QemuHost:
             must_be_unused(path)
             must_be_writable(path)
             return {}
-        if instruction == "is-there":
-            return {"there": os.path.lexists(path), "gone": whether_there(str(path)) is False}
+        if instruction in ("is-there", "look-at-open"):
+            return self._look(instruction, path)
         if instruction in MADE:
             return do_made(instruction, path, arguments)
         temporary = Path(_text(arguments, "temporary"))
@@ -145,6 +146,11 @@ class QemuHost:
         if instruction == "remove-stream":
             return self._remove_stream(path, temporary, named=bool(arguments.get("named")))
         raise HostRefused("instruction-unknown", f"the host cannot {instruction!r}")
+
+    def _look(self, instruction: str, path: Path) -> _Told:
+        if instruction == "look-at-open":
+            return {"info": header_of_open(path, self.program)}
+        return {"there": os.path.lexists(path), "gone": whether_there(str(path)) is False}
 
     def _over_base(self, instruction: str, path: Path, base: str, arguments: _Told) -> _Told:
         if instruction == "create-overlay":

@@ -8,15 +8,17 @@ when half of the snapshot is gone.
 from __future__ import annotations
 
 from planner.delete.delete_checks import DeletePlan
-from planner.errors import Problem, Refused, in_order
+from planner.errors import Problem, Refused, SnapplanError, in_order
 from planner.host.evidence import removal_problems
 from planner.inspect.before_writing import unwritable
+from planner.model.replies import snapshots_of_image
 from planner.parts.deletions import UNPROVED, UNPROVED_REMEDY, MergedOverlay
+from planner.parts.internal import InternalSnapshot
 from planner.parts.manifest import Manifest
 from planner.parts.needing_vm import unreached_problems
 from planner.run.ports import Host, HostRefused, NoReply
 
-__all__ = ["absent_files", "check_beforehand", "check_streams"]
+__all__ = ["absent_files", "check_beforehand", "check_shown", "check_streams"]
 
 _TIMEOUT_S = 600.0
 _REMEDIES = {
@@ -65,6 +67,41 @@ async def check_beforehand(order: DeletePlan, host: Host | None) -> None:
             problems=in_order(problems),
             code="delete-refused",
         )
+
+
+async def check_shown(manifest: Manifest, order: DeletePlan, host: Host | None) -> None:
+    """Refuse where QEMU shows a part no more that its image still holds: a deletion failed (fact 140).
+
+    Asked are only images whose part QEMU does not show.  Where the files are not here, or an image
+    cannot be looked at, QEMU is believed.
+
+    Raises:
+        Refused: With every such part (``part-hidden``); nothing was changed.
+    """
+    shown = {part.disk for part in order.parts}
+    parts = [part for part in manifest.of(InternalSnapshot) if part.disk not in shown]
+    hidden = [] if host is None else [part for part in parts if await _is_held(part, host)]
+    problems = in_order(
+        Problem(
+            "part-hidden",
+            part.disk,
+            f"QEMU shows snapshot {part.snapshot_id} {order.tag!r} no more, and {part.file} holds it: a "
+            "deletion of it failed (fact 140)",
+            "shut the VM down; then delete it with --offline, or when the VM was started again",
+        )
+        for part in hidden
+    )
+    if problems:
+        message = f"not all of snapshot {order.tag!r} can be deleted by this QEMU"
+        raise Refused(message, problems=problems, code="delete-refused")
+
+
+async def _is_held(part: InternalSnapshot, host: Host) -> bool:
+    try:
+        told = await host.do("look-at-open", {"path": part.file}, _TIMEOUT_S)
+        return part.is_among(snapshots_of_image(told.get("info")))
+    except (HostRefused, NoReply, SnapplanError):
+        return False
 
 
 def check_streams(manifest: Manifest) -> None:

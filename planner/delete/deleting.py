@@ -240,8 +240,8 @@ class DeleteMachine(Machine):
         """QEMU shows a snapshot no more whose deletion failed, though its image has it (fact 140)."""
         if why.startswith(_SAID) and not self.order.offline and _NOTHING_THERE not in why:
             words = (
-                f"{why}; QEMU shows it no more, and its image may still have it: delete it again when "
-                "the VM has been shut down and started, or with --offline while it is shut down"
+                f"{why}; QEMU shows it no more, and its image may still have it: shut the VM down; then "
+                "delete it with --offline, or when the VM was started again"
             )
             raise self.context.failed("part-left", words)
 

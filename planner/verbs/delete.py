@@ -7,7 +7,12 @@ from contextlib import nullcontext
 from attrs import evolve, field, frozen
 
 from planner.collect.throwaways import end_spares
-from planner.delete.before_delete import absent_files, check_beforehand, check_streams
+from planner.delete.before_delete import (
+    absent_files,
+    check_beforehand,
+    check_shown,
+    check_streams,
+)
 from planner.delete.delete_checks import (
     DeletePlan,
     Overlays,
@@ -132,6 +137,7 @@ async def _decide(
         files_here=backend.host is not None,
         absent=await absent_files(seen.manifest, backend.host),
     )
+    await check_shown(seen.manifest, order, backend.host)
     await check_beforehand(order, backend.host)
     check_streams(found.manifest)
     _check_template(found.manifest, context.store)

@@ -11,7 +11,10 @@ REQUEST = "tag: a\nmachine-state: none\ndisks: {disk0: internal}\n"
 
 
 def test_it_is_not_called_deleted(qemu, tmp_path):
-    """Delete fails and keeps the manifest; once the image was opened anew, another one finishes it."""
+    """Delete fails and keeps the manifest; so does a second one, which looks into the image.
+
+    Once the image was opened anew, another one finishes it.
+    """
     vm = qemu.start(topology(DiskKind.QCOW2))
     vm.execute("cont")
     store = ("--store", tmp_path, "--vm", vm.qmp_path)
@@ -23,6 +26,10 @@ def test_it_is_not_called_deleted(qemu, tmp_path):
     problems = as_json(failed)["error"]["problems"]
     assert "part-left" in {each["code"] for each in problems}, failed.stdout
     assert "its image may still have it" in failed.stdout
+    again = snapplan("delete", "a", "--yes", *store, "--json")
+    problems = as_json(again)["error"]["problems"]
+    assert [each["code"] for each in problems] == ["part-hidden"], again.stdout
+    assert again.returncode == 10
     faulty.end()
     assert faulty.image_tags("disk0") == ["a"]
     again = qemu.run(faulty, topology(DiskKind.QCOW2))

@@ -232,6 +232,8 @@ def test_no_room_for_the_journal_of_a_load(qemu, tmp_path, step):
         ):  # it is loaded; `cont` could not be written down, so it is not sent
             assert "the snapshot is loaded" in done.stderr, done.stderr
             assert vm.status() in ("paused", "restore-vm", "running")
+            for job in vm.execute("query-jobs"):  # nor is it dismissed, and the journal tells of all
+                vm.execute("job-dismiss", id=job["id"])
             vm.execute("cont")
         assert vm.status() == "running", done.stderr
         vm.wait_guest(1, since=len(vm.console()))  # and complains of nothing
