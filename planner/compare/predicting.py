@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from attrs import frozen
 
 from planner.explore.limits import InPause
-from planner.explore.pause_work import PauseWork
 from planner.model.operations import Kind
 from planner.model.request import Capture
 from planner.program.program import Program
+
+if TYPE_CHECKING:
+    from planner.explore.pause_work import PauseWork  # with the whole explorer, which no save needs
 
 __all__ = ["Prediction", "predict", "predict_work"]
 

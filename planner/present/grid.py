@@ -5,12 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from rich.cells import cell_len
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
-
 __all__ = ["laid_out"]
 
 _UNLIMITED = 1_000_000
@@ -26,6 +20,13 @@ def laid_out(rows: Sequence[Sequence[str]], indent: int, width: int | None) -> l
         indent: Spaces before the first column.
         width: Of the terminal, in columns: the last column is wrapped there; None: each row is one line.
     """
+    # What shows no table need not load it.
+    from rich.cells import cell_len  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.padding import Padding  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     columns = list(zip(*rows, strict=True))
     left = indent + sum(max(map(cell_len, column)) + _GAP for column in columns[:-1])
     wrapped = width is not None and width - left >= _NARROWEST_LAST

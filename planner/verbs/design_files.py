@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from planner.errors import BadInput, InternalError, Problem
-from planner.explore.design import DesignFile
-from planner.explore.design_text import read_design
 from planner.host.input import read_text_file
+
+if TYPE_CHECKING:
+    from planner.explore.design import DesignFile
 
 __all__ = ["built_in_designs", "find_design", "is_path"]
 
@@ -39,6 +41,8 @@ def find_design(name: str) -> DesignFile:
     Raises:
         BadInput: There is none, or its file is malformed.
     """
+    from planner.explore.design_text import read_design  # noqa: PLC0415 - it takes its time
+
     if is_path(name):
         return read_design(read_text_file(name), name)
     known = built_in_designs()
