@@ -51,7 +51,10 @@ def run_demo(tmp_path, *words, **environment):
     [
         pytest.param({}, "A small QEMU", marks=pytest.mark.real_qemu, id="real"),
         pytest.param(
-            {"SNAPPLAN_DEMO_WITHOUT_QEMU": "1"}, "No QEMU can be had here", id="simulated"
+            {"SNAPPLAN_DEMO_WITHOUT_QEMU": "1"},
+            "No QEMU can be had here",
+            marks=pytest.mark.long,
+            id="simulated",
         ),
     ],
 )

@@ -6,9 +6,17 @@ import pytest
 
 from tests.live.own_lines import folder
 from tests.support.fixtures import VERSIONS_MARKER, deselect_other_versions, qemu
+from tests.support.forked import OF_COVERAGE
 from tests.support.qemu import qemu_version
 
 __all__ = ["place", "qemu", "scratch"]
+
+
+@pytest.fixture(autouse=True)
+def commands_are_not_measured(monkeypatch):
+    """A command that is measured takes half as long again; on the simulator each of them is (tests/cli)."""
+    for name in OF_COVERAGE:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

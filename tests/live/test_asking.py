@@ -122,6 +122,7 @@ def test_a_no_to_delete_leaves_the_snapshot(qemu, key):
     )
 
 
+@pytest.mark.long
 def test_ctrl_c_at_the_other_questions_is_a_no(qemu, tmp_path):
     """What `apply` would replace, `gc` remove, `delete` and `load` change in images, is as before."""
     vm = start(qemu)

@@ -129,6 +129,7 @@ def test_copies_are_measured_beside_a_snapshot_in_the_image(qemu, tmp_path):
     vm.wait_guest(since=len(vm.console()))
 
 
+@pytest.mark.long
 def test_a_file_in_the_way_is_refused_and_stays(qemu, tmp_path):
     """A stream's made-up name that somebody has taken stops the measurement before it begins."""
     vm = start_mixed(qemu)

@@ -81,7 +81,7 @@ def test_no_room_for_an_overlay(qemu, tmp_path):
 
 @pytest.mark.parametrize(
     ("design", "step"),
-    [pytest.param("monolithic", 350, marks=pytest.mark.long), ("transactional", 2800)],
+    [pytest.param("monolithic", 350, marks=pytest.mark.long), ("transactional", 6000)],
 )
 def test_no_room_for_the_journal(qemu, tmp_path, design, step):
     """Wherever it ends, the run is done, or undone and the guest as before; never half of either."""
@@ -232,7 +232,9 @@ def test_no_room_for_the_journal_of_a_load(qemu, tmp_path, step):
         ):  # it is loaded; `cont` could not be written down, so it is not sent
             assert "the snapshot is loaded" in done.stderr, done.stderr
             assert vm.status() in ("paused", "restore-vm", "running")
-            for job in vm.execute("query-jobs"):  # nor is it dismissed, and the journal tells of all
+            for job in vm.execute(
+                "query-jobs"
+            ):  # nor is it dismissed, and the journal tells of all
                 vm.execute("job-dismiss", id=job["id"])
             vm.execute("cont")
         assert vm.status() == "running", done.stderr

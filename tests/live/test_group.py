@@ -236,6 +236,7 @@ def test_members_of_one_image_are_refused_by_name(qemu, tmp_path):
     assert [each["subject"] for each in problems] == ["db, web"]
 
 
+@pytest.mark.long
 def test_a_program_does_the_same(qemu, tmp_path):
     """`save_group` and its group, awaited and blocking: the twins have a loop for each VM."""
     vms, store = started(qemu), tmp_path / "store"

@@ -219,6 +219,7 @@ def test_a_vm_on_the_base_has_not_merged_its_overlay(qemu, tmp_path):
     assert saved.overlay.exists()
 
 
+@pytest.mark.long
 def test_what_fails_comes_before_what_is_removed(qemu, tmp_path):
     """Another QEMU has a clone of the frozen image: refused, and the snapshot is whole as before."""
     saved = Saved(qemu, tmp_path, "stopped")

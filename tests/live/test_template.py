@@ -94,6 +94,7 @@ def test_each_capture_on_overlays_while_the_vm_runs_on(qemu, capture):
             assert_goes_on(clone, before, later)
 
 
+@pytest.mark.long
 def test_machine_state_inside_an_image_and_raw_firmware(qemu):
     """The images are copied, the machine state is read from a copy of its image, firmware is a base."""
     firmware = [
@@ -195,6 +196,7 @@ def test_a_qemu_that_is_another_vm_makes_no_template(qemu):
     assert sorted(path for path in vm.directory.rglob("*") if path.name != "makings") == there
 
 
+@pytest.mark.long
 def test_a_byte_that_changed_is_found(qemu):
     """In the memory, the devices' state and a copied disk: by its time, else by its content."""
     vm, manifest = save_plain(qemu)

@@ -241,7 +241,13 @@ def _essence(snapshot):
 REDUCTIONS = ["symmetry", "forgetting", "partial_order", "hashed", "eager_guest"]
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+SLOW = ("background-untracked", "copies-grouped")
+"""On three disks without any reduction; on two the next test always has them."""
+
+
+@pytest.mark.parametrize(
+    "design", [pytest.param(d, marks=pytest.mark.long) if d in SLOW else d for d in DESIGNS]
+)
 def test_all_reductions_change_no_verdict_and_no_shortest_counterexample(design):
     """On all small cases: every design, one to three disks, every set of faults."""
     compare_without(Reductions.none(), design, (1, 2, 3), FAULTS.values())

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.support.contract import hold_run
 
-__all__ = ["run_snapplan", "serving"]
+__all__ = ["OF_COVERAGE", "run_snapplan", "serving"]
 
 SNAPPLAN = Path(sys.executable).with_name("snapplan")
 SERVER = Path(__file__).with_name("fork_server.py")

@@ -209,7 +209,7 @@ def mutated(version, changes):
 REFCOUNTS = ("query-named-block-nodes", 14, "image", "format-specific", "data")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mutations)
 @example(("11.1", [(("query-block", 0, "device"), "#block7")]))
 @example(("7.2", [((*REFCOUNTS, "refcount-bits"), 1 << 80)]))
