@@ -14,7 +14,7 @@ __all__ = ["place", "qemu", "scratch"]
 
 @pytest.fixture(autouse=True)
 def commands_are_not_measured(monkeypatch):
-    """A command that is measured takes half as long again; on the simulator each of them is (tests/cli)."""
+    """Measured, a command takes half as long again; on the simulator each one is (tests/cli)."""
     for name in OF_COVERAGE:
         monkeypatch.delenv(name, raising=False)
 
