@@ -145,7 +145,7 @@ class _Script:
         for stage in stages:
             if not stage:
                 continue
-            if stage[0].text == "virsh":
+            if stage[0].text.rpartition("/")[2] == "virsh":
                 self._virsh(stage)
                 continue
             texts = list(self._texts(stage, to_monitor=to_monitor))

@@ -14,7 +14,7 @@ __all__ = ["HMP_PROMPT", "Virsh", "is_virsh", "shown", "virsh_call", "without_pr
 
 HMP_PROMPT = "(qemu)"
 _ESCAPE = re.compile(r"\x1b\[(?P<count>\d*)(?P<what>[A-Za-z])")
-_VIRSH = re.compile(r"^(?:sudo\s+(?:-\S+\s+)*)?virsh\s")
+_VIRSH = re.compile(r"^(?:sudo\s+(?:-\S+\s+)*)?(?:/\S*/)?virsh\s")
 _PROMPT = re.compile(
     r"^\s*(?:[\w.~/:@-]+|\[[^\]]*\])?[#$]\s*(?=(?:sudo|virsh|echo|printf|cat|socat|nc)\s)"
 )
