@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.terminal import Terminal
+
 SNAPPLAN = Path(sys.executable).with_name("snapplan")
 REQUEST = Path("specs/examples/uefi-guest.yaml")
 FACTS = Path("specs/examples/uefi-guest.facts.json")
@@ -94,6 +96,15 @@ def test_a_terminal_is_asked_before_snapshots_go(vm, tmp_path, answer, exit_code
     )
     assert code == exit_code, shown
     assert (listed(vm) == before) is (exit_code != 0)
+
+
+def test_a_question_stands_as_it_was_asked(vm):
+    """While nobody answers, nothing moves: what says that a command is at work stays away."""
+    assert at_terminal("apply", REQUEST, "--vm", vm)[1] == 0
+    with Terminal(SNAPPLAN, "delete", "before-upgrade", "--vm", vm, TERM="xterm") as asked:
+        asked.until("? [y/N]")
+        assert "at work" not in asked.still(1.2)
+        assert asked.interrupt() == 130
 
 
 def listed(vm):

@@ -107,6 +107,18 @@ def test_a_migration_fails_while_a_disk_is_copied(version):
     assert migrating.migration.status == "failed"
 
 
+def test_a_target_is_not_resized_while_it_is_copied_to():
+    """Since 10 the refusal says what keeps it busy."""
+    said = {
+        version: execute(
+            begun(version).state, "block_resize", {"node-name": "copy", "size": 2**25}
+        ).error.desc
+        for version in ("7.2", "11.1")
+    }
+    assert said["7.2"] == "Device '(null)' is in use"
+    assert said["11.1"] == "Node 'copy' is busy: block device is in use by block job: backup"
+
+
 def test_what_is_not_modelled_is_refused():
     """Honestly, with nothing done."""
     result = begun(sync="top")
