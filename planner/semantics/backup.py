@@ -145,10 +145,14 @@ def _busy(state: VmState, source: Node, target: Node) -> str:
     parents = state.graph.parents.get(source.name, ())
     if any(role == "backing" for _, role in parents):
         return "the simulator does not model a copy of a backing image"
+    if any(role == "file" for _, role in parents) and not copied(state, source):
+        return "the simulator does not model a copy of a node below a filter"
     for node in (source, target):
         if node.name in targets:
             return f"Node '{node.name}' is busy: {COPIES}"
-    return TWO_COPIES if copied(state, source) or copied(state, target) else ""
+        if copied(state, node):
+            return TWO_COPIES
+    return ""
 
 
 def copied(state: VmState, node: Node) -> bool:

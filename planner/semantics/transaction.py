@@ -71,8 +71,13 @@ def start_transaction(state: VmState, arguments: Mapping[str, object]) -> Comman
         strange = unmodelled(action["type"], action["data"])
         if strange:
             return CommandResult(state, error=generic(strange))
-    free = _GROUPED_TAKES if state.profile.abort_minds_grouped else _GROUPED_TAKES | {"abort"}
+    first = state.profile.grouped_checked_first
+    free = _GROUPED_TAKES if first else _GROUPED_TAKES | {"abort"}
     refused = properties.get("completion-mode") == "grouped"
+    others = [action["type"] for action in actions if action["type"] not in free]
+    if refused and first and others:  # before any action is looked at
+        steps = [MicroStep("prepare-refused", detail=others[0])]
+        return CommandResult(evolve(state, pending=(*steps, MicroStep("answer-transaction"))))
     if refused and sum(action["type"] in _GROUPED_TAKES for action in actions) > 1:
         text = "the simulator does not model copies that end together (completion-mode grouped)"
         return CommandResult(state, error=generic(text))

@@ -69,7 +69,8 @@ class Profile:
         filters_follow: A filter shows the size that the image under it was given.
         filters_refresh: It does once an overlay was put on it.
         grouped_text: How a transaction refuses `grouped`.
-        abort_minds_grouped: Whether the action `abort` is refused with `grouped` as others are.
+        grouped_checked_first: `grouped` is refused before any action is looked at; else at the turn of
+            one that does not take it, and `abort` takes it.
         downtime_text: How a too long downtime is refused.
         inactivate_text: `error-desc` of a migration whose nodes a block job keeps active.
         load_error_text: A load's error where an earlier migration has failed.
@@ -96,7 +97,7 @@ class Profile:
     filters_follow: bool = False
     filters_refresh: bool = True
     grouped_text: str = "transaction"
-    abort_minds_grouped: bool = True
+    grouped_checked_first: bool = True
     downtime_text: str = (
         "Parameter 'downtime_limit' expects an integer in the range of 0 to (2000 * 1000) ms"
     )
@@ -130,7 +131,7 @@ PROFILES: dict[str, Profile] = {
         resize_says_why=False,
         filters_refresh=False,
         grouped_text="Transaction",
-        abort_minds_grouped=False,
+        grouped_checked_first=False,
         inactivate_text="",
         vmstate_size_bytes=792_039,
     ),

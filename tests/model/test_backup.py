@@ -119,6 +119,17 @@ def test_a_target_is_not_resized_while_it_is_copied_to():
     assert said["11.1"] == "Node 'copy' is busy: block device is in use by block job: backup"
 
 
+@pytest.mark.parametrize(
+    ("version", "said"), [("7.2", "Cannot find device"), ("11.1", "Action 'abort'")]
+)
+def test_grouped_is_refused_before_anything_is_looked_at(version, said):
+    """7.2 looks at each action when it is its turn, and lets `abort` be (seen in lockstep)."""
+    copy = {"job-id": "b", "device": "disk0", "target": "nowhere", "sync": "full"}
+    actions = [{"type": "blockdev-backup", "data": copy}, {"type": "abort", "data": {}}]
+    arguments = {"actions": actions, "properties": {"completion-mode": "grouped"}}
+    assert said in execute(begun(version).state, "transaction", arguments).error.desc
+
+
 def test_what_is_not_modelled_is_refused():
     """Honestly, with nothing done."""
     result = begun(sync="top")
