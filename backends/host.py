@@ -27,7 +27,7 @@ from backends.digest import Digester, cache_keeps_bytes
 from backends.disk_copies import DISK_COPIES, DiskCopies
 from backends.drops import DROPS, Drops
 from backends.flush import Flusher, Reopener, flush, kernel_begins_at_bytes
-from backends.images import header_of_open, run_qemu_img
+from backends.images import run_qemu_img
 from backends.left_overlays import KeptSinceStart, nobody_knows
 from backends.made import MADE, do_made
 from backends.merges import MERGES, Merges
@@ -149,7 +149,13 @@ class QemuHost:
 
     def _look(self, instruction: str, path: Path) -> _Told:
         if instruction == "look-at-open":
-            return {"info": header_of_open(path, self.program)}
+            descriptor = open_file(path)
+            try:
+                return {"info": json.loads(self._header(descriptor))}
+            except ValueError as error:
+                raise NoReply(f"qemu-img says no JSON: {error}") from error
+            finally:
+                os.close(descriptor)
         return {"there": os.path.lexists(path), "gone": whether_there(str(path)) is False}
 
     def _over_base(self, instruction: str, path: Path, base: str, arguments: _Told) -> _Told:
@@ -242,12 +248,7 @@ class QemuHost:
             raise HostRefused("file-differs", f"{path} is no file that was made here")
         descriptor = folder.open(path.name)
         try:
-            # -U: QEMU may have it open still; nothing is written, and only the header is read.
-            told = self._qemu_img(
-                *("info", "-U", "--output=json", "-f", "qcow2", "--", name_of(descriptor)),
-                descriptors=(descriptor,),
-            )
-            _must_be_over(told, path, base)
+            _must_be_over(self._header(descriptor), path, base)
         except BaseException:
             os.close(descriptor)
             raise
@@ -320,6 +321,11 @@ class QemuHost:
             descriptor = kept.pop(str(temporary), None)
             if descriptor is not None:
                 os.close(descriptor)
+
+    def _header(self, descriptor: int) -> str:
+        """What the header of a qcow2 image says (JSON); a QEMU may have it open: only that is read."""
+        words = ("info", "-U", "--output=json", "-f", "qcow2", "--", name_of(descriptor))
+        return self._qemu_img(*words, descriptors=(descriptor,))
 
     def _qemu_img(self, *arguments: str, descriptors: Sequence[int] = ()) -> str:
         try:

@@ -36,7 +36,7 @@ from planner.model.replies import snapshots_of_image
 from planner.run.ports import NoReply
 from planner.run.stopping import to_its_end
 
-__all__ = ["QemuImages", "header_of_open", "qemu_img_program", "run_qemu_img"]
+__all__ = ["QemuImages", "qemu_img_program", "run_qemu_img"]
 
 _TIMEOUT_S = 600.0
 SERVED = ("nbd://", "nbd+unix://")
@@ -152,25 +152,6 @@ class QemuImages:
 def qemu_img_program() -> str:
     """The qemu-img that is started where nobody names one: ``$SNAPPLAN_QEMU_IMG``, else ``qemu-img``."""
     return os.environ.get("SNAPPLAN_QEMU_IMG") or "qemu-img"
-
-
-def header_of_open(path: Path, program: str = "") -> object:
-    """What the header of a qcow2 image says, also while a QEMU has it open: only that is read.
-
-    QEMU writes its table of snapshots before it answers, so the table is one of before or of after.
-
-    Raises:
-        NoReply: qemu-img could not look, or its answer is no JSON.
-        OSError: The file cannot be opened.
-    """
-    descriptor = open_file(path)
-    try:
-        words = ("info", "-U", "--output=json", "-f", "qcow2", "--", name_of(descriptor))
-        return json.loads(run_qemu_img(program, *words, descriptors=(descriptor,)))
-    except ValueError as error:
-        raise NoReply(f"qemu-img says no JSON: {error}") from error
-    finally:
-        os.close(descriptor)
 
 
 def run_qemu_img(
