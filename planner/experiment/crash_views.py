@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from planner.experiment.experiment import AXES, Kind, Value, plain_value, values_words
+from planner.experiment.experiment import AXES, Kind, Value, plain_value
 from planner.experiment.result import CaseResult, Crashed
 from planner.present.markup import Markup, element
 from planner.present.tables import table
@@ -95,6 +95,5 @@ def _wrong(results: Sequence[CaseResult]) -> Iterator[str]:
     for result in results:
         found = result.crash
         if found is not None:
-            where = f"{values_words(result.settings)}, round {result.round}"
-            yield from (f"left: {where}: {words}" for words in found.left)
-            yield from (f"wrong: {where}: {words}" for words in found.findings)
+            yield from (f"left: {result.words}: {words}" for words in found.left)
+            yield from (f"wrong: {result.words}: {words}" for words in found.findings)

@@ -30,6 +30,7 @@ __all__ = [
     "cases_of",
     "design_key",
     "plain_value",
+    "round_words",
     "values_words",
 ]
 
@@ -144,7 +145,7 @@ class Case:
     @property
     def words(self) -> str:
         """What it is, in a line."""
-        return f"{values_words(self.settings)}, round {self.round}"
+        return round_words(self.settings, self.round)
 
 
 def design_key(settings: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
@@ -204,6 +205,11 @@ def _id(kind: Kind, settings: Mapping[str, Value], inputs: Mapping[str, str]) ->
 def values_words(settings: Mapping[str, Value]) -> str:
     """A choice of values, in words."""
     return ", ".join(f"{axis} {plain_value(value)}" for axis, value in settings.items())
+
+
+def round_words(settings: Mapping[str, Value], number: int) -> str:
+    """A round of a choice of values, in words."""
+    return f"{values_words(settings)}, round {number}"
 
 
 def plain_value(value: Value) -> str:

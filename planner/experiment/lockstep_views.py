@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from planner.experiment.experiment import AXES, Kind, Value, plain_value, values_words
+from planner.experiment.experiment import AXES, Kind, Value, plain_value
 from planner.experiment.result import CaseResult, Difference, Lockstepped, SequenceEnd
 from planner.present.markup import Markup, element
 from planner.present.tables import table
@@ -57,7 +57,7 @@ def lockstep_lines(results: Sequence[CaseResult]) -> Iterator[str]:
     yield table([tuple(name.upper() for name in (*_GROUP, *_HEAD)), *_counted(results)])
     for result, difference in _differences(results):
         yield ""
-        yield f"{_which(result)}: {difference.command}"
+        yield f"{result.words}: {difference.command}"
         yield from (f"  {line}" for line in _difference_lines(difference))
 
 
@@ -71,13 +71,9 @@ def lockstep_elements(results: Sequence[CaseResult]) -> Iterator[Markup]:
     if shown:
         yield element("h2", "First differences")
     for result, difference in shown:
-        yield element("h3", _which(result))
+        yield element("h3", result.words)
         yield element("p", difference.command, class_="text path")
         yield element("pre", "\n".join(_difference_lines(difference)))
-
-
-def _which(result: CaseResult) -> str:
-    return f"{values_words(result.settings)}, round {result.round}"
 
 
 def _differences(results: Sequence[CaseResult]) -> Iterator[tuple[CaseResult, Difference]]:

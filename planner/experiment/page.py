@@ -193,8 +193,5 @@ def _failures(results: Sequence[CaseResult]) -> Iterator[Markup]:
     if not other:
         return
     yield element("h2", "Cases without figures")
-    lines = [
-        f"{each.state}: {values_words(each.settings)}, round {each.round}: {why_not(each)}"
-        for each in other
-    ]
+    lines = [f"{each.state}: {each.words}: {why_not(each)}" for each in other]
     yield element("ul", *(element("li", line, class_="text") for line in lines))

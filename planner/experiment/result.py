@@ -11,7 +11,7 @@ from attrs import field, frozen
 from planner.compare.comparison import Measurement
 from planner.compare.rehearsal import Span
 from planner.errors import BadInput, Problem
-from planner.experiment.experiment import Case, Value
+from planner.experiment.experiment import Case, Value, round_words
 from planner.model.strict import strict_converter, structured, write_with_hyphens
 
 __all__ = [
@@ -189,6 +189,11 @@ class CaseResult:
     lockstep: Lockstepped | None = None
     crash: Crashed | None = None
     format_version: int = field(default=_FORMAT_VERSION)
+
+    @property
+    def words(self) -> str:
+        """Which case it is of, in a line."""
+        return round_words(self.settings, self.round)
 
 
 def _value(value: object, _: object) -> object:

@@ -216,7 +216,7 @@ def _lines(about: About, results: Sequence[CaseResult]) -> Iterator[str]:
     in_a_table = about.kind in (Kind.MEASURE, Kind.EXPLORE)
     told = {State.DONE, *({State.REFUSED} if in_a_table else ())}
     for each in (each for each in ordered if each.state not in told):
-        yield f"{each.state}: {values_words(each.settings)}, round {each.round}: {why_not(each)}"
+        yield f"{each.state}: {each.words}: {why_not(each)}"
 
 
 def state_words(about: About, results: Sequence[CaseResult]) -> str:
