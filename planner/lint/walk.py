@@ -33,6 +33,7 @@ from planner.lint.rules_templates import RULES as TEMPLATE_RULES
 from planner.lint.vm import TrialVm, hmp_snapshot, set_the_stage
 from planner.model.facts import Facts
 from planner.semantics import (
+    NOT_MODELLED,
     CommandResult,
     VmState,
     advance_background,
@@ -49,7 +50,6 @@ RULES: tuple[Rule, ...] = (
     *DISK_RULES, *TAG_RULES, *INSTRUCTION_RULES, *JOB_RULES, *TEMPLATE_RULES, *CODE_RULES,
     *PLUG_RULES, *COPY_RULES,
 )  # fmt: skip
-_NOT_MODELLED = "the simulator does not model"
 _AFTER_A_JOB = frozenset({"blockdev-del", "job-dismiss"})
 _OF_A_READY_JOB = frozenset({"block-job-complete", "job-complete"})
 
@@ -156,9 +156,9 @@ class _SequenceWalk:
         missing = bool(self.memory.devices.missing(tag_loaded(at)))
         run = run_failing if missing else execute
         result = run(self.state, at.execute, at.arguments)
-        if result.error is None or _NOT_MODELLED in result.error.desc:
+        if result.error is None or NOT_MODELLED in result.error.desc:
             self.captures.extend(copies_begun(at, self.pause))
-        if result.error is not None and _NOT_MODELLED in result.error.desc:
+        if result.error is not None and NOT_MODELLED in result.error.desc:
             if not at.execute.startswith("query-"):
                 self._not_modelled(at)
             return []

@@ -45,6 +45,7 @@ from planner.semantics.qcow2 import LayerSnapshot, Qcow2Image, Vmstate
 from planner.semantics.quirks import Quirk
 from planner.semantics.recorded import state_from_queries
 from planner.semantics.result import (
+    NOT_MODELLED,
     CommandResult,
     InjectedFailure,
     MicroStep,
@@ -67,6 +68,7 @@ from planner.semantics.state import (
 from planner.semantics.versions import PROFILES, Profile, profile_of, schema_of
 
 __all__ = [
+    "NOT_MODELLED",
     # what a VM is
     "VmState",
     "BlockGraph",

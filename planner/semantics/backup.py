@@ -20,6 +20,7 @@ from planner.semantics.block_commit_job import block_job_info, verb, with_device
 from planner.semantics.job_commands import job_id_problem, job_verb, status_event
 from planner.semantics.nodes import COPIES, automatic_name, without_nodes
 from planner.semantics.result import (
+    NOT_MODELLED,
     CommandResult,
     InjectedFailure,
     MicroStep,
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 _CANCELLED = "Operation canceled"
-TWO_COPIES = "the simulator does not model two copies of one disk at once"
+TWO_COPIES = f"{NOT_MODELLED} two copies of one disk at once"
 _STAYS = "stays"
 _COPIES = {"blockdev-backup": frozenset(), "drive-backup": frozenset({"format", "mode"})}
 _KNOWN = frozenset({"job-id", "device", "target", "sync", "auto-dismiss", "on-cbw-error", "speed"})
@@ -54,9 +55,9 @@ def unmodelled(kind: str, data: Mapping[str, Any]) -> str:
     known = _COPIES[kind] | _known(data)
     strange = sorted(set(data) - known)
     if strange:
-        return f"the simulator does not model {kind} with '{strange[0]}'"
+        return f"{NOT_MODELLED} {kind} with '{strange[0]}'"
     if (sync := data["sync"]) != "full":
-        return f"the simulator does not model {kind} with sync '{sync}'"
+        return f"{NOT_MODELLED} {kind} with sync '{sync}'"
     return ""
 
 
@@ -144,9 +145,9 @@ def _busy(state: VmState, source: Node, target: Node) -> str:
     targets = {work.target for work in copying(state)}
     parents = state.graph.parents.get(source.name, ())
     if any(role == "backing" for _, role in parents):
-        return "the simulator does not model a copy of a backing image"
+        return f"{NOT_MODELLED} a copy of a backing image"
     if any(role == "file" for _, role in parents) and not copied(state, source):
-        return "the simulator does not model a copy of a node below a filter"
+        return f"{NOT_MODELLED} a copy of a node below a filter"
     for node in (source, target):
         if node.name in targets:
             return f"Node '{node.name}' is busy: {COPIES}"

@@ -30,6 +30,7 @@ __all__ = [
     "is_root",
     "is_used",
     "keeps_size",
+    "kept_by_copy",
     "lookup",
     "passes_on",
     "set_active",
@@ -61,7 +62,7 @@ def lookup(state: VmState, name: str) -> Node | None:
 
 def is_root(state: VmState, node: Node) -> bool:
     """Whether no other node and no block job is above it ("Need a root block node")."""
-    if any(node.name in (work.filter, work.target) for work in copying(state)):
+    if kept_by_copy(state, node):
         return False
     return node.name not in state.graph.parents and committing(state, node) is None
 
@@ -69,6 +70,11 @@ def is_root(state: VmState, node: Node) -> bool:
 def copying(state: VmState) -> Iterator[Backup]:
     """The copies of disks that are under way."""
     return (job.backup for job in state.jobs if job.backup and job.status != "concluded")
+
+
+def kept_by_copy(state: VmState, node: Node) -> bool:
+    """Whether a node is a copy's own: its filter, or its target."""
+    return any(node.name in (work.filter, work.target) for work in copying(state))
 
 
 def committing(state: VmState, node: Node) -> Job | None:

@@ -24,6 +24,7 @@ from planner.semantics.job_commands import job_id_problem, status_event
 from planner.semantics.nodes import automatic_name, name_problem
 from planner.semantics.overlay import set_read_only
 from planner.semantics.result import (
+    NOT_MODELLED,
     CommandResult,
     MicroStep,
     QmpError,
@@ -34,7 +35,7 @@ from planner.semantics.state import BlockGraph, Commit, Job, Node, VmState
 __all__ = ["block_commit"]
 
 _CLUSTER_BYTES = 65536
-_INNER = "the simulator does not model block-commit of an inner node"
+_INNER = f"{NOT_MODELLED} block-commit of an inner node"
 _CREATED_AND_GONE = ("created", "null")
 
 

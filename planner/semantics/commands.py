@@ -45,6 +45,7 @@ from planner.semantics.migrate import MIGRATION_STEPS
 from planner.semantics.recorded_answers import recorded_answer, recorded_answers
 from planner.semantics.resize import block_resize
 from planner.semantics.result import (
+    NOT_MODELLED,
     CommandResult,
     InjectedFailure,
     MicroStep,
@@ -152,7 +153,7 @@ def _machines(state: VmState, _arguments: Arguments) -> object:
 def _plug(state: VmState, name: str) -> CommandResult:
     if state.migration.under_way:
         return CommandResult(state, error=generic(f"{name} not allowed while migrating"))
-    return CommandResult(state, error=generic(f"the simulator does not model the command '{name}'"))
+    return CommandResult(state, error=generic(f"{NOT_MODELLED} the command '{name}'"))
 
 
 def _negotiated(state: VmState, _arguments: Arguments) -> CommandResult:
@@ -257,9 +258,9 @@ def check_command(state: VmState, name: str, arguments: Arguments) -> QmpError |
     if name in COMMANDS:
         return None
     if name not in recorded_answers(state.profile.name):
-        return generic(f"the simulator does not model the command '{name}'")
+        return generic(f"{NOT_MODELLED} the command '{name}'")
     if arguments:
-        return generic(f"the simulator does not model arguments of the command '{name}'")
+        return generic(f"{NOT_MODELLED} arguments of the command '{name}'")
     return None
 
 

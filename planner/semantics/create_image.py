@@ -23,7 +23,9 @@ from planner.semantics.block import (
     write_locked,
 )
 from planner.semantics.job_commands import job_id_problem, status_event
+from planner.semantics.nodes import LOCKED
 from planner.semantics.result import (
+    NOT_MODELLED,
     CommandResult,
     InjectedFailure,
     MicroStep,
@@ -35,7 +37,6 @@ from planner.semantics.state import Job, MadeFile, Node, VmState
 __all__ = ["CREATE_STEPS", "blockdev_create", "emptied"]
 
 _SECTOR = 512
-_LOCKED = 'Failed to get "write" lock'
 
 
 def blockdev_create(state: VmState, arguments: Mapping[str, object]) -> CommandResult:
@@ -54,9 +55,9 @@ def blockdev_create(state: VmState, arguments: Mapping[str, object]) -> CommandR
 
 def _unmodelled(options: Mapping[str, Any]) -> str:
     if options["driver"] not in ("file", "qcow2"):
-        return f"the simulator does not model blockdev-create with driver '{options['driver']}'"
+        return f"{NOT_MODELLED} blockdev-create with driver '{options['driver']}'"
     if options["driver"] == "qcow2" and not isinstance(options["file"], str):
-        return "the simulator does not model blockdev-create of an image in a new node"
+        return f"{NOT_MODELLED} blockdev-create of an image in a new node"
     return ""
 
 
@@ -86,7 +87,7 @@ def _made(state: VmState, options: Mapping[str, Any]) -> VmState:
 
 def _file_problem(state: VmState, options: Mapping[str, Any]) -> str:
     if write_locked(state, options["filename"]):
-        return _LOCKED
+        return LOCKED
     return "Could not resize file: Invalid argument" if options["size"] < 0 else ""
 
 
@@ -111,7 +112,7 @@ def _permission_problem(state: VmState, node: Node) -> str:
     name = node.name
     if not is_used(state, node):
         locked = node.driver == "file" and write_locked(state, node.filename)
-        return _LOCKED if locked else ""
+        return LOCKED if locked else ""
     device = device_of(state, node)
     parents = state.graph.parents.get(name, ())
     if device is not None:

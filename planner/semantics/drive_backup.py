@@ -18,7 +18,7 @@ from attrs import evolve
 from planner.semantics.backup import TWO_COPIES, begin_backup, copied, prepare_step
 from planner.semantics.block import FILTER_DRIVERS, lookup, write_locked
 from planner.semantics.create_image import emptied
-from planner.semantics.nodes import add_tree, without_nodes
+from planner.semantics.nodes import LOCKED, add_tree, without_nodes
 from planner.semantics.result import MicroStep, QmpEvent
 from planner.semantics.state import Backup, MadeFile, VmState
 
@@ -49,7 +49,7 @@ def begin_drive_backup(
     if driver not in _FORMATS:
         return state, f"Unknown file format '{driver}'", ()
     if write_locked(state, data["target"]):
-        return state, 'Failed to get "write" lock', ()
+        return state, LOCKED, ()
     if data.get("mode") != "existing":
         state = emptied(state, MadeFile(data["target"], driver, source.size_bytes))
     options = {"driver": driver, "file": {"driver": "file", "filename": data["target"]}}

@@ -20,7 +20,14 @@ from planner.semantics import qcow2, runstate
 from planner.semantics.block import can_snapshot, find_snapshot, snapshots_listable
 from planner.semantics.hmp_text import automatic_tag, error_text, snapshot_lists
 from planner.semantics.job_checks import save_problem
-from planner.semantics.result import CommandResult, InjectedFailure, MicroStep, StepEffect, generic
+from planner.semantics.result import (
+    NOT_MODELLED,
+    CommandResult,
+    InjectedFailure,
+    MicroStep,
+    StepEffect,
+    generic,
+)
 from planner.semantics.state import Job, Node, VmState
 
 __all__ = ["HMP_STEPS", "all_disks", "human_monitor_command"]
@@ -50,7 +57,7 @@ def human_monitor_command(state: VmState, arguments: Mapping[str, object]) -> Co
     words = cast("str", arguments["command-line"]).split()
     name, given = (words[0], words[1:]) if words else ("", [])
     if name not in _MODELLED or (name == "info" and given not in (["snapshots"], ["status"])):
-        text = f"the simulator does not model the HMP command '{' '.join(words[:2])}'"
+        text = f"{NOT_MODELLED} the HMP command '{' '.join(words[:2])}'"
         return CommandResult(state, error=generic(text))
     if name == "info":
         return CommandResult(state, _snapshots(state) if given == ["snapshots"] else _status(state))

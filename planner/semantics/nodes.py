@@ -18,15 +18,16 @@ from planner.semantics.block import (
     copying,
     device_of,
     is_used,
+    kept_by_copy,
     write_locked,
 )
 from planner.semantics.descriptors import set_problem
-from planner.semantics.result import CommandResult, generic
+from planner.semantics.result import NOT_MODELLED, CommandResult, generic
 from planner.semantics.state import BlockGraph, MadeFile, Node, VmState
 
 __all__ = [
-    "COMMITS",
     "COPIES",
+    "LOCKED",
     "add_tree",
     "automatic_name",
     "blockdev_add",
@@ -34,12 +35,15 @@ __all__ = [
     "name_problem",
     "tree_problem",
     "without_nodes",
+    "why_busy",
 ]
 
 _WELL_FORMED = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _NODE_NAME_LIMIT = 31
 _FORMATS = frozenset({"qcow2", "raw"})
-COMMITS = "block device is in use by block job: commit"
+LOCKED = 'Failed to get "write" lock'
+"""QEMU's words where somebody else keeps a file."""
+_COMMITS = "block device is in use by block job: commit"
 """Why a node is busy that a merge works on, in QEMU's words."""
 COPIES = "block device is in use by block job: backup"
 """The same of a copy."""
@@ -94,9 +98,9 @@ def tree_problem(state: VmState, options: Mapping[str, Any], under: str = "") ->
 def _unmodelled(options: Mapping[str, Any], under: str) -> str:
     driver = options["driver"]
     if driver not in _FORMATS | FILTER_DRIVERS - {"mirror_top"} | {"file", "null-co"}:
-        return f"the simulator does not model the block driver '{driver}'"
+        return f"{NOT_MODELLED} the block driver '{driver}'"
     if options.get("backing") is not None and not _is_layer(options, under):
-        return "the simulator does not model blockdev-add with a backing file; use backing: null"
+        return f"{NOT_MODELLED} blockdev-add with a backing file; use backing: null"
     return ""
 
 
@@ -164,7 +168,7 @@ def _lock_problem(state: VmState, options: Mapping[str, Any]) -> str:
 
 
 def _lock_of(state: VmState, filename: str) -> str:
-    return 'Failed to get "write" lock' if write_locked(state, filename) else ""
+    return LOCKED if write_locked(state, filename) else ""
 
 
 def add_tree(state: VmState, options: Mapping[str, Any], *, owned: bool) -> tuple[VmState, Node]:
@@ -257,8 +261,18 @@ def _copied(state: VmState) -> set[str]:
 def _in_commit(state: VmState, node: Node) -> str:
     job = committing(state, node)
     if job and job.commit and node.name in {job.commit.source, *job.commit.between}:
-        return f"Node '{node.name}' is busy: {COMMITS}"
+        return f"Node '{node.name}' is busy: {_COMMITS}"
     return f"Node {node.name} is in use"
+
+
+def why_busy(state: VmState, node: Node) -> str:
+    """What keeps a node busy, in QEMU's words: a job, or an image over it; empty: nothing."""
+    if committing(state, node):
+        return _COMMITS
+    if kept_by_copy(state, node):
+        return COPIES
+    backs = [parent for parent, role in state.graph.parents.get(node.name, ()) if role == "backing"]
+    return f"node is used as backing hd of '{backs[0]}'" if backs else ""
 
 
 def without_nodes(state: VmState, names: set[str]) -> VmState:

@@ -17,12 +17,11 @@ from planner.semantics.block import (
     FILTER_DRIVERS,
     committing,
     content_node,
-    copying,
     device_of,
     device_or_node_name,
     set_active,
 )
-from planner.semantics.nodes import COMMITS, COPIES
+from planner.semantics.nodes import why_busy
 from planner.semantics.result import CommandResult, generic
 from planner.semantics.state import Node, VmState
 
@@ -64,15 +63,8 @@ def overlay_problem(state: VmState, node: Node, overlay_name: str) -> str:
 
 def on_busy_node(state: VmState, node: Node) -> str:
     """Why nothing can be put on this node; empty if something can."""
-    backs = [p for p, role in state.graph.parents.get(node.name, ()) if role == "backing"]
-    shown = device_or_node_name(state, node)
-    if committing(state, node):
-        return f"Node '{shown}' is busy: {COMMITS}"
-    if any(node.name in (work.filter, work.target) for work in copying(state)):
-        return f"Node '{shown}' is busy: {COPIES}"
-    if backs:
-        return f"Node '{shown}' is busy: node is used as backing hd of '{backs[0]}'"
-    return ""
+    why = why_busy(state, node)
+    return f"Node '{device_or_node_name(state, node)}' is busy: {why}" if why else ""
 
 
 def _read_by_device(state: VmState, node: Node) -> bool:

@@ -15,15 +15,13 @@ from attrs import evolve
 
 from planner.semantics.block import (
     FILTER_DRIVERS,
-    committing,
     content_node,
-    copying,
     device_or_node_name,
     keeps_size,
     lookup,
 )
-from planner.semantics.nodes import COMMITS, COPIES
-from planner.semantics.result import CommandResult, generic
+from planner.semantics.nodes import why_busy
+from planner.semantics.result import NOT_MODELLED, CommandResult, generic
 from planner.semantics.state import Node, VmState
 
 __all__ = ["block_resize", "with_size"]
@@ -51,14 +49,8 @@ def block_resize(state: VmState, arguments: Mapping[str, object]) -> CommandResu
 
 
 def _busy(state: VmState, node: Node, device: str) -> str:
-    backs = [parent for parent, role in state.graph.parents.get(node.name, ()) if role == "backing"]
-    if committing(state, node):
-        why = COMMITS
-    elif any(node.name in (work.filter, work.target) for work in copying(state)):
-        why = COPIES
-    elif backs:
-        why = f"node is used as backing hd of '{backs[0]}'"
-    else:
+    why = why_busy(state, node)
+    if not why:
         return _conflict(state, node) if keeps_size(state, node) else ""
     if not state.profile.resize_says_why:
         return f"Device '{device or '(null)'}' is in use"
@@ -82,7 +74,7 @@ def _image_problem(state: VmState, node: Node, size: int) -> str:
     if image.driver == "qcow2" and size % _SECTOR:
         return f"The new size must be a multiple of {_SECTOR}"
     if image.driver not in ("qcow2", "raw"):
-        return "the simulator does not model block_resize of such a node"
+        return f"{NOT_MODELLED} block_resize of such a node"
     return ""
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from planner.semantics.state import VmState
 
 __all__ = [
+    "NOT_MODELLED",
     "QmpEvent",
     "InjectedFailure",
     "MicroStep",
@@ -23,6 +24,9 @@ __all__ = [
     "StepTrace",
     "generic",
 ]
+
+NOT_MODELLED = "the simulator does not model"
+"""How an error begins that is ours and none of QEMU's: nothing was done."""
 
 
 @frozen

@@ -35,6 +35,7 @@ from planner.semantics.overlay import (
 from planner.semantics.overlay_by_file import make_overlay, overlay_step, take_off
 from planner.semantics.quirks import Quirk
 from planner.semantics.result import (
+    NOT_MODELLED,
     CommandResult,
     InjectedFailure,
     MicroStep,
@@ -66,7 +67,7 @@ def start_transaction(state: VmState, arguments: Mapping[str, object]) -> Comman
     properties = cast("dict[str, str]", arguments.get("properties", {}))
     for action in actions:
         if action["type"] not in _MODELLED:
-            text = f"the simulator does not model the transaction action '{action['type']}'"
+            text = f"{NOT_MODELLED} the transaction action '{action['type']}'"
             return CommandResult(state, error=generic(text))
         strange = unmodelled(action["type"], action["data"])
         if strange:
@@ -79,7 +80,7 @@ def start_transaction(state: VmState, arguments: Mapping[str, object]) -> Comman
         steps = [MicroStep("prepare-refused", detail=others[0])]
         return CommandResult(evolve(state, pending=(*steps, MicroStep("answer-transaction"))))
     if refused and sum(action["type"] in _GROUPED_TAKES for action in actions) > 1:
-        text = "the simulator does not model copies that end together (completion-mode grouped)"
+        text = f"{NOT_MODELLED} copies that end together (completion-mode grouped)"
         return CommandResult(state, error=generic(text))
     steps = [
         MicroStep("prepare-refused", detail=action["type"], number=number)

@@ -27,6 +27,7 @@ from planner.experiment.lockstep.drawing_images import ImageSequence
 from planner.experiment.lockstep.shown import named, only_what_differs, view, without_sizes
 from planner.experiment.lockstep.sides import DEAD, RealSide, SimulatedSide
 from planner.experiment.result import Difference, Lockstepped, SequenceEnd
+from planner.semantics import NOT_MODELLED
 
 __all__ = ["Asked", "run_sequence"]
 
@@ -41,7 +42,6 @@ _OVERLAY_BYTES = 8 * 2**20
 _DISMISSED = 0.8
 """How often a job that is there after a command is dismissed at once."""
 _LONGEST = 2000
-_UNMODELLED = "the simulator does not model"
 
 
 @frozen
@@ -122,7 +122,7 @@ def _step(
     command: Command, real: RealSide, simulated: SimulatedSide
 ) -> tuple[SequenceEnd, tuple[Difference, ...]]:
     expected, found = real.run(*command), simulated.run(*command)
-    if _UNMODELLED in str(found[0]):
+    if NOT_MODELLED in str(found[0]):
         return SequenceEnd.NOT_MODELLED, ()
     pairs = [("outcome", without_sizes(named(expected[0])), without_sizes(named(found[0])))]
     ended = [outcome[0] == DEAD for outcome, _ in (expected, found)]
