@@ -37,5 +37,7 @@ class Forgetting:
 
 
 def _of_whole(copy: CopyState) -> CopyState:
+    if not copy.of:
+        return copy
     of = tuple(instant * (copy.whole >> disk & 1) for disk, instant in enumerate(copy.of))
     return copy._replace(of=of)

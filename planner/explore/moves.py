@@ -65,6 +65,7 @@ class Moves:
         self.vm = VmMoves(setting, self.layers, each_write=not reductions.eager_guest)
         self.client = ClientMoves(setting, self.vm)
         self.orphans = Orphans(setting, self.vm)
+        self._limited = bool(setting.limits.asked)
         self._one_disk = reductions.partial_order
 
     def start(self) -> State:
@@ -165,6 +166,8 @@ class Moves:
 
     def _operated(self, state: State, number: int) -> Move:
         action, after = self.vm.operate(state, number)
+        if not self._limited:
+            return action, after
         kind = self.setting.instructions[state.at].operations[number].kind
         return action, with_limits(self.setting, state, after, kind)
 

@@ -74,7 +74,7 @@ def is_silent(instruction: Instruction, kind: Kind) -> bool:
 
 def with_limits(setting: Setting, before: State, after: State, kind: Kind) -> State:
     """The state after an operation, where what it breaks is noted; what QEMU refuses writes nothing."""
-    if not setting.limits.asked or after.failing:
+    if after.failing:
         return after
     limits, broken, at = setting.limits, after.broken, before.at
     wrote = memory_in_pause(setting, before, kind)
