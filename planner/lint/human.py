@@ -16,11 +16,8 @@ from collections.abc import Callable, Mapping
 __all__ = ["hmp_as_qmp", "hmp_command"]
 
 _SAME = {"s": "stop", "stop": "stop", "c": "cont", "cont": "cont", "q": "quit"}
-_BARE = {
-    "migrate_cancel": "migrate_cancel",
-    "system_powerdown": "system_powerdown",
-    "system_wakeup": "system_wakeup",
-}
+_BARE = ("migrate_cancel", "system_powerdown", "system_wakeup")
+"""Without arguments, and of the same name there."""
 _INFO = {
     "block": "query-block",
     "block-jobs": "query-block-jobs",
@@ -60,7 +57,7 @@ def hmp_as_qmp(line: str) -> Qmp | None:
     if name == "info":
         return (_INFO[plain[0]], {}) if len(plain) == 1 and plain[0] in _INFO else None
     if name in _BARE:
-        return None if plain else (_BARE[name], {})
+        return None if plain else (name, {})
     reader = _READERS.get(name)
     return None if reader is None else reader(options, plain)
 

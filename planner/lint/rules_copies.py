@@ -8,7 +8,7 @@ from planner.lint.captures import CapturedPart
 from planner.lint.moment import Moment, Rule
 from planner.lint.plugging import tag_loaded
 from planner.lint.program import Finding
-from planner.lint.vm import told_by
+from planner.lint.vm import COPIES, told_by
 from planner.semantics import (
     all_disks,
     content_node,
@@ -18,9 +18,7 @@ from planner.semantics import (
     writable_device_nodes,
 )
 
-__all__ = ["COPIES", "RULES", "copies_begun"]
-
-COPIES = ("blockdev-backup", "drive-backup")
+__all__ = ["RULES", "copies_begun"]
 
 
 def _data_of(at: Moment, *kinds: str) -> Iterator[Mapping[str, object]]:

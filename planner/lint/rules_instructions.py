@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from planner.lint.moment import Moment, Rule
 from planner.lint.program import Finding
-from planner.lint.vm import actions_of, hmp_snapshot, told_by
+from planner.lint.vm import COPIES, actions_of, hmp_snapshot, told_by
 from planner.semantics import all_disks, find_snapshot
 
 __all__ = ["RULES"]
@@ -18,7 +18,6 @@ _ACTIONS = (
     "blockdev-snapshot-sync", "drive-backup",
 )  # fmt: skip
 """What a transaction can hold in every QEMU from 7.2 to 11.1 (fact 24)."""
-_GROUPED = ("blockdev-backup", "drive-backup")
 
 
 def _actions(at: Moment) -> Iterator[Finding]:
@@ -34,7 +33,7 @@ def _actions(at: Moment) -> Iterator[Finding]:
     properties = at.arguments.get("properties")
     grouped = isinstance(properties, Mapping) and properties.get("completion-mode") == "grouped"
     kinds = {str(action.get("type")) for action in actions}
-    if grouped and kinds - set(_GROUPED):
+    if grouped and kinds - set(COPIES):
         yield at.finding(
             "completion-mode-grouped",
             "completion-mode grouped is for backups: QEMU refuses it with snapshots (fact 27)",

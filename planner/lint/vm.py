@@ -16,14 +16,16 @@ from planner.lint.program import Command, Listing
 from planner.model.facts import Disk, Facts, SnapshotInfo
 from planner.semantics import DiskDescription, VmState, content_node, state_from_facts, vm_state
 
-__all__ = ["TrialVm", "actions_of", "hmp_snapshot", "names_of", "set_the_stage"]
+__all__ = ["COPIES", "TrialVm", "actions_of", "hmp_snapshot", "names_of", "set_the_stage"]
 
 _IMAGINED_VERSION = "10.0"
 _OLDEST = "7.2"
 _CLOCK_NS = 10**9
 _A_DISK = "disk0"
-_COPIES = ("blockdev-backup", "drive-backup", "drive-mirror")
-_ON_A_DISK = (*_COPIES, "block_resize")
+COPIES = ("blockdev-backup", "drive-backup")
+"""What copies a disk, each of the instant at which it begins."""
+_WITH_A_JOB = (*COPIES, "drive-mirror")
+_ON_A_DISK = (*_WITH_A_JOB, "block_resize")
 _BESIDE = {"blockdev-backup": "target", "blockdev-snapshot": "overlay"}
 _HMP = (["savevm"], ["loadvm"], ["delvm"])
 
@@ -203,7 +205,7 @@ def _drive_ids(listing: Listing) -> set[str]:
         for kind, data in told_by(command):
             name = str(data.get("device", ""))
             nodes.update(str(data[key]) for key in ("node", "node-name") if key in data)
-            if kind == "blockdev-snapshot-sync" or (kind in _COPIES and "job-id" not in data):
+            if kind == "blockdev-snapshot-sync" or (kind in _WITH_A_JOB and "job-id" not in data):
                 drives.add(name)
     return drives - nodes
 
