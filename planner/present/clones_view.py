@@ -33,7 +33,7 @@ def clones_text(cloned: Sequence[Cloned]) -> str:
         lines += [f"  {words}" for words in first.same]
     drop = shlex.join(["snapplan", "restore", "drop", first.name])
     lines.append(f"`{drop}` removes the files of one when its QEMU has ended.")
-    return as_lines([*lines, *left_out_lines(manifest.outside, manifest.served)])
+    return as_lines([*lines, *left_out_lines(manifest)])
 
 
 def spares_text(cloned: Sequence[Cloned]) -> str:

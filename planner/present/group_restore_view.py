@@ -20,9 +20,7 @@ def group_restored_text(restored: GroupRestored) -> str:
         one = restored.members[each.name]
         rows.append((each.name, each.tag, one.run_state, str(one.pid), one.socket))
         disks += [(each.name, d.part.disk, d.how.value, d.file) for d in one.plan.disks]
-        saved = one.plan.manifest
-        left_out = left_out_lines(saved.outside, saved.served)
-        outside += [f"{each.name}: {line}" for line in left_out]
+        outside += [f"{each.name}: {line}" for line in left_out_lines(one.plan.manifest)]
     head = f"Group {restored.record.name!r} is restored, all its members in new QEMUs."
     return as_lines([head, table(rows, "  "), table(disks, "  "), *outside])
 

@@ -41,7 +41,7 @@ def load_text(order: LoadPlan, outcome: Outcome) -> str:
     ]
     if order.resets:
         lines.append("It was reset first: from its run state no guest could have run.")
-    lines += left_out_lines(order.outside, order.served)
+    lines += left_out_lines(order)
     if order.way_back:
         lines.append(f"What was there before is snapshot {order.way_back!r}.")
     return as_lines(lines)
@@ -68,7 +68,7 @@ def reverted_text(manifest: Manifest, parts: tuple[InternalSnapshot, ...]) -> st
     lines = [
         f"Snapshot {manifest.tag!r} is loaded.",
         table(rows, "  "),
-        *left_out_lines(manifest.outside, manifest.served),
+        *left_out_lines(manifest),
     ]
     return as_lines(lines)
 

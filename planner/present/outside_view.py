@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from planner.compile.outside import UNSAFE_FOR_BACKGROUND
 from planner.model.facts import Facts
@@ -80,19 +81,24 @@ def draft_outside(facts: Facts, *, machine_state: bool) -> list[tuple[str, str]]
 _Devices = Iterable[tuple[str, str]]
 
 
-def left_out_lines(outside: _Devices, served: _Devices = ()) -> list[str]:
-    """What a load leaves as it is, since the snapshot never held it; nothing: it held everything.
+class _Saved(Protocol):
+    """A snapshot, or a load of it."""
 
-    Args:
-        outside: Name and type.
-        served: Of what another member of its group has saved: name, and that member.
-    """
-    members = dict(served)
+    @property
+    def outside(self) -> _Devices: ...
+
+    @property
+    def served(self) -> _Devices: ...
+
+
+def left_out_lines(saved: _Saved) -> list[str]:
+    """What a load leaves as it is, since the snapshot never held it; nothing: it held everything."""
+    members = dict(saved.served)
     return [
         f"In the snapshot of member {members[name]!r}, not in this one: {name} ({kind})."
         if name in members
         else f"Not in this snapshot, and left as it is: {name} ({kind})."
-        for name, kind in outside
+        for name, kind in saved.outside
     ]
 
 

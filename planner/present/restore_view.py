@@ -43,7 +43,7 @@ def restore_text(plan: RestorePlan, *, ready: bool) -> str:
         ]
     if not ready:
         lines.append("`snapplan load --offline` does 1; `--run LINE` does all of it.")
-    lines += left_out_lines(plan.manifest.outside, plan.manifest.served)
+    lines += left_out_lines(plan.manifest)
     return as_lines(lines)
 
 
@@ -179,7 +179,7 @@ def restored_text(restored: Restored) -> str:
         [
             f"{head} at {restored.socket}.",
             disks,
-            *left_out_lines(plan.manifest.outside, plan.manifest.served),
+            *left_out_lines(plan.manifest),
         ]
     )
 

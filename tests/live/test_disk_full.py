@@ -43,9 +43,7 @@ def files_limited(pid, size_bytes):
 def limited(size_bytes, *arguments):
     """snapplan, and what it starts, with such a limit."""
     command = ["prlimit", f"--fsize={size_bytes}", SNAPPLAN, *map(str, arguments)]
-    # the limit would also be that of what measures it
-    unmeasured = {key: value for key, value in os.environ.items() if "COVERAGE" not in key}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=unmeasured)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("capture", ["stopped", "live", pytest.param("background", marks=SINCE_10)])

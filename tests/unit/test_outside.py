@@ -1,6 +1,7 @@
 """Storage outside of QEMU's block layer is named, and left out by name or not at all."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from attrs import evolve
@@ -224,7 +225,8 @@ def test_the_way_back_of_a_load_leaves_out_what_the_load_leaves_alone():
 
 def test_a_load_says_what_was_never_saved():
     """It is left as it is."""
-    (line,) = left_out_lines((("vud0", "vhost-user-blk-pci"),))
+    saved = SimpleNamespace(outside=(("vud0", "vhost-user-blk-pci"),), served=())
+    (line,) = left_out_lines(saved)
     assert line == "Not in this snapshot, and left as it is: vud0 (vhost-user-blk-pci)."
 
 
@@ -236,7 +238,7 @@ def test_a_load_says_which_member_has_saved_what_it_leaves():
     made = manifest_of(plan, the_facts, done, address="", started_ns=1, ended_ns=2)
     again = read_manifest(canonical_json(manifest_to_plain(made)))
     assert again.served == (("vud0", "store"),)
-    (line,) = left_out_lines(again.outside, again.served)
+    (line,) = left_out_lines(again)
     assert line == "In the snapshot of member 'store', not in this one: vud0 (vhost-user-blk-pci)."
 
 
